@@ -1,0 +1,34 @@
+"""The one CPU target that every kernel is compiled for, so that the same events give the same bits everywhere.
+
+Import :func:`kernel` before anything else of numba: the target is fixed when the first kernel is compiled.
+"""
+
+import hashlib
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numba
+
+if platform.machine() in ("x86_64", "AMD64"):
+    numba.config.CPU_NAME = "x86-64-v3"
+    numba.config.CPU_FEATURES = ""
+
+# Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
+_FLAGS: dict[str, Any] = {
+    "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"},
+    "error_model": "numpy",  # Python's check for division by zero stops the vectoriser
+    "nogil": True,
+    "cache": True,
+}
+
+
+def kernel[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` for the fixed target, on its first call."""
+    return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
+
+
+def inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` into each kernel that calls it."""
+    return numba.njit(inline="always", **_FLAGS)(function)  # type: ignore[no-any-return]

@@ -1,0 +1,163 @@
+"""The log: named topics of ordered, numbered records that the processes share, and nothing else.
+
+Two implementations, :mod:`stream.kafka_log` and :mod:`stream.sqlite_log`, keep the same contract:
+an append is durable when it returns, a commit is atomic and invisible until whole, and an owner is fenced by the next one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, Self
+from types import TracebackType
+
+
+class LogError(Exception):
+    """The log could not do what was asked.
+
+    LogError
+    ├── LogUnavailableError   it can't be reached now; trying again later may work
+    ├── UnknownTopicError     the topic does not exist (nothing is created on the way)
+    ├── OffsetGoneError       retention has deleted the record that was asked for
+    ├── RecordTooLargeError   a message is above the log's limit
+    └── FencedError           another process owns what this writer owned
+    """
+
+
+class LogUnavailableError(LogError):
+    """The log can't be reached now; trying again later may work."""
+
+
+class UnknownTopicError(LogError):
+    """The topic does not exist."""
+
+
+class OffsetGoneError(LogError):
+    """Retention has deleted the record that was asked for."""
+
+
+class RecordTooLargeError(LogError):
+    """A message is above the log's limit."""
+
+
+class FencedError(LogError):
+    """Another process owns what this writer owned."""
+
+
+type Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """What a reader gets: a message in its place."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # epoch ms, when the log took it; event time stands in the value
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Message(NamedTuple):
+    """What a writer gives. Without a partition, the key's murmur2 hash chooses one, as Kafka's own clients do."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Progress(NamedTuple):
+    """How far an owner has come in one partition: the next offset to read, and a note of its own."""
+
+    offset: int
+    metadata: str = ""
+
+
+class Bounds(NamedTuple):
+    """The offsets that a partition holds: from ``first`` up to, not including, ``end``."""
+
+    first: int
+    end: int
+
+
+class Reader(Protocol):
+    """Reads the committed records of chosen partitions, each partition in order."""
+
+    def poll(self, max_records: int, timeout: float) -> list[Record]:
+        """Take up to ``max_records``; wait up to ``timeout`` seconds for the first. Records of one partition stand together.
+
+        Raises:
+            OffsetGoneError: retention has deleted the next record.
+            LogUnavailableError: the log can't be reached.
+        """
+        ...
+
+    def positions(self) -> dict[int, int]:
+        """Give the next offset of each partition, past everything polled (and past what is no record)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Writer(Protocol):
+    """The single owner of a name: what it commits is all or nothing, and the next owner fences it."""
+
+    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+        """Append ``messages`` and store ``progress`` in one transaction; give the messages' offsets, in order.
+
+        Raises:
+            FencedError: another process has taken the name; nothing was written.
+            LogUnavailableError: not committed; reload what is committed before going on.
+            RecordTooLargeError: a message is above the limit; nothing was written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; the name stays owned until somebody takes it."""
+        ...
+
+
+class Log(Protocol):
+    """Named topics of ordered records."""
+
+    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
+        """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); say whether it was created."""
+        ...
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Give the committed offsets that each partition holds.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
+        ...
+
+    def append(self, messages: Sequence[Message]) -> list[int]:
+        """Append and return the offsets once the log has them for good. Any thread may call it; calls at once share a write."""
+        ...
+
+    def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
+        """Read ``topic`` from the given offset of each partition."""
+        ...
+
+    def writer(self, owner: str) -> Writer:
+        """Take the name ``owner``, fencing whoever held it."""
+        ...
+
+    def progress(self, owner: str, topic: str) -> dict[int, Progress]:
+        """Give what ``owner`` last committed for each partition; without an entry where it never did."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Give the log itself."""
+        ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        ...
