@@ -3,13 +3,14 @@
 Import :func:`kernel` before anything else of numba: the target is fixed when the first kernel is compiled.
 """
 
-import hashlib
 import platform
 from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 if platform.machine() in ("x86_64", "AMD64"):
     numba.config.CPU_NAME = "x86-64-v3"
@@ -24,11 +25,11 @@ _FLAGS: dict[str, Any] = {
 }
 
 
-def kernel[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for the fixed target, on its first call."""
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
 
 
-def inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each kernel that calls it."""
     return numba.njit(inline="always", **_FLAGS)(function)  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ an append is durable when it returns, a commit is atomic and invisible until who
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeAlias
 from types import TracebackType
 
 
@@ -41,7 +41,7 @@ class FencedError(LogError):
     """Another process owns what this writer owned."""
 
 
-type Headers = tuple[tuple[str, bytes], ...]
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
 class Record(NamedTuple):
