@@ -1,0 +1,246 @@
+"""The records of the topics, as structs: checked when read, and set aside with a reason when they don't fit.
+
+Whatever the bytes, decoding gives a struct or raises :class:`BadRecordError`, nothing else.
+A record that decodes can be encoded again. Times are epoch milliseconds.
+"""
+
+import json
+import reprlib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from stream.log import Message, Record
+from stream.topics import Topics
+
+Scalar: TypeAlias = str | int | float | bool | None
+Feature: TypeAlias = Scalar | list[Scalar]
+Id: TypeAlias = Annotated[str, Meta(min_length=1)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+# Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
+Time: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+
+LARGEST = 1_000_000  # bytes: a record up to this still fits a log's usual limit (1 MiB) with what we add to it
+
+
+class BadRecordError(ValueError):
+    """A record is not what its topic holds."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        """Name the field at fault, what it held, and what was expected of it."""
+        super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
+        self.field, self.value, self.expected = field, value, expected
+
+
+class Watermark(Struct, frozen=True):
+    """A promise in ``impressions`` or ``clicks``: what its partition holds from here on is not older, but for ``lateness``."""
+
+    watermark: Time
+
+
+class Served(Struct, frozen=True, omit_defaults=True):
+    """What a visitor was shown it by."""
+
+    version: Count | None = None
+    probability: Annotated[float, Meta(ge=0, le=1)] | None = None
+    arm: str | None = None
+
+
+class Impression(Struct, frozen=True, omit_defaults=True):
+    """Something shown to somebody, with the features as they were then."""
+
+    impression_id: Id
+    time: Time
+    features: dict[str, Feature]
+    served: Served | None = None
+
+
+class Click(Struct, frozen=True, omit_defaults=True):
+    """A click on an impression."""
+
+    impression_id: Id
+    time: Time
+    value: float | None = None  # what the click was worth
+
+
+class Example(Struct, frozen=True, omit_defaults=True):
+    """An impression whose label is decided: what the learner reads."""
+
+    impression_id: Id
+    time: Time
+    features: dict[str, Feature]
+    label: Literal[0, 1]
+    weight: Annotated[float, Meta(ge=0)] | None = None
+    clicked_at: Time | None = None
+
+
+class Run(NamedTuple):
+    """Examples of one partition, learned one after the other: offsets ``first`` to ``last``, both included."""
+
+    partition: int
+    first: int
+    last: int
+
+
+class SnapshotRef(Struct, frozen=True):
+    """Where a snapshot lies in ``weights``."""
+
+    version: Count
+    first: Count  # its chunks are first to last in the snapshots' partition
+    last: Count
+    deltas: Count  # the first delta after it, in the deltas' partition
+
+
+class Version(Struct, frozen=True, omit_defaults=True):
+    """A state of the weights: what it learned since the version before, in order, and how to tell it is the same."""
+
+    version: Count
+    digest: str
+    examples: Count
+    trained_through: Time | None
+    offsets: dict[int, int]  # partition → next example to learn
+    runs: list[Run]
+    excluded: list[tuple[int, int]]  # (partition, offset) of examples whose step was undone
+    settings: str
+    fingerprint: str
+    published_at: Time
+    status: Literal["good"] = "good"
+    snapshot: SnapshotRef | None = None
+
+
+def decode_impression(value: bytes | None) -> Impression | Watermark:
+    """Read a record of ``impressions``.
+
+    >>> decode_impression(b'{"impression_id": "a", "time": 1, "features": {"age": 30}}').features
+    {'age': 30}
+    >>> decode_impression(b'{"impression_id": "a", "time": "noon", "features": {}}')
+    Traceback (most recent call last):
+    ...
+    stream.events.BadRecordError: field 'time': got 'noon', expected int
+
+    Raises:
+        BadRecordError: it is neither an impression nor a watermark.
+    """
+    return _decode_or_watermark(_impression, Impression, value)
+
+
+def decode_click(value: bytes | None) -> Click | Watermark:
+    """Read a record of ``clicks``.
+
+    Raises:
+        BadRecordError: it is neither a click nor a watermark.
+    """
+    return _decode_or_watermark(_click, Click, value)
+
+
+def decode_example(value: bytes | None) -> Example:
+    """Read a record of ``examples``.
+
+    Raises:
+        BadRecordError: it is not an example.
+    """
+    return _decode(_example, Example, value)
+
+
+def decode_version(value: bytes | None) -> Version:
+    """Read a record of ``versions``.
+
+    Raises:
+        BadRecordError: it is not a version.
+    """
+    return _decode(_version, Version, value)
+
+
+encode: Callable[[Struct], bytes] = msgspec.json.Encoder().encode
+
+
+def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) -> Message:
+    """Set a record aside: its bytes untouched, and why, in the headers of Kafka Connect.
+
+    Args:
+        record: What could not be used.
+        stage: The process that set it aside: ``join`` or ``learn``.
+        error: Why.
+        topics: Names the topic of dead letters.
+    """
+    headers = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "stage": stage,
+        "exception.class.name": type(error).__name__,
+        "exception.message": str(error),
+    }
+    named = tuple((f"__connect.errors.{name}", text.encode()) for name, text in headers.items())
+    # A record that just fits the log would not fit with the headers: then they alone say where it stands.
+    value = record.value if len(record.value or b"") <= LARGEST else None
+    return Message(topics.dead_letters, record.key, value, record.headers + named, partition=0)
+
+
+_impression = msgspec.json.Decoder(Impression)
+_click = msgspec.json.Decoder(Click)
+_example = msgspec.json.Decoder(Example)
+_version = msgspec.json.Decoder(Version)
+_watermark = msgspec.json.Decoder(Watermark)
+
+_S = TypeVar("_S", bound=Struct)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S | Watermark:
+    try:
+        return _decode(decoder, kind, value)
+    except BadRecordError as error:
+        if error.field != "impression_id" or b'"watermark"' not in (value or b""):
+            raise
+        return _decode(_watermark, Watermark, value)
+
+
+def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S:
+    if value is None or len(value) > LARGEST:
+        size = "null" if value is None else f"{len(value)} bytes"
+        raise BadRecordError("record", size, f"a JSON object of at most {LARGEST} bytes")
+    try:
+        return decoder.decode(value)
+    except _UNREADABLE as error:
+        raise _fault(kind, value, error) from error
+
+
+def _fault(kind: type[Struct], value: bytes, error: Exception) -> BadRecordError:
+    """Find what is wrong with a record that did not decode: msgspec doesn't name a bad feature, or a field that holds NaN."""
+    try:
+        # ``complex`` is a type that no field takes, so the field that holds NaN or Infinity is found.
+        fields = json.loads(value, parse_constant=complex)
+    except (ValueError, RecursionError):
+        return BadRecordError("record", value, "a JSON object in UTF-8")
+    if not isinstance(fields, dict):
+        return BadRecordError("record", fields, "a JSON object")
+    for field in msgspec.structs.fields(kind):
+        if field.name in fields:
+            fault = _fault_of(field.name, fields[field.name], field.type)
+            if fault:
+                return fault
+        elif field.required:
+            return BadRecordError(field.name, "nothing", "a value")
+    return BadRecordError("record", value, str(error))
+
+
+def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:  # noqa: ANN401 - a type expression
+    if name == "features" and isinstance(value, dict):
+        return next(filter(None, (_fault_of(f"features.{key}", feature, Feature) for key, feature in value.items())), None)
+    try:
+        msgspec.convert(value, expected, str_keys=True)
+    except msgspec.ValidationError as error:
+        return BadRecordError(name, value, _expectation(str(error), expected))
+    if isinstance(value, float) and abs(value) == float("inf"):
+        return BadRecordError(name, value, "a finite number")
+    return None
+
+
+def _expectation(message: str, expected: Any) -> str:  # noqa: ANN401 - a type expression
+    """Turn msgspec's "Expected `int`, got `str` - at `$.time`" into "int", and its "Invalid enum value 7" into "0 or 1"."""
+    if message.startswith("Invalid enum value"):
+        return " or ".join(map(str, get_args(expected)))
+    return message.removeprefix("Expected ").split(", got ")[0].split(" - at ")[0].replace("`", "")
