@@ -33,3 +33,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each kernel that calls it."""
     return numba.njit(inline="always", **_FLAGS)(function)  # type: ignore[no-any-return]
+
+
+def ordered(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result."""
+    return numba.njit(**{**_FLAGS, "fastmath": False})(function)  # type: ignore[no-any-return]

@@ -1,0 +1,163 @@
+"""Progressive evaluation: every example is scored on the prediction made before it was learned.
+
+Constant memory, whatever the length of the stream. Each sum is taken in the stream's order, so that the scores
+depend on the examples alone, bit for bit, and not on how the updates were cut or where a checkpoint fell between them.
+
+Axes: N examples of one update; W the window; B bins of the logit.
+"""
+
+from collections.abc import Mapping
+from math import log
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.target import ordered
+
+BINS = 1 << 16
+REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; what lies outside falls into the end bins
+_PER_UNIT = BINS / (2 * REACH)
+
+
+class Scores(NamedTuple):
+    """How good the predictions of some examples were; None where the examples do not define a score.
+
+    Every score but the AUC compares with the click rate, ``c``, of the same examples:
+
+        log_loss           = mean of −log of the probability given to what happened, in nats
+        normalized_entropy = log_loss / −(c log c + (1 − c) log(1 − c)); below 1 is better than knowing only c
+        calibration        = mean prediction / c
+        auc                = share of (click, no click) pairs where the click was given more; a tie counts half
+    """
+
+    examples: int
+    log_loss: float | None
+    auc: float | None
+    normalized_entropy: float | None
+    calibration: float | None
+
+
+class _Tally(NamedTuple):
+    """What is remembered of the stream. The second index of ``bins``, and the index of ``counts``, is 1 for a click."""
+
+    sums: NDArray[np.float64]  # (2,) of the log loss and of the prediction
+    counts: NDArray[np.int64]  # (2,)
+    bins: NDArray[np.int64]  # (B, 2)
+    logits: NDArray[np.float32]  # (W,) example t stands at t mod W
+    clicked: NDArray[np.bool_]  # (W,)
+
+
+class Progressive:
+    """Scores over the whole stream and over its last ``window`` examples.
+
+    Args:
+        window: how many examples :meth:`recent` looks back on.
+
+    >>> scores = Progressive()
+    >>> scores.update(np.float32([0.0, 2.0, -2.0]), np.float32([0, 1, 0]))
+    >>> scores.total().auc
+    1.0
+    """
+
+    def __init__(self, window: int = 10_000) -> None:
+        self._tally = _Tally(
+            sums=np.zeros(2),
+            counts=np.zeros(2, np.int64),
+            bins=np.zeros((BINS, 2), np.int64),
+            logits=np.zeros(window, np.float32),
+            clicked=np.zeros(window, np.bool_),
+        )
+
+    def update(self, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Score the next examples, both ``(N,)``. A prediction that is not finite is passed over: its step was undone."""
+        _update(logits, labels, self._tally)
+
+    def total(self) -> Scores:
+        """Score everything so far; the AUC is exact to within :meth:`auc_error`, the other scores to rounding."""
+        tally = self._tally
+        return _scores(tally.sums, tally.counts, _area(tally.bins))
+
+    def auc_error(self) -> float | None:
+        """Bound the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
+
+        With ``P_b`` clicks and ``N_b`` others in bin ``b``, each such pair counts half where it may count 0 or 1:
+
+            error ≤ ½ Σ_b P_b N_b / (P N)
+        """
+        others, clicks = (int(count) for count in self._tally.counts)
+        if not others or not clicks:
+            return None
+        return float(np.prod(self._tally.bins.astype(np.float64), axis=1).sum()) / (2 * others * clicks)
+
+    def recent(self) -> Scores:
+        """Score the examples of the window, all exactly."""
+        size = min(int(self._tally.counts.sum()), len(self._tally.logits))
+        logits, clicked = self._tally.logits[:size], self._tally.clicked[:size]
+        values, place = np.unique(logits, return_inverse=True)  # ascending
+        groups = np.zeros((len(values), 2), np.int64)
+        np.add.at(groups, (place, clicked.astype(np.int64)), 1)
+        sums = np.zeros(2)
+        _add(logits, clicked, sums)
+        return _scores(sums, groups.sum(axis=0), _area(groups))
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Give everything as named arrays, copied, for a checkpoint."""
+        return {name: array.copy() for name, array in self._tally._asdict().items()}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
+        """Go on from what :meth:`state` gave."""
+        progressive = cls(window=len(arrays["logits"]))
+        for name, array in progressive._tally._asdict().items():
+            array[...] = arrays[name]
+        return progressive
+
+
+@ordered
+def _score(logit: float, clicked: bool, sums: NDArray[np.float64]) -> None:
+    """Add one example's log loss, ``log(1 + eᶻ) − y z``, and its prediction, ``1 / (1 + e⁻ᶻ)``, so that no exponent overflows."""
+    tail = np.exp(-abs(logit))
+    sums[0] += max(logit, 0.0) - logit * clicked + np.log1p(tail)
+    sums[1] += (1.0 if logit >= 0 else tail) / (1.0 + tail)
+
+
+@ordered
+def _add(logits: NDArray[np.float32], clicked: NDArray[np.bool_], sums: NDArray[np.float64]) -> None:
+    for n in range(len(logits)):
+        _score(np.float64(logits[n]), clicked[n], sums)
+
+
+@ordered
+def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Tally) -> None:
+    for n in range(len(logits)):
+        logit, clicked = np.float64(logits[n]), labels[n] > 0
+        if not np.isfinite(logit):
+            continue
+        _score(logit, clicked, tally.sums)
+        place = (tally.counts[0] + tally.counts[1]) % len(tally.logits)
+        tally.logits[place], tally.clicked[place] = logits[n], clicked
+        tally.counts[int(clicked)] += 1
+        tally.bins[int(min(max((logit + REACH) * _PER_UNIT, 0.0), BINS - 1.0)), int(clicked)] += 1
+
+
+def _area(groups: NDArray[np.int64]) -> float | None:
+    """Give the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of what was predicted; a tie counts half."""
+    others, clicks = groups[:, 0].astype(np.float64), groups[:, 1].astype(np.float64)
+    pairs = float(others.sum() * clicks.sum())
+    if not pairs:
+        return None
+    below = np.cumsum(others) - others
+    return float(np.sum(clicks * (below + others / 2))) / pairs
+
+
+def _scores(sums: NDArray[np.float64], counts: NDArray[np.int64], auc: float | None) -> Scores:
+    others, clicks = (int(count) for count in counts)
+    examples = others + clicks
+    loss = float(sums[0]) / examples if examples else None
+    calibration = float(sums[1]) / clicks if clicks else None
+    if loss is None or not others or not clicks:
+        return Scores(examples, loss, auc, normalized_entropy=None, calibration=calibration)
+    rate = clicks / examples
+    entropy = -(rate * log(rate) + (1 - rate) * log(1 - rate))
+    return Scores(examples, loss, auc, loss / entropy, calibration)
