@@ -1,0 +1,44 @@
+"""Which partition a message goes to: the same on every log, and the same as Kafka's own clients choose.
+
+A key's partition is its murmur2 hash, without the sign bit, modulo the number of partitions: records of one
+impression meet in one partition, whoever wrote them and to whichever log.
+"""
+
+import struct
+
+from stream.log import Message, UnknownTopicError
+
+_SEED, _MIX, _WORD = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
+
+
+def partition_of(message: Message, partitions: int) -> int:
+    """Choose the partition of ``message`` among ``partitions``; what has neither partition nor key goes by the empty key.
+
+    Raises:
+        UnknownTopicError: the message names a partition that the topic does not have.
+    """
+    if message.partition is None:
+        return (murmur2(message.key or b"") & 0x7FFFFFFF) % partitions
+    if not 0 <= message.partition < partitions:
+        error = f"topic {message.topic!r} has the partitions 0 to {partitions - 1}, got {message.partition}"
+        raise UnknownTopicError(error)
+    return message.partition
+
+
+def murmur2(data: bytes) -> int:
+    """Hash ``data`` to 32 bits as ``org.apache.kafka.common.utils.Utils.murmur2`` does.
+
+    >>> hex(murmur2(b"21"))
+    '0xc5f2f8ec'
+    """
+    state = _SEED ^ len(data)
+    words = len(data) // 4
+    for word in struct.unpack_from(f"<{words}I", data):
+        mixed = word * _MIX & _WORD
+        mixed = (mixed ^ mixed >> 24) * _MIX & _WORD
+        state = state * _MIX & _WORD ^ mixed
+    tail = data[4 * words :]
+    if tail:
+        state = (state ^ int.from_bytes(tail, "little")) * _MIX & _WORD
+    state = (state ^ state >> 13) * _MIX & _WORD
+    return state ^ state >> 15

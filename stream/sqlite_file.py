@@ -1,0 +1,135 @@
+"""One SQLite file that several processes and threads write: how it is opened, and how writes that come at once share a transaction.
+
+A transaction is ``BEGIN IMMEDIATE``: it holds the write lock before it looks at anything, so what it saw still holds when it
+commits. A commit is on the disk when it returns (``synchronous=FULL``), which takes milliseconds: that is why writes are grouped.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeAlias, TypeVar
+
+from stream.log import LogError, LogUnavailableError
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+
+_PATIENCE = 30.0  # seconds to wait for another process's transaction
+_GROUP = 256  # writes in one transaction at most, so that the first is not kept waiting
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into the log's: a lock, a full disk and a lost file may pass; a damaged file does not."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        message = f"the log {str(path)!r} can't be used now: {error}"
+        raise LogUnavailableError(message) from error
+    except sqlite3.DatabaseError as error:
+        message = f"expected an SQLite file at {str(path)!r}, got: {error}"
+        raise LogError(message) from error
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open a connection that any thread may use, in autocommit: each read is short and sees the newest commit."""
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        _wait_for_lock(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _wait_for_lock(statement: Callable[[], object]) -> None:
+    """Try every millisecond: SQLite's own waiting grows to 100 ms and loses against a busy writer, or is not done at all."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            statement()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return
+
+
+class GroupCommit:
+    """A thread that does its callers' writes, as many as are waiting in one transaction; each succeeds or fails by itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_file(path)
+        self._connection.execute("PRAGMA busy_timeout=0")
+        self._waiting: SimpleQueue[tuple[Work[Any], Future[Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=f"writes {path.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Have ``work`` done in a transaction; the future has its result once that is on the disk."""
+        future: Future[T] = Future()
+        self._waiting.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            group = [first, *self._others()]
+            try:
+                with named_errors(self._path):
+                    outcomes = self._transact([work for work, _ in group])
+            except LogError as error:
+                outcomes = [error] * len(group)
+            for (_, future), outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+    def _others(self) -> Iterator[tuple[Work[Any], Future[Any]]]:
+        for _ in range(_GROUP - 1):
+            try:
+                item = self._waiting.get_nowait()
+            except Empty:
+                return
+            if item is None:  # the end comes after this group
+                self._waiting.put(None)
+                return
+            yield item
+
+    def _transact(self, works: list[Work[Any]]) -> list[Any]:
+        """Do every work in one transaction; give each its result, or the exception that undid it alone."""
+        _wait_for_lock(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        try:
+            outcomes = [self._attempt(work) for work in works]
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        return outcomes
+
+    def _attempt(self, work: Work[T]) -> T | Exception:
+        self._connection.execute("SAVEPOINT work")
+        try:
+            return work(self._connection)
+        except sqlite3.OperationalError:  # not this work's fault: the disk, the file
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where the work was submitted
+            self._connection.execute("ROLLBACK TO work")
+            return error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE work")

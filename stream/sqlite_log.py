@@ -1,0 +1,213 @@
+"""A log in one SQLite file, for one machine: nothing to install, the same contract as Kafka's.
+
+Offsets are dense and never used twice: the next one stands in a table, so trimming can't hand one out again. An owner's epoch is
+checked inside the transaction that it guards. Records past their retention go a batch at a time, beside the writes.
+"""
+
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, RecordTooLargeError, UnknownTopicError
+from stream.partition import partition_of
+from stream.sqlite_file import GroupCommit, named_errors, open_file
+from stream.sqlite_reader import SHIFT, SqliteReader
+
+_LIMIT = 1_000_000  # bytes of a message, about what Kafka takes by default
+_TRIM_EVERY = 10.0  # seconds
+_TRIM_BATCH = 1_000  # records that one transaction deletes from one partition at most
+
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS partitions (
+        number INTEGER PRIMARY KEY, topic TEXT, partition INTEGER, first INTEGER, next INTEGER, retention REAL,
+        UNIQUE (topic, partition))""",
+    "CREATE TABLE IF NOT EXISTS records (place INTEGER PRIMARY KEY, timestamp INTEGER, key BLOB, value BLOB, headers BLOB)",
+    "CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, epoch INTEGER) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS progress (
+        owner TEXT, topic TEXT, partition INTEGER, next INTEGER, metadata TEXT,
+        PRIMARY KEY (owner, topic, partition)) WITHOUT ROWID""",
+)
+
+
+class SqliteLog:
+    """The log at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the file and its folders are created."""
+
+    def __init__(self, url: str) -> None:
+        self._path = Path(url.removeprefix("sqlite:///"))
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"expected a folder for the log {str(self._path)!r}, got: {error}"
+            raise LogUnavailableError(message) from error
+        with named_errors(self._path):
+            self._reads = open_file(self._path)
+            self._writes = GroupCommit(self._path)
+        self._writes.submit(_create_tables).result()
+        self._next_trim = time.monotonic()
+
+    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
+        """Create ``topic`` unless it exists; say whether it was created."""
+        rows = [(topic, partition, retention) for partition in range(partitions)]
+
+        def work(db: sqlite3.Connection) -> bool:
+            insert = "INSERT OR IGNORE INTO partitions (topic, partition, first, next, retention) VALUES (?, ?, 0, 0, ?)"
+            if db.execute("SELECT 1 FROM partitions WHERE topic = ?", (topic,)).fetchone():
+                return False
+            db.executemany(insert, rows)
+            return True
+
+        return self._writes.submit(work).result()
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Give the committed offsets that each partition holds."""
+        with named_errors(self._path):
+            rows = self._reads.execute("SELECT partition, first, next FROM partitions WHERE topic = ?", (topic,)).fetchall()
+        if not rows:
+            raise UnknownTopicError(_unknown(topic))
+        return {partition: Bounds(first, end) for partition, first, end in rows}
+
+    def append(self, messages: Sequence[Message]) -> list[int]:
+        """Append and return the offsets once they are on the disk."""
+        appended = self._writes.submit(lambda db: _append(db, messages))
+        self._trim_when_due()
+        return appended.result()
+
+    def reader(self, topic: str, start: Mapping[int, int]) -> SqliteReader:
+        """Read ``topic`` from the given offset of each partition."""
+        return SqliteReader(self._path, topic, start)
+
+    def writer(self, owner: str) -> "SqliteWriter":
+        """Take the name ``owner``, fencing whoever held it."""
+
+        def work(db: sqlite3.Connection) -> int:
+            db.execute("INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1", (owner,))
+            return _epoch(db, owner)
+
+        return SqliteWriter(self, owner, self._writes.submit(work).result())
+
+    def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+        """Append ``messages`` and store ``progress``, if ``owner`` is still in its ``epoch``."""
+        rows = [(owner, topic, partition, *entry) for (topic, partition), entry in progress.items()]
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            current = _epoch(db, owner)
+            if current != epoch:
+                message = f"another process owns {owner!r}: expected epoch {epoch}, got {current}"
+                raise FencedError(message)
+            db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)", rows)
+            return _append(db, messages)
+
+        committed = self._writes.submit(work)
+        self._trim_when_due()
+        return committed.result()
+
+    def progress(self, owner: str, topic: str) -> dict[int, Progress]:
+        """Give what ``owner`` last committed for each partition."""
+        query = "SELECT partition, next, metadata FROM progress WHERE owner = ? AND topic = ?"
+        with named_errors(self._path):
+            rows = self._reads.execute(query, (owner, topic)).fetchall()
+        return {partition: Progress(offset, metadata) for partition, offset, metadata in rows}
+
+    def close(self) -> None:
+        """Finish the writes under way and close the file."""
+        self._writes.close()
+        self._reads.close()
+
+    def __enter__(self) -> Self:
+        """Give the log itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _trim_when_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_trim:
+            self._next_trim = now + _TRIM_EVERY
+            self._writes.submit(self._trim)
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        if _trim_batch(db):
+            self._writes.submit(self._trim)
+
+
+class SqliteWriter:
+    """The owner of a name, for as long as its epoch is the newest."""
+
+    def __init__(self, log: SqliteLog, owner: str, epoch: int) -> None:
+        self._log, self._owner, self._epoch = log, owner, epoch
+
+    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+        """Append ``messages`` and store ``progress`` in one transaction; give the messages' offsets, in order."""
+        return self._log.commit(self._owner, self._epoch, messages, progress)
+
+    def close(self) -> None:
+        """Let go of nothing: the log has the connections."""
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
+    for table in _TABLES:
+        db.execute(table)
+
+
+def _append(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
+    now = int(time.time() * 1000)
+    topics = {message.topic for message in messages}
+    found = {topic: _partitions(db, topic) for topic in topics}
+    added: dict[int, int] = defaultdict(int)  # by the partition's number
+    offsets, rows = [], []
+    for message in messages:
+        headers = msgspec.msgpack.encode(message.headers) if message.headers else None
+        size = sum(len(part) for part in (message.key, message.value, headers) if part)
+        if size > _LIMIT:
+            error = f"expected a message of up to {_LIMIT:,} bytes, got {size:,} for {message.topic!r}"
+            raise RecordTooLargeError(error)
+        partitions = found[message.topic]
+        number, end = partitions[partition_of(message, len(partitions))]
+        offset = end + added[number]
+        added[number] += 1
+        offsets.append(offset)
+        rows.append((number << SHIFT | offset, now, message.key, message.value, headers))
+    db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+    db.executemany("UPDATE partitions SET next = next + ? WHERE number = ?", [(count, number) for number, count in added.items()])
+    return offsets
+
+
+def _partitions(db: sqlite3.Connection, topic: str) -> list[tuple[int, int]]:
+    """Give the number and the next offset of each partition of ``topic``."""
+    rows = db.execute("SELECT number, next FROM partitions WHERE topic = ? ORDER BY partition", (topic,)).fetchall()
+    if not rows:
+        raise UnknownTopicError(_unknown(topic))
+    return rows
+
+
+def _unknown(topic: str) -> str:
+    return f"topic {topic!r} does not exist: create it first"
+
+
+def _epoch(db: sqlite3.Connection, owner: str) -> int:
+    (epoch,) = db.execute("SELECT epoch FROM owners WHERE owner = ?", (owner,)).fetchone()
+    return int(epoch)
+
+
+def _trim_batch(db: sqlite3.Connection) -> bool:
+    """Delete the oldest records past their retention, up to a batch from each partition; say whether there may be more."""
+    more = False
+    kept = db.execute("SELECT number, first, retention FROM partitions WHERE retention IS NOT NULL").fetchall()
+    for number, first, retention in kept:
+        oldest = int((time.time() - retention) * 1000)
+        start = number << SHIFT | first
+        query = "SELECT count(*) FROM records WHERE place >= ? AND place < ? AND timestamp < ?"
+        (expired,) = db.execute(query, (start, start + _TRIM_BATCH, oldest)).fetchone()
+        # A clock set back leaves young records before old ones: they go together, a batch early at most.
+        db.execute("DELETE FROM records WHERE place >= ? AND place < ?", (start, start + expired))
+        db.execute("UPDATE partitions SET first = first + ? WHERE number = ?", (expired, number))
+        more |= expired == _TRIM_BATCH
+    return more

@@ -1,0 +1,65 @@
+"""The topics of one model: their names, their partitions, how long they are kept.
+
+Models share a log by their prefixes. Nothing relies on a broker creating topics by itself: ``create`` makes them all.
+"""
+
+from typing import NamedTuple
+
+from stream.log import Log
+
+WEIGHTS_RETENTION = 3600.0  # seconds; a snapshot comes far more often, and nobody needs the weights before the newest one
+
+DELTAS, SNAPSHOTS = 0, 1  # the partitions of the weights topic
+
+
+class Topics(NamedTuple):
+    """The names of a model's topics.
+
+    >>> Topics("sml").dead_letters
+    'sml.dead-letters'
+    """
+
+    prefix: str
+
+    @property
+    def impressions(self) -> str:
+        """What was shown, with its features; keyed by the impression's id, like clicks and examples."""
+        return f"{self.prefix}.impressions"
+
+    @property
+    def clicks(self) -> str:
+        """Which impressions were clicked."""
+        return f"{self.prefix}.clicks"
+
+    @property
+    def examples(self) -> str:
+        """Impressions with their labels: what is learned."""
+        return f"{self.prefix}.examples"
+
+    @property
+    def versions(self) -> str:
+        """One small record a version of the weights: where it comes from and how good it is."""
+        return f"{self.prefix}.versions"
+
+    @property
+    def weights(self) -> str:
+        """The arrays: partition 0 the deltas, partition 1 the snapshots."""
+        return f"{self.prefix}.weights"
+
+    @property
+    def dead_letters(self) -> str:
+        """Records that could not be used, untouched, with the reason."""
+        return f"{self.prefix}.dead-letters"
+
+
+def create(log: Log, topics: Topics, partitions: int) -> list[str]:
+    """Create what is missing of a model's topics, ``partitions`` for each of its streams; give the names created."""
+    wanted: list[tuple[str, int, float | None]] = [
+        (topics.impressions, partitions, None),
+        (topics.clicks, partitions, None),
+        (topics.examples, partitions, None),
+        (topics.versions, 1, None),
+        (topics.weights, 2, WEIGHTS_RETENTION),
+        (topics.dead_letters, 1, None),
+    ]
+    return [topic for topic, count, retention in wanted if log.create(topic, count, retention=retention)]
