@@ -1,0 +1,22 @@
+"""From a url to the log behind it."""
+
+from stream.log import Log
+
+
+def connect(url: str) -> Log:
+    """Open the log at ``url``: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``kafka://host:9092[,host2:9092]``.
+
+    Raises:
+        ValueError: the url is of neither kind.
+        LogUnavailableError: the log can't be reached.
+    """
+    if url.startswith("sqlite:///"):
+        from stream.sqlite_log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only
+
+        return SqliteLog(url)
+    if url.startswith("kafka://"):
+        from stream.kafka_log import KafkaLog  # noqa: PLC0415
+
+        return KafkaLog(url)
+    message = f"expected sqlite:///… or kafka://host:9092, got {url!r}"
+    raise ValueError(message)
