@@ -1,0 +1,40 @@
+"""A digest of the table that costs only what has changed: the sum of its rows' hashes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.target import kernel
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio
+_SHIFT = np.uint64(32)
+
+
+@kernel
+def mix(value: np.uint64) -> np.uint64:
+    """Spread every bit over all 64 (the finaliser of splitmix64, Steele et al. 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def rehash(
+    keys: NDArray[np.uint64],
+    bits: NDArray[np.uint32],
+    positions: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+) -> None:
+    """Bring ``hashes (C,)`` and their sum ``total (1,)`` up to date with the rows at ``positions``; an empty row counts 0.
+
+    ``bits (C, d + 1)`` are the rows' values as they lie in memory, so that a difference in the last bit shows.
+    """
+    for position in positions:
+        value = np.uint64(0)
+        if keys[position] != 0:
+            value = mix(keys[position] + np.uint64(position) * _ODD)
+            for k in range(bits.shape[1]):
+                value = (value ^ np.uint64(bits[position, k])) * _ODD
+                value ^= value >> _SHIFT
+        total[0] += value - hashes[position]
+        hashes[position] = value

@@ -1,0 +1,98 @@
+"""Where each dense parameter lies in one flat array, and what it starts from.
+
+Everything dense is one array of parameters and one of accumulators, so that depth and widths are data to the
+kernels, a delta is one copy, and torch's modules can be views of the same memory.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from model.settings import Spec
+
+Floats = NDArray[Any]
+
+# The columns of ``Layout.layers``: widths, where each parameter begins, and where its accumulators do.
+IN, OUT, WEIGHT, BIAS, META, META_BIAS, SKIP, WEIGHT_SUM, BIAS_SUM, META_SUM, META_BIAS_SUM, SKIP_SUM = range(12)
+
+
+class Parameter(NamedTuple):
+    """One named parameter at its place in the flat arrays, and how it is drawn.
+
+    A matrix ``(in, out)`` has one accumulator for each input row, a vector ``(n,)`` one for each weight.
+    """
+
+    shape: tuple[int, ...]
+    start: int
+    sum_start: int
+    mean: float
+    std: float
+
+    def of(self, dense: Floats) -> Floats:
+        """The parameter as a view of ``dense``."""
+        return dense[self.start : self.start + int(np.prod(self.shape))].reshape(self.shape)
+
+    def sums_of(self, accumulators: Floats) -> Floats:
+        """Its accumulators as a view of ``accumulators``."""
+        return accumulators[self.sum_start : self.sum_start + self.shape[0]]
+
+
+class Layout:
+    """The dense parameters of a network, by name and by place.
+
+    For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and where it has a skip term
+    ``skip.i.meta (out, out)``, ``skip.i.meta_bias`` and ``skip.i.weight``. Then ``output``, ``bias``, and
+    ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        """Lay out the network that ``spec`` describes."""
+        self.spec = spec
+        self.parameters: dict[str, Parameter] = {}
+        self.size = self.sums = 0  # of the two flat arrays
+        widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
+        layers = [self._layer(i, *pair) for i, pair in enumerate(zip(widths[:-1], widths[1:], strict=True))]
+        self.layers = np.array(layers, np.int64)  # (L, 12)
+        self.output = self._place("output", (widths[-1],), std=0.05)
+        self.bias = self._place("bias", (1,))
+        self.defaults = self._place("defaults", (len(spec.fields), spec.model.embedding))
+
+    def _place(self, name: str, shape: tuple[int, ...], *, mean: float = 0.0, std: float = 0.0) -> Parameter:
+        parameter = self.parameters[name] = Parameter(shape, self.size, self.sums, mean, std)
+        self.size += int(np.prod(shape))
+        self.sums += shape[0]
+        return parameter
+
+    def _layer(self, i: int, inputs: int, outputs: int) -> list[int]:
+        placed = [
+            self._place(f"tower.{i}.weight", (inputs, outputs), std=(2 / inputs) ** 0.5),  # He
+            self._place(f"tower.{i}.bias", (outputs,)),
+        ]
+        if self.spec.model.skip != "none":
+            placed += [
+                self._place(f"skip.{i}.meta", (outputs, outputs), std=0.1 / outputs**0.5),
+                self._place(f"skip.{i}.meta_bias", (outputs,), mean=1.0),
+                self._place(f"skip.{i}.weight", (outputs,), std=0.01),
+            ]
+        starts, sums = [p.start for p in placed], [p.sum_start for p in placed]
+        absent = [0] * (5 - len(placed))
+        return [inputs, outputs, *starts, *absent, *sums, *absent]
+
+    def named(self, dense: Floats) -> dict[str, Floats]:
+        """Every parameter as a view of ``dense``."""
+        return {name: parameter.of(dense) for name, parameter in self.parameters.items()}
+
+    def initial(self) -> NDArray[np.float32]:
+        """The parameters before the first example."""
+        model = self.spec.model
+        random = np.random.default_rng(model.seed)
+        dense = np.zeros(self.size, np.float32)
+        for parameter in self.parameters.values():
+            parameter.of(dense)[...] = parameter.mean + parameter.std * random.standard_normal(parameter.shape)
+        # Seeded by the field's name: a field keeps its default when others come and go.
+        for field, default in zip(self.spec.fields, self.defaults.of(dense), strict=True):
+            of_field = np.random.default_rng([model.seed, xxh3_64_intdigest(field.name)])
+            default[...] = model.embedding_std * of_field.standard_normal(model.embedding)
+        return dense

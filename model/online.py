@@ -1,0 +1,236 @@
+"""A model that learns online: weights that predict, and the state that carries one example a step into the next.
+
+``Weights`` is what is published and served; ``OnlineModel`` adds what only learning needs. Both are flat named
+arrays over one memory that the kernels work on in place.
+"""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_128_hexdigest
+
+from model import step
+from model.digest import rehash
+from model.features import Features
+from model.layout import Layout
+from model.settings import Spec
+from model.table import Table
+from model.tower import Network
+
+Arrays = dict[str, NDArray[Any]]
+
+RUN = 1024  # examples in one kernel call: what is done again when a step has to be undone
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities, in float64: ``1 / (1 + exp(-logit))``."""
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+class Weights:
+    """Everything a prediction needs: dense parameters, and the rows of the table.
+
+    Attributes:
+        dense: the dense parameters, ``(P,)``, laid out by :class:`~model.layout.Layout`.
+        keys: the table's keys, ``(C,)``; 0 is an empty row.
+        rows: embedding and wide weight of each row, ``(C, d + 1)``.
+    """
+
+    def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
+        """Weights before the first example."""
+        capacity = spec.table.capacity
+        self.spec = spec
+        self.layout = Layout(spec)
+        self.dense = self.layout.initial().astype(dtype)
+        self.keys = np.zeros(capacity, np.uint64)
+        self.rows = np.zeros((capacity, spec.model.embedding + 1), dtype)
+        self._hashes = np.zeros(capacity, np.uint64)
+        self._hash = np.zeros(1, np.uint64)  # their sum
+
+    @classmethod
+    def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
+        """The weights that :meth:`arrays` gave."""
+        weights = cls(spec)
+        weights.apply(arrays)
+        return weights
+
+    def network(self, sums: NDArray[Any]) -> Network:
+        """The dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
+        layout, model = self.layout, self.spec.model
+        return Network(
+            self.dense,
+            sums,
+            layout.layers,
+            output=layout.output.start,
+            output_sum=layout.output.sum_start,
+            bias=layout.bias.start,
+            bias_sum=layout.bias.sum_start,
+            defaults=layout.defaults.start,
+            skip=model.skip != "none",
+            pre=model.skip_input == "pre",
+            wide=model.wide,
+        )
+
+    def predict(self, features: Features) -> NDArray[Any]:
+        """The logit of each example, ``(N,)``."""
+        fields = len(self.spec.fields)
+        logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
+        step.predict(self.network(self.dense[:0]), self.keys, self.rows, features, fields, logits)
+        return logits
+
+    def digest(self) -> str:
+        """128 bits over the dense parameters and every occupied row's position, key and values."""
+        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes())
+
+    def rehash(self, positions: NDArray[np.int64]) -> None:
+        """Bring the digest up to date with rows that have changed."""
+        rehash(self.keys, self.rows.view(np.uint32), positions, self._hashes, self._hash)
+
+    def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
+        """Copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
+        if positions is None:
+            positions = np.flatnonzero(self.keys)
+        return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
+
+    def apply(self, arrays: Arrays) -> None:
+        """Overwrite the dense parameters and the rows named in ``arrays``."""
+        positions = arrays["positions"]
+        self.dense[...] = arrays["dense"]
+        self.keys[positions] = arrays["keys"]
+        self.rows[positions] = arrays["rows"]
+        self.rehash(positions)
+
+
+class Learned(NamedTuple):
+    """What a run of examples gave."""
+
+    logits: NDArray[Any]  # (N,), each predicted before its example was learned
+    excluded: list[int]  # examples whose step was not finite: undone, and not learned
+
+
+class OnlineModel:
+    """Weights, and what learning adds: Adagrad's accumulators, each row's last use, the count of examples."""
+
+    def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
+        """A model before its first example. ``float64`` is for checking the arithmetic."""
+        self.spec = spec
+        self.weights = Weights(spec, dtype)
+        self.examples = 0
+        self.sums = np.full(self.weights.layout.sums, spec.model.tower_accumulator, dtype)
+        self.weights.layout.bias.sums_of(self.sums)[...] = spec.model.wide_accumulator
+        capacity = spec.table.capacity
+        self.table = Table(
+            keys=self.weights.keys,
+            rows=self.weights.rows,
+            used=np.zeros(capacity, np.int64),
+            sums=np.zeros_like(self.weights.rows),
+            touched=np.zeros(capacity, np.bool_),
+            counts=np.zeros(2, np.int64),
+        )
+        self._journal = step.journal(self.table, 0)
+        self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
+
+    def learn(self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None) -> Learned:
+        """Predict each example, then learn it, in order.
+
+        Args:
+            features: N examples.
+            labels: 1 for a click, else 0, ``(N,)``.
+            importance: what each example's gradient is multiplied by, ``(N,)``; default 1.
+        """
+        fields, dtype = len(self.spec.fields), self.weights.dense.dtype
+        labels = labels.astype(dtype)
+        importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
+        logits = np.empty_like(labels)
+        excluded: list[int] = []
+        for a in range(0, len(labels), RUN):
+            b = min(a + RUN, len(labels))
+            run = Features(features.keys, features.starts[a * fields : b * fields + 1])
+            excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], logits[a:b])]
+        return Learned(logits, excluded)
+
+    def _learn_run(
+        self, features: Features, labels: NDArray[Any], importance: NDArray[Any], logits: NDArray[Any]
+    ) -> list[int]:
+        """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
+        keys = int(features.starts[-1] - features.starts[0])
+        if keys > len(self._journal.row):
+            self._journal = step.journal(self.table, keys)
+        network, rates = self.weights.network(self.sums), self._rates()
+        excluded: list[int] = []
+        start = 0
+
+        def learn_until(end: int) -> int:
+            return step.learn(
+                network, self.table, features, len(self.spec.fields), labels[:end], importance, rates,
+                start, self.examples + start, logits, self._journal,
+            )  # fmt: skip
+
+        while start < len(labels):
+            self._save()
+            stop = learn_until(len(labels))
+            if stop == len(labels):
+                break
+            self._restore()
+            learn_until(stop)
+            excluded.append(stop)
+            start = stop + 1
+        self.examples += len(labels)
+        return excluded
+
+    def _rates(self) -> step.Rates:
+        model = self.spec.model
+        return step.Rates(
+            model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator
+        )
+
+    def _save(self) -> None:
+        self._journal.length[0] = 0
+        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+            before[...] = now
+
+    def _restore(self) -> None:
+        step.undo(self.table, self._journal)
+        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+            now[...] = before
+
+    def digest(self) -> str:
+        """The weights' digest."""
+        self.weights.rehash(np.flatnonzero(self.table.touched))
+        return self.weights.digest()
+
+    def changes(self) -> Arrays:
+        """What :meth:`Weights.apply` needs to come from the last published weights to these."""
+        positions = np.flatnonzero(self.table.touched)
+        self.weights.rehash(positions)
+        return self.weights.arrays(positions)
+
+    def mark_published(self) -> None:
+        """Count changes from here on."""
+        self.table.touched[...] = False
+
+    def state(self) -> Arrays:
+        """Copies of everything that the next step depends on."""
+        arrays = self.weights.arrays()
+        positions = arrays["positions"]
+        return arrays | {
+            "dense_sums": self.sums.copy(),
+            "row_sums": self.table.sums[positions],
+            "used": self.table.used[positions],
+            "counts": self.table.counts.copy(),
+            "examples": np.array([self.examples], np.int64),
+        }
+
+    @classmethod
+    def from_state(cls, spec: Spec, arrays: Arrays) -> Self:
+        """The model that :meth:`state` gave."""
+        model = cls(spec)
+        positions = arrays["positions"]
+        model.weights.apply(arrays)
+        model.sums[...] = arrays["dense_sums"]
+        model.table.sums[positions] = arrays["row_sums"]
+        model.table.used[positions] = arrays["used"]
+        model.table.counts[...] = arrays["counts"]
+        model.examples = int(arrays["examples"][0])
+        return model

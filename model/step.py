@@ -1,0 +1,236 @@
+"""One example, one step: predict, then learn, for a run of examples in order, inside one kernel call.
+
+The state after a run depends on the order of the examples alone, bit for bit, never on how the run was cut.
+
+Shapes: N examples, F fields, K keys in the run, d the width of an embedding; an example's input is ``(F d,)``.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features import Features
+from model.table import EMPTY, Table, claim, find
+from model.target import kernel
+from model.tower import Activations, Network, activations, backward, forward, learn_vector
+
+OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
+
+
+class Rates(NamedTuple):
+    """Adagrad's step sizes, and what a new row's accumulators start from."""
+
+    tower: float
+    embedding: float
+    wide: float
+    embedding_sum: float
+    wide_sum: float
+
+
+class Journal(NamedTuple):
+    """The rows that a run touched, as they were before, in the order touched: what undoes it."""
+
+    row: NDArray[np.int64]  # (K,)
+    key: NDArray[np.uint64]  # (K,)
+    used: NDArray[np.int64]  # (K,)
+    rows: NDArray[Any]  # (K, d + 1)
+    sums: NDArray[Any]  # (K, d + 1)
+    length: NDArray[np.int64]  # (1,)
+
+
+def journal(table: Table, keys: int) -> Journal:
+    """Room for a run of ``keys`` keys."""
+    shape = (keys, table.rows.shape[1])
+    return Journal(
+        np.empty(keys, np.int64),
+        np.empty(keys, np.uint64),
+        np.empty(keys, np.int64),
+        np.empty(shape, table.rows.dtype),
+        np.empty(shape, table.rows.dtype),
+        np.zeros(1, np.int64),
+    )
+
+
+@kernel
+def longest(starts: NDArray[np.int64], fields: int) -> int:
+    """The most keys that one example has."""
+    most = 0
+    for first in range(0, starts.shape[0] - 1, fields):
+        most = max(most, starts[first + fields] - starts[first])
+    return most
+
+
+@kernel
+def score(
+    net: Network,
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    features: Features,
+    first: int,
+    fields: int,
+    act: Activations,
+    found: NDArray[np.int64],
+) -> Any:
+    """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if new."""
+    d = rows.shape[1] - 1
+    p = net.dense
+    x = act.x[0]
+    logit = p[net.bias]
+    begin = features.starts[first]
+    for f in range(fields):
+        start, end = features.starts[first + f], features.starts[first + f + 1]
+        share = p.dtype.type(1) / p.dtype.type(end - start)
+        for k in range(d):
+            x[f * d + k] = 0
+        for i in range(start, end):
+            row = find(keys, features.keys[i])
+            found[i - begin] = row
+            if row < 0:
+                for k in range(d):
+                    x[f * d + k] += share * p[net.defaults + f * d + k]
+            else:
+                for k in range(d):
+                    x[f * d + k] += share * rows[row, k]
+                if net.wide:
+                    logit += share * rows[row, d]
+    return logit + forward(net, act)
+
+
+@kernel
+def predict(net: Network, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, fields: int, logits: NDArray[Any]) -> None:
+    """Fill ``logits (N,)``; changes nothing."""
+    act = activations(net.layers, net.dense)
+    found = np.empty(longest(features.starts, fields), np.int64)
+    for n in range(logits.shape[0]):
+        logits[n] = score(net, keys, rows, features, n * fields, fields, act, found)
+
+
+@kernel
+def remember(table: Table, log: Journal, row: int, now: int) -> None:
+    """Note ``row`` as it is, and that example ``now`` uses it."""
+    at = log.length[0]
+    log.row[at], log.key[at], log.used[at] = row, table.keys[row], table.used[row]
+    for k in range(table.rows.shape[1]):
+        log.rows[at, k] = table.rows[row, k]
+        log.sums[at, k] = table.sums[row, k]
+    log.length[0] = at + 1
+    table.used[row] = now
+    table.touched[row] = True
+
+
+@kernel
+def undo(table: Table, log: Journal) -> None:
+    """Put back every row that the run touched."""
+    for at in range(log.length[0] - 1, -1, -1):
+        row = log.row[at]
+        table.keys[row], table.used[row] = log.key[at], log.used[at]
+        for k in range(table.rows.shape[1]):
+            table.rows[row, k] = log.rows[at, k]
+            table.sums[row, k] = log.sums[at, k]
+    log.length[0] = 0
+
+
+@kernel
+def admit(net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int) -> None:
+    """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
+    d = table.rows.shape[1] - 1
+    begin, end = features.starts[first], features.starts[first + fields]
+    for i in range(end - begin):
+        if found[i] >= 0 and table.used[found[i]] != now:
+            remember(table, log, found[i], now)
+    for f in range(fields):
+        for i in range(features.starts[first + f], features.starts[first + f + 1]):
+            if found[i - begin] >= 0:
+                continue
+            key = features.keys[i]
+            row = find(table.keys, key)  # a list may name a new value twice
+            if row < 0:
+                row = claim(table.keys, table.used, key, now)
+                if row >= 0:
+                    remember(table, log, row, now)
+                    table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
+                    table.keys[row] = key
+                    for k in range(d):
+                        table.rows[row, k] = net.dense[net.defaults + f * d + k]
+                        table.sums[row, k] = rates.embedding_sum
+                    table.rows[row, d] = 0
+                    table.sums[row, d] = rates.wide_sum
+            found[i - begin] = row
+
+
+@kernel
+def learn_rows(
+    net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], gradient: NDArray[Any], slope: Any, rates: Rates
+) -> Any:
+    """Adagrad on the example's rows, an accumulator per weight; a value named twice in a list gets one summed update."""
+    d = table.rows.shape[1] - 1
+    p = net.dense
+    embedding_rate, wide_rate = p.dtype.type(rates.embedding), p.dtype.type(rates.wide)
+    begin = features.starts[first]
+    total = p.dtype.type(0)
+    for f in range(fields):
+        start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
+        for i in range(start, end):
+            row = found[i]
+            times = 0
+            for other in range(start, end):
+                if found[other] == row:
+                    if other < i:
+                        times = 0
+                        break
+                    times += 1
+            if row < 0 or times == 0:
+                continue
+            share = p.dtype.type(times) / p.dtype.type(end - start)
+            for k in range(d):
+                g = share * gradient[f * d + k]
+                table.sums[row, k] += g * g
+                table.rows[row, k] -= embedding_rate * g / np.sqrt(table.sums[row, k])
+                total += table.sums[row, k]
+            if net.wide:
+                g = share * slope
+                table.sums[row, d] += g * g
+                table.rows[row, d] -= wide_rate * g / np.sqrt(table.sums[row, d])
+                total += table.sums[row, d]
+    return total
+
+
+@kernel
+def learn(
+    net: Network,
+    table: Table,
+    features: Features,
+    fields: int,
+    labels: NDArray[Any],
+    importance: NDArray[Any],
+    rates: Rates,
+    start: int,
+    now: int,
+    logits: NDArray[Any],
+    log: Journal,
+) -> int:
+    """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
+
+    Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
+    """
+    act = activations(net.layers, net.dense)
+    found = np.empty(longest(features.starts, fields), np.int64)
+    one = net.dense.dtype.type(1)
+    tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
+    slopes = np.zeros(1, net.dense.dtype)
+    for n in range(start, labels.shape[0]):
+        first = n * fields
+        now += 1
+        logits[n] = score(net, table.keys, table.rows, features, first, fields, act, found)
+        if not np.isfinite(logits[n]):
+            return n
+        slope = (one / (one + np.exp(-logits[n])) - labels[n]) * importance[n]
+        slopes[0] = slope
+        admit(net, table, features, first, fields, found, rates, log, now)
+        total = backward(net, act, slope, tower_rate)
+        total += learn_vector(net.dense[net.bias : net.bias + 1], net.sums[net.bias_sum : net.bias_sum + 1], slopes, wide_rate)
+        total += learn_rows(net, table, features, first, fields, found, act.gradient[0], slope, rates)
+        if not np.isfinite(total):
+            return n
+    return labels.shape[0]

@@ -1,0 +1,59 @@
+"""The table of embeddings: fixed memory, whole 64-bit keys, sets of eight, the least recently used row expires.
+
+A row holds a value's embedding, then its wide weight. Positions are part of the state: the same examples in the
+same order fill the same rows, so learner, server and replay agree.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.target import kernel
+
+WAYS = 8
+EMPTY = np.uint64(0)
+
+
+class Table(NamedTuple):
+    """The arrays of a table of ``C`` rows and embeddings of ``d`` values."""
+
+    keys: NDArray[np.uint64]  # (C,), 0 where a row is empty
+    rows: NDArray[Any]  # (C, d + 1): embedding, wide weight
+    used: NDArray[np.int64]  # (C,), the example that last touched the row, counted from 1
+    sums: NDArray[Any]  # (C, d + 1): Adagrad's accumulators
+    touched: NDArray[np.bool_]  # (C,), since the flags were last cleared
+    counts: NDArray[np.int64]  # (2,), rows occupied, values expired
+
+
+@kernel
+def first_way(key: np.uint64, capacity: int) -> int:
+    """The first row of the set that may hold ``key``."""
+    sets = np.uint64(capacity // WAYS)
+    return np.int64(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
+
+
+@kernel
+def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
+    """The row that holds ``key``, or -1."""
+    first = first_way(key, keys.shape[0])
+    for row in range(first, first + WAYS):
+        if keys[row] == key:
+            return row
+    return -1
+
+
+@kernel
+def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now: int) -> int:
+    """The row to give to ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
+
+    Ties go to the lowest way.
+    """
+    first = first_way(key, keys.shape[0])
+    oldest = -1
+    for row in range(first, first + WAYS):
+        if keys[row] == EMPTY:
+            return row
+        if used[row] < now and (oldest < 0 or used[row] < used[oldest]):
+            oldest = row
+    return oldest
