@@ -1,0 +1,124 @@
+"""All settings: ``sml.toml``, overridden by ``SML_LOG__URL`` and the like.
+
+Everything is checked on reading, and every complaint says where, what it got and what it expected;
+an unknown key is answered with the nearest known one.
+"""
+
+import difflib
+import reprlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as EnvironmentError_
+
+from model.settings import Field, ModelSettings, Spec, TableSettings
+from stream.settings import DataSettings, JoinSettings, LearnSettings, LogSettings, Port, Section
+
+
+class SettingsError(Exception):
+    """The settings can't be used. Commands exit with status 2."""
+
+
+class ServeSettings(Section):
+    """Where the server listens."""
+
+    host: str = "127.0.0.1"
+    """0.0.0.0 for every interface"""
+    port: Port = 8000
+    """of the API, /metrics and /docs"""
+
+
+class Settings(BaseSettings):
+    """What ``sml.toml`` holds; environment variables win over it."""
+
+    model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    log: LogSettings = LogSettings()
+    model: ModelSettings = ModelSettings()
+    table: TableSettings = TableSettings()
+    join: JoinSettings = JoinSettings()
+    learn: LearnSettings = LearnSettings()
+    serve: ServeSettings = ServeSettings()
+    data: DataSettings = DataSettings()
+    field: tuple[Field, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+    @field_validator("field")
+    @classmethod
+    def _names_differ(cls, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+        names = [field.name for field in fields]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            message = f"each name once, but {', '.join(sorted(twice))} stands there again"
+            raise ValueError(message)
+        return fields
+
+    @property
+    def spec(self) -> Spec:
+        """Everything that decides what the weights mean.
+
+        Raises:
+            SettingsError: no field is declared.
+        """
+        if not self.field:
+            message = "field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data"
+            raise SettingsError(message)
+        return Spec(model=self.model, table=self.table, fields=self.field)
+
+
+def load(path: Path) -> Settings:
+    """Read ``path`` and the environment.
+
+    Raises:
+        SettingsError: no such file, no TOML, or a setting that is unknown or wrong; the message names each.
+    """
+    try:
+        return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        message = f"{path}: got {error.strerror}, expected a settings file; `sml init` writes one from a sample of your data"
+        raise SettingsError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{path}: got {error}, expected TOML"
+        raise SettingsError(message) from error
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{path}: {_complaint(detail)}" for detail in error.errors())) from error
+    except EnvironmentError_ as error:
+        message = f"environment: got {error}, expected JSON in a variable that is a list or a table"
+        raise SettingsError(message) from error
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    """Say where, got and expected; for an unknown key the nearest known one."""
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _known(detail["loc"][:-1])
+        nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0)
+        return f"{where}: no such setting, nearest is {nearest[0]!r} (all: {', '.join(known)})"
+    if detail["type"] == "missing":
+        return f"{where}: got nothing, expected a value"
+    expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{where}: got {reprlib.repr(detail['input'])}, expected {expected}"
+
+
+def _known(table: tuple[int | str, ...]) -> list[str]:
+    """List the settings of the table at this place: ``("join",)``, ``("field", 3)`` or ``()`` for the tables themselves."""
+    sections: dict[str, type[BaseModel]] = {"field": Field, **{name: type(section) for name, section in _defaults().items()}}
+    return list(sections[str(table[0])].model_fields if table else Settings.model_fields)
+
+
+def _defaults() -> dict[str, Any]:
+    return {name: info.default for name, info in Settings.model_fields.items() if name != "field"}
