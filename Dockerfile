@@ -1,0 +1,39 @@
+# One image for every process: docker build -t sml-online . && docker run sml-online --help
+# Debian's Python, what uv.lock names (no torch, no compiler), and the three packages; runs as a user without rights.
+ARG BASE=debian:trixie-slim
+
+FROM ${BASE} AS python
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM python AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv \
+    && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv
+ENV UV_PROJECT_ENVIRONMENT=/opt/sml \
+    UV_PYTHON=/usr/bin/python3 \
+    UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
+    UV_SYSTEM_CERTS=1
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+RUN /opt/uv/bin/uv sync --locked --no-dev --no-install-project
+COPY README.md LICENSE ./
+COPY model model
+COPY stream stream
+COPY service service
+RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable
+
+FROM python
+RUN useradd --system --uid 10001 --user-group --no-create-home sml \
+    && install --directory --owner=sml --group=sml /srv/sml /srv/sml/data /var/cache/sml
+COPY --from=build /opt/sml /opt/sml
+ENV PATH=/opt/sml/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/var/cache/sml
+USER 10001:10001
+# sml.toml is read from here, and data/ is written here.
+WORKDIR /srv/sml
+VOLUME /srv/sml/data
+ENTRYPOINT ["sml"]
