@@ -14,12 +14,11 @@ from typing import Self
 
 import msgspec
 
-from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, RecordTooLargeError, UnknownTopicError
-from stream.partition import partition_of
+from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, UnknownTopicError
+from stream.message import place
 from stream.sqlite_file import GroupCommit, named_errors, open_file
 from stream.sqlite_reader import SHIFT, SqliteReader
 
-_LIMIT = 1_000_000  # bytes of a message, about what Kafka takes by default
 _TRIM_EVERY = 10.0  # seconds
 _TRIM_BATCH = 1_000  # records that one transaction deletes from one partition at most
 
@@ -165,12 +164,8 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
     offsets, rows = [], []
     for message in messages:
         headers = msgspec.msgpack.encode(message.headers) if message.headers else None
-        size = sum(len(part) for part in (message.key, message.value, headers) if part)
-        if size > _LIMIT:
-            error = f"expected a message of up to {_LIMIT:,} bytes, got {size:,} for {message.topic!r}"
-            raise RecordTooLargeError(error)
         partitions = found[message.topic]
-        number, end = partitions[partition_of(message, len(partitions))]
+        number, end = partitions[place(message, len(partitions))]
         offset = end + added[number]
         added[number] += 1
         offsets.append(offset)

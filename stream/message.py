@@ -1,4 +1,4 @@
-"""Which partition a message goes to: the same on every log, and the same as Kafka's own clients choose.
+"""Where a message goes and how large it may be: the same on every log, and the same as Kafka's own clients choose.
 
 A key's partition is its murmur2 hash, without the sign bit, modulo the number of partitions: records of one
 impression meet in one partition, whoever wrote them and to whichever log.
@@ -6,17 +6,24 @@ impression meet in one partition, whoever wrote them and to whichever log.
 
 import struct
 
-from stream.log import Message, UnknownTopicError
+from stream.log import Message, RecordTooLargeError, UnknownTopicError
+
+LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
 
 _SEED, _MIX, _WORD = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
-def partition_of(message: Message, partitions: int) -> int:
+def place(message: Message, partitions: int) -> int:
     """Choose the partition of ``message`` among ``partitions``; what has neither partition nor key goes by the empty key.
 
     Raises:
+        RecordTooLargeError: the message is above the limit.
         UnknownTopicError: the message names a partition that the topic does not have.
     """
+    size = len(message.key or b"") + len(message.value or b"") + sum(len(name) + len(value) for name, value in message.headers)
+    if size > LIMIT:
+        error = f"expected a message of up to {LIMIT:,} bytes for {message.topic!r}, got {size:,}"
+        raise RecordTooLargeError(error)
     if message.partition is None:
         return (murmur2(message.key or b"") & 0x7FFFFFFF) % partitions
     if not 0 <= message.partition < partitions:
