@@ -1,0 +1,183 @@
+"""A real Kafka for tests and for people: one KRaft node on free ports, its data in a temporary folder, its jars from Maven Central.
+
+    with KafkaServer() as server:
+        connect(server.url)
+
+``python -m tests.kafka_server --port 9092`` runs one in the foreground. ``kill`` and ``start`` again make a crash: the data stay.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parent.parent
+JARS = ROOT / ".kafka" / "lib"
+POM = ROOT / "tests" / "kafka" / "pom.xml"
+
+_START = 60.0  # seconds that a node may take until it answers
+_STOP = 30.0
+
+# One node, small, and no rebalance delay; a topic exists only if it was created.
+_PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
+"""
+
+_LOGGING = """
+rootLogger = WARN, out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c{1} %m%n
+"""
+
+
+class KafkaServer:
+    """One node. ``stop`` ends it in order, ``kill`` does not; both leave its data for the next ``start``; ``close`` removes them."""
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port, self._controller = port or _free_port(), _free_port()
+        self.url = f"kafka://127.0.0.1:{self.port}"
+        self._folder = Path(tempfile.mkdtemp(prefix="sml-kafka-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        properties = _PROPERTIES.format(port=self.port, controller=self._controller, data=self._folder / "data")
+        (self._folder / "server.properties").write_text(properties)
+        (self._folder / "log4j2.properties").write_text(_LOGGING)
+
+    def start(self) -> None:
+        """Start the node on its port and wait until it answers."""
+        if not (self._folder / "data").exists():
+            cluster = "c21sLW9ubGluZS10ZXN0cw"
+            arguments = ["format", "--standalone", "--cluster-id", cluster, "--config", "server.properties"]
+            subprocess.run(self._java("kafka.tools.StorageTool", *arguments), cwd=self._folder, check=True, capture_output=True)
+        with (self._folder / "output.txt").open("ab") as output:
+            command = self._java("kafka.Kafka", "server.properties")
+            self._process = subprocess.Popen(command, cwd=self._folder, stdout=output, stderr=output)
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """End the node in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the node as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop the node's clock: it holds its connections and answers nothing."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        self._send(signal.SIGCONT)
+
+    def wait(self) -> None:
+        """Wait until the node ends by itself."""
+        if self._process is not None:
+            self._process.wait()
+
+    def close(self) -> None:
+        """End the node, if it runs, and remove its data."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.configurationFile=log4j2.properties"]
+        return ["java", *options, "-cp", f"{JARS}/*", main, *arguments]
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + _START
+        while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        output = (self._folder / "output.txt").read_text()[-4000:]
+        self.kill()
+        message = f"Kafka did not start on port {self.port} within {_START:g} seconds:\n{output}"
+        raise RuntimeError(message)
+
+    def _send(self, signal_number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal_number)
+
+    def _end(self, signal_number: signal.Signals) -> None:
+        self._send(signal_number)
+        if self._process is not None:
+            self._process.wait(_STOP)
+        self._process = None
+
+
+def fetch_jars() -> str | None:
+    """Have Maven fetch the jars, once; if that can't be, say why."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            return f"a real Kafka needs Java 17 and Maven (or SML_TEST_KAFKA=kafka://host:9092): no {tool} found"
+    if not any(JARS.glob("kafka_2.13-*.jar")):
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"Maven could not fetch Kafka's jars: {done.stdout[-1000:]}"
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Run a node in the foreground until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, default=9092)
+    port = parser.parse_args().port
+    if problem := fetch_jars():
+        raise SystemExit(problem)
+    with KafkaServer(port) as server:
+        print(server.url, flush=True)
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
