@@ -1,0 +1,66 @@
+"""The HTTP service, built by one function from its collaborators.
+
+Predictions are made on the event loop, by one state of the weights for each answer; what waits for the log waits in threads.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from service.endpoints import console, events, model, predict
+from service.endpoints.problems import handle
+from service.endpoints.service import Service
+from service.live import Follow, Live
+from service.messages import Accepted, Health, ModelState, Predictions, PredictRequest
+from service.metrics import Measured, ServerMetrics
+from service.wire import schemas
+from stream.log import Log
+from stream.topics import Topics
+
+ABOUT = """\
+Click probabilities from weights that learn while they serve. Every answer names the version that gave it.
+
+Ask `/v1/predict` for the candidates of one page, show what you like, then send an impression for each one shown (or let `"log": true`
+do it) and a click for each one clicked, under the `impression_id` of the answer.
+"""
+
+
+def build(log: Log, topics: Topics, follow: Follow, registry: CollectorRegistry | None = None) -> FastAPI:
+    """Build the application.
+
+    Args:
+        log: Takes impressions and clicks.
+        topics: The model's.
+        follow: Brings weights; it runs in a thread for as long as the application.
+        registry: What ``/metrics`` shows; the server's own metrics are added.
+    """
+    live = Live()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with live.following(follow):
+            yield
+
+    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
+    registry = registry or CollectorRegistry()
+    metrics = ServerMetrics(registry, live)
+    app.state.service = Service(live, log, topics, metrics, registry)
+    app.add_middleware(Measured, metrics=metrics)
+    for part in (predict, events, model, console):
+        app.include_router(part.router)
+    handle(app)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """Give the OpenAPI document, with the schemas of our structs."""
+    document = FastAPI.openapi(app)
+    document.setdefault("components", {}).setdefault("schemas", {}).update(
+        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health)
+    )
+    return document

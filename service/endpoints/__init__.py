@@ -1,0 +1,1 @@
+"""What is answered, one file for each kind of question: predict → events → model → console, and problems."""

@@ -1,0 +1,74 @@
+"""``POST /v1/impressions`` and ``/v1/clicks``: for sites without a client of the log. What was accepted is in the log for good."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from fastapi import APIRouter
+from msgspec import Meta, Raw
+
+from service.endpoints.service import Body, ServiceDep
+from service.messages import Accepted
+from service.wire import Answer, BadRequestError, operation
+from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+
+router = APIRouter(tags=["events"])
+
+MAX_EVENTS = 10_000
+Impressions: TypeAlias = Impression | Annotated[list[Impression], Meta(min_length=1, max_length=MAX_EVENTS)]
+Clicks: TypeAlias = Click | Annotated[list[Click], Meta(min_length=1, max_length=MAX_EVENTS)]
+
+PROBLEMS = {
+    413: "An event is larger than the log takes.",
+    422: "The body is at fault: where, and why. Nothing was written.",
+    503: "The log is away; send the same again later.",
+}
+AN_IMPRESSION = {"impression_id": "i-1", "time": 1_760_000_000_000, "features": {"user_id": "u17", "item_id": "a", "price": 9.5}}
+A_CLICK = {"impression_id": "i-1", "time": 1_760_000_004_000}
+
+
+def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> list[tuple[str, bytes]]:
+    """Check one event, or a list of them; give each as it was sent, with its impression id.
+
+    Raises:
+        BadRequestError: one of them is not what the topic holds.
+    """
+    if not body.lstrip().startswith(b"["):
+        return [_checked("", body, decode)]
+    try:
+        events = msgspec.json.decode(body, type=list[Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError("body", str(error)) from error
+    if not 1 <= len(events) <= MAX_EVENTS:
+        raise BadRequestError("body", f"expected 1 to {MAX_EVENTS} events, got {len(events)}")
+    return [_checked(f"[{index}].", bytes(event), decode) for index, event in enumerate(events)]
+
+
+def _checked(place: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> tuple[str, bytes]:
+    try:
+        event = decode(value)
+    except BadRecordError as error:
+        raise BadRequestError(place + error.field, str(error)) from error
+    if isinstance(event, Watermark):
+        raise BadRequestError(f"{place}impression_id", "got a watermark, expected an event")
+    return event.impression_id, value
+
+
+def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+    return operation(Accepted, status=202, reads=reads, examples={"one": example, "a list": [example]}, problems=PROBLEMS)
+
+
+@router.post("/v1/impressions", **_operation(Impressions, AN_IMPRESSION))
+async def impressions(body: Body, service: ServiceDep) -> Answer:
+    """Log what was shown, with the features as they were then: one impression, or a list."""
+    events = _events(body, decode_impression)
+    await service.append(service.topics.impressions, events)
+    return Answer(Accepted(len(events)), 202)
+
+
+@router.post("/v1/clicks", **_operation(Clicks, A_CLICK))
+async def clicks(body: Body, service: ServiceDep) -> Answer:
+    """Log which impressions were clicked: one click, or a list."""
+    events = _events(body, decode_click)
+    await service.append(service.topics.clicks, events)
+    return Answer(Accepted(len(events)), 202)

@@ -1,0 +1,46 @@
+"""``GET /v1/model``, ``/healthz`` and ``/readyz``: what is in service, and whether it is."""
+
+from fastapi import APIRouter
+
+from service.endpoints.service import ServiceDep
+from service.messages import Health, ModelState
+from service.wire import Answer, Problem, operation
+
+router = APIRouter(tags=["state"])
+
+
+@router.get("/v1/model", **operation(ModelState, problems={503: "No weights yet."}))
+async def model(service: ServiceDep) -> Answer:
+    """Say which weights are in service, what they have learned and what they read."""
+    live = service.live
+    standing, spec = live.predictor.standing, live.predictor.weights.spec
+    state = ModelState(
+        version=standing.version,
+        digest=standing.digest,
+        examples=standing.examples,
+        trained_through=standing.trained_through,
+        published_at=standing.published_at,
+        staleness_seconds=live.staleness(),
+        caught_up=live.caught_up,
+        network=spec.model.model_dump(mode="json"),
+        table=spec.table.model_dump(mode="json"),
+        fields=[field.model_dump(mode="json") for field in spec.fields],
+    )
+    return Answer(state)
+
+
+@router.get("/healthz", **operation(Health, problems={503: "Nothing brings new weights any more: restart the server."}))
+async def healthz(service: ServiceDep) -> Answer:
+    """Say whether the server works: it answers, and something brings it new weights."""
+    if not service.live.followed:
+        return Answer(Problem("the follower has ended; the server's log says why"), 503)
+    return Answer(Health("alive"))
+
+
+@router.get("/readyz", **operation(Health, problems={503: "No weights yet, or older ones than the log held at the server's start."}))
+async def readyz(service: ServiceDep) -> Answer:
+    """Say whether the weights have caught up with what the log held when the server started."""
+    version = service.live.predictor.standing.version
+    if not service.live.caught_up:
+        return Answer(Problem(f"catching up: version {version} so far"), 503)
+    return Answer(Health("ready"))

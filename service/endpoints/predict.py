@@ -1,0 +1,61 @@
+"""``POST /v1/predict``: one context, many candidates, one answer from one state of the weights."""
+
+import secrets
+import time
+
+from fastapi import APIRouter
+
+from service.endpoints.service import Body, ServiceDep
+from service.messages import Prediction, Predictions, PredictRequest, read_predict_request
+from service.wire import Answer, operation
+from stream.events import Impression, Served, encode
+
+router = APIRouter(tags=["predict"])
+
+EXAMPLES = {
+    "three candidates": {
+        "context": {"user_id": "u17", "device": "phone"},
+        "candidates": [{"id": "a", "item_id": "a", "price": 9.5}, {"id": "b", "item_id": "b", "price": 12}, {"id": "c", "item_id": "c"}],
+    },
+    "logged": {"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": 1, "tags": ["new", "red"]}], "log": True},
+}
+
+
+@router.post(
+    "/v1/predict",
+    **operation(
+        Predictions,
+        reads=PredictRequest,
+        examples=EXAMPLES,
+        problems={
+            413: "An impression is larger than the log takes.",
+            422: "The body is at fault: where, and why.",
+            503: "No weights yet; or the log is away and the impressions could not be logged.",
+        },
+    ),
+)
+async def predict(body: Body, service: ServiceDep) -> Answer:
+    """Predict the click probability of each candidate, all from the same weights.
+
+    With `"log": true` the answer comes once the log has the impressions, with the features as served.
+    """
+    asked = read_predict_request(body)
+    at = int(time.time() * 1000) if asked.time is None else asked.time
+    predictor = service.live.predictor
+    with service.metrics.predict_seconds.time():
+        scored = predictor.score(asked, at)
+    service.metrics.candidates.inc(len(asked.candidates))
+    request_id = secrets.token_hex(12)
+    predictions = [
+        Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
+        for index, (candidate, probability) in enumerate(zip(asked.candidates, scored.probabilities, strict=True))
+    ]
+    standing = predictor.standing
+    answer = Predictions(predictions, standing.version, standing.trained_through, service.live.staleness())
+    if asked.log:
+        served = zip(predictions, scored.features, strict=True)
+        impressions = [
+            Impression(each.impression_id, at, features, Served(standing.version, each.probability)) for each, features in served
+        ]
+        await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
+    return Answer(answer)

@@ -1,0 +1,27 @@
+"""Which answer each named error becomes."""
+
+from fastapi import FastAPI, Request
+
+from service.live import NoWeightsError
+from service.wire import Answer, BadRequestError, Problem
+from stream.log import LogError, RecordTooLargeError
+
+
+def handle(app: FastAPI) -> None:
+    """Let ``app`` answer errors with a :class:`~service.wire.Problem`."""
+    app.exception_handler(BadRequestError)(_bad_request)
+    app.exception_handler(RecordTooLargeError)(_too_large)
+    app.exception_handler(NoWeightsError)(_unavailable)
+    app.exception_handler(LogError)(_unavailable)
+
+
+async def _bad_request(_: Request, error: BadRequestError) -> Answer:
+    return Answer(Problem(error.reason, error.field), 422)
+
+
+async def _too_large(_: Request, error: RecordTooLargeError) -> Answer:
+    return Answer(Problem(str(error)), 413)
+
+
+async def _unavailable(_: Request, error: NoWeightsError | LogError) -> Answer:
+    return Answer(Problem(str(error)), 503, {"Retry-After": "1"})

@@ -1,0 +1,89 @@
+"""The weights in service. The event loop owns the one reference to them.
+
+Predictions are made on the loop, and only the loop swaps the reference: an answer never mixes two versions, and nothing is locked.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+from model.online import Weights
+from service.predictor import Predictor
+from stream.weights import Standing
+
+log = logging.getLogger(__name__)
+
+
+class NoWeightsError(Exception):
+    """No weights have arrived yet."""
+
+
+class Live:
+    """Holds the newest weights, which a follower hands over from a thread of its own."""
+
+    def __init__(self) -> None:
+        """Begin without weights."""
+        self.caught_up = False  # the follower has come to what was the log's end when it started
+        self.followed = False  # a follower is at work
+        self._predictor: Predictor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor of the newest weights.
+
+        Raises:
+            NoWeightsError: there are none yet.
+        """
+        if self._predictor is None:
+            raise NoWeightsError("no weights yet: is `sml learn` running on the same log?")
+        return self._predictor
+
+    def staleness(self) -> float:
+        """Seconds since the weights in service were published.
+
+        It rises whenever newer ones stop coming: the learner is away, or the log, or there is nothing to learn.
+
+        Raises:
+            NoWeightsError: there are none yet.
+        """
+        return max(0.0, time.time() - self.predictor.standing.published_at / 1000)
+
+    def hand_over(self, standing: Standing, weights: Weights) -> None:
+        """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""
+        if self._loop is None:
+            raise RuntimeError("weights are handed over inside `following` only")
+        asyncio.run_coroutine_threadsafe(self._take(standing, weights), self._loop).result()
+
+    @asynccontextmanager
+    async def following(self, follow: "Follow") -> AsyncIterator[None]:
+        """Run ``follow`` in a thread until the block ends."""
+        self._loop = asyncio.get_running_loop()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(follow, stop.is_set), name="follower")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.to_thread(thread.join)  # the loop goes on meanwhile: the thread may be handing over
+
+    async def _take(self, standing: Standing, weights: Weights) -> None:
+        self._predictor = self._predictor.next(standing, weights) if self._predictor else Predictor(standing, weights)
+
+    def _run(self, follow: "Follow", should_stop: Callable[[], bool]) -> None:
+        self.followed = True
+        try:
+            follow(self, should_stop)
+        except Exception:
+            log.exception("The follower has ended: the weights will stay as they are until the server is started again")
+        finally:
+            self.followed = False
+
+
+Follow: TypeAlias = Callable[[Live, Callable[[], bool]], None]
+"""Hands weights over to a :class:`Live`, and sets ``caught_up``, until told to stop."""

@@ -1,0 +1,123 @@
+"""What the service is asked and what it answers. Every answer that comes from weights names them."""
+
+import json
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from service.wire import BadRequestError
+from stream.events import Feature, Time
+
+MAX_CANDIDATES = 1000
+
+Identifier: TypeAlias = str | int
+Features: TypeAlias = dict[str, Feature]
+Candidate: TypeAlias = Annotated[
+    Features,
+    Meta(extra_json_schema={"required": ["id"], "properties": {"id": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}}),
+]
+
+
+class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """One context and its candidates. A candidate's features win over the context's; its ``id`` is a feature only where a field has that name."""
+
+    candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
+    context: Features = {}
+    time: Time | None = None  # epoch ms, which hour and weekday are taken from; default: now
+    log: bool = False  # write the impressions, with the features as served, before answering
+
+
+class Prediction(Struct, frozen=True):
+    """How likely a click on one candidate is, and the id to send with the impression and the click."""
+
+    id: Identifier
+    probability: float
+    impression_id: str
+
+
+class Predictions(Struct, frozen=True):
+    """Predictions for all candidates, in their order, all from the weights named.
+
+    ``staleness_seconds`` is the time since those weights were published: it rises whenever newer ones stop coming.
+    """
+
+    predictions: list[Prediction]
+    version: int
+    trained_through: int | None  # epoch ms: the newest event that was learned
+    staleness_seconds: float
+
+
+class Accepted(Struct, frozen=True):
+    """The log has the events."""
+
+    accepted: int
+
+
+class ModelState(Struct, frozen=True):
+    """The weights in service: which they are, what they learned, and what they read."""
+
+    version: int
+    digest: str
+    examples: int
+    trained_through: int | None
+    published_at: int
+    staleness_seconds: float
+    caught_up: bool
+    network: dict[str, Any]
+    table: dict[str, Any]
+    fields: list[dict[str, Any]]
+
+
+class Health(Struct, frozen=True):
+    """How the server is."""
+
+    status: str
+
+
+_predict_request = msgspec.json.Decoder(PredictRequest)
+
+
+def read_predict_request(body: bytes) -> PredictRequest:
+    """Read a request for predictions.
+
+    >>> read_predict_request(b'{"candidates": [{"id": 7, "price": {}}]}')
+    Traceback (most recent call last):
+    ...
+    service.wire.BadRequestError: candidates[0].price: Expected `str | int | float | bool | array | null`, got `object`
+
+    Raises:
+        BadRequestError: it is not one; the message says where and why.
+    """
+    try:
+        request = _predict_request.decode(body)
+    except msgspec.ValidationError as error:
+        raise _fault(body, error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError("body", str(error)) from error
+    for index, candidate in enumerate(request.candidates):
+        if type(candidate.get("id")) not in (str, int):
+            raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
+    return request
+
+
+def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
+    """Name the place of an error: msgspec's own path ends before the name of a feature."""
+    reason, _, path = str(error).partition(" - at ")
+    place, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
+    if unnamed:
+        try:
+            request = json.loads(body)
+        except (ValueError, RecursionError):  # malformed further on
+            return BadRequestError(place, reason)
+        features = request["context"] if place == "context" else request["candidates"][int(place[len("candidates[") : -1])]
+        place = ".".join([place, *[name for name, value in features.items() if not _is_feature(value)][:1]])
+    return BadRequestError(place.removeprefix("$") or "body", reason)
+
+
+def _is_feature(value: object) -> bool:
+    try:
+        msgspec.convert(value, Feature)
+    except msgspec.ValidationError:
+        return False
+    return value not in (float("inf"), float("-inf"))

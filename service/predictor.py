@@ -1,0 +1,54 @@
+"""From a request to probabilities: what the server does for every answer, and ``sml predict`` without one."""
+
+from typing import NamedTuple
+
+from model.features import Encoder, FeatureError, Row, pack
+from model.online import Weights, sigmoid
+from service.messages import Features, PredictRequest
+from service.wire import BadRequestError
+from stream.weights import Standing
+
+
+class Scored(NamedTuple):
+    """The candidates of one request, in its order."""
+
+    features: list[Features]  # as they were predicted from
+    probabilities: list[float]
+
+
+class Predictor:
+    """Predicts by one state of the weights."""
+
+    def __init__(self, standing: Standing, weights: Weights, encoder: Encoder | None = None) -> None:
+        """Predict by ``weights``; an encoder of the same fields may be handed on."""
+        self.standing, self.weights = standing, weights
+        self.encoder = encoder or Encoder(weights.spec.fields)
+        self._id_is_feature = any(field.name == "id" for field in weights.spec.fields)
+
+    def next(self, standing: Standing, weights: Weights) -> "Predictor":
+        """Give the predictor of the weights that come after these."""
+        return Predictor(standing, weights, self.encoder if weights.spec == self.weights.spec else None)
+
+    def score(self, request: PredictRequest, time: int) -> Scored:
+        """Predict a click on each candidate at ``time`` (epoch ms).
+
+        Raises:
+            BadRequestError: a feature is not what its field takes.
+        """
+        features = [self._merged(request.context, candidate) for candidate in request.candidates]
+        rows = [self._encoded(index, each, time) for index, each in enumerate(features)]
+        logits = self.weights.predict(pack(rows))  # (N,)
+        return Scored(features, sigmoid(logits).tolist())
+
+    def _merged(self, context: Features, candidate: Features) -> Features:
+        merged = context | candidate
+        if not self._id_is_feature:
+            del merged["id"]
+        return merged
+
+    def _encoded(self, index: int, features: Features, time: int) -> Row:
+        try:
+            return self.encoder.encode(features, time)
+        except FeatureError as error:
+            place = f"candidates[{index}].{error.field}"
+            raise BadRequestError(place, f"expected {error.expected}, got {error.value!r}") from error

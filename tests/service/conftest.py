@@ -1,0 +1,22 @@
+"""A site with weights in service, for the tests of its endpoints."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.service.fakes import Site, trained
+
+
+@pytest.fixture
+def site() -> Site:
+    """An application without weights."""
+    return Site()
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient]:
+    """Its client, while it runs with weights of version 7."""
+    with site.client() as client:
+        site.source.publish(7, trained())
+        yield client

@@ -1,0 +1,107 @@
+"""A log that needs nothing, weights that come when a test says so, and the client of an application built on both."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+from fastapi.testclient import TestClient
+from numpy.random import default_rng
+
+from model.features import Encoder, pack
+from model.online import OnlineModel, Weights
+from model.settings import Field, ModelSettings, Spec, TableSettings
+from service.app import build
+from service.live import Live
+from stream.log import Log, LogUnavailableError, Message
+from stream.topics import Topics
+from stream.weights import Standing
+
+SPEC = Spec(
+    model=ModelSettings(hidden=(8, 4), embedding=4),
+    table=TableSettings(capacity=1024),
+    fields=(
+        Field(name="user"),
+        Field(name="item"),
+        Field(name="price", kind="numeric"),
+        Field(name="tags", kind="multi"),
+        Field(name="hour", kind="hour"),
+    ),
+)
+HOUR = 3_600_000  # ms
+TRAINED_THROUGH = 1_760_000_000_000
+
+
+class FakeLog:
+    """Takes messages, unless it is away."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.messages: list[Message] = []
+        self.threads: set[str] = set()
+        self.error: Exception | None = None
+
+    def append(self, messages: Sequence[Message]) -> list[int]:
+        """Take the messages."""
+        self.threads.add(threading.current_thread().name)
+        if self.error:
+            raise self.error
+        self.messages += messages
+        return list(range(len(self.messages) - len(messages), len(self.messages)))
+
+    def go_away(self) -> None:
+        """Refuse from now on."""
+        self.error = LogUnavailableError("the log is away")
+
+
+class Source:
+    """A follower that hands over what a test publishes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing published."""
+        self.live: Live | None = None
+        self.started = threading.Event()
+
+    def follow(self, live: Live, should_stop: Callable[[], bool]) -> None:
+        """Wait for the end; tests hand over themselves."""
+        self.live = live
+        self.started.set()
+        while not should_stop():
+            time.sleep(0.005)
+
+    def publish(self, version: int, weights: Weights, *, caught_up: bool = True, age: float = 0.0) -> None:
+        """Put weights into service, as a follower would."""
+        self.started.wait(5)
+        live = cast("Live", self.live)
+        published_at = int((time.time() - age) * 1000)
+        live.hand_over(Standing(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)
+        live.caught_up = caught_up
+
+
+class Site:
+    """An application on a fake log."""
+
+    def __init__(self) -> None:
+        """Build it; no weights are published yet."""
+        self.log, self.source, self.topics = FakeLog(), Source(), Topics("sml")
+        self.app = build(cast("Log", self.log), self.topics, self.source.follow)
+
+    @contextmanager
+    def client(self) -> Iterator[TestClient]:
+        """Run the application."""
+        with TestClient(self.app, raise_server_exceptions=False) as client:
+            yield client
+
+
+def trained(seed: int = 0, spec: Spec = SPEC) -> Weights:
+    """Weights that have learned a little, so that users, items and prices matter."""
+    random, encoder = default_rng(seed), Encoder(spec.fields)
+    rows = [
+        encoder.encode({"user": f"u{random.integers(5)}", "item": f"i{random.integers(5)}", "price": float(random.random())}, n * HOUR)
+        for n in range(200)
+    ]
+    model = OnlineModel(spec)
+    model.learn(pack(rows), random.integers(0, 2, 200).astype(np.float32))
+    return model.weights

@@ -1,0 +1,122 @@
+"""The application as a whole: alive, ready, measured, and ended without leaving anything behind."""
+
+import threading
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.app import build
+from service.live import Live
+from stream.log import Log
+from stream.topics import Topics
+from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
+
+
+def metric(client: TestClient, name: str, **labels: str) -> float | None:
+    """Read one value from ``/metrics``."""
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                return sample.value
+    return None
+
+
+def test_a_server_without_weights_is_alive_and_not_ready(site: Site) -> None:
+    with site.client() as client:
+        assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
+
+
+def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
+    with site.client() as client:
+        site.source.publish(1, trained(), caught_up=False)
+        before = client.get("/readyz")
+        site.source.publish(2, trained())
+        after = client.get("/readyz")
+
+    assert (before.status_code, before.json()["detail"]) == (503, "catching up: version 1 so far")
+    assert (after.status_code, after.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> None:
+    dying = threading.Event()
+
+    def follow(live: Live, _should_stop: Callable[[], bool]) -> None:
+        site.source.live = live
+        site.source.started.set()
+        dying.wait(5)
+        raise RuntimeError("a bug")
+
+    site = Site()
+    with TestClient(build(cast("Log", FakeLog()), Topics("sml"), follow)) as client:
+        site.source.publish(1, trained())
+        dying.set()
+        while client.get("/healthz").status_code == 200:
+            pass
+
+        assert "ended" in client.get("/healthz").json()["detail"]
+        assert client.post("/v1/predict", json={"candidates": [{"id": 1}]}).status_code == 200
+
+
+def test_no_thread_is_left_when_the_application_ends(site: Site) -> None:
+    with site.client():
+        assert any(thread.name == "follower" for thread in threading.enumerate())
+
+    assert not any(thread.name == "follower" for thread in threading.enumerate())
+
+
+def test_the_model_says_what_it_is(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
+
+    assert (model["version"], model["examples"], model["trained_through"]) == (7, 700, TRAINED_THROUGH)
+    assert model["digest"] == trained().digest()
+    assert model["network"]["hidden"] == [8, 4]
+    assert [field["name"] for field in model["fields"]] == [field.name for field in SPEC.fields]
+
+
+def test_the_model_is_unknown_until_weights_are_published(site: Site) -> None:
+    with site.client() as client:
+        assert client.get("/v1/model").status_code == 503
+
+
+def test_requests_are_counted_by_route_and_status(client: TestClient) -> None:
+    client.post("/v1/predict", json={"candidates": [{"id": 1}, {"id": 2}]})
+    client.post("/v1/predict", json={})
+    client.get("/made-up")
+
+    assert metric(client, "sml_server_requests_total", route="/v1/predict", status="200") == 1
+    assert metric(client, "sml_server_requests_total", route="/v1/predict", status="422") == 1
+    assert metric(client, "sml_server_requests_total", route="none", status="404") == 1
+    assert metric(client, "sml_server_candidates_total") == 2
+    assert metric(client, "sml_server_predict_seconds_count") == 1
+    assert metric(client, "sml_server_request_seconds_bucket", route="/v1/predict", le="0.0001") is not None
+
+
+def test_the_weights_in_service_are_measured(site: Site) -> None:
+    with site.client() as client:
+        version = metric(client, "sml_server_weights_version")
+        site.source.publish(7, trained(), age=60)
+
+        assert version != version  # noqa: PLR0124 - NaN: none yet
+        assert metric(client, "sml_server_weights_version") == 7
+        assert metric(client, "sml_server_weights_trained_through_seconds") == TRAINED_THROUGH / 1000
+        assert 60 <= (metric(client, "sml_server_weights_age_seconds") or 0) < 70
+        assert metric(client, "sml_server_ready") == 1
+
+
+def test_metrics_are_those_of_the_registry_given() -> None:
+    registry = CollectorRegistry()
+    Gauge("sml_follower_lag", "As a follower would have it.", registry=registry).set(3)
+
+    with TestClient(build(cast("Log", FakeLog()), Topics("sml"), Site().source.follow, registry)) as client:
+        assert metric(client, "sml_follower_lag") == 3
+
+
+def test_every_metric_begins_with_our_name(client: TestClient) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+
+    assert [family.name for family in families if not family.name.startswith("sml_")] == []

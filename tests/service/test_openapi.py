@@ -1,0 +1,26 @@
+"""The OpenAPI document is what the service does: whatever a client sends, the answer is one that it lists, and never a 500."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, settings
+
+from tests.service.fakes import Site, trained
+
+site = Site()
+schema = schemathesis.openapi.from_asgi("/openapi.json", site.app)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _running() -> Any:
+    with site.client():
+        site.source.publish(7, trained())
+        yield
+
+
+@schema.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_is_sent_the_answer_is_one_that_the_document_lists(case: schemathesis.Case) -> None:
+    case.call_and_validate()

@@ -1,0 +1,134 @@
+"""Settings are checked on reading; what is wrong is named with what was got and what is expected."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.settings import Field
+from service.settings import Settings, SettingsError, load
+from stream.settings import format_duration, parse_duration
+
+
+@pytest.fixture
+def sml_toml(tmp_path: Path) -> Path:
+    """Give the place of a settings file."""
+    return tmp_path / "sml.toml"
+
+
+def test_an_empty_file_gives_the_defaults(sml_toml: Path) -> None:
+    sml_toml.write_text("")
+
+    assert load(sml_toml) == Settings()
+
+
+def test_settings_are_read_from_the_file(sml_toml: Path) -> None:
+    sml_toml.write_text(
+        """
+        [log]
+        url = "kafka://broker:9092"
+        [join]
+        click_window = "20s"
+        [model]
+        hidden = [64, 32]
+        [data]
+        label = "clicked"
+        time = "ts"
+        [[field]]
+        name = "user_id"
+        [[field]]
+        name = "price"
+        kind = "numeric"
+        """
+    )
+
+    settings = load(sml_toml)
+
+    assert settings.log.url == "kafka://broker:9092"
+    assert settings.join.click_window == 20
+    assert settings.data.time == "ts"
+    assert settings.spec.model.hidden == (64, 32)
+    assert settings.spec.fields == (Field(name="user_id"), Field(name="price", kind="numeric"))
+
+
+def test_the_environment_wins_over_the_file_and_leaves_the_rest(sml_toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sml_toml.write_text('[log]\nurl = "sqlite:///a.db"\nprefix = "mine"\n')
+    monkeypatch.setenv("SML_LOG__URL", "kafka://broker:9092")
+    monkeypatch.setenv("SML_MODEL__HIDDEN", "[16]")
+    monkeypatch.setenv("SML_DATA_DIR", "/no/setting/of/ours")
+
+    settings = load(sml_toml)
+
+    assert (settings.log.url, settings.log.prefix) == ("kafka://broker:9092", "mine")
+    assert settings.model.hidden == (16,)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[join]\nclick_windw = "1s"', "join.click_windw: no such setting, nearest is 'click_window'"),
+        ("[lern]", "lern: no such setting, nearest is 'learn'"),
+        ('[[field]]\nname = "a"\nknd = "multi"', "field.0.knd: no such setting, nearest is 'kind'"),
+        ('[[field]]\nkind = "multi"', "field.0.name: got nothing, expected a value"),
+        ('[[field]]\nname = "a"\nkind = "number"', "field.0.kind: got 'number', expected 'categorical', 'numeric', 'multi'"),
+        ('[[field]]\nname = "a"\n[[field]]\nname = "a"', "field: got .*, expected each name once, but a stands there again"),
+        ('[join]\nlateness = "ten"', "join.lateness: got 'ten', expected a duration such as 100ms"),
+        ("[join]\nlateness = -1", "join.lateness: got -1, expected a duration"),
+        ('[log]\nurl = "mysql://x"', "log.url: got 'mysql://x', expected sqlite:///path/to/log.db or kafka://host:9092"),
+        ("[serve]\nport = 70000", "serve.port: got 70000, expected less than or equal to 65535"),
+        ("[model]\nhidden = [0]", "model.hidden.0: got 0, expected greater than or equal to 1"),
+        ('[data]\nlabel = "x"\ntime = "x"', "data: got .*, expected a column of its own"),
+        ('[data]\nclick_time = "x"', "data: got .*, expected time, where click_time is given"),
+        ("log = 5", "log: got 5, expected"),
+        ("no toml", "expected TOML"),
+    ],
+)
+def test_a_wrong_setting_is_answered_with_where_got_and_expected(sml_toml: Path, text: str, complaint: str) -> None:
+    sml_toml.write_text(text)
+
+    with pytest.raises(SettingsError, match=complaint):
+        load(sml_toml)
+
+
+def test_every_wrong_setting_is_named_at_once(sml_toml: Path) -> None:
+    sml_toml.write_text("[serve]\nport = -1\n[table]\ncapacity = 7\n")
+
+    with pytest.raises(SettingsError, match=r"(?s)table\.capacity.*serve\.port"):
+        load(sml_toml)
+
+
+def test_a_wrong_variable_is_named_instead_of_the_file(sml_toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sml_toml.write_text("")
+    monkeypatch.setenv("SML_LOG__PARTITIONS", "none")
+
+    with pytest.raises(SettingsError, match="^SML_LOG__PARTITIONS: log.partitions: got 'none', expected a valid integer"):
+        load(sml_toml)
+
+
+def test_a_file_that_is_not_there_is_answered_with_how_to_get_one(sml_toml: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape(f"{sml_toml}: got No such file") + ".*sml init"):
+        load(sml_toml)
+
+
+def test_a_model_without_fields_is_refused() -> None:
+    with pytest.raises(SettingsError, match="field: got none, expected at least one"):
+        _ = Settings().spec
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("100ms", 0.1), ("30s", 30), ("1.5s", 1.5), ("10m", 600), ("1h", 3_600), ("2d", 172_800), ("0s", 0), (0.25, 0.25)]
+)
+def test_durations_are_read_as_people_write_them(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@given(st.floats(min_value=0, max_value=1e9).map(lambda seconds: round(seconds, 3)))
+def test_a_duration_that_is_written_reads_back_as_itself(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["100ms", "30s", "10m", "1h", "2d", "90s"])
+def test_a_duration_is_written_as_it_was(text: str) -> None:
+    assert format_duration(parse_duration(text)) == text
