@@ -10,6 +10,7 @@ import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from operator import getitem
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,8 +25,7 @@ Value: TypeAlias = Scalar | list[Scalar]
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _STEPS = 16  # buckets of an octave, for numbers below 2
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # what a field remembers: how many strings, and how long each may be
-# Frames of a value: no text between them can be taken for another field's.
-_MISSING, _PRESENT = "?", "="
+_ONE_VALUE = "a string, a finite number or a boolean"
 
 
 class FeatureError(ValueError):
@@ -54,10 +54,10 @@ class Features(NamedTuple):
 def pack(rows: Sequence[Row]) -> Features:
     """Lay the keys of many examples one after another."""
     keys = np.array(list(chain.from_iterable([row.keys for row in rows])), np.uint64)
-    counts = np.array([row.counts for row in rows], np.int64).ravel()
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return Features(keys, starts)
+    if len(keys) == sum(len(row.counts) for row in rows):  # one key everywhere
+        return Features(keys, np.arange(len(keys) + 1))
+    ends = np.cumsum([row.counts for row in rows], dtype=np.int64)
+    return Features(keys, np.concatenate([[0], ends]))
 
 
 class Encoder:
@@ -75,8 +75,8 @@ class Encoder:
         """Prepare the given fields."""
         self.unknown = 0
         self._names = [field.name for field in fields]
-        self._keys = [_Keys(field) for field in fields]
-        self._lists = [position for position, field in enumerate(fields) if field.kind == "multi"]
+        self._keys = [_SeveralKeys(field) if field.kind == "multi" else _Keys(field) for field in fields]
+        self._several = [position for position, field in enumerate(fields) if field.kind == "multi"]
         self._clocks = [(position, _CLOCKS[field.kind]) for position, field in enumerate(fields) if field.kind in _CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
 
@@ -90,19 +90,27 @@ class Encoder:
         Raises:
             FeatureError: a value that its field can't take.
         """
-        values: list[Any] = [features.get(name) for name in self._names]
+        values: list[Any] = list(map(features.get, self._names))
         for position, clock in self._clocks:
             values[position] = clock(time)
-        for position in self._lists:
-            if type(values[position]) is list:
+        for position in self._several:
+            if isinstance(values[position], list):
                 values[position] = tuple(values[position])
         try:
-            keys = [known[value] for known, value in zip(self._keys, values, strict=True)]
+            keys: list[Any] = list(map(getitem, self._keys, values))
         except TypeError:  # a list or an object where one value should be: it can't be looked up, and its field refuses it
-            keys = [known.of(value) for known, value in zip(self._keys, values, strict=True)]
+            keys = [field.of(value) for field, value in zip(self._keys, values, strict=True)]
         if not self._known.issuperset(features):
             self.unknown += len(features.keys() - self._known)
-        return Row(list(chain.from_iterable(keys)), [len(own) for own in keys])
+        return self._row(keys)
+
+    def _row(self, keys: list[Any]) -> Row:
+        """Lay out flat what the fields with several values gave."""
+        counts = [1] * len(keys)
+        for position in reversed(self._several):
+            counts[position] = len(keys[position])
+            keys[position : position + 1] = keys[position]
+        return Row(keys, counts)
 
 
 def bucket(number: float) -> int:
@@ -136,7 +144,7 @@ def canonical(value: Any) -> str | None:
 
     Raises:
         TypeError: it is a list or an object.
-        ValueError: it is infinite, or an integer too long to write.
+        ValueError: it is infinite.
     """
     if isinstance(value, str):
         return value or None
@@ -155,65 +163,61 @@ def canonical(value: Any) -> str | None:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-class _Keys(dict[Any, tuple[int, ...]]):
-    """The keys of one field's values; remembers those of recent strings.
+class _Keys(dict[Any, Any]):
+    """The key of each value of one field; remembers recent strings.
 
-    Only strings are remembered: 1, 1.0 and True would be the same entry.
+    Nothing but strings is remembered: 1, 1.0 and True would be the same entry.
     """
 
     def __init__(self, field: Field) -> None:
         super().__init__()
         self._field = field
-        self._frame = f"{field.kind}:{len(field.name)}:{field.name}"
-        self._texts, self._expected = _KINDS.get(field.kind, _KINDS["categorical"])
+        self._frame = f"{field.kind}:{len(field.name)}:{field.name}".encode()
+        self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
-    def __missing__(self, value: Any) -> tuple[int, ...]:
-        keys = self.of(value)
+    def __missing__(self, value: Any) -> Any:
+        key = self.of(value)
         if isinstance(value, str) and len(value) <= _CACHED_LENGTH:
             if len(self) >= _CACHED_VALUES:
                 self.clear()
-            self[value] = keys
-        return keys
+            self[value] = key
+        return key
 
-    def of(self, value: Any) -> tuple[int, ...]:
-        """Give the keys of ``value``, one at least."""
+    def of(self, value: Any) -> Any:
+        """Give the key of ``value``."""
         try:
-            texts = self._texts(value, self._field)
+            text = self._text(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise FeatureError(self._field.name, value, self._expected) from error
-        return tuple([self._key(_PRESENT + text) for text in texts]) or (self._key(_MISSING),)
-
-    def _key(self, framed: str) -> int:
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
-        return xxh3_64_intdigest((self._frame + framed).encode("utf-8", "surrogatepass")) or 1
+        framed = self._frame + (b"?" if text is None else b"=" + text.encode("utf-8", "surrogatepass"))
+        return xxh3_64_intdigest(framed) or 1
 
 
-def _single(value: Any, _: Field) -> list[str]:
-    text = canonical(value)
-    return [] if text is None else [text]
+class _SeveralKeys(_Keys):
+    """The keys of each list of one field: a tuple of at least one.
+
+    A list is a set: its values stand in the order of their first appearance, and one that is repeated weighs no more.
+    """
+
+    def of(self, value: Any) -> Any:
+        """Give the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
+        if isinstance(value, str):
+            parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
+        else:
+            parts = value if isinstance(value, list | tuple) else (value,)
+        missing = super().of(None)
+        keys = dict.fromkeys(super(_SeveralKeys, self).of(part) for part in parts)
+        return tuple(key for key in keys if key != missing) or (missing,)
 
 
-def _numeric(value: Any, _: Field) -> list[str]:
+def _numeric(value: Any) -> str | None:
     if value is None or value == "":
-        return []
+        return None
     number = float(value)
-    return [] if math.isnan(number) else [str(bucket(number))]
+    return None if math.isnan(number) else str(bucket(number))
 
 
-def _several(value: Any, field: Field) -> list[str]:
-    """Give each value once, in the order of first appearance: a list is a set of tags, and one that is repeated weighs no more."""
-    if isinstance(value, str):
-        value = tuple(part.strip() for part in value.split(field.separator))
-    texts = [canonical(part) for part in (value if isinstance(value, list | tuple) else (value,))]
-    return list(dict.fromkeys(text for text in texts if text is not None))
-
-
-_Texts: TypeAlias = Callable[[Any, Field], list[str]]
-_KINDS: dict[str, tuple[_Texts, str]] = {
-    "categorical": (_single, "a string, a finite number or a boolean"),
-    "numeric": (_numeric, "a finite number"),
-    "multi": (_several, "a list of strings, finite numbers or booleans, or a string of them"),
-}
 _CLOCKS: dict[str, Callable[[int], int]] = {
     "hour": lambda time: time // _HOUR % 24,
     "weekday": lambda time: (time // _DAY + 3) % 7,  # Monday is 0; 1970-01-01 was a Thursday

@@ -5,14 +5,14 @@ an unknown key is answered with the nearest known one.
 """
 
 import difflib
+import os
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as EnvironmentError_
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.settings import DataSettings, JoinSettings, LearnSettings, LogSettings, Port, Section
@@ -95,10 +95,16 @@ def load(path: Path) -> Settings:
         message = f"{path}: got {error}, expected TOML"
         raise SettingsError(message) from error
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {_complaint(detail)}" for detail in error.errors())) from error
-    except EnvironmentError_ as error:
+        raise SettingsError("\n".join(f"{_source(detail, path)}: {_complaint(detail)}" for detail in error.errors())) from error
+    except VariableError as error:
         message = f"environment: got {error}, expected JSON in a variable that is a list or a table"
         raise SettingsError(message) from error
+
+
+def _source(detail: ErrorDetails, path: Path) -> str:
+    """Name the variable that the setting came from, else the file."""
+    variable = "SML_" + "__".join(str(part) for part in detail["loc"]).upper()
+    return variable if variable in os.environ else str(path)
 
 
 def _complaint(detail: ErrorDetails) -> str:
@@ -115,10 +121,8 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
-    """List the settings of the table at this place: ``("join",)``, ``("field", 3)`` or ``()`` for the tables themselves."""
-    sections: dict[str, type[BaseModel]] = {"field": Field, **{name: type(section) for name, section in _defaults().items()}}
-    return list(sections[str(table[0])].model_fields if table else Settings.model_fields)
-
-
-def _defaults() -> dict[str, Any]:
-    return {name: info.default for name, info in Settings.model_fields.items() if name != "field"}
+    """List the settings of the table at this place: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
+    if not table:
+        return list(Settings.model_fields)
+    section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)
+    return list(section.model_fields)

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from model.settings import Field
 from service.settings import Settings, SettingsError, load
@@ -103,7 +102,7 @@ def test_a_wrong_variable_is_named_instead_of_the_file(sml_toml: Path, monkeypat
     sml_toml.write_text("")
     monkeypatch.setenv("SML_LOG__PARTITIONS", "none")
 
-    with pytest.raises(SettingsError, match="^SML_LOG__PARTITIONS: log.partitions: got 'none', expected a valid integer"):
+    with pytest.raises(SettingsError, match=r"^SML_LOG__PARTITIONS: log.partitions: got 'none', expected a valid integer"):
         load(sml_toml)
 
 
