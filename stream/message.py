@@ -5,10 +5,12 @@ impression meet in one partition, whoever wrote them and to whichever log.
 """
 
 import struct
+from collections.abc import Mapping
 
-from stream.log import Message, RecordTooLargeError, UnknownTopicError
+from stream.log import Message, Progress, RecordTooLargeError, UnknownTopicError
 
 LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
+METADATA_LIMIT = 4096  # bytes of the note beside an offset
 
 _SEED, _MIX, _WORD = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
@@ -30,6 +32,19 @@ def place(message: Message, partitions: int) -> int:
         error = f"topic {message.topic!r} has the partitions 0 to {partitions - 1}, got {message.partition}"
         raise UnknownTopicError(error)
     return message.partition
+
+
+def check(progress: Mapping[tuple[str, int], Progress]) -> None:
+    """Refuse a note that Kafka would not keep: it would end the producer that brings it.
+
+    Raises:
+        RecordTooLargeError: a note is above the limit.
+    """
+    for (topic, partition), entry in progress.items():
+        size = len(entry.metadata.encode())
+        if size > METADATA_LIMIT:
+            error = f"expected a note of up to {METADATA_LIMIT:,} bytes for {topic!r} partition {partition}, got {size:,}"
+            raise RecordTooLargeError(error)
 
 
 def murmur2(data: bytes) -> int:

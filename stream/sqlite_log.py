@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, UnknownTopicError
-from stream.message import place
+from stream.message import check, place
 from stream.sqlite_file import GroupCommit, named_errors, open_file
 from stream.sqlite_reader import SHIFT, SqliteReader
 
@@ -92,6 +92,7 @@ class SqliteLog:
 
     def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
         """Append ``messages`` and store ``progress``, if ``owner`` is still in its ``epoch``."""
+        check(progress)
         rows = [(owner, topic, partition, *entry) for (topic, partition), entry in progress.items()]
 
         def work(db: sqlite3.Connection) -> list[int]:

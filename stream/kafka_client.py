@@ -1,0 +1,236 @@
+"""kafka-python, made to keep the log's contract; the only module that imports it.
+
+Nothing waits without end, an open client that can't reach Kafka leaves no thread and no socket behind, and errors are the log's own.
+Offsets are read as of the last stable one, and what an open transaction has written is not there yet.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
+from kafka.net.compat import KafkaNetClient
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from stream.log import (
+    Bounds,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+    Message,
+    OffsetGoneError,
+    Progress,
+    Record,
+    RecordTooLargeError,
+    UnknownTopicError,
+)
+
+C = TypeVar("C")
+
+WAIT = 10.0  # seconds that Kafka may take to do what is asked; the client retries in between
+_WAIT_MS = int(WAIT * 1000)
+_PATIENCE = {"request_timeout_ms": _WAIT_MS // 2, "bootstrap_timeout_ms": _WAIT_MS, "reconnect_backoff_max_ms": 1000}
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Turn the client's errors into the log's. Kafka's "fenced" is its own opinion: it says so after a mere time-out, too."""
+    try:
+        yield
+    except (errors.ProducerFencedError, errors.InvalidProducerEpochError) as error:
+        message = f"Kafka no longer takes this producer's writes: {error!r}"
+        raise FencedError(message) from error
+    except (errors.OffsetOutOfRangeError, errors.LogTruncationError) as error:
+        message = f"expected an offset that the topic holds, got {error}"
+        raise OffsetGoneError(message) from error
+    except errors.UnknownTopicOrPartitionError as error:
+        message = f"expected a topic and partition that exist, got {error}"
+        raise UnknownTopicError(message) from error
+    except (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError) as error:
+        message = f"expected a message that Kafka has room for, got {error}"
+        raise RecordTooLargeError(message) from error
+    except (errors.AuthorizationError, errors.SaslAuthenticationFailedError, errors.UnsupportedVersionError) as error:
+        message = f"Kafka refuses: {error!r}"
+        raise LogError(message) from error
+    except errors.KafkaError as error:
+        message = f"Kafka can't be used now: {error!r}"
+        raise LogUnavailableError(message) from error
+
+
+def _open(kind: Callable[..., C], servers: Sequence[str], **settings: Any) -> C:
+    """Make a client, or close what it had already opened."""
+    opened: list[KafkaNetClient] = []
+
+    def connect(**configs: Any) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**configs))
+        return opened[-1]
+
+    try:
+        with named_errors():
+            return kind(bootstrap_servers=list(servers), kafka_client=connect, **_PATIENCE, **settings)
+    except LogError:
+        for client in opened:
+            client.close()
+        raise
+
+
+class Admin:
+    """What is asked about topics."""
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._client = _open(KafkaAdminClient, servers)
+
+    def create(self, topic: str, partitions: int, settings: Mapping[str, object]) -> bool:
+        """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists."""
+        wanted = {topic: {"num_partitions": partitions, "configs": {name: str(value) for name, value in settings.items()}}}
+        with named_errors():
+            try:
+                self._client.create_topics(wanted, timeout_ms=_WAIT_MS, wait_for_metadata=True)
+            except errors.TopicAlreadyExistsError:
+                return False
+        return True
+
+    def partitions(self, topic: str) -> int:
+        """Count the partitions of ``topic``."""
+        with named_errors():
+            (found,) = self._client.describe_topics([topic])
+            error = errors.for_code(found["error_code"])
+            if error is not errors.NoError:
+                raise error(topic)
+        return len(found["partitions"])
+
+    def bounds(self, topic: str, partitions: int) -> dict[int, Bounds]:
+        """Give the first offset of each partition, and the one up to which everything is decided."""
+        places = [TopicPartition(topic, partition) for partition in range(partitions)]
+        with named_errors():
+            first = self._client.list_partition_offsets(dict.fromkeys(places, -2), timeout_ms=_WAIT_MS)
+            end = self._client.list_partition_offsets(dict.fromkeys(places, -1), "read_committed", timeout_ms=_WAIT_MS)
+        return {place.partition: Bounds(first[place].offset, end[place].offset) for place in places}
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
+
+class KafkaReader:
+    """Reads chosen partitions of ``topic``, without a consumer group; only what was committed."""
+
+    def __init__(self, servers: Sequence[str], topic: str, start: Mapping[int, int]) -> None:
+        self._consumer = _open_consumer(servers)
+        self._places = [TopicPartition(topic, partition) for partition in start]
+        self._consumer.assign(self._places)
+        for place in self._places:
+            self._consumer.seek(place, start[place.partition])
+
+    def poll(self, max_records: int, timeout: float) -> list[Record]:
+        """Take up to ``max_records``; wait up to ``timeout`` seconds for the first. Without Kafka nothing comes: it reconnects."""
+        with named_errors():
+            found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
+        return [
+            Record(place.topic, place.partition, got.offset, got.timestamp, got.key, got.value, tuple(got.headers))
+            for place, records in found.items()
+            for got in records
+        ]
+
+    def positions(self) -> dict[int, int]:
+        """Give the next offset of each partition; the marks of transactions occupy offsets and are passed, too."""
+        with named_errors():
+            return {place.partition: self._consumer.position(place, timeout_ms=_WAIT_MS) for place in self._places}
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._consumer.close(autocommit=False)
+
+
+def committed(servers: Sequence[str], group: str, topic: str, partitions: int) -> dict[int, Progress]:
+    """Give the offsets committed under ``group``, once no transaction that changes them is under way."""
+    consumer = _open_consumer(servers, group_id=group)
+    progress = {}
+    try:
+        for partition in range(partitions):
+            with named_errors():
+                found = consumer.committed(TopicPartition(topic, partition), metadata=True, timeout_ms=_WAIT_MS)
+            if found is not None:
+                progress[partition] = Progress(found.offset, found.metadata)
+    finally:
+        consumer.close(autocommit=False)
+    return progress
+
+
+def _open_consumer(servers: Sequence[str], **settings: Any) -> KafkaConsumer:
+    return _open(
+        KafkaConsumer,
+        servers,
+        isolation_level="read_committed",
+        auto_offset_reset="none",  # "latest" would jump over lost records without a word
+        enable_auto_commit=False,
+        allow_auto_create_topics=False,
+        **settings,
+    )
+
+
+class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
+    """Writes once and to every replica in sync; with an ``owner`` also in transactions. Its own waits have no end, these have."""
+
+    @classmethod
+    def open(cls, servers: Sequence[str], owner: str | None = None) -> "Producer":
+        """Connect; what another producer of ``owner`` left open is settled, and it can write no more."""
+        producer = _open(
+            cls,
+            servers,
+            acks="all",
+            compression_type="lz4",
+            batch_size=262_144,  # bytes
+            max_block_ms=_WAIT_MS,
+            delivery_timeout_ms=_WAIT_MS,
+            retry_backoff_ms=10,  # while the transaction before is still being marked
+            allow_auto_create_topics=False,
+            transactional_id=owner,
+            transaction_timeout_ms=_WAIT_MS,
+        )
+        if owner is not None:
+            try:
+                with named_errors():
+                    producer.init_transactions()
+            except LogError:
+                producer.abandon()
+                raise
+        return producer
+
+    def send_all(self, messages: Sequence[tuple[Message, int]]) -> list[int]:
+        """Write messages, each with its partition, and give their offsets."""
+        with named_errors():
+            return self._acknowledged(self._send_each(messages))
+
+    def transact(self, messages: Sequence[tuple[Message, int]], progress: Mapping[tuple[str, int], Progress], group: str) -> list[int]:
+        """Write messages and the ``group``'s offsets as a whole; whatever is raised, the outcome is open until the next ``open``."""
+        offsets = {TopicPartition(*place): OffsetAndMetadata(*entry, -1) for place, entry in progress.items()}
+        with named_errors():
+            self.begin_transaction()
+            sent = self._send_each(messages)
+            if offsets:
+                self._wait_for(self._transaction_manager.send_offsets_to_transaction(offsets, group))
+            acknowledged = self._acknowledged(sent)
+            self._wait_for(self._transaction_manager.begin_commit())
+        return acknowledged
+
+    def abandon(self) -> None:
+        """Close at once, whatever is under way."""
+        self._sender.force_close()
+        self._sender.join(WAIT)
+        with suppress(errors.KafkaError):
+            self.close(timeout=0)
+
+    def _send_each(self, messages: Sequence[tuple[Message, int]]) -> list[Any]:
+        return [self.send(one.topic, one.value, one.key, list(one.headers), partition) for one, partition in messages]
+
+    def _acknowledged(self, sent: list[Any]) -> list[int]:
+        deadline = time.monotonic() + WAIT
+        return [future.get(max(0.0, deadline - time.monotonic())).offset for future in sent]
+
+    def _wait_for(self, result: Any) -> None:
+        self._sender.wakeup()
+        if not result.wait(timeout_ms=_WAIT_MS):
+            message = f"no answer within {WAIT:g} seconds"
+            raise errors.KafkaTimeoutError(message)
