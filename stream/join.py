@@ -16,13 +16,15 @@ from msgspec import Struct
 
 from stream.events import Click, Example, Impression, Watermark
 
+PAST_EVERY_OFFSET = 2**63 - 1
+
 
 class Note(Struct, frozen=True):
     """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
 
     rewind: int  # read again from here; nothing before it can matter any more
     seen: int = -1  # the largest event time before ``rewind``; -1: there was none
-    cursor: int = -1  # impressions up to this order time are decided
+    cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
     format: int = 1
 
 
@@ -48,12 +50,12 @@ class Stream:
         """Let event time come as far as ``time``."""
         self.seen = max(self.seen, time)
 
-    def let_go(self, cursor: int) -> Iterator[Sight]:
-        """Drop what can't matter once the cursor has come this far; give it."""
-        while self.sights and self.sights[0].time + self.reach < cursor:
+    def let_go(self, decided: int) -> Iterator[Sight]:
+        """Drop what can't matter once decisions have come this far; give it."""
+        while self.sights and self.sights[0].time + self.reach < decided:
             yield self.sights.popleft()
 
-    def note(self, next_offset: int, cursor: int) -> Note:
+    def note(self, next_offset: int, cursor: tuple[int, int]) -> Note:
         """Say from where a restart has to read."""
         if not self.sights:
             return Note(next_offset, self.seen, cursor)
@@ -104,9 +106,7 @@ class Join:
         self.impressions = Stream(impressions, reach=window + lateness)
         self.clicks = Stream(clicks, reach=lateness)
         self.cursor = impressions.cursor
-        self.impression_fates: Counter[str] = Counter()  # decided, duplicate, forgotten
-        self.click_fates: Counter[str] = Counter()  # counted, duplicate, late, orphan
-        self.oddities: Counter[str] = Counter()  # late_impression, early_click, vain_tombstone: each also has a fate
+        self.counts: Counter[tuple[str, str]] = Counter()  # (what, fate or kind) → how many
         self._latest: dict[str, int] = {}  # id → largest order time
         self._waiting: dict[str, list[Waiting]] = {}
         self._queue: list[Waiting] = []  # a heap
@@ -134,9 +134,10 @@ class Join:
         self.impressions.sights.append(Sight(order, name, offset, seen_before))
         self.impressions.see(event.time)
         if latest is not None and latest + self.impressions.reach >= order:
-            self.impression_fates["duplicate"] += 1
+            self.counts["impression", "duplicate"] += 1
             return
-        self.oddities["late_impression"] += order > event.time
+        if order > event.time:
+            self.counts["oddity", "late_impression"] += 1
         waiting = Waiting(order, offset, name, event.time, event)
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
@@ -149,7 +150,7 @@ class Join:
             if waiting.impression and watermark < waiting.time + self.window:
                 waiting.impression = None
                 return
-        self.oddities["vain_tombstone"] += 1
+        self.counts["oddity", "vain_tombstone"] += 1
 
     def click(self, offset: int, event: Click | Watermark) -> None:
         """Take the next record of the clicks."""
@@ -164,14 +165,26 @@ class Join:
         if not any(self._matched(waiting, click) for waiting in self._waiting.get(name, ())):
             self._unmatched.setdefault(name, []).append(click)
 
-    def decided(self) -> list[Example]:
-        """Give the examples that are decided by now, in their order, and let go of what can't matter any more."""
-        self.cursor = max(self.cursor, self.watermark - self.window)
+    def decided(self, limit: int) -> list[Example]:
+        """Give the examples that are decided by now, in their order, ``limit`` at most."""
+        end = max(self.cursor[0], self.watermark - self.window)
         examples: list[Example] = []
-        while self._queue and self._queue[0].order <= self.cursor:
-            examples.extend(self._decide(heappop(self._queue)))
+        while len(examples) < limit and self._queue and self._queue[0].order <= end:
+            waiting = heappop(self._queue)
+            self.cursor = (waiting.order, waiting.offset)
+            example = self._decide(waiting)
+            if example:
+                examples.append(example)
+        if len(examples) < limit:
+            self.cursor = (end, PAST_EVERY_OFFSET)
         self._let_go()
         return examples
+
+    def resume(self) -> None:
+        """Go on from the cursor, once everything between the notes and their offsets was taken again."""
+        while self._queue and (self._queue[0].order, self._queue[0].offset) <= self.cursor:
+            self._decide(heappop(self._queue))
+        self.counts.clear()
 
     def notes(self, next_impression: int, next_click: int) -> tuple[Note, Note]:
         """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
@@ -193,32 +206,34 @@ class Join:
         if click.time > closes or click.watermark >= closes or click.time + self.lateness < waiting.order:
             return False
         if waiting.clicked_at is not None:
-            self.click_fates["duplicate"] += 1
+            self.counts["click", "duplicate"] += 1
             return True
         waiting.clicked_at = click.time
-        self.click_fates["counted"] += 1
-        self.oddities["early_click"] += click.time < waiting.time
+        self.counts["click", "counted"] += 1
+        if click.time < waiting.time:
+            self.counts["oddity", "early_click"] += 1
         return True
 
-    def _decide(self, waiting: Waiting) -> Iterator[Example]:
+    def _decide(self, waiting: Waiting) -> Example | None:
         name = waiting.impression_id
         siblings = self._waiting[name]
         siblings.remove(waiting)
         if not siblings:
             del self._waiting[name]
         shown = waiting.impression
-        self.impression_fates["decided" if shown else "forgotten"] += 1
-        if shown:
-            label: Literal[0, 1] = 0 if waiting.clicked_at is None else 1
-            yield Example(name, shown.time, shown.features, label, clicked_at=waiting.clicked_at)
+        self.counts["impression", "decided" if shown else "forgotten"] += 1
+        if shown is None:
+            return None
+        label: Literal[0, 1] = 0 if waiting.clicked_at is None else 1
+        return Example(name, shown.time, shown.features, label, clicked_at=waiting.clicked_at)
 
     def _let_go(self) -> None:
-        for sight in self.impressions.let_go(self.cursor):
+        for sight in self.impressions.let_go(self.cursor[0]):
             if self._latest.get(sight.impression_id) == sight.time:
                 del self._latest[sight.impression_id]
-        for sight in self.clicks.let_go(self.cursor):
+        for sight in self.clicks.let_go(self.cursor[0]):
             clicks = self._unmatched.get(sight.impression_id)
             if clicks and clicks[0].offset == sight.offset:
-                self.click_fates[clicks.pop(0).fate] += 1
+                self.counts["click", clicks.pop(0).fate] += 1
                 if not clicks:
                     del self._unmatched[sight.impression_id]

@@ -1,0 +1,196 @@
+"""The joining loop: impressions and clicks -> examples, partition by partition.
+
+Delivery: every impression is settled once, and the same way whatever dies. It rests on three facts:
+
+1. what is decided is a pure function of the log (:mod:`stream.join`);
+2. examples, dead letters and how far the joiner has read are one transaction;
+3. a restart reads again, in silence, what that transaction says still matters, and goes on from there (:mod:`stream.rejoin`).
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from itertools import groupby
+from operator import attrgetter
+
+from stream.events import BadRecordError, Watermark, dead_letter, encode
+from stream.idleness import Idleness, Place
+from stream.join_metrics import JoinerMetrics
+from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
+from stream.message import murmur2
+from stream.rejoin import BATCH, progress, rejoin, take
+from stream.settings import JoinSettings
+from stream.topics import Topics
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.02  # seconds that one input is waited for while the other may have something
+BREATH = 1.0  # seconds between tries when the log is away, between measurements, and until progress without output is committed
+REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
+
+
+class Joiner:
+    """The one joiner of a model: a newer one fences an older one."""
+
+    def __init__(self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics) -> None:
+        """Prepare to join ``topics`` of the log ``source``; nothing is read or taken before :meth:`run`."""
+        self.log, self.topics, self.settings, self.metrics = source, topics, settings, metrics
+        self.owner = f"{topics.prefix}.joiner"
+
+    def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
+        """Join until asked to stop, or until all is read that the log held at the start. While the log is away, wait for it.
+
+        Raises:
+            FencedError: another joiner has taken over.
+            JoinerError: the topics don't fit each other, or the log does not fit the progress.
+            OffsetGoneError: retention has deleted records that still matter.
+        """
+        with ExitStack() as stack:
+            writer: Writer | None = None
+            while not should_stop():
+                try:
+                    writer = writer or stack.enter_context(closing(self.log.writer(self.owner)))
+                    self._run(writer, should_stop, until_caught_up=until_caught_up)
+                except LogUnavailableError as error:
+                    log.warning("The log is away, trying again: %s", error)
+                    time.sleep(BREATH)
+                else:
+                    return
+
+    def _run(self, writer: Writer, should_stop: Callable[[], bool], *, until_caught_up: bool) -> None:
+        with closing(Joining(self, writer)) as joining:
+            ends = joining.ends()
+            while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
+                joining.step()
+            joining.write([], final=True)
+
+
+class Joining:
+    """A stretch of joining: from a commit on, for as long as the log is there."""
+
+    def __init__(self, joiner: Joiner, writer: Writer) -> None:
+        """Go on from the last commit."""
+        self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
+        self._joins, starts = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
+        self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
+        self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
+        self._idleness = Idleness(self._streams, joiner.settings.idle_after)
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._committed: dict[Place, int] = {}
+        self._committed_at = self._measured_at = -REFRESH
+        with ExitStack() as stack:
+            self._readers = {topic: stack.enter_context(closing(joiner.log.reader(topic, start))) for topic, start in starts.items()}
+            self.close = stack.pop_all().close
+        log.info("Joining %d partitions from %s, %d impressions wait", len(self._joins), starts, self._waiting())
+
+    def ends(self) -> dict[Place, int]:
+        """Say where each partition of both inputs ends now."""
+        return {(topic, p): bounds.end for topic in self._readers for p, bounds in self._log.bounds(topic).items()}
+
+    def has_reached(self, ends: dict[Place, int]) -> bool:
+        """Say whether all is read up to ``ends``."""
+        positions = self._positions()
+        return all(positions[place] >= end for place, end in ends.items())
+
+    def step(self) -> None:
+        """Read some records, and write what they decide."""
+        self.write(self._take(self._poll()) + self._break_silence())
+        if time.monotonic() - self._measured_at >= BREATH:
+            self._measure()
+
+    def write(self, messages: list[Message], *, final: bool = False) -> None:
+        """Commit ``messages``, all examples that are decided, and the progress: in transactions of bounded size."""
+        while True:
+            examples = self._decided()
+            if messages or examples or self._is_due(at_once=final):
+                self._commit(messages, examples)
+            if len(examples) < BATCH:
+                return
+            messages = []
+
+    def _poll(self) -> list[Record]:
+        """Read the input that is behind in event time, or else the other: what runs ahead would only wait in memory."""
+        behind, ahead = sorted(self._readers, key=lambda topic: min(self._streams[topic, p].seen for p in self._joins))
+        first, second = self._readers[behind], self._readers[ahead]
+        return first.poll(BATCH, 0) or second.poll(BATCH, 0) or first.poll(BATCH, PAUSE)
+
+    def _take(self, records: Sequence[Record]) -> list[Message]:
+        """Give each record to the join of its partition; give the dead letters."""
+        dead_letters = []
+        for place, group in groupby(records, attrgetter("topic", "partition")):
+            for record in group:
+                self._counts["record", record.topic] += 1
+                self._check_key(record)
+                try:
+                    take(self._joins[record.partition], self._topics, record)
+                except BadRecordError as error:
+                    self._counts["dead_letter", error.field.partition(".")[0]] += 1
+                    dead_letters.append(dead_letter(record, "join", error, self._topics))
+            self._idleness.heard(place, self._streams[place].seen)
+        return dead_letters
+
+    def _check_key(self, record: Record) -> None:
+        partitions = len(self._joins)
+        if partitions > 1 and record.key and (murmur2(record.key) & 0x7FFFFFFF) % partitions != record.partition:
+            self._counts["oddity", "misrouted_key"] += 1
+
+    def _break_silence(self) -> list[Message]:
+        """Write a watermark for each partition that stands still, is read to its end, and keeps an impression waiting."""
+        messages = []
+        for topic, p in self._idleness.silent():
+            watermark = self._idleness.watermark()
+            if watermark is None or watermark <= self._streams[topic, p].seen or not self._joins[p].waiting:
+                continue
+            if self._positions()[topic, p] >= self._log.bounds(topic)[p].end:
+                self._counts["watermark", topic] += 1
+                messages.append(Message(topic, None, encode(Watermark(watermark)), partition=p))
+        return messages
+
+    def _decided(self) -> list[Message]:
+        messages: list[Message] = []
+        for p, join in self._joins.items():
+            for example in join.decided(BATCH - len(messages)):
+                self._counts["example", str(example.label)] += 1
+                messages.append(Message(self._topics.examples, example.impression_id.encode(), encode(example), partition=p))
+        return messages
+
+    def _is_due(self, *, at_once: bool) -> bool:
+        """Say whether to commit although there is nothing to write but progress."""
+        age = time.monotonic() - self._committed_at
+        return age >= REFRESH or ((at_once or age >= BREATH) and self._positions() != self._committed)
+
+    def _commit(self, messages: list[Message], examples: list[Message]) -> None:
+        positions = self._positions()
+        with self._metrics.commit_seconds.time():
+            self._writer.commit(messages + examples, self._progress(positions))
+        self._committed, self._committed_at = positions, time.monotonic()
+        for counts in (self._counts, *(join.counts for join in self._joins.values())):
+            self._metrics.count(counts)
+            counts.clear()
+
+    def _progress(self, positions: dict[Place, int]) -> dict[Place, Progress]:
+        entries: dict[Place, Progress] = {}
+        for p, join in self._joins.items():
+            places = (self._topics.impressions, p), (self._topics.clicks, p)
+            notes = join.notes(positions[places[0]], positions[places[1]])
+            entries |= {place: progress(positions[place], note) for place, note in zip(places, notes, strict=True)}
+        return entries
+
+    def _positions(self) -> dict[Place, int]:
+        return {(topic, p): offset for topic, reader in self._readers.items() for p, offset in reader.positions().items()}
+
+    def _waiting(self) -> int:
+        return sum(join.waiting for join in self._joins.values())
+
+    def _measure(self) -> None:
+        self._measured_at = time.monotonic()
+        positions = self._positions()
+        for topic in self._readers:
+            ends = self._log.bounds(topic).items()
+            self._metrics.lag.labels(topic).set(sum(max(0, bounds.end - positions[topic, p]) for p, bounds in ends))
+        self._metrics.waiting.set(self._waiting())
+        if self._idleness.latest is not None:
+            behind = min(join.watermark for join in self._joins.values())
+            self._metrics.watermark_lag.set((self._idleness.latest - behind) / 1000)
