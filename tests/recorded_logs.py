@@ -1,0 +1,16 @@
+"""Where the real click logs are: ``../shared/data`` beside the repository, or ``SML_DATA_DIR``. They are never copied into it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ.get("SML_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def recorded_log(name: str) -> Path:
+    """Give the path of a real log, or skip the test that wants it."""
+    path = FOLDER / name
+    if not path.exists():
+        pytest.skip(f"real click log {path} is absent (set SML_DATA_DIR)")
+    return path

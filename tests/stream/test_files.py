@@ -1,0 +1,213 @@
+"""Every format gives the same rows, as a stream, and no row is lost in silence."""
+
+import gzip
+import itertools
+import json
+import re
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from stream.files import BadRowError, FileError, Logged, epoch_ms, read
+from stream.settings import DataSettings
+from tests.recorded_logs import recorded_log
+
+DATA = DataSettings(label="click", time="ts", click_time="clicked")
+EXPECTED = [
+    Logged(1, 1_650_812_741_436, 1, {"user": "a", "tag": "x, y"}, 1_650_812_742_000),
+    Logged(2, 1_650_812_742_436, 0, {"user": "b", "tag": ""}, None),
+]
+CSV = 'click,ts,clicked,user,tag\n1,1650812741436,1650812742,a,"x, y"\n0,1650812742436,,b,\n'
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def parquet_bytes(columns: dict[str, list[object]]) -> bytes:
+    """Write a Parquet file in memory."""
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(columns), sink)
+    return bytes(sink.getvalue())
+
+
+def json_lines(*rows: dict[str, object]) -> str:
+    """Write one JSON object a line."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+OBJECTS: list[dict[str, object]] = [
+    {"click": 1, "ts": 1_650_812_741_436, "clicked": 1_650_812_742, "user": "a", "tag": "x, y"},
+    {"click": 0, "ts": 1_650_812_742_436, "clicked": None, "user": "b", "tag": ""},
+]
+CONTENTS = {
+    ".csv": CSV.encode(),
+    ".tsv": CSV.replace('"x, y"', "x; y").replace(",", "\t").replace("x; y", "x, y").encode(),
+    ".jsonl": json_lines(*OBJECTS).encode(),
+    ".ndjson": json_lines(*OBJECTS).encode(),
+    ".parquet": parquet_bytes({name: [row[name] for row in OBJECTS] for name in OBJECTS[0]}),
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("suffix", CONTENTS)
+def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, compression: str) -> None:
+    path = tmp_path / f"log{suffix}{compression}"
+    path.write_bytes(COMPRESSIONS[compression](CONTENTS[suffix]))
+
+    assert list(read(path, DATA)) == EXPECTED
+
+
+def test_the_format_can_be_given_where_the_name_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt.gz"
+    path.write_bytes(gzip.compress(CSV.encode()))
+
+    assert list(read(path, DATA.model_copy(update={"format": "csv"}))) == EXPECTED
+    with pytest.raises(FileError, match=r"got the name 'log\.txt\.gz', expected one that ends in \.csv"):
+        next(read(path, DATA))
+
+
+def test_without_a_time_the_row_number_is_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("click,user\n0,a\n1,b\n")
+
+    assert [(row.number, row.time) for row in read(path, DataSettings())] == [(1, 1), (2, 2)]
+
+
+def test_a_byte_order_mark_windows_line_ends_and_empty_lines_are_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xef\xbb\xbfclick,user\r\n0,a\r\n\r\n1,b\r\n\r\n")
+
+    assert [(row.label, row.features) for row in read(path, DataSettings())] == [(0, {"user": "a"}), (1, {"user": "b"})]
+
+
+def test_avazu_rows_carry_their_hour_as_time(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("id,click,hour,C1,site_id\n1,0,14102100,1005,s\n2,1,14102123,1005,s\n")
+
+    first, last = read(path, DataSettings(format="avazu"))
+
+    assert first.time == datetime(2014, 10, 21, tzinfo=UTC).timestamp() * 1_000
+    assert last.time - first.time == 23 * 3_600_000
+    assert (last.label, last.features) == (1, {"id": "2", "C1": "1005", "site_id": "s"})
+
+
+def test_criteo_rows_have_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    values = ["1", *map(str, range(13)), *("abcdefghijklmnopqrstuvwxyz")]
+    path.write_text("\t".join(values) + "\n" + "\t".join(["0"] + [""] * 39) + "\n")
+
+    full, empty = read(path, DataSettings(format="criteo"))
+
+    assert (full.label, full.features["I1"], full.features["I13"], full.features["C1"], full.features["C26"]) == (1, "0", "12", "a", "z")
+    assert (empty.label, set(empty.features.values()), empty.time) == (0, {""}, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1_650_812_741, "1650812741", 1_650_812_741_000, "1650812741.0", "2022-04-24T15:05:41Z", "2022-04-24 15:05:41", "2022-04-24T17:05:41+02:00"],
+)
+def test_times_are_epoch_seconds_milliseconds_or_iso_8601(value: object) -> None:
+    assert epoch_ms(value) == 1_650_812_741_000
+
+
+def test_parquet_times_decimals_and_lists_become_what_a_field_can_take(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    at = datetime(2022, 4, 25, 12, tzinfo=UTC)
+    columns: dict[str, list[object]] = {"click": [True], "ts": [at], "price": [Decimal("1.50")], "tags": [["a", "b"]], "raw": [b"x"]}
+    path.write_bytes(parquet_bytes(columns))
+
+    (row,) = read(path, DataSettings(time="ts"))
+
+    assert row == Logged(1, 1_650_888_000_000, 1, {"price": 1.5, "tags": ["a", "b"], "raw": "x"}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column", "complaint"),
+    [
+        ("click,ts\n1,5\n7,5\n", 2, "click", "got '7', expected 0 or 1"),
+        ("click,ts\n,5\n", 1, "click", "got '', expected 0 or 1"),
+        ("clik,ts\n1,5\n", 1, "click", "got None, expected 0 or 1"),
+        ("click,ts\n1,soon\n", 1, "ts", "got 'soon', expected epoch seconds or milliseconds, or ISO 8601"),
+        ("click,ts\n1,\n", 1, "ts", "got '', expected epoch seconds"),
+        ("click,ts\n1,-5\n", 1, "ts", "got '-5', expected epoch seconds"),
+        ("click,ts\n1,nan\n", 1, "ts", "got 'nan', expected epoch seconds"),
+        ("click,ts\n1,1e300\n", 1, "ts", "got '1e300', expected epoch seconds"),
+        ("click,ts,clicked\n1,5,never\n", 1, "clicked", "got 'never', expected epoch seconds"),
+    ],
+)
+def test_a_wrong_label_or_time_names_its_row_and_column(tmp_path: Path, text: str, row: int, column: str, complaint: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+
+    with pytest.raises(BadRowError, match=re.escape(f"{path}: row {row}, column '{column}': {complaint}")) as error:
+        list(read(path, DATA))
+
+    assert (error.value.row, error.value.column) == (row, column)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("log.csv", b"click,a\n1,2\n1,2,3\n", "got 3 values in line 3, expected 2"),
+        ("log.csv", b'click,a\n1,2\n1,"2\n', "after row 1, expected csv"),
+        ("log.csv", b"click,a\n1,2\n1,\xff\n", "expected csv"),
+        ("log.csv", b"click,click\n1,2\n", "expected a header of different names"),
+        ("log.csv", b"", "expected a header"),
+        ("log.jsonl", b'{"click": 1}\n{"click": 1\n', "after row 1, expected jsonl"),
+        ("log.jsonl", b"[1]\n", "after row 0, expected jsonl"),
+        ("log.parquet", b"no parquet", "expected parquet"),
+        ("log.csv.gz", gzip.compress(CSV.encode())[:-9], "expected a file to read"),
+        ("log.csv.zst", zstandard.compress(CSV.encode())[:-9], "expected a file to read"),
+    ],
+)
+def test_a_damaged_file_is_an_error_and_not_an_end(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    with pytest.raises(FileError, match=re.escape(str(path)) + ".*" + re.escape(complaint)):
+        list(read(path, DataSettings()))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no-such"):
+        list(read(tmp_path / "no-such.csv", DataSettings()))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_long_file_is_read_in_constant_memory(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"log{suffix}"
+    row = {"click": 1, "user": "u" * 100}
+    if suffix == ".parquet":
+        parquet.write_table(pa.table({name: [value] * 60_000 for name, value in row.items()}), path, row_group_size=10_000)
+    else:
+        path.write_text(json_lines(row) * 60_000 if suffix == ".jsonl" else "click,user\n" + f"1,{row['user']}\n" * 60_000)
+
+    rows = read(path, DataSettings())
+    for _ in itertools.islice(rows, 20_000):
+        pass
+    tracemalloc.start()
+    for _ in rows:
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 4_000_000  # the rows that were left hold over 10 MB
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "count", "clicks"),
+    [
+        ("avazu_sample.csv.gz", DataSettings(format="avazu"), 45_114, 0.168),
+        ("criteo_sample.tsv.gz", DataSettings(format="criteo"), 20_053, 0.224),
+    ],
+)
+def test_kaggle_files_are_read_whole(name: str, data: DataSettings, count: int, clicks: float) -> None:
+    labels = [row.label for row in read(recorded_log(name), data)]
+
+    assert len(labels) == count
+    assert sum(labels) / count == pytest.approx(clicks, abs=0.0005)
