@@ -93,6 +93,6 @@ class Layout:
             parameter.of(dense)[...] = parameter.mean + parameter.std * random.standard_normal(parameter.shape)
         # Seeded by the field's name: a field keeps its default when others come and go.
         for field, default in zip(self.spec.fields, self.defaults.of(dense), strict=True):
-            of_field = np.random.default_rng([model.seed, xxh3_64_intdigest(field.name)])
+            of_field = np.random.default_rng([model.seed, xxh3_64_intdigest(field.name.encode())])
             default[...] = model.embedding_std * of_field.standard_normal(model.embedding)
         return dense

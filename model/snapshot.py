@@ -42,11 +42,12 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
     if metadata.get("format") != FORMAT:
         message = f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}"
         raise SnapshotError(message)
-    checksum = _checksum(arrays, metadata["header"])
-    if checksum != metadata["checksum"]:
-        message = f"damaged snapshot: its checksum is {checksum}, expected {metadata['checksum']}"
+    header, expected = metadata.get("header", ""), metadata.get("checksum")
+    checksum = _checksum(arrays, header)
+    if checksum != expected:
+        message = f"damaged snapshot: its checksum is {checksum}, expected {expected}"
         raise SnapshotError(message)
-    return arrays, json.loads(metadata["header"])
+    return arrays, json.loads(header)
 
 
 def _checksum(arrays: Arrays, header: str) -> str:

@@ -53,6 +53,12 @@ def journal(table: Table, keys: int) -> Journal:
 
 
 @kernel
+def finite(value: Any) -> bool:
+    """Whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
+    return abs(value) < np.inf
+
+
+@kernel
 def longest(starts: NDArray[np.int64], fields: int) -> int:
     """The most keys that one example has."""
     most = 0
@@ -223,7 +229,7 @@ def learn(
         first = n * fields
         now += 1
         logits[n] = score(net, table.keys, table.rows, features, first, fields, act, found)
-        if not np.isfinite(logits[n]):
+        if not finite(logits[n]):
             return n
         slope = (one / (one + np.exp(-logits[n])) - labels[n]) * importance[n]
         slopes[0] = slope
@@ -231,6 +237,6 @@ def learn(
         total = backward(net, act, slope, tower_rate)
         total += learn_vector(net.dense[net.bias : net.bias + 1], net.sums[net.bias_sum : net.bias_sum + 1], slopes, wide_rate)
         total += learn_rows(net, table, features, first, fields, found, act.gradient[0], slope, rates)
-        if not np.isfinite(total):
+        if not finite(total):
             return n
     return labels.shape[0]

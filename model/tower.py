@@ -158,7 +158,7 @@ def learn_matrix(
     total = mean_square = weight.dtype.type(0)
     for k in range(n):
         mean_square += gradient[k] * gradient[k]
-    mean_square /= n
+    mean_square /= weight.dtype.type(n)
     for a in range(active.shape[0]):
         j = active[a]
         w = weight[j * n : j * n + n]
@@ -185,7 +185,7 @@ def learn_and_pass(
     total = mean_square = weight.dtype.type(0)
     for k in range(n):
         mean_square += gradient[k] * gradient[k]
-    mean_square /= n
+    mean_square /= weight.dtype.type(n)
     for a in range(active.shape[0]):
         j = active[a]
         w = weight[j * n : j * n + n]

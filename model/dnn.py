@@ -1,0 +1,73 @@
+"""The deep network with skip meta logits, as the paper draws it; the kernels of ``model.tower`` are its fast twin.
+
+Shapes, in every comment below:
+    B  batch size
+    F  fields
+    d  width of an embedding
+    n  width of a hidden layer; the widths may differ
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.settings import Spec
+from model.skip import MetaTanh
+
+
+class Affine(nn.Module):
+    """``x W + b``, the weight ``(in, out)`` so that an input's weights lie together."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Leave the values to :func:`bind`."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in)`` to ``(B, out)``."""
+        return x @ self.weight + self.bias
+
+
+class DNN(nn.Module):
+    """A ReLU tower whose every hidden layer adds its own term to the logit.
+
+        z_i   = x_{i-1} W_i + b_i,   x_i = relu(z_i)
+        logit = w · x_L + Σ_i F(z_i) + Σ_f w_f + b          (Eq. 5, and the wide term)
+
+    The sum runs over all L hidden layers. As printed, Eq. 5 ends at L - 1: we read its layers as numbered from 0,
+    since a last layer without its term would be one that the paper's ablations never mention.
+    ``F`` reads ``z_i`` (``skip_input = "pre"``), or ``x_i`` (``"post"``).
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        """Build the modules; :func:`bind` gives them their values."""
+        super().__init__()
+        model = spec.model
+        widths = (len(spec.fields) * model.embedding, *model.hidden)
+        self.pre = model.skip_input == "pre"
+        self.tower = nn.ModuleList(Affine(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+        self.skip = nn.ModuleList(MetaTanh(width) for width in model.hidden if model.skip != "none")
+        self.output = nn.Parameter(torch.empty(widths[-1]))
+        self.bias = nn.Parameter(torch.empty(1))
+
+    def forward(self, embedded: Tensor, wide: Tensor) -> Tensor:
+        """Map embeddings ``(B, F, d)`` and wide weights ``(B, F)`` to logits ``(B,)``."""
+        logit = wide.sum(1) + self.bias  # (B,)
+        x = embedded.flatten(1)  # (B, F d)
+        for i, layer in enumerate(self.tower):
+            z = layer(x)  # (B, n)
+            x = F.relu(z)
+            if self.skip:
+                logit = logit + self.skip[i](z if self.pre else x)
+        return logit + x @ self.output
+
+
+def bind(network: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Make every parameter a view of the array of its name: what learns on one side is seen on the other."""
+    for name, parameter in network.named_parameters():
+        parameter.data = torch.from_numpy(arrays[name])

@@ -1,0 +1,100 @@
+"""The whole model in plain torch, a dictionary for its table: what the kernels are tested against.
+
+Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
+per weight elsewhere, each row of the table updated once for an example.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from model.dnn import DNN, bind
+from model.layout import Layout
+from model.settings import Spec
+
+Keys = Sequence[Sequence[int]]  # an example: the keys of each field
+
+
+class Row(NamedTuple):
+    """A value's embedding and wide weight, ``(d + 1,)``, and their accumulators."""
+
+    values: Tensor
+    sums: Tensor
+
+
+class ReferenceModel:
+    """Learns one example a step, as :class:`model.online.OnlineModel` does while no row expires."""
+
+    def __init__(self, spec: Spec, dtype: torch.dtype = torch.float32) -> None:
+        """Start from the same weights as the kernels."""
+        self.spec, self.dtype = spec, dtype
+        layout = Layout(spec)
+        self.dense = torch.from_numpy(layout.initial()).to(dtype)
+        arrays = layout.named(self.dense.numpy())
+        self.defaults = torch.from_numpy(arrays["defaults"])
+        self.network = DNN(spec)
+        bind(self.network, arrays)
+        self.sums = {
+            name: torch.full((len(p),), spec.model.wide_accumulator if name == "bias" else spec.model.tower_accumulator, dtype=dtype)
+            for name, p in self.network.named_parameters()
+        }
+        self.rows: dict[int, Row] = {}
+
+    def learn(self, keys: Keys, label: float, importance: float = 1.0) -> float:
+        """Predict the example's logit, then learn it."""
+        leaves = {key: self._read(f, key).requires_grad_() for f, of_field in enumerate(keys) for key in of_field}
+        logit = self._logit(keys, leaves)
+        loss = importance * F.binary_cross_entropy_with_logits(logit, torch.tensor([label], dtype=self.dtype))
+        self.network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self._learn_dense()
+            for key, leaf in leaves.items():
+                self._learn_row(key, leaf)
+        return float(logit.detach())
+
+    def predict(self, keys: Keys) -> float:
+        """The example's logit."""
+        leaves = {key: self._read(f, key) for f, of_field in enumerate(keys) for key in of_field}
+        with torch.no_grad():
+            return float(self._logit(keys, leaves))
+
+    def _read(self, field: int, key: int) -> Tensor:
+        if key in self.rows:
+            return self.rows[key].values.clone()
+        return torch.cat([self.defaults[field], torch.zeros(1, dtype=self.dtype)])
+
+    def _logit(self, keys: Keys, leaves: dict[int, Tensor]) -> Tensor:
+        pooled = torch.stack([torch.stack([leaves[key] for key in of_field]).mean(0) for of_field in keys])  # (F, d + 1)
+        wide = pooled[:, -1] if self.spec.model.wide else torch.zeros(len(keys), dtype=self.dtype)
+        logit: Tensor = self.network(pooled[None, :, :-1], wide[None])
+        return logit
+
+    def _learn_dense(self) -> None:
+        model = self.spec.model
+        for name, parameter in self.network.named_parameters():
+            gradient = parameter.grad
+            if gradient is None:
+                raise RuntimeError(name)
+            square = gradient**2
+            sums = self.sums[name]
+            sums += square.mean(1) if square.dim() == 2 else square  # noqa: PLR2004  a matrix
+            scale = sums.sqrt()[:, None] if square.dim() == 2 else sums.sqrt()  # noqa: PLR2004
+            parameter -= (model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale
+
+    def _learn_row(self, key: int, leaf: Tensor) -> None:
+        model = self.spec.model
+        gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+        if key not in self.rows:
+            sums = torch.full_like(gradient, model.embedding_accumulator)
+            sums[-1] = model.wide_accumulator
+            self.rows[key] = Row(leaf.detach(), sums)
+        row = self.rows[key]
+        row.sums.add_(gradient**2)
+        rates = torch.full_like(gradient, model.embedding_rate)
+        rates[-1] = model.wide_rate
+        row.values.sub_(rates * gradient / row.sums.sqrt())
+

@@ -1,0 +1,52 @@
+"""Made-up examples and models for the tests of the step."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features import Features
+from model.online import OnlineModel
+from model.reference import Keys, ReferenceModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+
+
+class Examples(NamedTuple):
+    """The same examples for the kernels (features) and for the reference (keys)."""
+
+    keys: list[Keys]
+    features: Features
+    labels: NDArray[np.float64]
+
+
+def spec(fields: int = 3, capacity: int = 4096, **model: Any) -> Spec:
+    """A model of ``fields`` categorical fields."""
+    named = tuple(Field(name=f"field {f}") for f in range(fields))
+    return Spec(model=ModelSettings(**model), table=TableSettings(capacity=capacity), fields=named)
+
+
+def examples(random: np.random.Generator, n: int, fields: int = 3, values: int = 50, most: int = 1) -> Examples:
+    """``n`` examples, each field with 1 to ``most`` of ``values`` values; a list may name a value twice."""
+    keys = [
+        [[_key(f, int(v)) for v in random.integers(values, size=random.integers(1, most + 1))] for f in range(fields)]
+        for _ in range(n)
+    ]
+    return Examples(keys, pack(keys), (random.random(n) < 0.3).astype(np.float64))
+
+
+def pack(keys: list[Keys]) -> Features:
+    """The features of examples given as keys."""
+    flat = [key for example in keys for of_field in example for key in of_field]
+    counts = [len(of_field) for example in keys for of_field in example]
+    return Features(np.array(flat, np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _key(field: int, value: int) -> int:
+    return (value + 1 + (field << 40)) * 0x9E3779B97F4A7C15 % 2**64
+
+
+def learn_both(online: OnlineModel, reference: ReferenceModel, stream: Examples) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Learn a stream on both sides; give each side's logits."""
+    ours = online.learn(stream.features, stream.labels).logits
+    theirs = [reference.learn(keys, label) for keys, label in zip(stream.keys, stream.labels, strict=True)]
+    return ours, np.array(theirs)

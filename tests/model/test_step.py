@@ -1,0 +1,211 @@
+"""The kernels take the step that autograd takes, whatever the shape, and the same one however a run is cut."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.features import Features
+from model.layout import Layout
+from model.online import Learned, OnlineModel
+from model.reference import ReferenceModel
+from model.settings import Spec
+from tests.model.examples import Examples, examples, learn_both, spec
+
+LR_ONE = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
+
+towers = st.lists(st.integers(1, 300), min_size=1, max_size=4) | st.lists(st.integers(1, 24), min_size=1, max_size=20)
+shapes = st.fixed_dictionaries(
+    {
+        "hidden": towers.map(tuple),
+        "embedding": st.integers(1, 12),
+        "skip": st.sampled_from(["none", "meta_tanh"]),
+        "skip_input": st.sampled_from(["pre", "post"]),
+        "wide": st.booleans(),
+        "seed": st.integers(0, 9),
+    }
+)
+
+
+def in_double(shape: Spec) -> tuple[OnlineModel, ReferenceModel]:
+    """Both sides of a model in float64."""
+    return OnlineModel(shape, np.float64), ReferenceModel(shape, torch.float64)
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference beside the largest value."""
+    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 10**6), most=st.integers(1, 3))
+def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, object], seed: int, most: int) -> None:
+    """One step at rate 1 moves a weight by g / √A, so that the gradient can be read back from weights and accumulators."""
+    model = spec(**LR_ONE, **shape)
+    online, reference = in_double(model)
+    before = online.weights.dense.copy()
+    stream = examples(np.random.default_rng(seed), 1, most=most)
+
+    learn_both(online, reference, stream)
+
+    gradients = dict(reference.network.named_parameters())
+    for name, parameter in Layout(model).parameters.items():
+        if name == "defaults":
+            continue
+        scale = np.sqrt(parameter.sums_of(online.sums))
+        moved = parameter.of(before) - parameter.of(online.weights.dense)
+        ours = moved * (scale[:, None] if moved.ndim == 2 else scale)
+        theirs = gradients[name].grad.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11, err_msg=name)
+    for key, row in reference.rows.items():
+        position = int(np.flatnonzero(online.weights.keys == key)[0])
+        np.testing.assert_allclose(online.weights.rows[position], row.values.numpy(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(online.table.sums[position], row.sums.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 10**6))
+def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, object], seed: int) -> None:
+    """Relative to 1e-10 over everything learned."""
+    online, reference = in_double(spec(**LR_ONE, **shape))
+    stream = examples(np.random.default_rng(seed), 4, values=2, most=2)
+
+    ours, theirs = learn_both(online, reference, stream)
+
+    assert relative(ours, theirs) < 1e-10
+    assert relative(online.weights.dense, reference.dense.numpy()) < 1e-10
+
+
+@pytest.mark.parametrize("skip_input", ["pre", "post"])
+def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(skip_input: str) -> None:
+    """At most three times torch float32's own distance."""
+    model = spec(fields=6, hidden=(32, 16), skip_input=skip_input)
+    stream = examples(np.random.default_rng(1), 1000, fields=6)
+    online, single, double = OnlineModel(model), ReferenceModel(model), ReferenceModel(model, torch.float64)
+
+    learn_both(online, single, stream)
+    for keys, label in zip(stream.keys, stream.labels, strict=True):
+        double.learn(keys, label)
+
+    exact = double.dense.numpy()
+    ours = np.linalg.norm(online.weights.dense - exact)
+    theirs = np.linalg.norm(single.dense.numpy() - exact)
+    assert 0 < ours <= 3 * theirs
+
+
+def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.ndarray]:
+    """Examples ``a`` to ``b``."""
+    return Features(stream.features.keys, stream.features.starts[a * fields : b * fields + 1]), stream.labels[a:b]
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.sets(st.integers(1, 1499), max_size=12), expiring=st.booleans(), overflow=st.sets(st.integers(0, 1499), max_size=3))
+def test_weights_are_bit_identical_however_a_run_is_cut(cuts: set[int], expiring: bool, overflow: set[int]) -> None:
+    """The state depends on the order of the examples alone, with rows expiring and with steps undone too."""
+    stream = examples(np.random.default_rng(2), 1500, values=400 if expiring else 40, most=2)
+    stream.labels[list(overflow)] = 1e30  # its step is not finite
+    model = spec(capacity=512, hidden=(16, 8))
+    whole, pieces = OnlineModel(model), OnlineModel(model)
+
+    excluded = whole.learn(stream.features, stream.labels).excluded
+    edges = [0, *sorted(cuts), 1500]
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        pieces.learn(*cut(stream, 3, a, b))
+
+    assert set(excluded) == overflow
+    assert pieces.digest() == whole.digest()
+    for name, array in whole.state().items():
+        np.testing.assert_array_equal(pieces.state()[name], array, err_msg=name)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 10**6))
+def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, object], seed: int) -> None:
+    """Bit for bit, and as the learner scores it before it learns it."""
+    online = OnlineModel(spec(**shape))
+    stream = examples(np.random.default_rng(seed), 20, most=2)
+    online.learn(stream.features, stream.labels)
+    crowd = online.weights.predict(stream.features)
+    alone = [online.weights.predict(cut(stream, 3, n, n + 1)[0])[0] for n in range(20)]
+
+    learned = online.learn(*cut(stream, 3, 0, 1))
+
+    np.testing.assert_array_equal(crowd, alone)
+    assert learned.logits[0] == crowd[0]
+
+
+PLACES = ["tower.0.weight", "tower.1.bias", "skip.0.meta", "skip.1.weight", "skip.2.meta_bias", "output", "bias", "defaults"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
+def test_overflow_at_any_layer_is_found_and_undone(place: str, value: float) -> None:
+    """Nothing of the state changes but the count of examples, and the step is named."""
+    online = OnlineModel(spec(hidden=(8, 8, 8)))
+    parameter = online.weights.layout.parameters[place]
+    parameter.of(online.weights.dense)[...] = value
+    stream = examples(np.random.default_rng(3), 5)
+    stream.labels[...] = 1e20
+    before = online.state()
+
+    learned: Learned = online.learn(stream.features, stream.labels)
+
+    assert learned.excluded == [0, 1, 2, 3, 4]
+    for name, array in online.state().items():
+        if name != "examples":
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> None:
+    """Last use apart, which counts every example."""
+    stream = examples(np.random.default_rng(4), 60)
+    stream.labels[30] = 1e30
+    with_it, without = OnlineModel(spec()), OnlineModel(spec())
+
+    with_it.learn(stream.features, stream.labels)
+    without.learn(*cut(stream, 3, 0, 30))
+    without.learn(*cut(stream, 3, 31, 60))
+
+    assert with_it.digest() == without.digest()
+
+
+def test_a_model_continues_from_its_state_as_if_it_had_not_stopped() -> None:
+    """A checkpoint holds everything that the next step depends on."""
+    stream = examples(np.random.default_rng(5), 2000, values=300)
+    model = spec(capacity=256)
+    whole, first = OnlineModel(model), OnlineModel(model)
+
+    whole.learn(stream.features, stream.labels)
+    first.learn(*cut(stream, 3, 0, 900))
+    second = OnlineModel.from_state(model, first.state())
+    second.learn(*cut(stream, 3, 900, 2000))
+
+    assert second.digest() == whole.digest()
+    assert second.examples == whole.examples == 2000
+
+
+def test_changes_carry_one_digest_to_the_next() -> None:
+    """What a follower applies gives it the learner's weights, bit for bit."""
+    stream = examples(np.random.default_rng(6), 900, values=300)
+    model = spec(capacity=256)
+    online, follower = OnlineModel(model), OnlineModel(model).weights
+    for a in range(0, 900, 300):
+        online.learn(*cut(stream, 3, a, a + 300))
+
+        follower.apply(online.changes())
+        online.mark_published()
+
+        assert follower.digest() == online.digest()
+
+
+def test_importance_multiplies_the_gradient() -> None:
+    """An importance of 0 leaves the weights where they were."""
+    stream = examples(np.random.default_rng(7), 10)
+    online = OnlineModel(spec())
+    online.learn(stream.features, stream.labels)
+    dense = online.weights.dense.copy()
+
+    online.learn(stream.features, stream.labels, np.zeros(10))
+
+    np.testing.assert_array_equal(online.weights.dense, dense)
