@@ -1,0 +1,139 @@
+"""Checkpoints: the learner's whole state at a committed version, in one file each.
+
+A file appears whole or not at all: it is written under a temporary name, brought to the disk, then renamed.
+What is loaded is what was saved, or it is passed over: a digest of the whole state, header and all, is checked.
+"""
+
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+from pydantic import ValidationError
+
+from model.evaluation import Progressive
+from model.online import OnlineModel
+from model.settings import Spec
+from model.snapshot import Arrays, SnapshotError, dump, load
+from stream.events import Version
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"version-\d{12}\.checkpoint")
+_MODEL, _SCORES = "model/", "scores/"
+
+
+class DamagedCheckpointError(Exception):
+    """A file is not a checkpoint, or not what was saved."""
+
+
+class Checkpoint(NamedTuple):
+    """All that the learner needs in order to go on from a version."""
+
+    version: Version  # as it was published
+    place: int  # its offset in the topic ``versions``
+    spec: Spec
+    arrays: Arrays  # of the model and of its scores
+
+    @classmethod
+    def of(cls, version: Version, place: int, model: OnlineModel, scores: Progressive) -> Self:
+        """Copy the state as it is now, which is that of ``version``."""
+        arrays = {_MODEL + name: array for name, array in model.state().items()}
+        arrays |= {_SCORES + name: array for name, array in scores.state().items()}
+        return cls(version, place, model.spec, arrays)
+
+    def restore(self) -> tuple[OnlineModel, Progressive]:
+        """Give the model and its scores back."""
+        model = OnlineModel.from_state(self.spec, self._under(_MODEL))
+        return model, Progressive.from_state(self._under(_SCORES))
+
+    def to_bytes(self) -> bytes:
+        """Write everything as one file, with a checksum over all of it."""
+        header = {
+            "version": msgspec.to_builtins(self.version, str_keys=True),
+            "place": self.place,
+            "spec": self.spec.model_dump(mode="json"),
+        }
+        return dump(self.arrays, header)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what :meth:`to_bytes` wrote.
+
+        Raises:
+            DamagedCheckpointError: the bytes are cut, changed, or something else.
+        """
+        try:
+            arrays, header = load(data)
+            version = msgspec.convert(header["version"], Version, strict=False)  # JSON has no keys but strings
+            return cls(version, header["place"], Spec.model_validate(header["spec"]), arrays)
+        except (SnapshotError, KeyError, msgspec.ValidationError, ValidationError) as error:
+            message = f"not a checkpoint as it was saved: {error}"
+            raise DamagedCheckpointError(message) from error
+
+    def _under(self, prefix: str) -> Arrays:
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+
+
+class Checkpoints:
+    """The checkpoints in one folder, of which the last few are kept.
+
+    Args:
+        directory: the folder; created when the first checkpoint is saved.
+        keep: how many to keep.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory, self._keep = directory, keep
+        self._writer = secrets.token_hex(4)  # no two processes write the same temporary file
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write ``checkpoint``, then delete those that are no longer among the newest.
+
+        Raises:
+            OSError: it could not be written; those before it are as they were.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"version-{checkpoint.version.version:012}.checkpoint"
+        temporary = path.with_suffix(f".{self._writer}.part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(checkpoint.to_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(self._directory)
+        for older in self._paths()[: -self._keep]:
+            older.unlink(missing_ok=True)
+
+    def newest_first(self) -> Iterator[Checkpoint]:
+        """Give the checkpoints that are as they were saved, the newest first; why one is not is logged."""
+        for path in reversed(self._paths()):
+            try:
+                yield Checkpoint.from_bytes(path.read_bytes())
+            except (DamagedCheckpointError, OSError) as error:
+                log.warning("passing over the checkpoint %s: %s", path, error)
+
+    def tidy(self) -> None:
+        """Delete what writers before this one left unfinished; for the owner of the model only."""
+        for path in self._directory.glob("version-*.part"):
+            path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        """Give the files, the oldest first."""
+        return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
+
+
+def _sync(directory: Path) -> None:
+    """Bring a rename to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

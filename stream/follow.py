@@ -1,0 +1,172 @@
+"""A follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
+
+There are two copies. The spare is brought up to date and handed over, in service at once as a whole; only then the other, which
+nobody reads any more, is brought up to the same state. Whatever does not fit, the follower starts again from a snapshot, and what
+is in service stays there until the new copy has caught up.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import Protocol
+
+from model.online import Weights
+from model.settings import Spec
+from model.snapshot import Arrays
+from stream.events import SnapshotRef
+from stream.log import Log, LogUnavailableError, OffsetGoneError, Record
+from stream.metrics import FollowerMetrics
+from stream.topics import DELTAS, SNAPSHOTS, Topics
+from stream.versions import newest_version
+from stream.weights import BrokenWeightsError, Joiner, Packed, Standing, join_snapshot, unpack
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 64  # chunks in one poll
+_PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
+_RETRY = 0.5  # seconds before starting again
+
+
+class Service(Protocol):
+    """Where weights are in service."""
+
+    caught_up: bool  # set once the follower has come to what was the log's end when it started
+
+    def hand_over(self, standing: Standing, weights: Weights) -> None:
+        """Put ``weights`` into service; when it returns, nothing reads the ones before any more."""
+        ...
+
+
+class Follower:
+    """Keeps the weights of a service up to date.
+
+    Args:
+        events: the log that they come from.
+        topics: the model's.
+        service: where they go.
+        metrics: what it tells.
+    """
+
+    def __init__(self, events: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
+        self._log, self._topics, self._service, self._metrics = events, topics, service, metrics
+        self._trouble = ""
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Follow until told to stop.
+
+        Raises:
+            LogError: the log can't be used, and waiting would not help.
+        """
+        while not should_stop():
+            try:
+                self._follow(should_stop)
+            except LogUnavailableError as error:
+                self._report(f"the log is away, the weights stay as they are: {error}")
+            except (BrokenWeightsError, OffsetGoneError) as error:
+                self._report(f"starting again from a snapshot: {error}")
+            sleep(_RETRY, should_stop)
+
+    def _follow(self, should_stop: Callable[[], bool]) -> None:
+        """Load the newest snapshot, if there is one yet, and apply every delta after it."""
+        newest = newest_version(self._log, self._topics)
+        if newest is None or newest.version.snapshot is None:
+            return
+        end = self._log.bounds(self._topics.weights)[DELTAS].end
+        copies = self._load(newest.version.snapshot)
+        joiner = Joiner()
+        with closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader:
+            while not should_stop():
+                caught_up = reader.positions()[DELTAS] >= end
+                if caught_up:
+                    self._hand_over(copies)
+                self._apply(copies, joiner.join(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
+
+    def _load(self, ref: SnapshotRef) -> "Copies":
+        records: list[Record] = []
+        with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
+            while reader.positions()[SNAPSHOTS] <= ref.last:
+                records += reader.poll(_AT_ONCE, _PATIENCE)
+        packed = unpack(join_snapshot([record for record in records if record.offset <= ref.last]))
+        spec = Spec.model_validate(packed.header["spec"])
+        self._metrics.starts.inc()
+        return Copies(packed.standing, Weights.from_arrays(spec, packed.arrays))
+
+    def _apply(self, copies: "Copies", deltas: list[bytes]) -> None:
+        if deltas:
+            with self._metrics.apply_seconds.time():
+                copies.apply(unpack(delta) for delta in deltas)
+            self._metrics.deltas.inc(len(deltas))
+
+    def _hand_over(self, copies: "Copies") -> None:
+        if copies.hand_over(self._service.hand_over):
+            self._metrics.freshness_seconds.observe(time.time() - copies.standing.published_at / 1000)
+            self._service.caught_up = True
+            self._trouble = ""
+
+    def _report(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+
+
+class Copies:
+    """Two copies of the weights, of which one may be in service while the other is brought up to date.
+
+    Attributes:
+        standing: which weights the one brought up to date is.
+    """
+
+    def __init__(self, standing: Standing, weights: Weights) -> None:
+        """Begin with ``weights``.
+
+        Raises:
+            BrokenWeightsError: they are not what they should be.
+        """
+        self.standing = standing
+        self._spare = weights
+        self._other: Weights | None = None
+        self._new = True  # the spare is newer than what is in service
+        self._missed: list[Arrays] = []  # what the other has yet to apply
+        _check(standing, weights)
+
+    def apply(self, deltas: Iterable[Packed]) -> None:
+        """Bring the spare up to date.
+
+        Raises:
+            BrokenWeightsError: a delta is not the next, or gives other weights than were published.
+        """
+        for standing, arrays, _ in deltas:
+            if standing.version <= self.standing.version:
+                continue  # the snapshot has it
+            if standing.base != self.standing.version:
+                raise BrokenWeightsError(f"version {standing.version} changes version {standing.base}, expected {self.standing.version}")
+            self._spare.apply(arrays)
+            _check(standing, self._spare)
+            self.standing, self._new = standing, True
+            if self._other is not None:
+                self._missed.append(arrays)
+
+    def hand_over(self, put: Callable[[Standing, Weights], None]) -> bool:
+        """Have the spare ``put`` into service if it is newer, then bring the other up to date; say whether it was."""
+        if not self._new:
+            return False
+        put(self.standing, self._spare)
+        other = self._other or Weights.from_arrays(self._spare.spec, self._spare.arrays())
+        for arrays in self._missed:
+            other.apply(arrays)
+        self._spare, self._other = other, self._spare
+        self._new, self._missed = False, []
+        return True
+
+
+def _check(standing: Standing, weights: Weights) -> None:
+    if (digest := weights.digest()) != standing.digest:
+        raise BrokenWeightsError(f"version {standing.version} has the digest {digest}, expected {standing.digest}")
+
+
+def sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    """Wait, but not once told to stop."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not should_stop():
+        time.sleep(0.05)

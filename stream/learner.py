@@ -1,0 +1,174 @@
+"""The learning loop: record → example → step → published version → saved state.
+
+Delivery: every record changes the published weights exactly once, or is set aside exactly once. It rests on three facts:
+
+1. a version names the runs of records that it learned, in order, and is published in one transaction;
+2. a checkpoint is written only after its version is committed, and a restart learns again what came after it;
+3. one learner owns a model, and a newer learner fences an older one.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from model.settings import Spec
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.log import Bounds, Log, LogUnavailableError, Record, Writer
+from stream.metrics import LearnerMetrics
+from stream.publish import Publisher, Stretch
+from stream.recovery import Recovered, Recovery
+from stream.saver import Saver
+from stream.settings import LearnSettings
+from stream.source import Source
+from stream.topics import Topics
+from stream.versions import Published
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 512  # examples between two looks at the clock; what is learned does not depend on it
+_PATIENCE = 0.25  # seconds without an example, between two looks at whether to stop
+_RECONNECT = 1.0  # seconds between tries to reach the log
+_TELL_EVERY = 1.0  # seconds between updates of the metrics that take a while to find out
+
+
+class Learner:
+    """Learns a model's examples and publishes its weights, for as long as it owns the model.
+
+    Args:
+        events: the log that examples come from and weights go to.
+        topics: the model's.
+        spec: the model's settings.
+        settings: the loop's.
+        metrics: what it tells.
+        accept_gap: go on where examples were deleted before they were learned.
+
+    Attributes:
+        last: the last version published.
+    """
+
+    def __init__(
+        self, events: Log, topics: Topics, spec: Spec, settings: LearnSettings, metrics: LearnerMetrics, *, accept_gap: bool = False
+    ) -> None:
+        self.last: Published | None = None
+        self._log, self._topics, self._spec, self._settings, self._metrics = events, topics, spec, settings, metrics
+        self._accept_gap = accept_gap
+        self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
+
+    def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
+        """Learn until told to stop, then publish and save; wait for the log whenever it is away.
+
+        Args:
+            should_stop: asked between two polls.
+            until_caught_up: stop once all that the log holds now is learned.
+
+        Raises:
+            FencedError: another learner owns the model; nothing more was published.
+            LearnError: it can't go on by itself.
+            UnknownTopicError: the topics have not been created.
+            OSError: the last checkpoint could not be written.
+        """
+        writer: Writer | None = None
+        end: Mapping[int, Bounds] | None = None
+        try:
+            while not should_stop():
+                try:
+                    # Taken once: a learner that finds the log again must not fence the one that has come in its place.
+                    writer = writer or self._log.writer(f"{self._topics.prefix}.learner")
+                    end = end or (self._log.bounds(self._topics.examples) if until_caught_up else None)
+                    self._serve_term(writer, should_stop, end)
+                except LogUnavailableError as error:
+                    log.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
+                    self._metrics.reconnects.inc()
+                    _sleep(_RECONNECT, should_stop)
+                else:
+                    return
+        finally:
+            if writer:
+                writer.close()
+
+    def _serve_term(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
+        """Start from what is committed, and go on until the end or until the log is away."""
+        self._checkpoints.tidy()
+        recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
+        self.last = recovered.last
+        last = self.last.version if self.last else None
+        with ExitStack() as stack:
+            source = stack.enter_context(closing(Source(self._log, self._topics.examples, last.offsets if last else {}, accept_gap=self._accept_gap)))
+            publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
+            saver = stack.enter_context(
+                closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, self._metrics))
+            )
+            term = _Term(recovered, source, publisher, saver, self._topics, self._metrics)
+            try:
+                term.run(should_stop, end)
+            finally:
+                self.last = term.last
+
+
+class _Term:
+    """What a learner does between finding the log and losing it."""
+
+    def __init__(
+        self, recovered: Recovered, source: Source, publisher: Publisher, saver: Saver, topics: Topics, metrics: LearnerMetrics
+    ) -> None:
+        self.last = recovered.last
+        self._trainer, self._diverged = recovered.trainer, recovered.diverged
+        self._source, self._publisher, self._saver = source, publisher, saver
+        self._topics, self._metrics = topics, metrics
+        self._stretch = Stretch(source.offsets(), self.last.version.trained_through if self.last else None)
+        self._next_tell = 0.0
+
+    def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
+        """Learn until told to stop, or until ``end`` is reached; then publish and save."""
+        if self._diverged or not self._publisher.snapshots.usable():
+            self._publish(whole=True)
+        while not should_stop() and not (end and self._source.reached(end)):
+            self._learn(self._poll())
+            if self._publisher.wait(self._stretch) == 0:
+                self._publish()
+            if self._saver.due():
+                self._save()
+            if time.monotonic() >= self._next_tell:
+                self._tell()
+        self._save()
+        self._saver.finish()
+        self._tell()
+
+    def _poll(self) -> list[Record]:
+        wait = self._publisher.wait(self._stretch)
+        return self._source.poll(_AT_ONCE, _PATIENCE if wait is None else min(wait, _PATIENCE))
+
+    def _learn(self, records: list[Record]) -> None:
+        if not records:
+            return
+        start = time.perf_counter()
+        taught = self._trainer.learn(records)
+        self._metrics.note_step(taught, time.perf_counter() - start)
+        self._stretch.add(records, taught, self._topics)
+        self._stretch.offsets = self._source.offsets()
+
+    def _publish(self, *, whole: bool = False) -> None:
+        start = time.perf_counter()
+        self.last = self._publisher.publish(self._trainer.model, self._stretch, whole=whole)
+        self._stretch = self._stretch.next()
+        self._metrics.note_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)
+
+    def _save(self) -> None:
+        """Save what is published: what is not is published first."""
+        if self._stretch.runs:
+            self._publish()
+        if self.last and self.last.version.version != self._saver.saved:
+            self._saver.start(Checkpoint.of(*self.last, self._trainer.model, self._trainer.scores))
+
+    def _tell(self) -> None:
+        self._next_tell = time.monotonic() + _TELL_EVERY
+        self._metrics.note_lag(self._source.lag())
+        self._metrics.note_model(self._trainer)
+
+
+def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not should_stop():
+        time.sleep(0.05)

@@ -1,0 +1,117 @@
+"""What the processes of the stream tell Prometheus, a group for each.
+
+Names are process, noun, unit; no label takes values without bound. Histograms begin at 0.1 ms, where the default buckets
+(from 5 ms) would see nothing of a step.
+"""
+
+import math
+import time
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from model.evaluation import Scores
+from model.step import EXPIRED, OCCUPIED
+from stream.events import Version
+from stream.training import Taught, Trainer
+
+_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+
+
+class Lag(NamedTuple):
+    """How far a reader is behind."""
+
+    records: int
+    seconds: float  # since the log took the newest record read; 0 when all are read
+
+
+class LearnerMetrics:
+    """What the learner tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"sml_learner_{name}", text, labels, registry=registry)
+
+        def seconds(name: str, text: str) -> Histogram:
+            return Histogram(f"sml_learner_{name}_seconds", text, buckets=_BUCKETS, registry=registry)
+
+        self.examples = counter("examples", "Examples learned by this process.")
+        self.dead_letters = counter("dead_letters", "Records set aside, by the kind of error.", "reason")
+        self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
+        self.scores = {
+            name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
+            for name in ("log_loss", "auc", "normalized_entropy", "calibration")
+        }
+        self.lag_records = gauge("lag_records", "Examples in the log that are not learned yet.")
+        self.lag_seconds = gauge("lag_seconds", "Time since the log took the newest example learned; 0 when all are learned.")
+        self.version = gauge("version", "The last version published.")
+        self.trained_through = gauge("trained_through_seconds", "Time of the newest event learned, in epoch seconds.")
+        self.versions = counter("versions", "Versions published.")
+        self.published_bytes = counter("published_bytes", "Bytes of deltas published.")
+        self.publish_seconds = seconds("publish", "Time to make a version and commit it.")
+        self.table_rows = gauge("table_rows", "Rows of the table that are occupied.")
+        self.table_capacity = gauge("table_capacity_rows", "Rows of the table.")
+        self.table_expired = gauge("table_expired_rows", "Rows that gave way to newer values, since the model began.")
+        self.unknown_features = gauge("unknown_features", "Features ignored, since the log was found, because no field has their name.")
+        self.reconnects = counter("reconnects", "Times that the log was away.")
+        self.checkpoint_seconds = seconds("checkpoint", "Time to write a checkpoint.")
+        self.checkpoint_failures = counter("checkpoint_failures", "Checkpoints that could not be written.")
+        self.saved_at = time.time()  # the newest checkpoint, or the start of the process
+        gauge("checkpoint_age_seconds", "Time since a checkpoint was last written, or since the start.").set_function(
+            lambda: time.time() - self.saved_at
+        )
+
+    def note_step(self, taught: Taught, seconds: float) -> None:
+        """Tell what came of the records of one poll."""
+        self.step_seconds.observe(seconds)
+        self.examples.inc(taught.learned)
+        for _, error in taught.bad + taught.excluded:
+            self.dead_letters.labels(type(error).__name__).inc()
+
+    def note_version(self, version: Version, size: int, seconds: float) -> None:
+        """Tell what was published."""
+        self.versions.inc()
+        self.published_bytes.inc(size)
+        self.publish_seconds.observe(seconds)
+        self.version.set(version.version)
+        self.trained_through.set((version.trained_through or math.nan) / 1000)
+
+    def note_lag(self, lag: Lag) -> None:
+        """Tell how far behind the learner is."""
+        self.lag_records.set(lag.records)
+        self.lag_seconds.set(lag.seconds)
+
+    def note_model(self, trainer: Trainer) -> None:
+        """Tell how good the model is, and how full."""
+        self._note_scores("total", trainer.scores.total())
+        self._note_scores("recent", trainer.scores.recent())
+        table = trainer.model.table
+        self.table_rows.set(table.counts[OCCUPIED])
+        self.table_expired.set(table.counts[EXPIRED])
+        self.table_capacity.set(len(table.keys))
+        self.unknown_features.set(trainer.encoder.unknown)
+
+    def _note_scores(self, over: str, scores: Scores) -> None:
+        for name, gauge in self.scores.items():
+            value = getattr(scores, name)
+            gauge.labels(over).set(math.nan if value is None else value)
+
+
+class FollowerMetrics:
+    """What a follower of the weights tells, in the server's process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+        self.deltas = Counter("sml_follower_deltas", "Deltas applied.", registry=registry)
+        self.starts = Counter("sml_follower_starts", "Times that the weights were started from a snapshot.", registry=registry)
+        self.apply_seconds = Histogram(
+            "sml_follower_apply_seconds", "Time to apply the deltas of one poll to one copy.", buckets=_BUCKETS, registry=registry
+        )
+        self.freshness_seconds = Histogram(
+            "sml_follower_freshness_seconds", "Time from a version's publication to its service.", buckets=_BUCKETS, registry=registry
+        )

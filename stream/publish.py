@@ -1,0 +1,148 @@
+"""Publication: what has been learned becomes a version that servers follow.
+
+A version is one transaction: its delta, its record in ``versions`` (which says what was learned, in which order), the
+progress in ``examples``, and the records set aside. Nobody sees a part of it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from xxhash import xxh3_64_hexdigest
+
+from model.fingerprint import fingerprint
+from model.online import OnlineModel
+from model.settings import Spec
+from stream.events import Run, Version, dead_letter, encode
+from stream.log import Log, Message, Progress, Record, Writer
+from stream.settings import LearnSettings
+from stream.snapshots import Snapshots
+from stream.topics import DELTAS, Topics
+from stream.training import Taught
+from stream.versions import Published
+from stream.weights import Standing, cut, pack
+
+BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
+
+
+class Stretch:
+    """What was read since the last version: all that the next one will say beside its weights.
+
+    Args:
+        offsets: partition → next example to read.
+        trained_through: the latest event time learned so far, epoch ms.
+    """
+
+    def __init__(self, offsets: Mapping[int, int], trained_through: int | None) -> None:
+        self.offsets, self.trained_through = dict(offsets), trained_through
+        self.runs: list[Run] = []
+        self.excluded: list[tuple[int, int]] = []
+        self.dead_letters: list[Message] = []
+
+    def add(self, records: Sequence[Record], taught: Taught, topics: Topics) -> None:
+        """Note what came of the next ``records``."""
+        for record in records:
+            if self.runs and self.runs[-1].partition == record.partition:
+                self.runs[-1] = self.runs[-1]._replace(last=record.offset)
+            else:
+                self.runs.append(Run(record.partition, record.offset, record.offset))
+        if taught.learned:
+            self.trained_through = max(self.trained_through or 0, taught.trained_through)
+        self.excluded += [(record.partition, record.offset) for record, _ in taught.excluded]
+        self.dead_letters += [dead_letter(record, "learn", error, topics) for record, error in taught.bad + taught.excluded]
+
+    def next(self) -> "Stretch":
+        """Give the stretch that begins where this one ends."""
+        return Stretch(self.offsets, self.trained_through)
+
+
+class Publisher:
+    """Publishes one version after another.
+
+    Args:
+        log: takes the snapshots.
+        writer: the owner of the model; takes the versions.
+        topics: where they go.
+        settings: how often they go.
+        last: the version published before.
+    """
+
+    def __init__(self, log: Log, writer: Writer, topics: Topics, settings: LearnSettings, last: Version | None) -> None:
+        self._writer, self._topics, self._every = writer, topics, settings.publish_every
+        self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
+        self._named = last.snapshot if last else None  # the snapshot that the last version names
+        self._end = log.bounds(topics.weights)[DELTAS].end  # where the next delta comes
+        self._next = 0.0  # when a version may be published, by the monotonic clock
+        self.snapshots = Snapshots(log, topics, settings.snapshot_every, self._named)
+        self.bytes = 0  # of the last delta
+
+    def wait(self, stretch: Stretch) -> float | None:
+        """Give the seconds until a version is due, None if there is nothing to say in it."""
+        self.snapshots.collect()
+        if stretch.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
+            return max(0.0, self._next - time.monotonic())
+        return None
+
+    def publish(self, model: OnlineModel, stretch: Stretch, *, whole: bool = False) -> Published:
+        """Publish what ``model`` is now, and what it read since the version before.
+
+        Args:
+            model: its rows count as published only once the log has them.
+            stretch: what it read.
+            whole: start anew from a full snapshot, not from the version before.
+
+        Raises:
+            FencedError: another learner owns the model; nothing was published.
+            LogUnavailableError: nothing was published; reload before going on.
+        """
+        changes = {} if whole else model.changes()
+        standing = Standing(
+            version=self._number + 1,
+            base=None if whole else self._number,
+            digest=model.digest(),
+            examples=model.examples,
+            trained_through=stretch.trained_through,
+            published_at=int(time.time() * 1000),
+        )
+        if whole:
+            self.snapshots.write(standing, model.spec, model.weights.arrays(), self._end)
+        published = self._commit(_version(standing, model.spec, stretch, self.snapshots), pack(standing, changes), stretch)
+        model.mark_published()
+        if self.snapshots.due(model.examples):
+            self.snapshots.start(standing, model.spec, model.weights.arrays(), self._end)
+        return published
+
+    def close(self) -> None:
+        """Wait for the snapshot being written."""
+        self.snapshots.close()
+
+    def _commit(self, version: Version, delta: bytes, stretch: Stretch) -> Published:
+        chunks = cut(self._topics.weights, DELTAS, delta)
+        record = Message(self._topics.versions, None, encode(version), partition=0)
+        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in stretch.offsets.items()}
+        offsets = self._writer.commit([*chunks, record, *stretch.dead_letters], progress)
+        self._number, self._examples, self._named = version.version, version.examples, version.snapshot
+        self._end = offsets[len(chunks) - 1] + 1
+        self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
+        self.bytes = len(delta)
+        return Published(version, offsets[len(chunks)])
+
+
+def settings_digest(spec: Spec) -> str:
+    """Tell one model's settings from another's; a setting that is added later, with a default, changes nothing."""
+    return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
+
+
+def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapshots) -> Version:
+    return Version(
+        version=standing.version,
+        digest=standing.digest,
+        examples=standing.examples,
+        trained_through=standing.trained_through,
+        offsets=stretch.offsets,
+        runs=stretch.runs,
+        excluded=stretch.excluded,
+        settings=settings_digest(spec),
+        fingerprint=fingerprint(),
+        published_at=standing.published_at,
+        snapshot=snapshots.newest,
+    )

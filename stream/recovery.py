@@ -1,0 +1,197 @@
+"""Recovery: from what was committed to a model that stands exactly there.
+
+1. the newest checkpoint whose version stands in ``versions``, with the same digest, is loaded (none: the model as it began);
+2. the runs of the versions after it are learned again, in the order that those versions wrote down;
+3. after each, the digest must be the published one, or the kernels must have been others.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+from model.evaluation import Progressive
+from model.fingerprint import fingerprint
+from model.online import OnlineModel
+from model.settings import Spec
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.events import Run, Version
+from stream.log import Log, OffsetGoneError, Reader, Record
+from stream.publish import settings_digest
+from stream.topics import Topics
+from stream.training import Trainer
+from stream.versions import Published, read_versions
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1000  # records in one poll
+_PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
+
+
+class LearnError(Exception):
+    """The learner can't go on by itself.
+
+    LearnError
+    ├── RecoveryError        what was published can't be arrived at again
+    ├── OtherSettingsError   the model was learned with other settings
+    └── GapError             examples were deleted before they were learned
+    """
+
+
+class RecoveryError(LearnError):
+    """What was published can't be arrived at again."""
+
+
+class OtherSettingsError(LearnError):
+    """The model was learned with other settings."""
+
+
+class GapError(LearnError):
+    """Examples were deleted before they were learned."""
+
+
+class Recovered(NamedTuple):
+    """A model as the last version left it."""
+
+    trainer: Trainer
+    last: Published | None  # None: nothing was ever published
+    diverged: bool  # it is that of the last version within rounding only
+    saved: int  # the checkpoint's version, -1 if there was none
+
+
+class Recovery:
+    """Brings a model to where the last version left it.
+
+    Args:
+        log: holds versions and examples.
+        topics: the model's.
+        spec: its settings.
+        checkpoints: where to begin.
+        accept_gap: go on where examples of a run are no longer there.
+    """
+
+    def __init__(self, log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, *, accept_gap: bool = False) -> None:
+        self._log, self._topics, self._spec, self._checkpoints = log, topics, spec, checkpoints
+        self._accept_gap = accept_gap
+        self._diverged = False
+
+    def recover(self) -> Recovered:
+        """Load, then learn again what came after.
+
+        Raises:
+            RecoveryError: the checkpoint is ahead of the log, or learning again gives something else.
+            OtherSettingsError: the model was learned with other settings.
+            GapError: examples to learn again are no longer there.
+        """
+        checkpoint = self._newest_standing()
+        if checkpoint is None:
+            trainer, last, place = Trainer(OnlineModel(self._spec), Progressive()), None, 0
+        else:
+            trainer, last = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.place)
+            place = checkpoint.place + 1
+        with closing(_Runs(self._log, self._topics.examples)) as runs:
+            for published in read_versions(self._log, self._topics, place):
+                self._learn_again(trainer, published.version, runs)
+                last = published
+        trainer.model.mark_published()
+        return Recovered(trainer, last, self._diverged, checkpoint.version.version if checkpoint else -1)
+
+    def _newest_standing(self) -> Checkpoint | None:
+        for checkpoint in self._checkpoints.newest_first():
+            if self._stands(checkpoint):
+                if checkpoint.spec != self._spec:
+                    raise OtherSettingsError(_other_settings(checkpoint.version))
+                log.info("from the checkpoint of version %s", checkpoint.version.version)
+                return checkpoint
+            log.warning("passing over the checkpoint of version %s: it is not in %s", checkpoint.version.version, self._topics.versions)
+        return None
+
+    def _stands(self, checkpoint: Checkpoint) -> bool:
+        bounds, saved = self._log.bounds(self._topics.versions)[0], checkpoint.version
+        if checkpoint.place >= bounds.end:
+            message = (
+                f"the checkpoint of version {saved.version} is ahead of {self._topics.versions}, which ends at offset {bounds.end} "
+                f"(expected more than {checkpoint.place}): is this its log? To learn anew from this log, move the checkpoints away"
+            )
+            raise RecoveryError(message)
+        if checkpoint.place < bounds.first:
+            return False
+        with closing(read_versions(self._log, self._topics, checkpoint.place)) as versions:
+            there = next(versions, None)
+        return there is not None and (there.place, there.version.digest) == (checkpoint.place, saved.digest)
+
+    def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
+        if version.settings != settings_digest(self._spec):
+            raise OtherSettingsError(_other_settings(version))
+        excluded = set(version.excluded)
+        for run in version.runs:
+            self._learn_run(trainer, run, excluded, runs)
+        digest = trainer.model.digest()
+        if digest == version.digest or self._diverged:
+            return
+        message = f"version {version.version} was published as {version.digest}, and learning its examples again gives {digest}"
+        if version.fingerprint == fingerprint():
+            raise RecoveryError(f"{message}: the examples, the checkpoint or the program have changed")
+        log.warning("%s: its kernels were others (%s, these are %s), so they agree within rounding", message, version.fingerprint, fingerprint())
+        self._diverged = True
+
+    def _learn_run(self, trainer: Trainer, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
+        try:
+            for records in runs.read(run):
+                trainer.learn(records, excluded)
+        except OffsetGoneError as error:
+            message = f"examples {run.first} to {run.last} of partition {run.partition} are to be learned again, but are no longer there"
+            if not self._accept_gap:
+                raise GapError(f"{message}; --accept-gap goes on without them") from error
+            log.warning("%s: going on without them", message)
+            self._diverged = True
+
+
+def _other_settings(version: Version) -> str:
+    return (
+        f"version {version.version} was learned with other settings of model, table or field; "
+        "to learn anew, set another log.prefix and learn.directory"
+    )
+
+
+class _Runs:
+    """Reads runs again. Those of one partition follow each other, so each partition is read through once."""
+
+    def __init__(self, log: Log, topic: str) -> None:
+        self._log, self._topic = log, topic
+        self._bounds = log.bounds(topic)
+        self._readers: dict[int, Reader] = {}
+        self._ahead: dict[int, list[Record]] = {}  # read, and not yet asked for
+
+    def read(self, run: Run) -> Iterator[list[Record]]:
+        """Give the records of ``run``, in order.
+
+        Raises:
+            OffsetGoneError: they are no longer there.
+            RecoveryError: they are not there yet.
+        """
+        reader = self._reader(run)
+        while True:
+            records = self._ahead.pop(run.partition, []) or reader.poll(_AT_ONCE, _PATIENCE)
+            within = [record for record in records if record.offset <= run.last]
+            self._ahead[run.partition] = records[len(within) :]
+            yield within
+            if self._ahead[run.partition] or reader.positions()[run.partition] > run.last:
+                return
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def _reader(self, run: Run) -> Reader:
+        bounds, reader = self._bounds[run.partition], self._readers.get(run.partition)
+        if bounds.end <= run.last:
+            message = f"examples of partition {run.partition} were learned up to {run.last}, but {self._topic} ends at offset {bounds.end}"
+            raise RecoveryError(message)
+        if reader and reader.positions()[run.partition] < bounds.first:  # before a gap that was accepted when this was learned
+            reader.close()
+            reader = None
+        if reader is None:
+            reader = self._readers[run.partition] = self._log.reader(self._topic, {run.partition: run.first})
+        return reader

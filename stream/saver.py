@@ -1,0 +1,62 @@
+"""Saves checkpoints in a thread while learning goes on, one at a time, whether or not the disk takes them."""
+
+import logging
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.metrics import LearnerMetrics
+
+log = logging.getLogger(__name__)
+
+
+class Saver:
+    """Saves a checkpoint every now and then.
+
+    Args:
+        checkpoints: where they go.
+        every: seconds between them.
+        saved: the version of the newest that is there, -1 if there is none.
+        metrics: what it tells.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, every: float, saved: int, metrics: LearnerMetrics) -> None:
+        self.saved = saved
+        self._checkpoints, self._every, self._metrics = checkpoints, every, metrics
+        self._next = time.monotonic() + every
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._saving: Future[None] | None = None
+
+    def due(self) -> bool:
+        """Say whether it is time, and the one before is done."""
+        return time.monotonic() >= self._next and (self._saving is None or self._saving.done())
+
+    def start(self, checkpoint: Checkpoint) -> None:
+        """Begin to save; a failure is logged and counted, and those saved before stay."""
+        self._next = time.monotonic() + self._every
+        self._saving = self._thread.submit(self._save, checkpoint)
+
+    def finish(self) -> None:
+        """Wait for what was begun.
+
+        Raises:
+            OSError: it could not be saved.
+        """
+        if self._saving is not None:
+            self._saving.result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        start = time.perf_counter()
+        try:
+            self._checkpoints.save(checkpoint)
+        except OSError as error:
+            self._metrics.checkpoint_failures.inc()
+            log.warning("version %s could not be saved, learning goes on: %s", checkpoint.version.version, error)
+            raise
+        self.saved = checkpoint.version.version
+        self._metrics.checkpoint_seconds.observe(time.perf_counter() - start)
+        self._metrics.saved_at = time.time()

@@ -1,0 +1,83 @@
+"""The examples that are still to be learned, from wherever the last version left off.
+
+An example that was deleted before it was learned is never passed over in silence.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from stream.log import Bounds, Log, OffsetGoneError, Reader, Record
+from stream.metrics import Lag
+from stream.recovery import GapError, RecoveryError
+
+log = logging.getLogger(__name__)
+
+
+class Source:
+    """Reads the examples of every partition.
+
+    Args:
+        log: holds them.
+        topic: the topic ``examples``.
+        offsets: partition → next example; a partition that is not named begins with what it holds.
+        accept_gap: pass over examples that were deleted.
+
+    Raises:
+        GapError: examples were deleted before they were learned.
+        RecoveryError: more was learned than the log holds.
+    """
+
+    def __init__(self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False) -> None:
+        self._log, self._topic, self._accept_gap = log, topic, accept_gap
+        self._reader = self._open(offsets)
+        self._read_at = time.time()  # when the log took the newest example read
+
+    def poll(self, max_records: int, timeout: float) -> list[Record]:
+        """Take the next examples; wait up to ``timeout`` seconds for the first."""
+        try:
+            records = self._reader.poll(max_records, timeout)
+        except OffsetGoneError:
+            offsets = self.offsets()
+            self._reader.close()
+            self._reader = self._open(offsets)
+            return []
+        if records:
+            self._read_at = records[-1].timestamp / 1000
+        return records
+
+    def offsets(self) -> dict[int, int]:
+        """Give the next offset of each partition."""
+        return self._reader.positions()
+
+    def reached(self, end: Mapping[int, Bounds]) -> bool:
+        """Say whether everything before ``end`` has been read."""
+        offsets = self.offsets()
+        return all(offsets[partition] >= bounds.end for partition, bounds in end.items())
+
+    def lag(self) -> Lag:
+        """Ask the log how much there is to read."""
+        offsets = self.offsets()
+        records = sum(max(0, bounds.end - offsets[p]) for p, bounds in self._log.bounds(self._topic).items() if p in offsets)
+        return Lag(records, max(0.0, time.time() - self._read_at) if records else 0.0)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._reader.close()
+
+    def _open(self, offsets: Mapping[int, int]) -> Reader:
+        start = {}
+        for partition, bounds in self._log.bounds(self._topic).items():
+            start[partition] = offsets.get(partition, bounds.first)
+            if start[partition] > bounds.end:
+                message = f"examples of partition {partition} were learned up to {start[partition]}, but {self._topic} ends at {bounds.end}"
+                raise RecoveryError(message)
+            if start[partition] < bounds.first:
+                self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition} were deleted before they were learned")
+                start[partition] = bounds.first
+        return self._log.reader(self._topic, start)
+
+    def _report_gap(self, message: str) -> None:
+        if not self._accept_gap:
+            raise GapError(f"{message}; --accept-gap goes on without them")
+        log.warning("%s: going on without them", message)

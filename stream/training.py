@@ -1,0 +1,79 @@
+"""From records to a step of the model: record → example → keys → predicted, learned and scored.
+
+What is learned depends on the records and their order alone: learning them for the first time and learning them again
+after a crash are the same call.
+"""
+
+from collections.abc import Container, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation import Progressive
+from model.features import Encoder, FeatureError, Row, pack
+from model.online import OnlineModel
+from stream.events import BadRecordError, Example, decode_example
+from stream.log import Record
+
+
+class NotFiniteError(ArithmeticError):
+    """Learning from an example would have made a weight infinite or undefined; the step was undone."""
+
+
+class Taught(NamedTuple):
+    """What came of some records."""
+
+    learned: int  # examples
+    trained_through: int  # the latest event time among them, epoch ms; 0 where there is none
+    bad: list[tuple[Record, Exception]]  # what could not be read, and why
+    excluded: list[tuple[Record, Exception]]  # what could be read, but not learned
+
+
+class Trainer:
+    """A model together with what feeds and what scores it."""
+
+    def __init__(self, model: OnlineModel, scores: Progressive) -> None:
+        self.model, self.scores = model, scores
+        self.encoder = Encoder(model.spec.fields)
+
+    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = ()) -> Taught:
+        """Predict, learn and score each record, in order.
+
+        Args:
+            records: records of the topic ``examples``.
+            excluded: partition and offset of those to pass over.
+        """
+        kept: list[Record] = []
+        examples: list[Example] = []
+        rows: list[Row] = []
+        bad: list[tuple[Record, Exception]] = []
+        for record in records:
+            if (record.partition, record.offset) in excluded:
+                continue
+            try:
+                example = decode_example(record.value)
+                rows.append(self.encoder.encode(example.features, example.time))
+            except (BadRecordError, FeatureError) as error:
+                bad.append((record, error))
+            else:
+                kept.append(record)
+                examples.append(example)
+        undone = self._step(rows, examples) if rows else []
+        times = [example.time for example in examples]
+        error = NotFiniteError("a step of this example gives a weight that is not finite")
+        return Taught(len(rows) - len(undone), max(times, default=0), bad, [(kept[n], error) for n in undone])
+
+    def _step(self, rows: list[Row], examples: list[Example]) -> list[int]:
+        """Learn N examples and score their predictions; give the places of those that were undone."""
+        labels = np.array([example.label for example in examples], np.float32)  # (N,)
+        logits, undone = self.model.learn(pack(rows), labels, _importance(examples))
+        counted = np.ones(len(labels), np.bool_)
+        counted[undone] = False
+        self.scores.update(logits[counted], labels[counted])
+        return undone
+
+
+def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
+    """Give each example's weight, ``(N,)``."""
+    return np.array([1.0 if example.weight is None else example.weight for example in examples], np.float32)
