@@ -1,0 +1,59 @@
+"""One running composition for all tests of deploy/: the services on a real Kafka, made-up traffic, and Debian's Prometheus watching."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stream.connect import connect
+from stream.log import Message
+from tests.deploy.composition import Composition, read
+from tests.kafka_server import fetch_jars
+from tests.system import need
+
+SERVICES = ("joiner", "learner", "server")
+
+
+@pytest.fixture(scope="session")
+def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
+    """Start everything in the order of the composition; at the end each service must stop when it is told to, without complaint."""
+    if reason := fetch_jars():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with Composition(tmp_path_factory.mktemp("composition")) as running:
+        running.start_kafka()
+        running.until(lambda: running.answers(9092), "Kafka answers")
+        running.start("topics")
+        assert running.ended("topics") == 0
+        for service in SERVICES:
+            running.start(service)
+        running.until(lambda: all(running.healthy(service) for service in SERVICES), "every service is healthy", 180)
+        running.start("simulator")
+        yield running
+        assert {service: running.stop(service) for service in ("simulator", *SERVICES)} == dict.fromkeys(("simulator", *SERVICES), 0)
+
+
+@pytest.fixture(scope="session")
+def prometheus(composition: Composition) -> Composition:
+    """Watch the composition by the real configuration, only more often; two broken records make the dead letters appear."""
+    program = need("prometheus")
+    (composition.folder / "prometheus").mkdir()
+    configure(composition, composition.folder / "prometheus")
+    listen = composition.here("prometheus:9090")
+    composition.process("prometheus", [program, "--config.file=prometheus.yml", f"--web.listen-address={listen}", "--storage.tsdb.path=data"])
+    with connect(composition.here("kafka://kafka:9092")) as log:
+        log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
+    composition.until(lambda: composition.answers(9090), "Prometheus answers")
+    return composition
+
+
+def configure(composition: Composition, folder: Path) -> None:
+    """Write prometheus.yml and its alerts for this machine: the same jobs, without the composition's names."""
+    config = read("deploy/prometheus/prometheus.yml")
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    for job in config["scrape_configs"]:
+        for found in job.pop("dns_sd_configs", []):
+            job["static_configs"] = [{"targets": [f"{name}:{found['port']}" for name in found["names"]]}]
+    (folder / "prometheus.yml").write_text(composition.here(yaml.safe_dump(config)))
+    (folder / "alerts.yml").write_text(yaml.safe_dump(read("deploy/prometheus/alerts.yml")))

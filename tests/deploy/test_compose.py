@@ -1,0 +1,71 @@
+"""docker-compose.yml is valid, and what it runs is real: every command, every setting, every health check."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
+from tests.deploy.conftest import SERVICES
+from tests.system import need
+
+COMPOSE = read("docker-compose.yml")
+OURS = [name for name, service in COMPOSE["services"].items() if service["image"] == "sml-online"]
+
+
+def test_docker_compose_accepts_it() -> None:
+    command = [need("docker-compose"), "--profile", "simulate", "config", "--quiet"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_service_runs_a_command_of_sml(service: str) -> None:
+    words = [word for word in COMPOSE["services"][service]["command"].split() if not word.startswith(("-", "http"))]
+
+    done = subprocess.run([PROGRAMS / "sml", *words, "--help"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_that_is_mounted_exists() -> None:
+    volumes = [volume for service in COMPOSE["services"].values() for volume in service.get("volumes", [])]
+    mounted = [volume.partition(":")[0] for volume in volumes]
+
+    assert [path for path in mounted if path.startswith("./") and not (ROOT / path).exists()] == []
+    assert {name for name in mounted if not name.startswith("./")} == set(COMPOSE["volumes"])
+
+
+def test_no_port_is_open_to_other_machines() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_nothing_is_started_before_what_it_needs() -> None:
+    services = COMPOSE["services"]
+
+    assert all(services[name]["depends_on"]["topics"]["condition"] == "service_completed_successfully" for name in SERVICES)
+    assert services["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_healthy_on_a_real_kafka_by_its_own_check(composition: Composition, service: str) -> None:
+    assert composition.healthy(service)
+
+
+def test_only_the_learner_keeps_files(composition: Composition) -> None:
+    kept = {service: sorted(path.name for path in (composition.folder / service).iterdir()) for service in SERVICES}
+
+    assert kept == {"joiner": ["sml.toml"], "learner": ["data", "sml.toml"], "server": ["sml.toml"]}
+
+
+def test_grafana_finds_the_dashboard_where_it_is_mounted() -> None:
+    provider = read("deploy/grafana/provisioning/dashboards/sml.yml")["providers"][0]
+    grafana = COMPOSE["services"]["grafana"]
+
+    assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
+    assert (ROOT / "deploy/grafana/dashboards" / Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).name).exists()

@@ -1,0 +1,85 @@
+"""Every query of the dashboard and of the alerts returns data from a real Prometheus that watches the running system."""
+
+import json
+import math
+import re
+import subprocess
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.deploy.composition import ROOT, Composition
+from tests.system import need
+
+DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/sml.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
+ALERTS = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+
+
+def ask(prometheus: Composition, path: str, **parameters: str) -> Any:
+    answer = json.loads(prometheus.get(f"prometheus:9090/api/v1/{path}?{urlencode(parameters)}"))
+    assert answer["status"] == "success"
+    return answer["data"]
+
+
+def values(prometheus: Composition, query: str) -> list[float]:
+    """Ask for a query's value now, with the window that Grafana would choose at a scrape each second."""
+    result = ask(prometheus, "query", query=query.replace("$__rate_interval", "10s"))["result"]
+    return [float(series["value"][1]) for series in result]
+
+
+@pytest.mark.parametrize("job", ["joiner", "learner", "server"])
+def test_every_process_is_scraped(prometheus: Composition, job: str) -> None:
+    prometheus.until(lambda: values(prometheus, f'up{{job="{job}"}}') == [1], f"{job} is up")
+
+
+@pytest.mark.parametrize(("title", "query"), QUERIES)
+def test_every_query_of_the_dashboard_returns_data(prometheus: Composition, title: str, query: str) -> None:
+    def has_data() -> bool:
+        found = values(prometheus, query)
+        return bool(found) and not all(math.isnan(value) for value in found)
+
+    prometheus.until(has_data, f"{title} has data: {query}")
+
+
+def test_every_alert_is_evaluated(prometheus: Composition) -> None:
+    def rules() -> list[dict[str, Any]]:
+        return [rule for group in ask(prometheus, "rules")["groups"] for rule in group["rules"]]
+
+    prometheus.until(lambda: all(rule["health"] != "unknown" for rule in rules()), "every rule was evaluated")
+
+    assert [(rule["name"], rule.get("lastError")) for rule in rules() if rule["health"] != "ok"] == []
+    assert len(rules()) == ALERTS.count("- alert:")
+
+
+def test_every_metric_of_dashboard_and_alerts_is_one_that_a_process_tells(prometheus: Composition) -> None:
+    named = set(re.findall(r"\bsml_[a-z]\w+", ALERTS + json.dumps(QUERIES)))
+
+    assert named - set(ask(prometheus, "label/__name__/values")) == set()
+
+
+def test_the_broken_records_fire_their_alert_and_no_other_is_firing(prometheus: Composition) -> None:
+    prometheus.until(lambda: bool(values(prometheus, 'ALERTS{alertname="DeadLetters"}')), "the alert fires")
+
+    firing = {series["metric"]["alertname"] for series in ask(prometheus, "query", query='ALERTS{alertstate="firing"}')["result"]}
+    assert firing == {"DeadLetters"}
+
+
+def test_alerts_fire_on_what_they_are_for_and_not_in_good_health() -> None:
+    promtool = need("promtool", "prometheus")
+
+    checked = subprocess.run([promtool, "check", "config", "deploy/prometheus/prometheus.yml"], cwd=ROOT, capture_output=True, check=False)
+    tested = subprocess.run([promtool, "test", "rules", "tests/deploy/alerts_test.yml"], cwd=ROOT, capture_output=True, check=False)
+
+    assert checked.returncode == 0, checked.stderr
+    assert tested.returncode == 0, tested.stderr
+
+
+def test_panels_have_a_description_and_do_not_overlap() -> None:
+    places = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y) for panel in PANELS for x in range(panel["gridPos"]["w"]) for y in range(4)]
+
+    assert [panel["title"] for panel in PANELS if not panel["description"]] == []
+    assert len(places) == len(set(places))
+    assert all(target["datasource"]["uid"] == "prometheus" for panel in PANELS for target in panel["targets"])
