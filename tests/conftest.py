@@ -1,0 +1,24 @@
+"""What tests share: a real Kafka, started when the first test asks for it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kafka_server import KafkaServer, fetch_jars
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Give the url of a running Kafka: ``SML_TEST_KAFKA``'s, or one of our own. Without either, skip; in CI, fail."""
+    given = os.environ.get("SML_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    problem = fetch_jars()
+    if problem is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    with KafkaServer() as server:
+        yield server.url
