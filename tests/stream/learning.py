@@ -1,0 +1,125 @@
+"""A small model, its log and its learner: what the tests of the learning loop share."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from model.evaluation import Progressive
+from model.online import OnlineModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+from stream import topics as topics_module
+from stream.events import Version
+from stream.learner import Learner
+from stream.log import Log, Message, Record
+from stream.metrics import LearnerMetrics
+from stream.settings import LearnSettings
+from stream.sqlite_log import SqliteLog
+from stream.topics import Topics
+from stream.training import Trainer
+from stream.versions import read_versions
+
+SPEC = Spec(
+    model=ModelSettings(hidden=(8, 4), embedding=4),
+    table=TableSettings(capacity=256),
+    fields=(Field(name="user"), Field(name="item"), Field(name="price", kind="numeric")),
+)
+TOPICS = Topics("sml")
+
+
+@contextmanager
+def opened(folder: Path, partitions: int = 1) -> Iterator[SqliteLog]:
+    """Open the log in ``folder``, with the model's topics."""
+    with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
+        topics_module.create(log, TOPICS, partitions)
+        yield log
+
+
+def example(number: int, **changes: Any) -> Message:
+    """Make up one example; ``changes`` replaces parts of its record."""
+    random = np.random.default_rng(number)
+    features = {"user": int(random.integers(60)), "item": int(random.integers(60)), "price": round(float(random.exponential()), 3)}
+    record = {"impression_id": f"i{number}", "time": 1_000_000 + number, "features": features, "label": int(random.random() < 0.3)}
+    return Message(TOPICS.examples, f"i{number}".encode(), json.dumps(record | changes).encode())
+
+
+def examples(count: int, first: int = 0) -> list[Message]:
+    """Make up ``count`` examples."""
+    return [example(number) for number in range(first, first + count)]
+
+
+def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorRegistry | None = None, **settings: Any) -> Learner:
+    """Give a learner that keeps its checkpoints in ``folder``."""
+    accept_gap = settings.pop("accept_gap", False)
+    defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
+    metrics = LearnerMetrics(registry or CollectorRegistry())
+    return Learner(log, TOPICS, spec, LearnSettings(**(defaults | settings)), metrics, accept_gap=accept_gap)
+
+
+def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:
+    """Learn what the log holds, and give the last version."""
+    learns = learner(log, folder, spec, **settings)
+    learns.run(lambda: False, until_caught_up=True)
+    if learns.last is None:
+        raise AssertionError("nothing was published")
+    return learns.last.version
+
+
+def polls(count: int) -> Callable[[], bool]:
+    """Say to stop once asked so many times."""
+    asked = iter(range(count))
+    return lambda: next(asked, None) is None
+
+
+def all_versions(log: Log) -> list[Version]:
+    """Give every version there is."""
+    return [published.version for published in read_versions(log, TOPICS, 0)]
+
+
+def records(log: Log, topic: str, partition: int = 0) -> list[Record]:
+    """Give the records of a partition."""
+    bounds = log.bounds(topic)[partition]
+    with closing(log.reader(topic, {partition: bounds.first})) as reader:
+        found: list[Record] = []
+        while reader.positions()[partition] < bounds.end:
+            found += reader.poll(1000, 1.0)
+        return found
+
+
+def learned_directly(stream: list[Record]) -> str:
+    """Learn ``stream`` without a learner, one record at a time; give the digest of the weights."""
+    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    for record in stream:
+        trainer.learn([record])
+    return trainer.model.digest()
+
+
+def learned_as_written_down(log: Log) -> list[Record]:
+    """Give the examples in the order that the versions say they were learned in."""
+    stream = {partition: {record.offset: record for record in records(log, TOPICS.examples, partition)} for partition in log.bounds(TOPICS.examples)}
+    runs = [run for version in all_versions(log) for run in version.runs]
+    return [stream[run.partition][offset] for run in runs for offset in range(run.first, run.last + 1)]
+
+
+def tamper(folder: Path, topic: str, partition: int, offset: int, value: bytes) -> None:
+    """Overwrite a record in the log's file."""
+    _execute(folder, "UPDATE records SET value = ? WHERE place = (SELECT number << 40 | ? FROM partitions WHERE topic = ? AND partition = ?)",
+             value, offset, topic, partition)  # fmt: skip
+
+
+def forget(folder: Path, topic: str, partition: int, first: int) -> None:
+    """Do what retention does: delete the records before ``first``."""
+    own = "SELECT number << 40 FROM partitions WHERE topic = ? AND partition = ?"
+    _execute(folder, f"DELETE FROM records WHERE place >= ({own}) AND place < ({own}) + ?", topic, partition, topic, partition, first)  # noqa: S608
+    _execute(folder, "UPDATE partitions SET first = ? WHERE topic = ? AND partition = ?", first, topic, partition)
+
+
+def _execute(folder: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(folder / "log.db")) as connection:
+        connection.execute(statement, values)
+        connection.commit()
