@@ -1,0 +1,32 @@
+# The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
+UV := .venv/bin/uv
+.DEFAULT_GOAL := help
+.PHONY: help up test lint clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/ready: pyproject.toml uv.lock
+	python3 -m venv --allow-existing .venv 2>/dev/null || python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) sync --quiet --frozen --inexact $(SYNC)
+	touch $@
+
+.venv/tests-ready: SYNC := --all-extras
+.venv/tests-ready: pyproject.toml uv.lock
+	$(MAKE) --always-make .venv/ready SYNC=--all-extras
+	touch $@
+
+up: .venv/ready ## learn, serve and simulate on this machine, on the embedded log; Ctrl-C ends it
+	.venv/bin/sml up --simulate --config deploy/simulated.toml
+
+test: .venv/tests-ready ## run every test, a real Kafka, Prometheus and Chromium included
+	.venv/bin/pytest
+
+lint: .venv/tests-ready ## ruff, and mypy --strict
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+clean: ## remove the environment and what runs have left
+	rm -rf .venv .kafka data
