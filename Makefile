@@ -7,14 +7,13 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/ready: pyproject.toml uv.lock
-	python3 -m venv --allow-existing .venv 2>/dev/null || python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV) sync --quiet --frozen --inexact $(SYNC)
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check uv
+	$(UV) sync --quiet --frozen --inexact --no-dev
 	touch $@
 
-.venv/tests-ready: SYNC := --all-extras
-.venv/tests-ready: pyproject.toml uv.lock
-	$(MAKE) --always-make .venv/ready SYNC=--all-extras
+.venv/tests-ready: .venv/ready
+	$(UV) sync --quiet --frozen --inexact --all-extras
 	touch $@
 
 up: .venv/ready ## learn, serve and simulate on this machine, on the embedded log; Ctrl-C ends it
