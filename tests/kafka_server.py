@@ -58,7 +58,7 @@ class KafkaServer:
     """One node. ``stop`` ends it in order, ``kill`` does not; both leave its data for the next ``start``; ``close`` removes them."""
 
     def __init__(self, port: int | None = None) -> None:
-        self.port, self._controller = port or _free_port(), _free_port()
+        self.port, self._controller = port or free_port(), free_port()
         self.url = f"kafka://127.0.0.1:{self.port}"
         self._folder = Path(tempfile.mkdtemp(prefix="sml-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,7 +156,8 @@ def fetch_jars() -> str | None:
     return None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -1,0 +1,150 @@
+"""What only Kafka can do to the log: hold a transaction open, call an owner fenced that is not, hang, be away."""
+
+import gc
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from stream.connect import connect
+from stream.kafka_client import WAIT, Producer
+from stream.kafka_log import KafkaLog
+from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
+from tests.kafka_server import KafkaServer, free_port
+
+
+@pytest.fixture
+def log(kafka: str) -> Iterator[KafkaLog]:
+    """Open the log in the running Kafka."""
+    with KafkaLog(kafka) as opened:
+        yield opened
+
+
+@pytest.fixture
+def topic(log: KafkaLog) -> str:
+    """Create a topic of one partition."""
+    name = f"test-{uuid.uuid4().hex}"
+    log.create(name, 1)
+    return name
+
+
+@pytest.fixture
+def owner() -> str:
+    """Make up a name."""
+    return f"owner-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def refused(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Collect the sockets of refused connections, which kafka-python drops without closing them."""
+    caplog.set_level(logging.CRITICAL, "kafka")
+    yield
+    gc.collect()
+
+
+def read_all(log: KafkaLog, topic: str, seconds: float = 1.0) -> list[Record]:
+    reader = log.reader(topic, {0: 0})
+    records: list[Record] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        records += reader.poll(100, 0.1)
+    reader.close()
+    return records
+
+
+def test_nothing_of_an_open_transaction_is_seen_nor_of_an_aborted_one(log: KafkaLog, topic: str, owner: str, kafka: str) -> None:
+    log.append([Message(topic, b"", b"before")])
+    producer = Producer.open([kafka.removeprefix("kafka://")], owner)
+    producer.begin_transaction()
+    producer.send_all([(Message(topic, b"", b"open"), 0)])
+    log.append([Message(topic, b"", b"behind it")])
+
+    while_open = [record.value for record in read_all(log, topic)], log.bounds(topic)
+    producer.abort_transaction()
+    producer.abandon()
+
+    assert while_open == ([b"before"], {0: Bounds(0, 1)})
+    assert [record.value for record in read_all(log, topic)] == [b"before", b"behind it"]
+
+
+def test_an_owner_that_kafka_calls_fenced_without_a_rival_goes_on_after_a_reload(log: KafkaLog, topic: str, owner: str, kafka: str) -> None:
+    writer = log.writer(owner)
+    writer.commit([Message(topic, b"", b"1")], {(topic, 0): Progress(1)})
+    # A transaction that timed out has the same effect: a newer epoch, and nobody's owner record.
+    Producer.open([kafka.removeprefix("kafka://")], owner).abandon()
+
+    with pytest.raises(LogUnavailableError, match="reload"):
+        writer.commit([Message(topic, b"", b"2")], {(topic, 0): Progress(2)})
+    reloaded = log.progress(owner, topic)
+    writer.commit([Message(topic, b"", b"2 again")], {(topic, 0): Progress(2)})
+    writer.close()
+
+    assert reloaded == {0: Progress(1)}
+    assert [record.value for record in read_all(log, topic)] == [b"1", b"2 again"]
+
+
+def test_an_owner_that_starts_again_does_not_win_the_name_back(log: KafkaLog, topic: str, owner: str) -> None:
+    first, second = log.writer(owner), log.writer(owner)
+
+    with pytest.raises(FencedError):
+        first.commit([Message(topic, b"", b"zombie")], {})
+    with pytest.raises(FencedError):
+        first.commit([Message(topic, b"", b"zombie")], {})
+    second.commit([Message(topic, b"", b"owner")], {})
+
+    assert [record.value for record in read_all(log, topic)] == [b"owner"]
+    first.close()
+    second.close()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.usefixtures("refused")
+def test_kafka_elsewhere_is_unavailable_and_nothing_is_left_behind() -> None:
+    threads = threading.active_count()
+    begun = time.monotonic()
+
+    with pytest.raises(LogUnavailableError):
+        connect(f"kafka://127.0.0.1:{free_port()}")
+
+    assert time.monotonic() - begun < WAIT + 5
+    assert threading.active_count() == threads
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.usefixtures("kafka", "refused")  # kafka: so that the jars are there
+def test_a_hanging_commit_is_given_up_and_a_crash_survived() -> None:
+    with KafkaServer() as server, KafkaLog(server.url) as log:
+        log.create("topic", 1)
+        writer = log.writer("owner")
+        writer.commit([Message("topic", b"", b"1")], {("topic", 0): Progress(1)})
+
+        server.pause()
+        begun = time.monotonic()
+        with pytest.raises(LogUnavailableError):
+            writer.commit([Message("topic", b"", b"2")], {("topic", 0): Progress(2)})
+        assert time.monotonic() - begun < 5 * WAIT
+        server.kill()
+        with pytest.raises(LogUnavailableError):
+            writer.commit([Message("topic", b"", b"2")], {("topic", 0): Progress(2)})
+        server.start()
+
+        commit_reloading(log, writer, Message("topic", b"", b"2"), 2)
+        writer.close()
+        assert [record.value for record in read_all(log, "topic")] == [b"1", b"2"]
+
+
+def commit_reloading(log: KafkaLog, writer: Writer, message: Message, offset: int) -> None:
+    """Commit as an owner does: after an error, look first whether it was committed."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if log.progress("owner", "topic") == {0: Progress(offset)}:
+                return
+            writer.commit([message], {("topic", 0): Progress(offset)})
+        except LogUnavailableError:
+            time.sleep(0.2)
+    pytest.fail("Kafka did not come back")
