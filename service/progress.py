@@ -4,21 +4,24 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 S = TypeVar("S", bound=Sized)
 
 
+class _Pace(ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: Task) -> Text:
+        """Show it; nothing while it is not known."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
 def counting(batches: Iterable[S], what: str) -> Iterator[S]:
     """Pass batches on, showing how many items have gone through and how fast."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.speed:,.0f}/s"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn(), _Pace())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
         for batch in batches:
             yield batch

@@ -14,7 +14,9 @@ CLICK = {"impression_id": "i1", "time": 1_760_000_004_000}
 
 
 @pytest.mark.parametrize(("kind", "event"), [("impressions", IMPRESSION), ("clicks", CLICK)])
-def test_an_accepted_event_is_in_the_log_under_its_impression_id(site: Site, client: TestClient, kind: str, event: dict[str, object]) -> None:
+def test_an_accepted_event_is_in_the_log_under_its_impression_id(
+    site: Site, client: TestClient, kind: str, event: dict[str, object]
+) -> None:
     answer = client.post(f"/v1/{kind}", json=event)
 
     (message,) = site.log.messages
@@ -79,7 +81,7 @@ def test_a_missing_topic_is_said_and_not_created(site: Site, client: TestClient)
     ],
 )
 def test_a_bad_event_is_answered_with_the_field_and_the_reason(
-    site: Site, client: TestClient, kind: str, body: object, field: str, reason: str
+    site: Site, client: TestClient, *, kind: str, body: object, field: str, reason: str
 ) -> None:
     answer = client.post(f"/v1/{kind}", json=body)
 

@@ -1,0 +1,5 @@
+"""``python -m service``: the ``sml`` command where it is not on the path."""
+
+from service.cli import app
+
+app(prog_name="sml")

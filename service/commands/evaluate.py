@@ -1,0 +1,105 @@
+"""``sml evaluate``: progressive validation of a recorded log, without a log.
+
+Each example is predicted, scored, then learned, in the file's order, a step each: what the learner does with the same examples,
+so the digest of the weights is the learner's too.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from model.evaluation import Progressive
+from model.features import Encoder, FeatureError, Row, pack
+from model.online import OnlineModel
+from model.settings import Spec, TableSettings
+from service.progress import counting
+from service.settings import Settings
+from stream.files import Logged, read
+
+T = TypeVar("T")
+
+BATCH = 4096  # examples encoded together; what is learned does not depend on it
+
+
+class Evaluation:
+    """A model, scored on what it is about to learn."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Begin with the weights before the first example."""
+        self.model = OnlineModel(spec)
+        self.scores = Progressive()
+        self.bad = 0  # rows with a feature that its field does not take
+        self.excluded = 0  # steps that were undone
+        self.backwards = 0  # rows earlier than the row before
+        self._encoder = Encoder(spec.fields)
+        self._time: int | None = None
+
+    def learn(self, batch: list[Logged]) -> None:
+        """Predict, score and learn each example, in order."""
+        rows, labels = [], []
+        for logged in batch:
+            self._note_time(logged.time)
+            row = self._encoded(logged)
+            if row is not None:
+                rows.append(row)
+                labels.append(logged.label)
+        if not rows:
+            return
+        clicked = np.array(labels, np.float32)  # (N,)
+        logits, excluded = self.model.learn(pack(rows), clicked)
+        self.excluded += len(excluded)
+        self.scores.update(np.delete(logits, excluded), np.delete(clicked, excluded))
+
+    def result(self) -> dict[str, Any]:
+        """Give what ``--json`` prints, but for the speed."""
+        return {
+            **self.scores.total()._asdict(),
+            "weights_digest": self.model.digest(),
+            "bad": self.bad,
+            "excluded": self.excluded,
+            "in_time_order": not self.backwards,
+        }
+
+    def _encoded(self, logged: Logged) -> Row | None:
+        try:
+            return self._encoder.encode(logged.features, logged.time)
+        except FeatureError:
+            self.bad += 1
+            return None
+
+    def _note_time(self, time: int) -> None:
+        self.backwards += self._time is not None and time < self._time
+        self._time = time
+
+
+def evaluate(path: Path, settings: Settings) -> dict[str, Any]:
+    """Run over the file at ``path``, with progress on stderr.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    _compile(settings.spec)
+    evaluation = Evaluation(settings.spec)
+    start = time.perf_counter()
+    for batch in counting(_batches(read(path, settings.data), BATCH), path.name):
+        evaluation.learn(batch)
+    seconds = time.perf_counter() - start
+    result = evaluation.result()
+    return {**result, "examples_per_second": round(result["examples"] / seconds, 1)}
+
+
+def _compile(spec: Spec) -> None:
+    """Compile the kernels, by an example of nothing, so that the speed is that of learning."""
+    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
+    small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
+    small.result()
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

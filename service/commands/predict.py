@@ -1,0 +1,47 @@
+"""``sml predict``: one answer from the newest checkpoint, without a log or a server; the same numbers as a server gives by that version."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from service.messages import read_predict_request
+from service.predictor import Predictor
+from service.settings import Settings
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.weights import Standing
+
+
+class NoCheckpointError(Exception):
+    """There is nothing to predict by."""
+
+
+def predict(body: bytes, settings: Settings) -> dict[str, Any]:
+    """Answer a request as ``/v1/predict`` takes it.
+
+    Raises:
+        BadRequestError: the body is at fault; the message says where and why.
+        NoCheckpointError: the learner has not saved anything that can be read.
+    """
+    asked = read_predict_request(body)
+    checkpoint = _newest(Path(settings.learn.directory))
+    version = checkpoint.version
+    standing = Standing(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
+    predictor = Predictor(standing, checkpoint.restore()[0].weights)
+    scored = predictor.score(asked, int(time.time() * 1000) if asked.time is None else asked.time)
+    predictions = [
+        {"id": candidate["id"], "probability": probability}
+        for candidate, probability in zip(asked.candidates, scored.probabilities, strict=True)
+    ]
+    return {
+        "predictions": predictions,
+        "version": version.version,
+        "trained_through": version.trained_through,
+        "digest": version.digest,
+    }
+
+
+def _newest(directory: Path) -> Checkpoint:
+    checkpoint = next(Checkpoints(directory, keep=1).newest_first(), None)
+    if checkpoint is None:
+        raise NoCheckpointError(f"{directory}: got no checkpoint that can be read, expected those of `sml learn`")
+    return checkpoint

@@ -1,0 +1,33 @@
+"""``sml serve``: answer predictions from the newest weights, and take impressions and clicks."""
+
+from collections.abc import Callable
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from service.app import build
+from service.live import Live
+from service.settings import Settings
+from service.signals import stop_signals
+from stream.connect import connect
+from stream.follow import Follower
+from stream.metrics import FollowerMetrics
+from stream.topics import Topics
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        LogError: the log can't be reached.
+    """
+    topics, registry = Topics(settings.log.prefix), CollectorRegistry()
+    metrics = FollowerMetrics(registry)
+    with stop_signals(), connect(settings.log.url) as log:
+
+        def follow(live: Live, should_stop: Callable[[], bool]) -> None:
+            Follower(log, topics, live, metrics).run(should_stop)
+
+        app = build(log, topics, follow, registry)
+        config = uvicorn.Config(app, settings.serve.host, settings.serve.port, access_log=False, log_config=None)
+        uvicorn.Server(config).run()

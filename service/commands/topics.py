@@ -1,0 +1,18 @@
+"""``sml topics create``: make the model's topics where they are missing."""
+
+from service.settings import Settings
+from stream import topics
+from stream.connect import connect
+
+
+def create(settings: Settings) -> dict[str, bool]:
+    """Create what is missing, and say of each topic whether it was created.
+
+    Raises:
+        LogError: the log can't be reached.
+    """
+    names = topics.Topics(settings.log.prefix)
+    with connect(settings.log.url) as log:
+        created = topics.create(log, names, settings.log.partitions)
+    every = (names.impressions, names.clicks, names.examples, names.versions, names.weights, names.dead_letters)
+    return {name: name in created for name in every}
