@@ -150,9 +150,7 @@ class OnlineModel:
             excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], logits[a:b])]
         return Learned(logits, excluded)
 
-    def _learn_run(
-        self, features: Features, labels: NDArray[Any], importance: NDArray[Any], logits: NDArray[Any]
-    ) -> list[int]:
+    def _learn_run(self, features: Features, labels: NDArray[Any], importance: NDArray[Any], logits: NDArray[Any]) -> list[int]:
         """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
         keys = int(features.starts[-1] - features.starts[0])
         if keys > len(self._journal.row):
@@ -181,9 +179,7 @@ class OnlineModel:
 
     def _rates(self) -> step.Rates:
         model = self.spec.model
-        return step.Rates(
-            model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator
-        )
+        return step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
 
     def _save(self) -> None:
         self._journal.length[0] = 0

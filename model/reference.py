@@ -97,4 +97,3 @@ class ReferenceModel:
         rates = torch.full_like(gradient, model.embedding_rate)
         rates[-1] = model.wide_rate
         row.values.sub_(rates * gradient / row.sums.sqrt())
-

@@ -138,7 +138,9 @@ def undo(table: Table, log: Journal) -> None:
 
 
 @kernel
-def admit(net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int) -> None:
+def admit(
+    net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int
+) -> None:
     """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
     d = table.rows.shape[1] - 1
     begin, end = features.starts[first], features.starts[first + fields]
@@ -167,7 +169,15 @@ def admit(net: Network, table: Table, features: Features, first: int, fields: in
 
 @kernel
 def learn_rows(
-    net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], gradient: NDArray[Any], slope: Any, rates: Rates
+    net: Network,
+    table: Table,
+    features: Features,
+    first: int,
+    fields: int,
+    found: NDArray[np.int64],
+    gradient: NDArray[Any],
+    slope: Any,
+    rates: Rates,
 ) -> Any:
     """Adagrad on the example's rows, an accumulator per weight; a value named twice in a list gets one summed update."""
     d = table.rows.shape[1] - 1

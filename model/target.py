@@ -3,11 +3,14 @@
 Import :func:`kernel` before anything else of numba: the target is fixed when the first kernel is compiled.
 """
 
+import os
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
+from xxhash import xxh3_64_hexdigest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,6 +18,12 @@ R = TypeVar("R")
 if platform.machine() in ("x86_64", "AMD64"):
     numba.config.CPU_NAME = "x86-64-v3"
     numba.config.CPU_FEATURES = ""
+
+# numba looks for changes only in the file of the kernel that is called, not in those of the kernels that it calls.
+_HERE = Path(__file__).parent
+if not numba.config.CACHE_DIR and os.access(_HERE, os.W_OK):
+    _SOURCES = b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))
+    numba.config.CACHE_DIR = str(_HERE / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
 
 # Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
 _FLAGS: dict[str, Any] = {
@@ -28,11 +37,6 @@ _FLAGS: dict[str, Any] = {
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for the fixed target, on its first call."""
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
-
-
-def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` into each kernel that calls it."""
-    return numba.njit(inline="always", **_FLAGS)(function)  # type: ignore[no-any-return]
 
 
 def ordered(function: Callable[P, R]) -> Callable[P, R]:

@@ -57,9 +57,7 @@ def activations(layers: NDArray[np.int64], like: NDArray[Any]) -> Activations:
     count = np.zeros(depth, np.int64)
     count[0] = layers[0, IN]
     x = np.zeros((depth, width), like.dtype)
-    return Activations(
-        x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), active, count, every, np.zeros((4, width), like.dtype)
-    )
+    return Activations(x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), active, count, every, np.zeros((4, width), like.dtype))
 
 
 @kernel
