@@ -1,0 +1,248 @@
+"""The ``sml`` command: quick to help, plain about failures, and the same numbers whichever way they are asked for."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi.testclient import TestClient
+from numpy.random import default_rng
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner, Result
+
+from service.app import build
+from service.cli import app
+from service.live import Live
+from stream.connect import connect
+from stream.events import Example, encode
+from stream.follow import Follower
+from stream.log import Message
+from stream.metrics import FollowerMetrics
+from stream.topics import Topics
+
+SETTINGS = """
+[log]
+url = "sqlite:///{folder}/log.db"
+[model]
+hidden = [16, 8]
+embedding = 4
+[table]
+capacity = 4096
+[learn]
+directory = "{folder}/checkpoints"
+metrics_port = 0
+[data]
+time = "time"
+[[field]]
+name = "user"
+[[field]]
+name = "price"
+kind = "numeric"
+[[field]]
+name = "hour"
+kind = "hour"
+"""
+REQUEST = {
+    "context": {"user": "u1"},
+    "candidates": [{"id": 1, "price": 0.5}, {"id": "b", "price": 0.9}, {"id": "c"}],
+    "time": 1_760_000_000_000,
+}
+ROWS = 500
+
+
+class Folder(NamedTuple):
+    """A folder with settings and a recorded log, as JSON lines."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Its settings."""
+        return self.path / "sml.toml"
+
+    @property
+    def file(self) -> Path:
+        """Its recorded log."""
+        return self.path / "clicks.jsonl"
+
+    @property
+    def url(self) -> str:
+        """Its log."""
+        return f"sqlite:///{self.path}/log.db"
+
+    def sml(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Run a command that reads the settings."""
+        return CliRunner().invoke(app, [*arguments, "--config", str(self.config)], input=stdin)
+
+    def json(self, *arguments: str, stdin: str | None = None) -> Any:
+        """Run a command and read the last line of its stdout."""
+        result = self.sml(*arguments, "--json", stdin=stdin)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout.splitlines()[-1])
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    random = default_rng(0)
+    for n in range(ROWS):
+        user = int(random.integers(20))
+        click = int(random.random() < 0.1 + 0.4 * (user % 2))
+        yield {"user": f"u{user}", "price": round(float(random.random()), 3), "time": 1_760_000_000_000 + n * 60_000, "click": click}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Write settings and a recorded log."""
+    folder = Folder(tmp_path)
+    folder.config.write_text(SETTINGS.format(folder=tmp_path))
+    folder.file.write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    return folder
+
+
+@pytest.fixture
+def learned(folder: Folder) -> Folder:
+    """Learn the recorded log through the topics."""
+    folder.json("topics", "create")
+    with connect(folder.url) as log:
+        examples = [
+            Example(f"{n}", row.pop("time"), label=row.pop("click"), features=row)  # the rest of the row
+            for n, row in enumerate(_rows())
+        ]
+        log.append([Message(Topics("sml").examples, each.impression_id.encode(), encode(each)) for each in examples])
+    folder.json("learn", "--until-caught-up")
+    return folder
+
+
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    heavy = {"fastapi", "httpx", "kafka", "numba", "numpy", "pyarrow", "pydantic", "rich", "torch", "uvicorn"}
+    loaded = f"import sys, service.cli; print(*({heavy} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
+
+
+def _commands(group: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for each, command in group.commands.items():
+        yield from _commands(command, (*name, each)) if hasattr(command, "commands") else [(*name, each)]
+
+
+def test_every_command_shows_an_example() -> None:
+    from typer.main import get_command
+
+    for command in _commands(get_command(app)):
+        text = CliRunner().invoke(app, [*command, "--help"]).output
+
+        assert f"sml {' '.join(command)}" in text.split("Options:")[0].split("\n", 1)[1], command
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == "sml 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "message"),
+    [
+        (lambda folder: folder.config.unlink(), 2, "sml.toml"),
+        (lambda folder: folder.config.write_text("[lrn]"), 2, "nearest is 'learn'"),
+        (lambda folder: folder.config.write_text("[log]\n"), 2, "[[field]]"),
+        (lambda folder: folder.file.unlink(), 1, "clicks.jsonl"),
+        (lambda folder: folder.file.write_text('{"user": "u1", "time": 1, "click": 7}\n'), 1, "expected 0 or 1"),
+    ],
+)
+def test_a_failure_that_was_foreseen_is_told_in_a_line(folder: Folder, spoil: Callable[[Folder], Any], status: int, message: str) -> None:
+    spoil(folder)
+
+    done = folder.sml("evaluate", str(folder.file))
+
+    assert done.exit_code == status
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_wrong_usage_ends_with_status_2(folder: Folder) -> None:
+    assert folder.sml("evaluate").exit_code == 2
+
+
+def test_topics_are_created_once(folder: Folder) -> None:
+    first, second = folder.json("topics", "create"), folder.json("topics", "create")
+
+    assert set(first) == {f"sml.{name}" for name in ("impressions", "clicks", "examples", "versions", "weights", "dead-letters")}
+    assert all(first.values())
+    assert not any(second.values())
+
+
+def test_evaluating_gives_what_the_contract_names(folder: Folder) -> None:
+    result = folder.json("evaluate", str(folder.file))
+
+    named = {"examples", "log_loss", "auc", "normalized_entropy", "calibration", "examples_per_second", "weights_digest"}
+    assert named <= set(result)
+    assert result["examples"] == ROWS
+    assert result["normalized_entropy"] < 1
+
+
+def test_evaluating_says_when_the_order_is_not_that_of_time(folder: Folder) -> None:
+    in_order = folder.sml("evaluate", str(folder.file))
+    folder.file.write_text("".join(reversed(folder.file.read_text().splitlines(keepends=True))))
+    reversed_ = folder.sml("evaluate", str(folder.file))
+
+    assert "order of time" not in in_order.stderr
+    assert "not the order of time" in reversed_.stderr
+
+
+def test_a_row_with_a_bad_feature_is_passed_over_and_counted(folder: Folder) -> None:
+    before = folder.json("evaluate", str(folder.file))
+    with folder.file.open("a") as file:
+        file.write('{"user": "u1", "price": "cheap", "time": 1790000000000, "click": 0}\n')
+
+    result = folder.json("evaluate", str(folder.file))
+
+    assert (result["examples"], result["bad"]) == (ROWS, 1)
+    assert result["weights_digest"] == before["weights_digest"]
+
+
+def test_the_learner_arrives_at_the_weights_that_evaluating_gives(learned: Folder) -> None:
+    evaluated, snapshots = learned.json("evaluate", str(learned.file)), learned.json("snapshots", "list")
+
+    assert snapshots[-1]["digest"] == evaluated["weights_digest"]
+    assert snapshots[-1]["examples"] == evaluated["examples"]
+
+
+def test_predicting_once_gives_what_the_server_gives(learned: Folder) -> None:
+    registry, topics = CollectorRegistry(), Topics("sml")
+    with connect(learned.url) as log:
+
+        def follow(live: Live, should_stop: Callable[[], bool]) -> None:
+            Follower(log, topics, live, FollowerMetrics(registry)).run(should_stop)
+
+        with TestClient(build(log, topics, follow, registry)) as client:
+            while client.get("/readyz").status_code != 200:
+                pass
+            served = client.post("/v1/predict", json=REQUEST).json()
+
+    once = learned.json("predict", stdin=json.dumps(REQUEST))
+
+    assert once["version"] == served["version"]
+    assert once["predictions"] == [{name: each[name] for name in ("id", "probability")} for each in served["predictions"]]
+
+
+def test_predicting_without_a_checkpoint_says_what_is_missing(folder: Folder) -> None:
+    done = folder.sml("predict", stdin=json.dumps(REQUEST))
+
+    assert done.exit_code == 1
+    assert "expected those of `sml learn`" in done.stderr
+
+
+def test_predicting_from_a_bad_request_names_the_field(learned: Folder) -> None:
+    done = learned.sml("predict", stdin='{"candidates": [{"id": 1, "price": "cheap"}]}')
+
+    assert done.exit_code == 1
+    assert "candidates[0].price" in done.stderr
+
+
+def test_results_are_read_by_eye_without_json(learned: Folder) -> None:
+    printed = learned.sml("predict", stdin=json.dumps(REQUEST)).stdout.splitlines()
+
+    assert [line.split("  ")[0] for line in printed] == ["id 1", "id b", "id c"]
