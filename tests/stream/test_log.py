@@ -1,73 +1,17 @@
-"""The log's contract, kept by SQLite and by a real Kafka alike: one set of tests, run on both."""
+"""The log's contract, kept by SQLite and by a real Kafka alike: what is appended is read, in order, once and as it was."""
 
 import threading
 import time
-import uuid
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.partitioner.default import murmur2
 
 from stream.connect import connect
-from stream.log import (
-    Bounds,
-    FencedError,
-    Log,
-    Message,
-    OffsetGoneError,
-    Progress,
-    Record,
-    RecordTooLargeError,
-    UnknownTopicError,
-)
-
-PATIENCE = 10.0  # seconds; Kafka shows what was committed a moment after the commit returns
-
-
-@pytest.fixture(params=["sqlite", "kafka"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the url of an empty log in SQLite, or of the running Kafka."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('log')}/deep/log.db"
-    return str(request.getfixturevalue("kafka"))
-
-
-@pytest.fixture
-def log(url: str) -> Iterator[Log]:
-    """Open the log."""
-    with connect(url) as opened:
-        yield opened
-
-
-def new_topic(log: Log, partitions: int = 2, retention: float | None = None) -> str:
-    topic = f"test-{uuid.uuid4().hex}"
-    assert log.create(topic, partitions, retention=retention)
-    return topic
-
-
-def new_owner() -> str:
-    return f"owner-{uuid.uuid4().hex}"
-
-
-def read(log: Log, topic: str, count: int, start: Mapping[int, int] | None = None) -> list[Record]:
-    """Read until ``count`` records have come, and make sure that no more do."""
-    reader = log.reader(topic, start or dict.fromkeys(log.bounds(topic), 0))
-    records: list[Record] = []
-    deadline = time.monotonic() + PATIENCE
-    while len(records) < count and time.monotonic() < deadline:
-        records += reader.poll(100, 0.2)
-    records += reader.poll(100, 0.1)
-    reader.close()
-    assert len(records) == count
-    return records
-
-
-def values(records: list[Record]) -> list[bytes | None]:
-    return [record.value for record in records]
+from stream.log import Bounds, Log, Message, OffsetGoneError, Record, RecordTooLargeError, UnknownTopicError
+from tests.stream.logs import PATIENCE, new_owner, new_topic, read, values
 
 
 def test_records_come_in_the_order_in_which_they_were_appended(log: Log) -> None:
@@ -178,133 +122,21 @@ def test_poll_takes_no_more_than_asked_and_a_partition_stands_together(log: Log)
     log.append([Message(topic, b"", b"%d" % number, partition=number % 3) for number in range(60)])
     reader = log.reader(topic, {0: 0, 1: 5, 2: 0})
 
-    polls = []
+    polls: list[list[Record]] = []
     deadline = time.monotonic() + PATIENCE
-    while sum(map(len, polls)) < 55 and time.monotonic() < deadline:
+    while sum(len(records) for records in polls) < 55 and time.monotonic() < deadline:
         polls.append(reader.poll(8, 0.2))
 
     assert all(len(records) <= 8 for records in polls)
     for records in polls:
         partitions = [record.partition for record in records]
-        changes = sum(one != other for one, other in zip(partitions, partitions[1:], strict=False))
+        changes = sum(one != other for one, other in pairwise(partitions))
         assert changes == max(0, len(set(partitions)) - 1)
     for partition, start in ((0, 0), (1, 5), (2, 0)):
         offsets = [record.offset for records in polls for record in records if record.partition == partition]
         assert offsets == list(range(start, 20))
     assert reader.positions() == {0: 20, 1: 20, 2: 20}
     reader.close()
-
-
-def test_a_commit_appends_and_remembers_how_far_its_owner_came(log: Log) -> None:
-    topic, other, owner = new_topic(log), new_topic(log, 1), new_owner()
-    writer = log.writer(owner)
-
-    offsets = writer.commit(
-        [Message(topic, b"", b"a", partition=0), Message(other, b"", b"b"), Message(topic, b"", b"c", partition=0)],
-        {(topic, 0): Progress(7, '{"rewind": 3}'), (topic, 1): Progress(0)},
-    )
-
-    assert offsets == [0, 0, 1]
-    assert values(read(log, topic, 2)) == [b"a", b"c"]
-    assert values(read(log, other, 1)) == [b"b"]
-    assert log.progress(owner, topic) == {0: Progress(7, '{"rewind": 3}'), 1: Progress(0, "")}
-    assert log.progress(owner, other) == {}
-    assert log.progress(new_owner(), topic) == {}
-    writer.close()
-
-
-def test_progress_alone_can_be_committed_and_the_last_counts(log: Log) -> None:
-    topic, owner = new_topic(log), new_owner()
-    writer = log.writer(owner)
-
-    assert writer.commit([], {(topic, 1): Progress(1, "one")}) == []
-    assert writer.commit([], {(topic, 1): Progress(2, "two")}) == []
-    assert writer.commit([], {}) == []
-
-    assert log.progress(owner, topic) == {1: Progress(2, "two")}
-    writer.close()
-
-
-def test_positions_pass_everything_up_to_the_end(log: Log) -> None:
-    topic = new_topic(log, partitions=1)
-    writer = log.writer(new_owner())
-    reader = log.reader(topic, {0: 0})
-    for number in range(3):
-        writer.commit([Message(topic, b"", b"%d" % number)], {})
-
-    records: list[Record] = []
-    deadline = time.monotonic() + PATIENCE
-    while (len(records) < 3 or reader.positions()[0] < log.bounds(topic)[0].end) and time.monotonic() < deadline:
-        records += reader.poll(10, 0.1)
-
-    assert values(records) == [b"0", b"1", b"2"]
-    assert reader.positions() == {0: log.bounds(topic)[0].end}
-    reader.close()
-    writer.close()
-
-
-def test_a_refused_commit_leaves_nothing(log: Log) -> None:
-    topic, owner = new_topic(log, 1), new_owner()
-    writer = log.writer(owner)
-    good = Message(topic, b"", b"good")
-
-    with pytest.raises(RecordTooLargeError):
-        writer.commit([good, Message(topic, b"", bytes(1_100_000))], {(topic, 0): Progress(1)})
-    with pytest.raises(RecordTooLargeError):
-        writer.commit([good], {(topic, 0): Progress(1, "x" * 5000)})
-    with pytest.raises(UnknownTopicError):
-        writer.commit([good, Message("unknown", b"", b"")], {(topic, 0): Progress(1)})
-
-    assert log.progress(owner, topic) == {}
-    assert log.bounds(topic) == {0: Bounds(0, 0)}
-    assert writer.commit([good], {(topic, 0): Progress(1)}) == [0]
-    writer.close()
-
-
-def test_the_next_owner_of_a_name_fences_the_one_before(log: Log, url: str) -> None:
-    topic, owner = new_topic(log, 1), new_owner()
-    first = log.writer(owner)
-    first.commit([Message(topic, b"", b"first")], {(topic, 0): Progress(1)})
-
-    with connect(url) as elsewhere:
-        second = elsewhere.writer(owner)
-        second.commit([Message(topic, b"", b"second")], {(topic, 0): Progress(2)})
-        for messages in ([Message(topic, b"", b"zombie")], []):
-            with pytest.raises(FencedError, match=owner):
-                first.commit(messages, {})
-        with pytest.raises(FencedError, match=owner):
-            first.commit([], {(topic, 0): Progress(9)})
-        second.commit([Message(topic, b"", b"third")], {(topic, 0): Progress(3)})
-        second.close()
-
-    assert values(read(log, topic, 3)) == [b"first", b"second", b"third"]
-    assert log.progress(owner, topic) == {0: Progress(3)}
-    first.close()
-
-
-def test_owners_do_not_disturb_one_another(log: Log) -> None:
-    topic, one, two = new_topic(log, 1), new_owner(), new_owner()
-    writers = log.writer(one), log.writer(two)
-
-    for number, writer in enumerate(writers):
-        writer.commit([Message(topic, b"", b"%d" % number)], {(topic, 0): Progress(number)})
-
-    assert values(read(log, topic, 2)) == [b"0", b"1"]
-    assert (log.progress(one, topic), log.progress(two, topic)) == ({0: Progress(0)}, {0: Progress(1)})
-    for writer in writers:
-        writer.close()
-
-
-def test_what_was_written_is_there_after_a_restart(log: Log, url: str) -> None:
-    topic, owner = new_topic(log, 1), new_owner()
-    log.append([Message(topic, b"", b"kept")])
-    writer = log.writer(owner)
-    writer.commit([], {(topic, 0): Progress(1, "note")})
-    writer.close()
-
-    with connect(url) as again:
-        assert values(read(again, topic, 1)) == [b"kept"]
-        assert again.progress(owner, topic) == {0: Progress(1, "note")}
 
 
 def test_large_messages_fit_and_larger_ones_are_refused(log: Log) -> None:
@@ -330,11 +162,11 @@ def forget(url: str, topic: str, before: int) -> None:
     admin.close()
 
 
-def test_what_retention_has_deleted_is_missed_and_its_offsets_are_not_used_again(log: Log, url: str) -> None:
-    topic = new_topic(log, 1, retention=0.5 if url.startswith("sqlite") else 3600.0)
+def test_what_retention_has_deleted_is_missed_and_its_offsets_are_not_used_again(log: Log, log_url: str) -> None:
+    topic = new_topic(log, 1, retention=0.5 if log_url.startswith("sqlite") else 3600.0)
     log.append([Message(topic, b"", b"%d" % number) for number in range(5)])
     reader = log.reader(topic, {0: 1})
-    forget(url, topic, before=5)
+    forget(log_url, topic, before=5)
 
     (offset,) = log.append([Message(topic, b"", b"kept")])
 
@@ -368,10 +200,10 @@ def test_threads_append_at_once(log: Log) -> None:
     assert {record.offset: record.value for record in records} == {offset: b"%d" % number for number, offset in given_offsets}
 
 
-def test_closing_leaves_no_thread(url: str) -> None:
+def test_closing_leaves_no_thread(log_url: str) -> None:
     before = threading.active_count()
 
-    with connect(url) as log:
+    with connect(log_url) as log:
         topic = new_topic(log, 1)
         log.append([Message(topic, b"", b"")])
         writer, reader = log.writer(new_owner()), log.reader(topic, {0: 0})
@@ -381,40 +213,3 @@ def test_closing_leaves_no_thread(url: str) -> None:
         reader.close()
 
     assert threading.active_count() == before
-
-
-messages = st.lists(
-    st.tuples(
-        st.binary(max_size=4),
-        st.none() | st.binary(max_size=50),
-        st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=2).map(tuple),
-        st.none() | st.integers(0, 2),
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@given(writes=st.lists(st.tuples(st.booleans(), messages), max_size=6), max_records=st.integers(1, 12))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_topic_is_a_list_for_each_partition(log: Log, writes: list[tuple[bool, list[tuple]]], max_records: int) -> None:
-    topic = new_topic(log, 3)
-    writer = log.writer("hypothesis")
-    expected: dict[int, list[tuple]] = defaultdict(list)
-    for in_transaction, batch in writes:
-        sent = [Message(topic, key, value, headers, partition) for key, value, headers, partition in batch]
-        offsets = writer.commit(sent, {}) if in_transaction else log.append(sent)
-        for (key, value, headers, partition), offset in zip(batch, offsets, strict=True):
-            chosen = (murmur2(key) & 0x7FFFFFFF) % 3 if partition is None else partition
-            expected[chosen].append((offset, key, value, headers))
-    writer.close()
-
-    reader = log.reader(topic, {0: 0, 1: 0, 2: 0})
-    found: dict[int, list[tuple]] = defaultdict(list)
-    deadline = time.monotonic() + PATIENCE
-    while sum(map(len, found.values())) < sum(map(len, expected.values())) and time.monotonic() < deadline:
-        for record in reader.poll(max_records, 0.1):
-            found[record.partition].append((record.offset, record.key, record.value, record.headers))
-    reader.close()
-
-    assert found == expected
