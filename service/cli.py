@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from service.commands.init import init
+
 if TYPE_CHECKING:
     from service.settings import Settings
 
@@ -101,6 +103,9 @@ def main(
     Start with `sml init SAMPLE`, which writes sml.toml from a sample of your data, then `sml up`, which runs everything on one machine.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+app.command()(init)
 
 
 @app.command()

@@ -65,6 +65,7 @@ class Live:
         self._loop = asyncio.get_running_loop()
         stop = threading.Event()
         thread = threading.Thread(target=self._run, args=(follow, stop.is_set), name="follower")
+        self.followed = True
         thread.start()
         try:
             yield
@@ -76,7 +77,6 @@ class Live:
         self._predictor = self._predictor.next(standing, weights) if self._predictor else Predictor(standing, weights)
 
     def _run(self, follow: "Follow", should_stop: Callable[[], bool]) -> None:
-        self.followed = True
         try:
             follow(self, should_stop)
         except Exception:

@@ -14,6 +14,8 @@ from stream.follow import Follower
 from stream.metrics import FollowerMetrics
 from stream.topics import Topics
 
+GRACE = 10  # seconds that requests under way get to end, a log that is away notwithstanding
+
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -29,5 +31,7 @@ def serve(settings: Settings) -> None:
             Follower(log, topics, live, metrics).run(should_stop)
 
         app = build(log, topics, follow, registry)
-        config = uvicorn.Config(app, settings.serve.host, settings.serve.port, access_log=False, log_config=None)
+        config = uvicorn.Config(
+            app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE
+        )
         uvicorn.Server(config).run()
