@@ -7,6 +7,7 @@ Offsets are read as of the last stable one, and what an open transaction has wri
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
@@ -76,15 +77,16 @@ def _open(kind: Callable[..., C], servers: Sequence[str], **settings: Any) -> C:
 
 
 class Admin:
-    """What is asked about topics."""
+    """What is asked about topics, one question at a time: the client fails what comes while five are under way."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         self._client = _open(KafkaAdminClient, servers)
+        self._one = Lock()
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, object]) -> bool:
         """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists."""
         wanted = {topic: {"num_partitions": partitions, "configs": {name: str(value) for name, value in settings.items()}}}
-        with named_errors():
+        with self._one, named_errors():
             try:
                 self._client.create_topics(wanted, timeout_ms=_WAIT_MS, wait_for_metadata=True)
             except errors.TopicAlreadyExistsError:
@@ -93,7 +95,7 @@ class Admin:
 
     def partitions(self, topic: str) -> int:
         """Count the partitions of ``topic``."""
-        with named_errors():
+        with self._one, named_errors():
             (found,) = self._client.describe_topics([topic])
             error = errors.for_code(found["error_code"])
             if error is not errors.NoError:
@@ -103,7 +105,7 @@ class Admin:
     def bounds(self, topic: str, partitions: int) -> dict[int, Bounds]:
         """Give the first offset of each partition, and the one up to which everything is decided."""
         places = [TopicPartition(topic, partition) for partition in range(partitions)]
-        with named_errors():
+        with self._one, named_errors():
             first = self._client.list_partition_offsets(dict.fromkeys(places, -2), timeout_ms=_WAIT_MS)
             end = self._client.list_partition_offsets(dict.fromkeys(places, -1), "read_committed", timeout_ms=_WAIT_MS)
         return {place.partition: Bounds(first[place].offset, end[place].offset) for place in places}

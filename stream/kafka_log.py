@@ -53,12 +53,13 @@ class KafkaLog:
             producer = self._producer = self._producer or Producer.open(self._servers)
         try:
             return producer.send_all(placed)
-        except LogError:
+        except (LogUnavailableError, FencedError) as error:
             # A producer whose writes expired may never write again: the next append starts another.
             with self._lock:
                 self._producer = None if self._producer is producer else self._producer
             producer.abandon()
-            raise
+            message = f"perhaps not all was appended: {error}"
+            raise LogUnavailableError(message) from error
 
     def reader(self, topic: str, start: Mapping[int, int]) -> KafkaReader:
         """Read ``topic`` from the given offset of each partition."""

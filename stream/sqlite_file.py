@@ -31,7 +31,7 @@ def named_errors(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         message = f"the log {str(path)!r} can't be used now: {error}"
         raise LogUnavailableError(message) from error
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         message = f"expected an SQLite file at {str(path)!r}, got: {error}"
         raise LogError(message) from error
 
@@ -75,6 +75,9 @@ class GroupCommit:
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Have ``work`` done in a transaction; the future has its result once that is on the disk."""
+        if not self._thread.is_alive():
+            message = f"the log {str(self._path)!r} is closed"
+            raise LogUnavailableError(message)
         future: Future[T] = Future()
         self._waiting.put((work, future))
         return future

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -145,10 +146,11 @@ class KafkaServer:
 
 def fetch_jars() -> str | None:
     """Have Maven fetch the jars, once; if that can't be, say why."""
-    for tool in ("java", "mvn"):
+    fetched = any(JARS.glob("kafka_2.13-*.jar"))
+    for tool in ("java",) if fetched else ("java", "mvn"):
         if shutil.which(tool) is None:
             return f"a real Kafka needs Java 17 and Maven (or SML_TEST_KAFKA=kafka://host:9092): no {tool} found"
-    if not any(JARS.glob("kafka_2.13-*.jar")):
+    if not fetched:
         command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -172,7 +174,8 @@ def main() -> None:
     if problem := fetch_jars():
         raise SystemExit(problem)
     with KafkaServer(port) as server:
-        print(server.url, flush=True)
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
         try:
             server.wait()
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.partitioner.default import murmur2
 
 from stream.connect import connect
-from stream.log import Bounds, Log, Message, OffsetGoneError, Record, RecordTooLargeError, UnknownTopicError
+from stream.log import Bounds, Log, LogUnavailableError, Message, OffsetGoneError, Record, RecordTooLargeError, UnknownTopicError
 from tests.stream.logs import PATIENCE, new_owner, new_topic, read, values
 
 
@@ -200,7 +200,7 @@ def test_threads_append_at_once(log: Log) -> None:
     assert {record.offset: record.value for record in records} == {offset: b"%d" % number for number, offset in given_offsets}
 
 
-def test_closing_leaves_no_thread(log_url: str) -> None:
+def test_closing_leaves_no_thread_and_ends_appending(log_url: str) -> None:
     before = threading.active_count()
 
     with connect(log_url) as log:
@@ -213,3 +213,5 @@ def test_closing_leaves_no_thread(log_url: str) -> None:
         reader.close()
 
     assert threading.active_count() == before
+    with pytest.raises(LogUnavailableError):
+        log.append([Message(topic, b"", b"")])

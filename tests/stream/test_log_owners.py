@@ -1,10 +1,11 @@
-"""The log's contract, kept by SQLite and by a real Kafka alike: what an owner commits is whole and remembered, and a new owner ends the old."""
+"""The log's contract on SQLite and on a real Kafka alike: what an owner commits is whole and remembered, and a new owner ends the old."""
 
 import time
 from collections import defaultdict
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stream.connect import connect
 from stream.log import Bounds, FencedError, Headers, Log, Message, Progress, Record, RecordTooLargeError, UnknownTopicError
