@@ -1,0 +1,217 @@
+"""A version is published whole or not at all, and says what it learned."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.evaluation import Progressive
+from model.online import OnlineModel, Weights
+from model.settings import Spec
+from stream.events import Run, decode_version
+from stream.log import FencedError, LogUnavailableError, Message, Progress, Record
+from stream.publish import BUDGET, Publisher, Stretch
+from stream.settings import LearnSettings
+from stream.snapshots import Snapshots
+from stream.sqlite_log import SqliteLog
+from stream.topics import DELTAS, SNAPSHOTS
+from stream.training import Trainer
+from stream.weights import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
+from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
+    """Give an empty log."""
+    with opened(tmp_path) as log:
+        yield log
+
+
+class Work:
+    """A model that learns, and what it has to say."""
+
+    def __init__(self) -> None:
+        self.trainer = Trainer(OnlineModel(SPEC), Progressive())
+        self.stretch = Stretch({0: 0}, None)
+
+    def learn(self, messages: Sequence[Message]) -> None:
+        """Learn what comes next."""
+        first = self.stretch.offsets[0]
+        batch = [Record(m.topic, 0, first + n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
+        self.stretch.add(batch, self.trainer.learn(batch), TOPICS)
+        self.stretch.offsets = {0: first + len(batch)}
+
+
+def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
+    """Give the publisher of a new model."""
+    return Publisher(log, log.writer("sml.learner"), TOPICS, LearnSettings(**{"publish_every": 0.0, **settings}), None)
+
+
+class UnreliableWriter:
+    """Passes commits on, but for the first."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self.writer, self.failed = log.writer("sml.learner"), False
+
+    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+        """Fail once."""
+        if not self.failed:
+            self.failed = True
+            raise LogUnavailableError("away")
+        return self.writer.commit(messages, progress)
+
+    def close(self) -> None:
+        """Let go of nothing."""
+
+
+def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> None:
+    work, publisher = Work(), publisher_of(log)
+    work.learn(examples(5))
+
+    published = publisher.publish(work.trainer.model, work.stretch, whole=True)
+
+    (record,) = records(log, TOPICS.versions)
+    assert decode_version(record.value) == published.version
+    assert published.place == record.offset
+    assert published.version.runs == [Run(0, 0, 4)]
+    assert (published.version.version, published.version.examples, published.version.offsets) == (0, 5, {0: 5})
+    assert published.version.trained_through == 1_000_004
+    assert published.version.digest == work.trainer.model.digest()
+    assert log.progress("sml.learner", TOPICS.examples) == {0: Progress(5)}
+
+
+def test_runs_are_in_the_order_learned_over_all_partitions() -> None:
+    stretch, trainer = Stretch({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
+
+    for partition, offset in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3)]:
+        batch = [Record(TOPICS.examples, partition, offset, 0, None, example(offset).value)]
+        stretch.add(batch, trainer.learn(batch), TOPICS)
+
+    assert stretch.runs == [Run(0, 0, 1), Run(1, 0, 0), Run(0, 2, 3)]
+
+
+def test_a_fenced_learner_publishes_nothing_at_all(log: SqliteLog) -> None:
+    work, publisher = Work(), publisher_of(log)
+    publisher.publish(work.trainer.model, work.stretch, whole=True)
+    work.stretch = work.stretch.next()
+    work.learn([*examples(3), Message(TOPICS.examples, b"bad", b"junk")])
+    log.writer("sml.learner")
+    before = [log.bounds(topic) for topic in (TOPICS.versions, TOPICS.weights, TOPICS.dead_letters)]
+
+    with pytest.raises(FencedError):
+        publisher.publish(work.trainer.model, work.stretch)
+
+    assert [log.bounds(topic) for topic in (TOPICS.versions, TOPICS.weights, TOPICS.dead_letters)] == before
+
+
+def test_rows_count_as_published_only_once_the_log_has_them(log: SqliteLog) -> None:
+    work = Work()
+    publisher = Publisher(log, UnreliableWriter(log), TOPICS, LearnSettings(), None)
+    work.learn(examples(5))
+    before = work.trainer.model.changes()
+
+    with pytest.raises(LogUnavailableError):
+        publisher.publish(work.trainer.model, work.stretch)
+
+    np.testing.assert_array_equal(work.trainer.model.changes()["positions"], before["positions"])
+    assert publisher.publish(work.trainer.model, work.stretch).version.version == 0
+    assert len(work.trainer.model.changes()["positions"]) == 0
+
+
+def test_a_delta_holds_what_has_changed_since_the_version_before(log: SqliteLog) -> None:
+    work, publisher = Work(), publisher_of(log)
+    publisher.publish(work.trainer.model, work.stretch, whole=True)
+    weights = Weights(SPEC)
+
+    for first in (0, 50):
+        work.stretch = work.stretch.next()
+        work.learn(examples(50, first))
+        publisher.publish(work.trainer.model, work.stretch)
+
+    whole, *deltas = (unpack(data) for data in Joiner().join(records(log, TOPICS.weights, DELTAS)))
+    assert whole.standing.base is None
+    for delta, version in zip(deltas, all_versions(log)[1:], strict=True):
+        weights.apply(delta.arrays)
+        assert (delta.standing.version, delta.standing.base) == (version.version, version.version - 1)
+        assert weights.digest() == version.digest
+
+
+def test_versions_come_less_often_above_the_byte_budget(log: SqliteLog) -> None:
+    large = Spec(model=SPEC.model.model_copy(update={"hidden": (1024, 512)}), table=SPEC.table, fields=SPEC.fields)
+    publisher, model = publisher_of(log), OnlineModel(large)
+    publisher.publish(model, Stretch({0: 0}, None), whole=True)
+    stretch = Stretch({0: 0}, None)
+    stretch.runs.append(Run(0, 0, 0))
+
+    publisher.publish(model, stretch)
+
+    wait = publisher.wait(stretch)
+    assert wait is not None
+    assert publisher.bytes / BUDGET - 0.1 < wait <= publisher.bytes / BUDGET
+
+
+def test_nothing_is_published_while_there_is_nothing_to_say(log: SqliteLog) -> None:
+    work, publisher = Work(), publisher_of(log)
+    publisher.publish(work.trainer.model, work.stretch, whole=True)
+
+    assert publisher.wait(work.stretch.next()) is None
+
+
+def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
+    work, publisher = Work(), publisher_of(log, snapshot_every=0.0)
+    first = publisher.publish(work.trainer.model, work.stretch, whole=True)
+    work.stretch = work.stretch.next()
+    work.learn(examples(5))
+
+    second = publisher.publish(work.trainer.model, work.stretch)
+    publisher.close()  # waits for the snapshot
+    assert publisher.wait(Stretch({0: 5}, None)) == 0  # there is something to say: where the snapshot is
+    third = publisher.publish(work.trainer.model, work.stretch.next())
+
+    assert first.version.snapshot
+    assert second.version.snapshot == first.version.snapshot
+    assert third.version.snapshot
+    assert third.version.snapshot.version == second.version.version
+    snapshot = unpack(join_snapshot(records(log, TOPICS.weights, SNAPSHOTS)))
+    assert Weights.from_arrays(SPEC, snapshot.arrays).digest() == second.version.digest
+    assert Spec.model_validate(snapshot.header["spec"]) == SPEC
+
+
+@pytest.mark.parametrize(("age", "due_idle", "due_learning"), [(10.0, False, False), (400.0, False, True), (1000.0, True, True)])
+def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(log: SqliteLog, age: float, due_idle: bool, due_learning: bool) -> None:
+    made = int((time.time() - age) * 1000)
+    before = Snapshots(log, TOPICS, 300.0, None)
+    before.write(Standing(0, None, "", 7, None, made), SPEC, Weights(SPEC).arrays(), 0)
+    before.close()
+
+    after = Snapshots(log, TOPICS, 300.0, before.newest)  # as after a restart
+    after.close()
+
+    assert after.usable()
+    assert (after.due(examples=7), after.due(examples=8)) == (due_idle, due_learning)
+
+
+def in_place(messages: Sequence[Message]) -> list[Record]:
+    """Give messages as a reader does."""
+    return [Record(m.topic, 0, n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
+
+
+@pytest.mark.parametrize("size", [1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_what_is_cut_is_joined_again(size: int) -> None:
+    data = np.random.default_rng(0).bytes(size)
+
+    messages = cut("sml.weights", DELTAS, data)
+
+    assert all(len(message.value or b"") <= CHUNK for message in messages)
+    assert Joiner().join(in_place([*messages, *messages])) == [data, data]
+
+
+def test_a_missing_part_is_noticed() -> None:
+    first, second, third = in_place(cut("sml.weights", DELTAS, bytes(3 * CHUNK)))
+    other = in_place(cut("sml.weights", DELTAS, bytes(3 * CHUNK)))
+
+    for broken in ([second], [first, third], [first, other[1]], [third]):
+        with pytest.raises(BrokenWeightsError):
+            Joiner().join(broken)
