@@ -114,6 +114,18 @@ def rows(path: Path, file_format: str) -> Iterator[tuple[int, Columns]]:
         raise FileError(f"{path}: got {error} after row {number}, expected {file_format}") from error
 
 
+def columns(path: Path, data: DataSettings) -> list[str]:
+    """Name the columns that the first row has.
+
+    Raises:
+        FileError: it can't be read, or has no row.
+    """
+    file_format = format_of(path) if data.format == "auto" else data.format
+    for _, row in rows(path, file_format):
+        return list(row)
+    raise FileError(f"{path}: got no row, expected one at least")
+
+
 def format_of(path: Path) -> str:
     """Tell the format by the file's name.
 

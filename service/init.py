@@ -1,0 +1,128 @@
+"""``sml.toml`` from a sample of the data: every column a field or left out, each with its reason as a comment.
+
+What is written is read back by :func:`service.settings.load`: nothing is decided later, and all of it can be changed by hand.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from model.settings import Field
+from service.kinds import Verdict, judge
+from service.sample import Column, Sample
+from service.settings import Settings
+from stream.settings import DataSettings, Section
+
+_HOUR, _DAY = 3_600_000, 86_400_000  # ms
+# The settings that most people see; the rest have defaults.
+_SHOWN = {
+    "log": {"url", "prefix"},
+    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "seed"},
+    "table": {"capacity"},
+    "join": {"label_policy", "click_window", "lateness", "idle_after"},
+    "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
+    "serve": {"host", "port"},
+    "data": {"format", "label", "time", "click_time"},
+}
+_COLUMN = 36  # where comments begin
+
+
+def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool) -> str:
+    """Write the settings for the log that ``sample`` was taken from; with ``every``, those too that few people see."""
+    verdicts = [(column, _judge(column, sample, data)) for column in sample.columns]
+    clicked_at = [column.name for column, verdict in verdicts if verdict.clicked_at]
+    if data.time and clicked_at and not data.click_time:
+        data = data.model_copy(update={"click_time": clicked_at[0]})
+    lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
+    lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
+    for name, default in Settings().model_copy(update={"data": data}):
+        if name != "field":
+            lines += [*_table(name, default, every=every), ""]
+    lines += _left_out(data, verdicts)
+    for column, verdict in verdicts:
+        if verdict.kind:
+            lines += _field(column.name, verdict.kind, _extent(column), verdict.reason, verdict.separator)
+    lines += _clocks(data, sample)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _judge(column: Column, sample: Sample, data: DataSettings) -> Verdict:
+    verdict = judge(column, sample)
+    if data.format == "criteo" and verdict.kind and column.name.startswith("I"):
+        return Verdict("numeric", "a count, by the format")
+    return verdict
+
+
+def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
+    yield f"[{name}]"
+    values = section.model_dump()
+    for key, info in type(section).model_fields.items():
+        if every or key in _SHOWN[name]:
+            yield _line(key, values[key], _meaning(info)) if values[key] is not None else f"# {key}: {_meaning(info)}"
+
+
+def _meaning(info: FieldInfo) -> str:
+    """Say what a setting is: its description, or what it can be."""
+    choices = " or ".join(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ""
+    return info.description or choices
+
+
+def _left_out(data: DataSettings, verdicts: list[tuple[Column, Verdict]]) -> Iterator[str]:
+    """List the columns that are no field, and why."""
+    yield "# Columns that are no field:"
+    yield _comment(f"  {data.label}: the label")
+    if data.time:
+        yield _comment(f"  {data.time}: the time, from which hour and weekday are derived")
+    if data.click_time:
+        yield _comment(f"  {data.click_time}: when the click came")
+    for column, verdict in verdicts:
+        if verdict.kind is None and column.name != data.click_time:
+            yield _comment(f"  {column.name}: {verdict.reason}")
+    yield ""
+
+
+def _extent(column: Column) -> str:
+    """Say how many different values a column has, and how much of it is missing."""
+    missing = 1 - column.filled.mean()
+    return f"{len(column.values):,} different values, {f'{missing:.1%}' if missing else 'none'} missing"
+
+
+def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",") -> Iterator[str]:
+    yield "[[field]]"
+    yield _line("name", name, extent)
+    yield _line("kind", kind, reason)
+    if separator != Field.model_fields["separator"].default:
+        yield _line("separator", separator, "")
+    yield ""
+
+
+def _clocks(data: DataSettings, sample: Sample) -> Iterator[str]:
+    """Derive fields from the time, if the sample is long enough to tell hours, or days, apart."""
+    if not data.time and data.format != "avazu":
+        return
+    names = {column.name for column in sample.columns}
+    for kind, length in (("hour", _HOUR), ("weekday", _DAY)):
+        if sample.span > length or not sample.whole:
+            name = f"time_{kind}" if kind in names else kind
+            reason = f"the sample spans {sample.span / length:,.1f} {'hours' if kind == 'hour' else 'days'}"
+            yield from _field(name, kind, "of the time, UTC", reason)
+
+
+def _line(key: str, value: Any, comment: str) -> str:
+    setting = f"{key} = {_toml(value)}"
+    return f"{setting:{_COLUMN}} {_comment(comment)}" if comment else setting
+
+
+def _comment(text: str) -> str:
+    """Write a comment; what stands in the data must not end it."""
+    return "# " + "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML, whose strings, booleans and lists are JSON's."""
+    if isinstance(value, int) and value >= 100_000:  # noqa: PLR2004 - long enough to be hard to read
+        return f"{value:_}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

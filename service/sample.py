@@ -1,0 +1,137 @@
+"""A sample of a recorded log, column by column: the different values of each, and where they stand.
+
+Held by codes, so that hundreds of thousands of rows fit: a value is kept once, a row is four bytes in a column.
+"""
+
+from array import array
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.files import Logged, read
+from stream.settings import DataSettings
+
+ROWS = 250_000  # what is looked at of a longer file
+_CHUNK = 512
+_MISSING = (None, "")
+
+
+class Column:
+    """One column of the sample; R rows hold D different values, the missing one aside."""
+
+    def __init__(self, name: str, missing: int = 0) -> None:
+        """Begin with some rows in which it is missing."""
+        self.name = name
+        self.has_lists = False
+        self.has_objects = False
+        self._values: dict[Any, int] = {}
+        self._codes = array("i")
+        self.extend([None] * missing)
+
+    def extend(self, values: list[Any]) -> None:
+        """Add the values of some rows."""
+        try:
+            known, code = self._values, self._values.setdefault
+            self._codes.extend([code(value, len(known)) for value in values])
+        except TypeError:  # lists or objects
+            self.extend([self._hashable(value) for value in values])
+
+    def _hashable(self, value: Any) -> Any:
+        if isinstance(value, list):
+            self.has_lists = True
+            return tuple(map(str, value)) or None
+        if isinstance(value, dict):
+            self.has_objects = True
+            return str(value)
+        return value
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """The D different values, in the order in which they first come."""
+        return [value for value in self._values if value not in _MISSING]
+
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """(R,) the place of each row's value in ``values``, -1 where it is missing."""
+        places = {value: place for place, value in enumerate(self.values)}
+        return np.array([places.get(value, -1) for value in self._values], np.int64)[np.frombuffer(self._codes, np.int32)]
+
+    @property
+    def filled(self) -> NDArray[np.bool_]:
+        """(R,) whether a row has a value."""
+        return self.codes >= 0
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """(D,) how many rows have each value."""
+        return np.bincount(self.codes[self.filled], minlength=len(self.values))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64] | None:
+        """(D,) the values as numbers, None if one of them is none."""
+        if self.has_lists or self.has_objects or not self.values or any(isinstance(value, bool) for value in self.values):
+            return None
+        try:
+            numbers = np.array([float(value) for value in self.values])
+        except (ValueError, OverflowError):
+            return None
+        return numbers if np.isfinite(numbers).all() else None
+
+    @property
+    def rises(self) -> bool:
+        """Whether its numbers never fall from a row to the next one."""
+        return self.numbers is not None and bool((np.diff(self.numbers[self.codes[self.filled]]) >= 0).all())
+
+
+class Sample:
+    """The first R rows of a recorded log."""
+
+    def __init__(self) -> None:
+        """Begin without rows."""
+        self.rows = 0
+        self.columns: list[Column] = []
+        self._labels, self._times = array("b"), array("q")
+
+    def add(self, chunk: list[Logged]) -> None:
+        """Add some rows; a column that is new was missing before."""
+        known = {column.name: column for column in self.columns}
+        for row in chunk:
+            if not row.features.keys() <= known.keys():
+                known |= {name: Column(name, self.rows) for name in row.features if name not in known}
+        self.columns = list(known.values())
+        for name, column in known.items():
+            column.extend([row.features.get(name) for row in chunk])
+        self._labels.extend([row.label for row in chunk])
+        self._times.extend([row.time for row in chunk])
+        self.rows += len(chunk)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole file."""
+        return self.rows < ROWS
+
+    @cached_property
+    def labels(self) -> NDArray[np.float64]:
+        """(R,) 1 where it was clicked, else 0."""
+        return np.array(self._labels, np.float64)
+
+    @property
+    def span(self) -> int:
+        """How long its times range, in ms."""
+        return max(self._times) - min(self._times)
+
+
+def chunks(path: Path, data: DataSettings) -> Iterator[list[Logged]]:
+    """Read the rows of a sample, some at a time.
+
+    Raises:
+        stream.files.FileError: the file can't be read.
+    """
+    rows = islice(read(path, data), ROWS)
+    while chunk := list(islice(rows, _CHUNK)):
+        yield chunk
