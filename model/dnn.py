@@ -8,6 +8,7 @@ Shapes, in every comment below:
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class DNN(nn.Module):
         model = spec.model
         widths = (len(spec.fields) * model.embedding, *model.hidden)
         self.pre = model.skip_input == "pre"
-        self.tower = nn.ModuleList(Affine(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+        self.tower = nn.ModuleList(Affine(*pair) for pair in pairwise(widths))
         self.skip = nn.ModuleList(MetaTanh(width) for width in model.hidden if model.skip != "none")
         self.output = nn.Parameter(torch.empty(widths[-1]))
         self.bias = nn.Parameter(torch.empty(1))

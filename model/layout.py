@@ -4,6 +4,7 @@ Everything dense is one array of parameters and one of accumulators, so that dep
 kernels, a delta is one copy, and torch's modules can be views of the same memory.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class Layout:
         self.parameters: dict[str, Parameter] = {}
         self.size = self.sums = 0  # of the two flat arrays
         widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
-        layers = [self._layer(i, *pair) for i, pair in enumerate(zip(widths[:-1], widths[1:], strict=True))]
+        layers = [self._layer(i, *pair) for i, pair in enumerate(pairwise(widths))]
         self.layers = np.array(layers, np.int64)  # (L, 12)
         self.output = self._place("output", (widths[-1],), std=0.05)
         self.bias = self._place("bias", (1,))

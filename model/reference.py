@@ -83,7 +83,7 @@ class ReferenceModel:
             sums = self.sums[name]
             sums += square.mean(1) if square.dim() == 2 else square  # noqa: PLR2004  a matrix
             scale = sums.sqrt()[:, None] if square.dim() == 2 else sums.sqrt()  # noqa: PLR2004
-            parameter -= (model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale
+            parameter.sub_((model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale)
 
     def _learn_row(self, key: int, leaf: Tensor) -> None:
         model = self.spec.model

@@ -55,7 +55,7 @@ def journal(table: Table, keys: int) -> Journal:
 @kernel
 def finite(value: Any) -> bool:
     """Whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
-    return abs(value) < np.inf
+    return bool(abs(value) < np.inf)
 
 
 @kernel
@@ -249,4 +249,4 @@ def learn(
         total += learn_rows(net, table, features, first, fields, found, act.gradient[0], slope, rates)
         if not finite(total):
             return n
-    return labels.shape[0]
+    return int(labels.shape[0])

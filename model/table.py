@@ -30,7 +30,7 @@ class Table(NamedTuple):
 def first_way(key: np.uint64, capacity: int) -> int:
     """The first row of the set that may hold ``key``."""
     sets = np.uint64(capacity // WAYS)
-    return np.int64(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
+    return int(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
 
 
 @kernel

@@ -15,15 +15,17 @@ from xxhash import xxh3_64_hexdigest
 P = ParamSpec("P")
 R = TypeVar("R")
 
+config: Any = numba.config
+
 if platform.machine() in ("x86_64", "AMD64"):
-    numba.config.CPU_NAME = "x86-64-v3"
-    numba.config.CPU_FEATURES = ""
+    config.CPU_NAME = "x86-64-v3"
+    config.CPU_FEATURES = ""
 
 # numba looks for changes only in the file of the kernel that is called, not in those of the kernels that it calls.
 _HERE = Path(__file__).parent
-if not numba.config.CACHE_DIR and os.access(_HERE, os.W_OK):
+if not config.CACHE_DIR and os.access(_HERE, os.W_OK):
     _SOURCES = b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))
-    numba.config.CACHE_DIR = str(_HERE / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
+    config.CACHE_DIR = str(_HERE / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
 
 # Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
 _FLAGS: dict[str, Any] = {

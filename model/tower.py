@@ -42,7 +42,7 @@ class Activations(NamedTuple):
     scale: NDArray[Any]  # (L + 1, W), M x' + b
     bounded: NDArray[Any]  # (L + 1, W), tanh(leaky_relu(scale) * read)
     active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
-    count: NDArray[np.int64]  # (L + 1,), how many they are
+    actives: NDArray[np.int64]  # (L + 1,), how many they are
     every: NDArray[np.int64]  # (W,), 0, 1, 2, …
     gradient: NDArray[Any]  # (4, W)
 
@@ -55,10 +55,10 @@ def activations(layers: NDArray[np.int64], like: NDArray[Any]) -> Activations:
     every = np.arange(width)
     active = np.zeros((depth, width), np.int64)
     active[0] = every
-    count = np.zeros(depth, np.int64)
-    count[0] = layers[0, IN]
+    actives = np.zeros(depth, np.int64)
+    actives[0] = layers[0, IN]
     x = np.zeros((depth, width), like.dtype)
-    return Activations(x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), active, count, every, np.zeros((4, width), like.dtype))
+    return Activations(x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), active, actives, every, np.zeros((4, width), like.dtype))
 
 
 @kernel
@@ -93,7 +93,7 @@ def forward(net: Network, act: Activations) -> Any:
         n = at[OUT]
         x, read = act.x[layer + 1, :n], act.read[layer + 1, :n]
         weight = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n]
-        affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.count[layer]], read)
+        affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.actives[layer]], read)
         count = 0
         for k in range(n):
             if read[k] > 0:
@@ -102,7 +102,7 @@ def forward(net: Network, act: Activations) -> Any:
                 count += 1
             else:
                 x[k] = 0
-        act.count[layer + 1] = count
+        act.actives[layer + 1] = count
         if net.skip:
             logit += skip_forward(net, act, layer)
     n = net.layers[-1, OUT]
@@ -123,8 +123,8 @@ def bound(values: NDArray[Any]) -> None:
     one, end = np.float32(1), np.float32(7.90531110763549805)  # beyond it tanh is 1 in single precision
     for k in range(values.shape[0]):
         x = values[k]
-        x = end if x > end else x
-        x = -end if x < -end else x  # NaN stays NaN
+        x = min(x, end)
+        x = max(x, -end)  # NaN stays NaN
         y = x * x
         p = np.float32(-2.76076847742355e-16)
         p = p * y + np.float32(2.00018790482477e-13)
@@ -148,7 +148,7 @@ def skip_forward(net: Network, act: Activations, layer: int) -> Any:
     read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
     active = act.every[:n]
     if not net.pre:
-        active = act.active[layer + 1, : act.count[layer + 1]]
+        active = act.active[layer + 1, : act.actives[layer + 1]]
         for k in range(n):
             read[k] = act.x[layer + 1, k]
     affine(p[at[META] : at[META] + n * n], p[at[META_BIAS] : at[META_BIAS] + n], read, active, scale)
@@ -243,7 +243,7 @@ def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: 
         of_weight[k] = slope * bounded[k]
         of_scale[k] = through_tanh * read[k] * slant
         pull[k] = through_tanh * scale[k] * slant
-    active = act.every[:n] if net.pre else act.active[layer + 1, : act.count[layer + 1]]
+    active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
     total = learn_vector(weight, net.sums[at[SKIP_SUM] : at[SKIP_SUM] + n], of_weight, rate)
     total += learn_vector(p[at[META_BIAS] : at[META_BIAS] + n], net.sums[at[META_BIAS_SUM] : at[META_BIAS_SUM] + n], of_scale, rate)
     meta, sums = p[at[META] : at[META] + n * n], net.sums[at[META_SUM] : at[META_SUM] + n]
@@ -276,7 +276,7 @@ def backward(net: Network, act: Activations, slope: Any, rate: Any) -> Any:
                 g += here[k]
             here[k] = g
         weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT_SUM] : at[WEIGHT_SUM] + at[IN]]
-        active = act.active[layer, : act.count[layer]]
+        active = act.active[layer, : act.actives[layer]]
         total += learn_and_pass(weight, sums, act.x[layer], active, here[:n], rate, above)
         total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS_SUM] : at[BIAS_SUM] + n], here[:n], rate)
     return total

@@ -27,9 +27,8 @@ def spec(fields: int = 3, capacity: int = 4096, **model: Any) -> Spec:
 
 def examples(random: np.random.Generator, n: int, fields: int = 3, values: int = 50, most: int = 1) -> Examples:
     """``n`` examples, each field with 1 to ``most`` of ``values`` values; a list may name a value twice."""
-    keys = [
-        [[_key(f, int(v)) for v in random.integers(values, size=random.integers(1, most + 1))] for f in range(fields)]
-        for _ in range(n)
+    keys: list[Keys] = [
+        [[_key(f, int(v)) for v in random.integers(values, size=random.integers(1, most + 1))] for f in range(fields)] for _ in range(n)
     ]
     return Examples(keys, pack(keys), (random.random(n) < 0.3).astype(np.float64))
 

@@ -59,7 +59,11 @@ def test_absent_null_empty_and_nan_are_the_same_missing_value(kind: str) -> None
 
 @given(
     fields=st.lists(
-        st.tuples(st.sampled_from(["categorical", "numeric", "multi"]), st.text(st.sampled_from("a1:=?"), max_size=4), st.text("a1:=?", max_size=4)),
+        st.tuples(
+            st.sampled_from(["categorical", "numeric", "multi"]),
+            st.text(st.sampled_from("a1:=?"), max_size=4),
+            st.text("a1:=?", max_size=4),
+        ),
         unique=True,
         max_size=30,
     )
@@ -183,7 +187,11 @@ def test_more_values_than_are_remembered_keep_their_keys() -> None:
     assert first == [encoder.encode({"f": str(value)}, 0).keys for value in range(20_000)]
 
 
-@given(st.integers(1, 3).flatmap(lambda f: st.lists(st.lists(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=3), min_size=f, max_size=f))))
+@given(
+    st.integers(1, 3).flatmap(
+        lambda f: st.lists(st.lists(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=3), min_size=f, max_size=f))
+    )
+)
 def test_packed_keys_are_found_at_their_position(examples: list[list[list[int]]]) -> None:
     rows = [Row([key for field in example for key in field], [len(field) for field in example]) for example in examples]
 

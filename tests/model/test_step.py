@@ -1,5 +1,8 @@
 """The kernels take the step that autograd takes, whatever the shape, and the same one however a run is cut."""
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from model.reference import ReferenceModel
 from model.settings import Spec
 from tests.model.examples import Examples, examples, learn_both, spec
 
-LR_ONE = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
+LR_ONE: dict[str, Any] = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
 
 towers = st.lists(st.integers(1, 300), min_size=1, max_size=4) | st.lists(st.integers(1, 24), min_size=1, max_size=20)
 shapes = st.fixed_dictionaries(
@@ -40,7 +43,7 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 10**6), most=st.integers(1, 3))
-def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, object], seed: int, most: int) -> None:
+def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], seed: int, most: int) -> None:
     """One step at rate 1 moves a weight by g / √A, so that the gradient can be read back from weights and accumulators."""
     model = spec(**LR_ONE, **shape)
     online, reference = in_double(model)
@@ -56,8 +59,9 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, object], 
         scale = np.sqrt(parameter.sums_of(online.sums))
         moved = parameter.of(before) - parameter.of(online.weights.dense)
         ours = moved * (scale[:, None] if moved.ndim == 2 else scale)
-        theirs = gradients[name].grad.numpy()
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11, err_msg=name)
+        theirs = gradients[name].grad
+        assert theirs is not None
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-9, atol=1e-11, err_msg=name)
     for key, row in reference.rows.items():
         position = int(np.flatnonzero(online.weights.keys == key)[0])
         np.testing.assert_allclose(online.weights.rows[position], row.values.numpy(), rtol=1e-10, atol=1e-12)
@@ -66,7 +70,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, object], 
 
 @settings(max_examples=30, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 10**6))
-def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, object], seed: int) -> None:
+def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, Any], seed: int) -> None:
     """Relative to 1e-10 over everything learned."""
     online, reference = in_double(spec(**LR_ONE, **shape))
     stream = examples(np.random.default_rng(seed), 4, values=2, most=2)
@@ -110,7 +114,7 @@ def test_weights_are_bit_identical_however_a_run_is_cut(cuts: set[int], expiring
 
     excluded = whole.learn(stream.features, stream.labels).excluded
     edges = [0, *sorted(cuts), 1500]
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         pieces.learn(*cut(stream, 3, a, b))
 
     assert set(excluded) == overflow
@@ -121,7 +125,7 @@ def test_weights_are_bit_identical_however_a_run_is_cut(cuts: set[int], expiring
 
 @settings(max_examples=25, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 10**6))
-def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, object], seed: int) -> None:
+def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, Any], seed: int) -> None:
     """Bit for bit, and as the learner scores it before it learns it."""
     online = OnlineModel(spec(**shape))
     stream = examples(np.random.default_rng(seed), 20, most=2)
