@@ -167,19 +167,18 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """Run a node in the foreground until Ctrl-C."""
+    """Run a node in the foreground until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, default=9092)
     port = parser.parse_args().port
     if problem := fetch_jars():
         raise SystemExit(problem)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: sys.exit(0))
     with KafkaServer(port) as server:
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            server.stop()
+        server.wait()
 
 
 if __name__ == "__main__":
