@@ -232,7 +232,7 @@ def _fault(kind: type[Struct], value: bytes, error: Exception) -> BadRecordError
     return BadRecordError("record", value, str(error))
 
 
-def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:  # noqa: ANN401 - a type expression
+def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
     if name == "features" and isinstance(value, dict):
         return next(filter(None, (_fault_of(f"features.{key}", feature, Feature) for key, feature in value.items())), None)
     try:
@@ -244,7 +244,7 @@ def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
     return None
 
 
-def _expectation(message: str, expected: Any) -> str:  # noqa: ANN401 - a type expression
+def _expectation(message: str, expected: Any) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.time`" into "int", and its "Invalid enum value 7" into "0 or 1"."""
     if message.startswith("Invalid enum value"):
         return " or ".join(map(str, get_args(expected)))

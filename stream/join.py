@@ -16,8 +16,6 @@ from msgspec import Struct
 
 from stream.events import Click, Example, Impression, Watermark
 
-PAST_EVERY_OFFSET = 2**63 - 1
-
 
 class Note(Struct, frozen=True):
     """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
@@ -106,6 +104,7 @@ class Join:
         self.impressions = Stream(impressions, reach=window + lateness)
         self.clicks = Stream(clicks, reach=lateness)
         self.cursor = impressions.cursor
+        self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, str]] = Counter()  # (what, fate or kind) → how many
         self._latest: dict[str, int] = {}  # id → largest order time
         self._waiting: dict[str, list[Waiting]] = {}
@@ -128,6 +127,7 @@ class Join:
             self.impressions.see(event.watermark)
             return
         name, seen_before = event.impression_id, self.impressions.seen
+        self._last = offset
         order = max(event.time, seen_before - self.lateness - self.window)
         latest = self._latest.get(name)
         self._latest[name] = order if latest is None else max(order, latest)
@@ -176,7 +176,7 @@ class Join:
             if example:
                 examples.append(example)
         if len(examples) < limit:
-            self.cursor = (end, PAST_EVERY_OFFSET)
+            self.cursor = (end, self._last)
         self._let_go()
         return examples
 

@@ -1,0 +1,165 @@
+"""Whatever the bytes, decoding gives a struct or a BadRecordError that names the field, what it held and what was expected."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.events import (
+    LARGEST_EVENT,
+    BadRecordError,
+    Click,
+    Example,
+    Impression,
+    Run,
+    Served,
+    SnapshotRef,
+    Version,
+    Watermark,
+    dead_letter,
+    decode_click,
+    decode_example,
+    decode_impression,
+    decode_version,
+    encode,
+)
+from stream.log import Record
+from stream.topics import Topics
+
+DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_click, decode_example, decode_version]
+GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}
+VERSION = Version(3, "d1", 20, None, {0: 20}, [Run(0, 5, 19)], [(0, 7)], "s", "f", 1_700_000_000_000, snapshot=SnapshotRef(2, 0, 3, 9))
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from([*GOOD, "watermark", "value", "served", "weight", "clicked_at", "offsets", "runs", "version"])
+
+
+def rubbish(value: bytes) -> None:
+    for decode in DECODERS:
+        try:
+            record = decode(value)
+        except BadRecordError:
+            continue
+        assert decode(encode(record)) == record  # type: ignore[arg-type]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_record_or_a_bad_record(value: bytes) -> None:
+    rubbish(value)
+
+
+@given(anything, st.dictionaries(names, anything))
+def test_any_json_is_a_record_or_a_bad_record(value: Any, changes: dict[str, Any]) -> None:
+    rubbish(json.dumps(value).encode())
+    rubbish(json.dumps({**GOOD, **changes}).encode())
+
+
+@given(st.integers(0, 200), st.binary(min_size=1, max_size=3))
+def test_a_damaged_record_is_a_record_or_a_bad_record(place: int, damage: bytes) -> None:
+    value = json.dumps(GOOD).encode()
+
+    rubbish(value[:place] + damage + value[place + len(damage) :])
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"impression_id":"a","time":1,"features":{"a":', b'{"impression_id":"a","x":'])
+def test_a_record_nested_without_end_is_a_bad_record(opening: bytes) -> None:
+    rubbish(opening + b"[" * 100_000)
+    rubbish(opening * 1_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "expected"),
+    [
+        ({"time": "noon"}, "time", "int"),
+        ({"time": -1}, "time", "int >= 0"),
+        ({"time": 1_700_000_000_000_000}, "time", "int <= 253402300799999"),
+        ({"time": True}, "time", "int"),
+        ({"impression_id": 7}, "impression_id", "str"),
+        ({"impression_id": ""}, "impression_id", "str of length >= 1"),
+        ({"features": [1]}, "features", "object"),
+        ({"features": {"price": float("nan")}}, "features.price", "bool | int | float | str | array | null"),
+        ({"features": {"price": {}}}, "features.price", "bool | int | float | str | array | null"),
+        ({"label": 7}, "label", "0 or 1"),
+        ({"label": "1"}, "label", "int"),
+        ({"weight": -0.5}, "weight", "float >= 0.0"),
+    ],
+)
+def test_a_bad_record_names_its_field_and_what_was_expected(changes: dict[str, Any], field: str, expected: str) -> None:
+    with pytest.raises(BadRecordError) as caught:
+        decode_example(json.dumps({**GOOD, **changes}).encode())
+
+    assert (caught.value.field, caught.value.expected) == (field, expected)
+
+
+@pytest.mark.parametrize("missing", list(GOOD))
+def test_a_record_without_a_field_it_needs_names_that_field(missing: str) -> None:
+    value = {name: held for name, held in GOOD.items() if name != missing}
+
+    with pytest.raises(BadRecordError) as caught:
+        decode_example(json.dumps(value).encode())
+
+    assert caught.value.field == missing
+
+
+@pytest.mark.parametrize("value", [None, b"", b"7", b"null", b"[]", b"\xff\xfe", b'{"a"', b'{"impression_id": "\xff"}'])
+def test_what_is_no_json_object_is_a_bad_record(value: bytes | None) -> None:
+    for decode in DECODERS:
+        with pytest.raises(BadRecordError, match="field 'record'"):
+            decode(value)
+
+
+def test_a_number_beyond_any_float_is_a_bad_record() -> None:
+    with pytest.raises(BadRecordError, match=r"features\.price.*finite"):
+        decode_impression(b'{"impression_id": "a", "time": 1, "features": {"price": 1e999}}')
+
+
+def test_what_its_example_might_not_fit_the_log_is_a_bad_record() -> None:
+    with pytest.raises(BadRecordError, match=f"at most {LARGEST_EVENT} bytes"):
+        decode_impression(b" " * (LARGEST_EVENT + 1))
+
+
+def test_a_watermark_stands_among_impressions_and_clicks() -> None:
+    assert decode_impression(b'{"watermark": 5}') == decode_click(b'{"watermark": 5}') == Watermark(5)
+    with pytest.raises(BadRecordError, match="field 'watermark': got 'x', expected int"):
+        decode_click(b'{"watermark": "x"}')
+
+
+def test_every_record_is_read_as_it_was_written() -> None:
+    impression = Impression("ä", 5, {"a": [1, "x", None, 0.1]}, Served(version=3, probability=0.5))
+
+    assert decode_impression(encode(impression)) == impression
+    assert decode_click(encode(Click("ä", 5, 0.25))) == Click("ä", 5, 0.25)
+    assert decode_example(encode(Example("ä", 5, {}, 1, clicked_at=9))) == Example("ä", 5, {}, 1, clicked_at=9)
+    assert decode_version(encode(VERSION)) == VERSION
+
+
+def test_what_is_not_known_is_not_written() -> None:
+    assert encode(Click("a", 5)) == b'{"impression_id":"a","time":5}'
+
+
+def test_a_dead_letter_keeps_the_bytes_and_says_whence_and_why() -> None:
+    record = Record("sml.clicks", 2, 41, 0, b"k", b"\xff", (("trace", b"t"),))
+
+    message = dead_letter(record, "join", BadRecordError("time", "noon", "int"), Topics("sml"))
+
+    headers = dict(message.headers)
+    assert (message.topic, message.key, message.value) == ("sml.dead-letters", b"k", b"\xff")
+    assert headers["trace"] == b"t"
+    assert headers["__connect.errors.topic"] == b"sml.clicks"
+    assert (headers["__connect.errors.partition"], headers["__connect.errors.offset"]) == (b"2", b"41")
+    assert headers["__connect.errors.exception.class.name"] == b"BadRecordError"
+    assert headers["__connect.errors.exception.message"] == b"field 'time': got 'noon', expected int"
+
+
+def test_a_dead_letter_too_large_for_the_log_still_says_where_the_record_stands() -> None:
+    message = dead_letter(Record("sml.clicks", 0, 7, 0, b"k", b"x" * 999_000), "join", ValueError("too large"), Topics("sml"))
+
+    assert message.value is None
+    assert dict(message.headers)["__connect.errors.offset"] == b"7"

@@ -1,0 +1,306 @@
+"""The join is a pure function of the two streams: the same examples, in the same order, however it is read, cut and restarted."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.events import Click, Example, Impression, Watermark
+from stream.join import Join, Note
+
+WINDOW, LATENESS = 10, 3
+END = Watermark(10_000)
+
+Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
+Clicked: TypeAlias = Click | Watermark
+
+ids = st.sampled_from("abcd")
+kinds = st.sampled_from(["event", "event", "event", "event", "watermark", "tombstone"])
+moments = st.lists(st.tuples(kinds, ids, st.integers(0, 6), st.sampled_from([0, 0, 0, -3, -8, -16, -30])), min_size=10, max_size=40)
+steps = st.lists(
+    st.sampled_from(["impression", "click", "impression", "click", "decide", "decide one", "restart"]), min_size=10, max_size=40
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
+    """Draw a stream whose time goes on, but whose records are now and then late."""
+    now = 0
+    stream: list[Any] = []
+    for what, name, ahead, late in draw(moments):
+        now += ahead
+        time = max(0, now + late)
+        if what == "watermark":
+            stream.append(Watermark(time))
+        elif kind is Click:
+            stream.append(Click(name, time))
+        else:
+            stream.append(name if what == "tombstone" else Impression(name, time, {}))
+    return stream
+
+
+shown, clicked = streams(Impression), streams(Click)
+
+
+def impression(name: str, time: int) -> Impression:
+    return Impression(name, time, {"place": time})
+
+
+class Run:
+    """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
+
+    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> None:
+        self.impressions, self.clicks = impressions, clicks
+        self.next_impression = self.next_click = 0
+        self.join = Join(WINDOW, LATENESS, Note(0), Note(0))
+        self.examples: list[Example] = []
+
+    def impression(self) -> None:
+        if self.next_impression < len(self.impressions):
+            self._take_impression(self.next_impression)
+            self.next_impression += 1
+
+    def click(self) -> None:
+        if self.next_click < len(self.clicks):
+            self.join.click(self.next_click, self.clicks[self.next_click])
+            self.next_click += 1
+
+    def decide(self, limit: int = 1_000) -> None:
+        self.examples += self.join.decided(limit)
+
+    def restart(self) -> None:
+        notes = self.join.notes(self.next_impression, self.next_click)
+        self.join = Join(WINDOW, LATENESS, *notes)
+        for offset in range(notes[0].rewind, self.next_impression):
+            self._take_impression(offset)
+        for offset in range(notes[1].rewind, self.next_click):
+            self.join.click(offset, self.clicks[offset])
+        self.join.resume()
+
+    def finish(self) -> list[Example]:
+        for _ in self.impressions:
+            self.impression()
+        for _ in self.clicks:
+            self.click()
+        self.decide()
+        return self.examples
+
+    def _take_impression(self, offset: int) -> None:
+        record = self.impressions[offset]
+        if isinstance(record, str):
+            self.join.forget(record)
+        else:
+            self.join.impression(offset, record)
+
+
+def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
+    """Join, to the end, into (id, time, label)."""
+    return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END]).finish()]
+
+
+def event_time(record: Shown | Clicked) -> int:
+    if isinstance(record, str):
+        return -1
+    return record.watermark if isinstance(record, Watermark) else record.time
+
+
+def seen(stream: Sequence[Shown | Clicked]) -> int:
+    return max(map(event_time, stream), default=-1)
+
+
+def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
+    """Decide everything from the definitions: (order time, offset, id, clicked_at), by comparing every record with every other."""
+    orders = {
+        offset: max(record.time, seen(impressions[:offset]) - LATENESS - WINDOW)
+        for offset, record in enumerate(impressions)
+        if isinstance(record, Impression)
+    }
+    end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
+    decided = []
+    for offset, order in orders.items():
+        record = impressions[offset]
+        assert isinstance(record, Impression)
+        name, closes = record.impression_id, record.time + WINDOW
+        same = [earlier for earlier in orders if earlier < offset and impressions[earlier].impression_id == name]  # type: ignore[union-attr]
+        duplicate = any(order - orders[earlier] <= WINDOW + LATENESS for earlier in same)
+        forgotten = any(
+            impressions[later] == name and seen(impressions[:later]) - LATENESS < closes for later in range(offset, len(impressions))
+        )
+        counted = [
+            click.time
+            for place, click in enumerate(clicks)
+            if isinstance(click, Click)
+            and click.impression_id == name
+            and click.time <= closes
+            and seen(clicks[: place + 1]) - LATENESS < closes
+            and order <= click.time + LATENESS
+        ]
+        if order <= end and not duplicate and not forgotten:
+            decided.append((order, offset, name, counted[0] if counted else None))
+    return sorted(decided)
+
+
+@settings(max_examples=300, deadline=None)
+@given(shown, clicked, steps)
+def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
+    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+) -> None:
+    run = Run(impressions, clicks)
+
+    for step in steps:
+        match step:
+            case "decide one":
+                run.decide(1)
+            case "decide":
+                run.decide()
+            case "restart":
+                run.restart()
+            case "impression":
+                run.impression()
+            case _:
+                run.click()
+    examples = run.finish()
+
+    expected = longhand(impressions, clicks)
+    assert [(each.impression_id, each.clicked_at) for each in examples] == [(name, clicked_at) for _, _, name, clicked_at in expected]
+    assert all(each.label == (each.clicked_at is not None) for each in examples)
+
+
+@given(shown, clicked)
+def test_every_record_has_one_fate(impressions: list[Shown], clicks: list[Clicked]) -> None:
+    run = Run(impressions, [*clicks, END])
+
+    run.finish()
+    counts = run.join.counts
+
+    settled = sum(number for (what, _), number in counts.items() if what == "impression")
+    assert settled + run.join.waiting == sum(isinstance(record, Impression) for record in impressions)
+    assert counts["click", "counted"] <= counts["impression", "decided"] + counts["impression", "forgotten"] + run.join.waiting
+
+
+def test_a_click_within_its_window_makes_a_positive_and_its_absence_a_negative() -> None:
+    assert joined([impression("a", 0), impression("b", 1)], [Click("b", 11)]) == [("a", 0, 0), ("b", 1, 1)]
+
+
+def test_a_click_after_its_window_does_not_count() -> None:
+    run = Run([impression("a", 0), END], [Click("a", 11), END])
+
+    (example,) = run.finish()
+
+    assert example.label == 0
+    assert run.join.counts["click", "late"] == 1
+
+
+def test_a_click_whose_record_comes_after_the_watermark_has_closed_the_window_does_not_count() -> None:
+    closing = WINDOW + LATENESS
+
+    assert joined([impression("a", 0)], [Watermark(closing), Click("a", 5)]) == [("a", 0, 0)]
+    assert joined([impression("a", 0)], [Watermark(closing - 1), Click("a", 5)]) == [("a", 0, 1)]
+
+
+def test_a_click_before_its_impression_counts_and_is_noted() -> None:
+    run = Run([impression("a", 5), END], [Click("a", 4), END])
+
+    (example,) = run.finish()
+
+    assert (example.label, example.clicked_at) == (1, 4)
+    assert run.join.counts["oddity", "early_click"] == 1
+
+
+def test_of_two_clicks_the_first_in_the_log_counts_and_the_second_is_a_duplicate() -> None:
+    run = Run([impression("a", 0), END], [Click("a", 5), Click("a", 3), END])
+
+    (example,) = run.finish()
+
+    assert example.clicked_at == 5
+    assert run.join.counts["click", "duplicate"] == 1
+
+
+def test_a_click_without_an_impression_is_an_orphan() -> None:
+    run = Run([impression("a", 0), END], [Click("nobody's", 1), END])
+
+    run.finish()
+
+    assert run.join.counts["click", "orphan"] == 1
+
+
+def test_an_impression_sent_twice_is_one_example() -> None:
+    run = Run([impression("a", 0), impression("a", 0), impression("a", 2), END], [END])
+
+    assert len(run.finish()) == 1
+    assert run.join.counts["impression", "duplicate"] == 2
+
+
+def test_an_id_used_again_after_the_horizon_is_a_new_impression_with_its_own_clicks() -> None:
+    again = WINDOW + LATENESS + 1
+
+    assert joined([impression("a", 0), impression("a", again)], [Click("a", again + 1)]) == [("a", 0, 0), ("a", again, 1)]
+
+
+def test_an_impression_that_comes_late_is_decided_after_those_already_out() -> None:
+    run = Run([impression("a", 50), impression("late", 0), END], [Click("late", 1), Click("a", 51), END])
+
+    examples = run.finish()
+
+    assert [example.impression_id for example in examples] == ["late", "a"]
+    assert run.join.counts["oddity", "late_impression"] == 1
+
+
+def test_a_tombstone_forgets_an_impression_that_waits() -> None:
+    run = Run([impression("a", 0), impression("b", 0), "a", END], [Click("a", 1), END])
+
+    assert [example.impression_id for example in run.finish()] == ["b"]
+    assert run.join.counts["impression", "forgotten"] == 1
+
+
+def test_a_tombstone_after_the_window_is_in_vain() -> None:
+    run = Run([impression("a", 0), Watermark(WINDOW + LATENESS), "a", END], [END])
+
+    assert len(run.finish()) == 1
+    assert run.join.counts["oddity", "vain_tombstone"] == 1
+
+
+def test_nothing_is_decided_before_both_inputs_have_come_so_far() -> None:
+    run = Run([impression("a", 0), END], [Watermark(WINDOW + LATENESS - 1), Watermark(WINDOW + LATENESS)])
+    run.impression()
+    run.impression()
+    run.click()
+
+    run.decide()
+    assert run.examples == []
+
+    run.click()
+    run.decide()
+    assert len(run.examples) == 1
+
+
+def test_equal_times_keep_the_order_of_the_log() -> None:
+    names = [f"{number}" for number in range(50)]
+
+    assert [name for name, _, _ in joined([impression(name, 7) for name in names], [])] == names
+
+
+def test_a_restart_reads_again_only_what_may_still_matter() -> None:
+    run = Run([impression(f"{time}", time) for time in range(1_000)], [Click(f"{time}", time) for time in range(1_000)])
+    run.finish()
+
+    impressions, clicks = run.join.notes(1_000, 1_000)
+
+    decided = 999 - LATENESS - WINDOW
+    assert impressions == Note(decided - WINDOW - LATENESS, decided - WINDOW - LATENESS - 1, run.join.cursor)
+    assert clicks.rewind == decided - LATENESS
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_however_few_examples_are_taken_at_once_they_are_the_same(limit: int) -> None:
+    run = Run([impression(f"{time}", time // 3) for time in range(60)] + [END], [END])
+    for _ in run.impressions:
+        run.impression()
+    run.click()
+
+    for _ in range(60):
+        run.decide(limit)
+
+    assert [example.impression_id for example in run.examples] == [f"{number}" for number in range(60)]
