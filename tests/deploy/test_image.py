@@ -1,6 +1,6 @@
 """The image is built from nothing but Debian and what uv.lock names; it runs `sml` as a user without rights, and holds no compiler.
 
-Buildah builds it without Docker, on a base that debootstrap makes: about two minutes and 2 GB, so only ``pytest -m image`` does it.
+Buildah builds it without Docker, on a base that debootstrap makes: two to five minutes and 2 GB, so only ``pytest -m image`` does it.
 """
 
 import os
@@ -45,7 +45,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     need("buildah")
     folder = tmp_path_factory.mktemp("base")
     done(need("debootstrap"), "--variant=minbase", SUITE, folder / "root", "http://deb.debian.org/debian")
-    shutil.copy(CERTIFICATES, folder / "root/usr/local/share/ca-certificates/this-machine.crt")
+    trusted = folder / "root/usr/local/share/ca-certificates"
+    trusted.mkdir(parents=True)
+    shutil.copy(CERTIFICATES, trusted / "this-machine.crt")
     done("tar", "--directory", folder / "root", "--exclude=./var/cache/apt/archives/*.deb", "--create", "--file", folder / "root.tar", ".")
     with container("scratch") as empty:
         done("buildah", "add", "--quiet", empty, folder / "root.tar", "/")
