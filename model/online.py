@@ -132,7 +132,7 @@ class OnlineModel:
         self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
 
     def learn(self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None) -> Learned:
-        """Predict each example, then learn it, in order.
+        """Predict each example, then learn it, in order. One whose step is not finite leaves no trace.
 
         Args:
             features: N examples.
@@ -156,25 +156,23 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
+
+        def learn(start: int, end: int) -> int:
+            labelled = labels[:end]
+            fields, now = len(self.spec.fields), self.examples
+            return step.learn(network, self.table, features, fields, labelled, importance, rates, start, now, logits, self._journal)
+
         excluded: list[int] = []
         start = 0
-
-        def learn_until(end: int) -> int:
-            return step.learn(
-                network, self.table, features, len(self.spec.fields), labels[:end], importance, rates,
-                start, self.examples + start, logits, self._journal,
-            )  # fmt: skip
-
         while start < len(labels):
             self._save()
-            stop = learn_until(len(labels))
-            if stop == len(labels):
-                break
-            self._restore()
-            learn_until(stop)
-            excluded.append(stop)
+            stop = learn(start, len(labels))
+            if stop < len(labels):
+                self._restore()
+                learn(start, stop)
+                excluded.append(stop)
+            self.examples += stop - start
             start = stop + 1
-        self.examples += len(labels)
         return excluded
 
     def _rates(self) -> step.Rates:
