@@ -61,6 +61,7 @@ class Progressive:
     """
 
     def __init__(self, window: int = 10_000) -> None:
+        """Begin before the first example."""
         self._tally = _Tally(
             sums=np.zeros(2),
             counts=np.zeros(2, np.int64),

@@ -41,7 +41,8 @@ def prometheus(composition: Composition) -> Composition:
     (composition.folder / "prometheus").mkdir()
     configure(composition, composition.folder / "prometheus")
     listen = composition.here("prometheus:9090")
-    composition.process("prometheus", [program, "--config.file=prometheus.yml", f"--web.listen-address={listen}", "--storage.tsdb.path=data"])
+    options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={listen}"]
+    composition.process("prometheus", [program, *options])
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
     composition.until(lambda: composition.answers(9090), "Prometheus answers")

@@ -78,7 +78,8 @@ def test_alerts_fire_on_what_they_are_for_and_not_in_good_health() -> None:
 
 
 def test_panels_have_a_description_and_do_not_overlap() -> None:
-    places = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y) for panel in PANELS for x in range(panel["gridPos"]["w"]) for y in range(4)]
+    grid = [panel["gridPos"] for panel in PANELS]
+    places = [(at["x"] + x, at["y"] + y) for at in grid for x in range(at["w"]) for y in range(at["h"])]
 
     assert [panel["title"] for panel in PANELS if not panel["description"]] == []
     assert len(places) == len(set(places))
