@@ -8,11 +8,6 @@ import pytest
 from tests.kafka_server import KafkaServer, fetch_jars
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python reads its protocol's description by functions that Python 3.11 calls deprecated (and 3.13 no longer does).
-    config.addinivalue_line("filterwarnings", "ignore:(read_text|open_text) is deprecated:DeprecationWarning")
-
-
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Give the url of a running Kafka: ``SML_TEST_KAFKA``'s, or one of our own. Without either, skip; in CI, fail."""
