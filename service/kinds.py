@@ -17,7 +17,8 @@ from service.sample import Column, Sample
 
 Kind: TypeAlias = Literal["categorical", "numeric", "multi"]
 
-_ENOUGH = 20  # rows, to call a value that never comes again unique
+_ENOUGH = 20  # rows, to say that what did not come again never does …
+_PLENTY = 1_000  # … and of a user or an item
 _FEW = 12  # whole numbers that are worth a row each, whatever they mean
 _JOINED = 0.01  # of the rows: from there on a separator is no accident
 _RARER = -0.6  # rank correlation of number and frequency: counts have -0.6 to -1, codes about 0
@@ -27,6 +28,10 @@ _MEASURES = re.compile(
 )
 _CODES = re.compile("id|ids|[a-z]{2,}id|uid|code|type|kind|category|cat|class|group|segment|zip|postcode|flag|feat|tag|slot|position|pos|version")
 _TIMES = re.compile("time|ts|timestamp|at")
+_SKEWED = 5  # times the median: codes spread evenly stay below
+_SUBJECTS = re.compile(
+    "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
+)
 _SEPARATORS = (",", "|", ";")
 _TAG = re.compile(r"[\w .:/+&-]{1,30}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
@@ -55,7 +60,7 @@ def _useless(column: Column, sample: Sample) -> Verdict | None:
         return Verdict(None, "constant: " + (f"always {column.values[0]}" if column.values else "always missing"))
     if not filled.all() and np.array_equal(filled, sample.labels == 1):
         return Verdict(None, "filled exactly where the label is 1, so it is known only after the click", clicked_at=_is_time(column))
-    unique = len(column.values) == filled.sum() >= _ENOUGH
+    unique = len(column.values) == filled.sum() >= (_PLENTY if _says(column.name, _SUBJECTS) else _ENOUGH)
     measures = column.numbers is not None and (_says(column.name, _MEASURES) or not _whole(column.numbers))
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return Verdict(None, "a time: what it says does not come again (if it is the impression's, say --time)")
@@ -91,7 +96,7 @@ def _single(column: Column, labels: NDArray[np.float64]) -> Verdict:
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
         return Verdict("categorical", f"only {len(numbers)} whole numbers")
     measures = _says(name, _MEASURES)
-    if _CODES.fullmatch(_words(name)[-1]) or (_says(name, _CODES) and not measures):
+    if _CODES.fullmatch(_words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
         return Verdict("categorical", "whole numbers, and a name of codes")
     if measures:
         return Verdict("numeric", "whole numbers, and a name of measures")
@@ -101,14 +106,14 @@ def _single(column: Column, labels: NDArray[np.float64]) -> Verdict:
 def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[np.float64]) -> Verdict:
     """Ask whether near numbers behave alike, and whether the greater are the rarer, as counts are."""
     codes, clicked = column.codes[column.filled], labels[column.filled]
-    buckets = np.array([bucket(number) for number in numbers])[codes]
-    gain = _losses(codes, clicked) - _losses(buckets, clicked)  # nats that an example gains by buckets
-    error = gain.std() / np.sqrt(len(gain))
-    rarer = float(np.corrcoef(_ranks(numbers), _ranks(column.counts))[0, 1])
-    if gain.mean() > 2 * error:
+    buckets = _losses(np.array([bucket(number) for number in numbers])[codes], clicked)
+    over_codes, over_nothing = _losses(codes, clicked) - buckets, _losses(np.zeros_like(codes), clicked) - buckets
+    if over_codes.mean() > 2 * _error(over_codes) and over_nothing.mean() > 2 * _error(over_nothing):
         return Verdict("numeric", "whole numbers that tell more about the label in buckets than one by one")
-    if rarer <= _RARER and gain.mean() > -max(2 * error, 0.003):
+    if _correlation(numbers, column.counts) <= _RARER and over_codes.mean() > -max(2 * _error(over_codes), 0.003):
         return Verdict("numeric", "whole numbers, the greater the rarer, as counts are")
+    if len(numbers) > len(codes) / 2 and numbers.max() > _SKEWED * np.median(numbers):
+        return Verdict("numeric", "whole numbers that hardly come again, a few far greater than the rest, as amounts are")
     return Verdict("categorical", "whole numbers that behave as codes")
 
 
@@ -125,6 +130,17 @@ def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[n
     losses = np.empty(len(codes))
     losses[order] = -np.log(np.where(clicked == 1, probability, 1 - probability))
     return losses
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    """Give the standard error of a mean."""
+    return float(values.std()) / len(values) ** 0.5
+
+
+def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Give the rank correlation, 0 where one of the two does not vary."""
+    ranks = np.array([_ranks(one), _ranks(other)])
+    return float(np.corrcoef(ranks)[0, 1]) if ranks.std(axis=1).all() else 0.0
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:

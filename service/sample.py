@@ -53,7 +53,7 @@ class Column:
     @cached_property
     def values(self) -> list[Any]:
         """The D different values, in the order in which they first come."""
-        return [value for value in self._values if value not in _MISSING]
+        return [value for value in self._values if value not in _MISSING and value == value]  # noqa: PLR0124 - NaN is missing too
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:

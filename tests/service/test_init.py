@@ -1,0 +1,253 @@
+"""What ``sml init`` writes can be used as it is: kinds are right on logs of every sort, and what gives nothing, or too much, is left out."""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import typer
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from model.features import Encoder, pack
+from model.online import OnlineModel
+from service.commands.init import init
+from service.settings import Settings, load
+from stream.files import read
+from tests.recorded_logs import recorded_log
+
+ROWS = 4_000
+MONDAY = 1_650_844_800  # 2022-04-25 00:00 UTC
+Invoke = Callable[..., str]
+
+
+@pytest.fixture
+def sml_init(tmp_path: Path) -> Invoke:
+    """Give the command: takes its arguments, gives the text that it wrote."""
+    app = typer.Typer()
+    app.command()(init)
+
+    def invoke(*arguments: object, status: int = 0) -> str:
+        result = CliRunner().invoke(app, [*map(str, arguments), "-o", str(tmp_path / "sml.toml")])
+        assert result.exit_code == status, result.output
+        return result.output if status else (tmp_path / "sml.toml").read_text()
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def site() -> dict[str, list[Any]]:
+    """Make up the log of a site, a column of each sort, clicks depending on some."""
+    rng = np.random.default_rng(0)
+    item = np.minimum((rng.pareto(1.0, ROWS) * 10).astype(int), 199)
+    price, seen = np.exp(rng.normal(3, 1, ROWS)).round(2), rng.poisson(np.exp(rng.normal(1, 1.2, ROWS)))
+    logits = -1 + rng.normal(0, 1, 200)[item] - 0.5 * (np.log(price) - 3) + 0.5 * (np.log1p(seen) - 1)
+    click = (rng.random(ROWS) < 1 / (1 + np.exp(-logits))).astype(int)
+    at = MONDAY + np.arange(ROWS) * 60
+    columns: dict[str, Any] = {
+        "click": click,
+        "at": at,
+        "request": [f"r{row:x}" for row in range(ROWS)],
+        "user_id": rng.integers(0, 500, ROWS),
+        "stuff": item,
+        "campaign": rng.integers(10_000, 10_200, ROWS),
+        "price": price,
+        "cents": (price * 100).astype(int),
+        "seen": seen,
+        "age": rng.integers(18, 80, ROWS),
+        "ctr": rng.beta(2, 50, ROWS).round(4),
+        "mood": rng.integers(1, 5, ROWS),
+        "country": rng.choice(["de", "fr", ""], ROWS),
+        "tags": ["|".join(rng.choice(["news", "sport", "film", "cars"], size, replace=False)) for size in rng.integers(1, 4, ROWS)],
+        "bracket": rng.choice(["(0,10]", "(10,50]", "50+"], ROWS),
+        "browser": [f"Mozilla/5.0 (X{name}; Linux, like Gecko)" for name in rng.integers(0, 9, ROWS)],
+        "nothing": [""] * ROWS,
+        "always": ["x"] * ROWS,
+        "dwell": [int(rng.integers(1, 100)) if clicked else "" for clicked in click],
+        "bought_at": [int(time) + 5 if clicked else "" for time, clicked in zip(at, click, strict=True)],
+    }
+    return {name: [getattr(value, "item", lambda value=value: value)() for value in values] for name, values in columns.items()}
+
+
+EXPECTED = {
+    "user_id": "categorical",
+    "stuff": "categorical",
+    "campaign": "categorical",
+    "price": "numeric",
+    "cents": "numeric",
+    "seen": "numeric",
+    "age": "numeric",
+    "ctr": "numeric",
+    "mood": "categorical",
+    "country": "categorical",
+    "tags": "multi",
+    "bracket": "categorical",
+    "browser": "categorical",
+    "hour": "hour",
+    "weekday": "weekday",
+}
+
+
+def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write columns as CSV; no value needs quotes but where it has a comma."""
+    lines = [",".join(f'"{value}"' if "," in str(value) else str(value) for value in row) for row in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join([",".join(columns), *lines]) + "\n")
+    return path
+
+
+def write_json_lines(path: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write columns as JSON lines; tags as lists, empty values as nulls or not at all."""
+    with path.open("w") as file:
+        for row in zip(*columns.values(), strict=True):
+            values = {name: value for name, value in zip(columns, row, strict=True) if value != "" or name == "country"}
+            file.write(json.dumps(values | {"tags": values["tags"].split("|"), "country": values["country"] or None}) + "\n")
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write columns as Parquet, as data frames do: whole numbers that may be missing are fractions and NaN."""
+    plain = {name: values if "" not in values or name == "country" else [value or math.nan for value in values] for name, values in columns.items()}
+    parquet.write_table(pa.table(plain | {"tags": [value.split("|") for value in columns["tags"]]}), path)
+    return path
+
+
+@pytest.mark.parametrize(("write", "suffix"), [(write_csv, "csv"), (write_json_lines, "jsonl"), (write_parquet, "parquet")])
+def test_every_column_gets_its_kind_in_every_format(
+    tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]], write: Callable[[Path, dict[str, list[Any]]], Path], suffix: str
+) -> None:
+    path = write(tmp_path / f"log.{suffix}", site)
+
+    text = sml_init(path, "--time", "at")
+
+    fields = tomllib.loads(text)["field"]
+    assert {field["name"]: field["kind"] for field in fields} == EXPECTED
+
+
+def test_names_that_say_nothing_change_no_kind_that_matters(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+    names = {name: name if name in ("click", "at") else f"x{place}" for place, name in enumerate(site)}
+    path = write_csv(tmp_path / "log.csv", {names[name]: values for name, values in site.items()})
+
+    fields = tomllib.loads(sml_init(path, "--time", "at"))["field"]
+
+    kinds = {field["name"]: field["kind"] for field in fields}
+    for name in EXPECTED.keys() - {"hour", "weekday", "age"}:  # ages tell nothing here: codes and counts do equally well
+        assert kinds[names[name]] == EXPECTED[name], name
+
+
+def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+    text = sml_init(write_csv(tmp_path / "log.csv", site), "--time", "at")
+
+    for reason in (
+        "click: the label",
+        "at: the time, from which hour and weekday are derived",
+        "bought_at: when the click came",
+        "request: a different value in every row",
+        "nothing: constant: always missing",
+        "always: constant: always x",
+        "dwell: filled exactly where the label is 1, so it is known only after the click",
+    ):
+        assert f"#   {reason}\n" in text
+
+
+def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+    missing = site["country"].count("") / ROWS
+
+    text = sml_init(write_csv(tmp_path / "log.csv", site), "--time", "at")
+
+    assert f'name = "country"                     # 2 different values, {missing:.1%} missing\n' in text
+    assert "# 4 different tags, joined by '|'" in text
+
+
+def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+    path = write_csv(tmp_path / "log.csv", site)
+
+    text = sml_init(path, "--time", "at")
+
+    settings = load(tmp_path / "sml.toml")
+    assert (settings.data.label, settings.data.time, settings.data.click_time) == ("click", "at", "bought_at")
+    assert settings.log == Settings().log
+    assert settings.spec.model == Settings().model
+    assert next(read(path, settings.data)).time == MONDAY * 1_000
+    assert "capacity = 1_048_576" in text
+
+
+def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+    path = write_csv(tmp_path / "log.csv", site)
+
+    written = tomllib.loads(sml_init(path, "--time", "at", "--all"))
+
+    for name, section in Settings():
+        if name != "field":
+            assert written[name].keys() == {key for key, value in section if value is not None} | set(written["data"] if name == "data" else ())
+    assert written["learn"]["keep"] == 3
+
+
+def test_hour_and_weekday_need_a_time_that_tells_hours_and_days_apart(tmp_path: Path, sml_init: Invoke) -> None:
+    def kinds(seconds: int, *options: str) -> set[str]:
+        times = [MONDAY + row * seconds // 99 for row in range(100)]
+        columns: dict[str, list[Any]] = {"click": [0, 1] * 50, "ts": times, "site": ["a", "b", "b", "a"] * 25}
+        return {field["kind"] for field in tomllib.loads(sml_init(write_csv(tmp_path / "log.csv", columns), *options))["field"]}
+
+    assert kinds(3_000, "--time", "ts") == {"categorical"}
+    assert kinds(7_200, "--time", "ts") == {"categorical", "hour"}
+    assert kinds(200_000, "--time", "ts") == {"categorical", "hour", "weekday"}
+    assert kinds(200_000) == {"categorical"}  # and ts is no feature
+
+
+def test_columns_that_are_not_there_are_answered_with_the_nearest(tmp_path: Path, sml_init: Invoke) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [1], "ts": [5]})
+
+    assert "nearest is" in sml_init(path, "--label", "clik", status=2)
+    assert "nearest is" in sml_init(path, "--time", "tss", status=2)
+
+
+def test_settings_that_were_there_are_kept(tmp_path: Path, sml_init: Invoke) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [1, 0], "site": ["a", "b"]})
+    (tmp_path / "sml.toml").write_text("mine")
+
+    sml_init(path)
+
+    assert (tmp_path / "sml.toml.old").read_text() == "mine"
+
+
+def test_odd_names_and_values_end_no_comment_and_no_string(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.jsonl"
+    name, value = 'a"\n\\é😀\x7f', "one\n[serve]\nport = 1"
+    path.write_text("".join(json.dumps({"click": row % 2, name: str(row % 3), "b\n[x]": value}) + "\n" for row in range(100)))
+
+    sml_init(path)
+
+    settings = load(tmp_path / "sml.toml")
+    assert [field.name for field in settings.field] == [name]
+    assert settings.serve == Settings().serve
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [("avazu_sample.csv.gz", ["--format", "avazu"], 21 + 2), ("criteo_sample.tsv.gz", ["--format", "criteo"], 39)],
+)
+def test_kaggle_logs_learn_from_what_was_written(tmp_path: Path, sml_init: Invoke, name: str, options: list[str], count: int) -> None:
+    path = recorded_log(name)
+
+    sml_init(path, *options)
+
+    settings = load(tmp_path / "sml.toml")
+    encoder = Encoder(settings.field)
+    logged = list(read(path, settings.data))
+    labels = np.array([row.label for row in logged], np.float32)
+    logits = OnlineModel(settings.spec).learn(pack([encoder.encode(row.features, row.time) for row in logged]), labels).logits
+    log_loss = (np.logaddexp(0, logits.astype(float)) - labels * logits).mean()
+    rate = labels.mean(dtype=float)
+    entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    assert len(settings.field) == count
+    assert log_loss / entropy < 0.91
+    if "criteo" in name:
+        assert {field.kind for field in settings.field if field.name.startswith("I")} == {"numeric"}
+        assert log_loss / entropy < 0.90
+    else:
+        assert log_loss <= 0.41
