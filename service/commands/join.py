@@ -1,0 +1,25 @@
+"""``sml join``: make examples of impressions and clicks, until told to stop."""
+
+from prometheus_client import CollectorRegistry
+
+from service.exposition import exposed
+from service.settings import Settings
+from service.signals import stop_signals
+from stream.connect import connect
+from stream.join_metrics import JoinerMetrics
+from stream.joiner import Joiner
+from stream.topics import Topics
+
+
+def join(settings: Settings, *, until_caught_up: bool = False) -> None:
+    """Join until SIGINT or SIGTERM, or until all is read that the log held.
+
+    Raises:
+        FencedError: another joiner has taken over.
+        JoinerError: the topics or the progress don't fit.
+        LogError: the log can't be used.
+    """
+    registry = CollectorRegistry()
+    with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.join.metrics_port):
+        joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry))
+        joiner.run(stop.is_set, until_caught_up=until_caught_up)
