@@ -6,6 +6,7 @@ one that can't be read stops the reading with its number, its column, what was g
 
 import csv
 import io
+import os
 import reprlib
 import shutil
 import tempfile
@@ -109,7 +110,8 @@ def rows(path: Path, file_format: str) -> Iterator[tuple[int, Columns]]:
     except FileError:
         raise
     except OSError as error:
-        raise FileError(f"{path}: got {error.strerror or error} after row {number}, expected a file to read") from error
+        reason = os.strerror(error.errno) if error.errno else error  # arrow's own text names the file again
+        raise FileError(f"{path}: got {reason} after row {number}, expected a file to read") from error
     except (ValueError, csv.Error) as error:  # of arrow, msgspec and the decoder of UTF-8 too
         raise FileError(f"{path}: got {error} after row {number}, expected {file_format}") from error
 

@@ -22,13 +22,13 @@ def init(
     every: Annotated[bool, typer.Option("--all", help="Write every setting, not only those that most people see.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="A file there is kept as FILE.old.", metavar="TOML")] = Path("sml.toml"),
 ) -> None:
-    r"""Write sml.toml from a sample of your data, with its reasons as comments.
+    """Write sml.toml from a sample of your data, with its reasons as comments.
 
     \b
         sml init clicks.csv.gz --label click --time ts
         sml init train.csv --format avazu -o avazu.toml
         sml init train.txt --format criteo --all -o criteo.toml
-    """
+    """  # noqa: D301 - the escape keeps the examples on lines of their own
     from service.init import settings_text
     from service.progress import counting
     from service.sample import Sample, chunks
