@@ -8,7 +8,7 @@ import json
 import logging
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -103,6 +103,7 @@ def main(
     Start with `sml init SAMPLE`, which writes sml.toml from a sample of your data, then `sml up`, which runs everything on one machine.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
 
 app.command()(init)
@@ -184,6 +185,31 @@ def serve(*, config: Config = CONFIG) -> None:
     from service.commands.serve import serve as run
 
     run(_settings(config))
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")],
+    *,
+    events: Annotated[
+        Literal["impressions", "examples"], typer.Option("--as", help="Impressions and clicks, or labelled examples.")
+    ] = "impressions",
+    speed: Annotated[
+        float | None, typer.Option(help="How many times as fast as it was recorded; default: as fast as the log takes it.")
+    ] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    r"""Stream a recorded log into the topics.
+
+    \b
+        sml replay clicks.csv.gz
+        sml replay clicks.csv.gz --speed 60
+        sml replay clicks.csv.gz --as examples --json
+    """
+    from service.commands.replay import replay as run
+
+    _answer(run(file, _settings(config), events=events, speed=speed), as_json)
 
 
 @app.command()

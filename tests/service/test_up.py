@@ -1,0 +1,160 @@
+"""``sml up``: the whole system as real processes. It begins, ends and goes on without losing or leaving anything."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = """
+[log]
+url = "sqlite:///data/log.db"
+[table]
+capacity = 65_536
+[join]
+click_window = "1s"
+lateness = "200ms"
+idle_after = "300ms"
+metrics_port = {}
+[learn]
+directory = "data/checkpoints"
+metrics_port = {}
+[serve]
+port = {}
+[[field]]
+name = "user_id"
+[[field]]
+name = "item_id"
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def eventually(question: Callable[[], Any], seconds: float = 90) -> Any:
+    """Ask until the answer is true, and give it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := question():
+            return answer
+        time.sleep(0.1)
+    raise TimeoutError(f"not within {seconds} s")
+
+
+class System:
+    """A folder in which ``sml up`` runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = free_ports(3)
+        (folder / "sml.toml").write_text(SETTINGS.format(*self.ports))
+        self.process: subprocess.Popen[str] | None = None
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[2]}", timeout=10)
+
+    def start(self, *options: str) -> None:
+        """Run ``sml up``."""
+        command = [sys.executable, "-m", "service", "up", "--config", "sml.toml", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with (self.folder / "said").open("w") as said:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said, text=True)
+
+    def model(self) -> dict[str, Any] | None:
+        """Say which weights are in service, if any are."""
+        try:
+            answer = self.client.get("/v1/model")
+        except httpx.TransportError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    def learned(self) -> int:
+        """Say how many examples the weights in service have learned."""
+        return (self.model() or {"examples": 0})["examples"]
+
+    def children(self) -> dict[str, int]:
+        """Give the processes of ``sml up``, by the command that each runs."""
+        assert self.process
+        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[3]: int(pid) for pid in pids}
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and wait for the end; give the exit status."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(90)
+
+    def said(self) -> str:
+        """Give what was printed."""
+        return (self.folder / "said").read_text()
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    """Prepare a folder; afterwards make sure that nothing runs on."""
+    system = System(tmp_path)
+    yield system
+    system.client.close()
+    if system.process and system.process.poll() is None:
+        system.end(signal.SIGTERM)
+
+
+def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System) -> None:
+    system.start("--simulate")
+    eventually(lambda: system.learned() > 100)
+    answer = system.client.post("/v1/predict", json={"candidates": [{"id": 1}]}).json()
+    children = system.children()
+    status = system.end(signal.SIGINT)
+
+    assert answer["version"] > 0
+    assert set(children) == {"join", "learn", "serve", "simulate"}
+    assert status == 0, system.said()
+    assert [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] == []
+    assert f"http://127.0.0.1:{system.ports[2]}/docs" in system.said()
+
+    system.start("--simulate")
+    first = eventually(system.learned)
+
+    assert first > 100
+    assert eventually(lambda: system.learned() > first + 100)
+    assert system.end(signal.SIGTERM) == 0, system.said()
+
+
+def test_a_child_that_dies_is_told_and_ends_all(system: System) -> None:
+    system.start()
+    eventually(lambda: "/docs" in system.said())
+    children = system.children()
+    os.kill(children["learn"], signal.SIGKILL)
+    assert system.process
+    status = system.process.wait(60)
+
+    assert status == 1
+    assert "`sml learn` has ended, with status -9" in system.said()
+    assert [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_port_that_is_taken_is_told(system: System) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", system.ports[2]))
+        taken.listen()
+        system.start()
+        assert system.process
+        status = system.process.wait(60)
+
+    assert status == 1
+    assert "`sml serve` has ended" in system.said()
+    assert "address already in use" in system.said()
