@@ -2,48 +2,58 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Setting
+from pydantic import BaseModel, ConfigDict, Field as Setting
 
 Positive = Annotated[float, Setting(gt=0)]
+Width = Annotated[int, Setting(ge=1, le=8192)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Field(_Settings):
-    """One input of the model. ``hour`` and ``weekday`` (UTC) are taken from the example's time, the others from its features."""
+    """One input of the model."""
 
     name: str
+    """the feature's name in impressions and requests"""
     kind: Literal["categorical", "numeric", "multi", "hour", "weekday"] = "categorical"
-    separator: str = ","  # between the values of a ``multi`` field that is written as one string
+    """hour and weekday (UTC) are taken from the example's time, the others from its features"""
+    separator: str = ","
+    """between the values of a multi field that is written as one string"""
 
 
 class ModelSettings(_Settings):
-    """The network and its step."""
+    """The network and its step: Adagrad, its rates and what its accumulators start from."""
 
     network: Literal["dnn"] = "dnn"
+    """embeddings, then a tower of ReLU layers"""
     skip: Literal["none", "meta_tanh"] = "meta_tanh"
-    skip_input: Literal["pre", "post"] = "pre"  # the skip terms read a layer before ReLU, or after it
-    hidden: tuple[Annotated[int, Setting(ge=1, le=8192)], ...] = (128, 64, 32)
+    """whether every layer adds its own term to the logit"""
+    skip_input: Literal["pre", "post"] = "pre"
+    """the terms read a layer before ReLU, or after it"""
+    hidden: tuple[Width, ...] = Setting((128, 64, 32), min_length=1)
+    """widths of the tower's layers"""
     embedding: Annotated[int, Setting(ge=1, le=256)] = 8
+    """numbers that stand for a value"""
     wide: bool = True
+    """each value also adds a weight of its own to the logit"""
     seed: int = 0
-    # Adagrad: step sizes, and what the accumulators start from.
     tower_rate: Positive = 0.01
     tower_accumulator: Positive = 0.003
     embedding_rate: Positive = 0.1
     embedding_accumulator: Positive = 0.001
     embedding_std: Positive = 0.05
+    """spread of the embeddings of values never seen"""
     wide_rate: Positive = 0.02
     wide_accumulator: Positive = 1.0
 
 
 class TableSettings(_Settings):
-    """The table of embeddings: its memory is fixed by ``capacity``."""
+    """The table of embeddings, whose memory is fixed by its capacity."""
 
-    capacity: Annotated[int, Setting(ge=8, multiple_of=8)] = 1_048_576  # rows, in sets of eight
+    capacity: Annotated[int, Setting(ge=8, multiple_of=8)] = 1_048_576
+    """rows, in sets of eight; when a set is full, the value that was used least recently gives way"""
 
 
 class Spec(_Settings):
