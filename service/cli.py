@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Program(TyperGroup):
     """Tells a failure that was foreseen in a line on stderr, without a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the context is a private class of typer
+    def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
@@ -56,7 +56,7 @@ def _settings(config: Path) -> "Settings":
     return load(config)
 
 
-def _answer(value: Any, as_json: bool) -> None:  # noqa: ANN401 - JSON
+def _answer(value: Any, as_json: bool) -> None:
     """Print a command's result: one JSON value; or a line for each part of it, or for each of a list."""
     if as_json:
         typer.echo(json.dumps(value))
@@ -69,7 +69,7 @@ def _answer(value: Any, as_json: bool) -> None:  # noqa: ANN401 - JSON
             typer.echo(f"{name:{width}}  {_short(part)}")
 
 
-def _short(value: Any) -> str:  # noqa: ANN401 - JSON
+def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
 
@@ -210,6 +210,27 @@ def replay(
     from service.commands.replay import replay as run
 
     _answer(run(file, _settings(config), events=events, speed=speed), as_json)
+
+
+@app.command()
+def simulate(
+    *,
+    url: Annotated[str | None, typer.Option(help="The server; default: where the settings say that it is.")] = None,
+    rate: Annotated[float, typer.Option(help="Visits a second.", min=0.01)] = 150,
+    seed: Annotated[int, typer.Option(help="Makes another site.")] = 0,
+    duration: Annotated[float | None, typer.Option(help="Seconds; default: until Ctrl-C.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    r"""Send traffic from a made-up site, and compare what is served with the best possible.
+
+    \b
+        sml simulate --rate 50
+        sml simulate --url http://localhost:8000 --duration 60 --json
+    """
+    from service.commands.simulate import simulate as run
+
+    _answer(run(_settings(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
 
 
 @app.command()

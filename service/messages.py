@@ -20,7 +20,10 @@ Candidate: TypeAlias = Annotated[
 
 
 class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """One context and its candidates. A candidate's features win over the context's; its ``id`` is a feature only where a field has that name."""
+    """One context and its candidates.
+
+    A candidate's features win over the context's; its ``id`` is a feature only where a field has that name.
+    """
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}

@@ -41,7 +41,7 @@ def operation(
     answers: type[msgspec.Struct],
     *,
     status: int = 200,
-    reads: Any = None,  # noqa: ANN401 - a type expression
+    reads: Any = None,
     examples: Mapping[str, Any] | None = None,
     problems: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def operation(
     return described
 
 
-def schemas(*kinds: Any) -> dict[str, Any]:  # noqa: ANN401 - type expressions
+def schemas(*kinds: Any) -> dict[str, Any]:
     """Give the named schemas that the descriptions of ``kinds`` refer to."""
     return msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)[1]
 
 
-def _content(kind: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+def _content(kind: Any, **more: Any) -> dict[str, Any]:
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=REFERENCE)
     return {"content": {"application/json": {"schema": schema, **more}}}

@@ -54,7 +54,7 @@ def _checked(place: str, value: bytes, decode: Callable[[bytes], Impression | Cl
     return event.impression_id, value
 
 
-def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
     return operation(Accepted, status=202, reads=reads, examples={"one": example, "a list": [example]}, problems=PROBLEMS)
 
 

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
-import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,7 +40,6 @@ def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
     assert (after.status_code, after.json()) == (200, {"status": "ready"})
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> None:
     dying = threading.Event()
 

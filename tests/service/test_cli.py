@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from numpy.random import default_rng
 from prometheus_client import CollectorRegistry
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from service.app import build
@@ -130,8 +131,6 @@ def _commands(group: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 
 
 def test_every_command_shows_an_example() -> None:
-    from typer.main import get_command
-
     for command in _commands(get_command(app)):
         text = CliRunner().invoke(app, [*command, "--help"]).output
 

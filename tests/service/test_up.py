@@ -14,26 +14,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = """
-[log]
-url = "sqlite:///data/log.db"
-[table]
-capacity = 65_536
-[join]
-click_window = "1s"
-lateness = "200ms"
-idle_after = "300ms"
-metrics_port = {}
-[learn]
-directory = "data/checkpoints"
-metrics_port = {}
-[serve]
-port = {}
-[[field]]
-name = "user_id"
-[[field]]
-name = "item_id"
-"""
+SETTINGS = ROOT / "deploy/simulated.toml"
 
 
 def free_ports(count: int) -> list[int]:
@@ -63,14 +44,14 @@ class System:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = free_ports(3)
-        (folder / "sml.toml").write_text(SETTINGS.format(*self.ports))
         self.process: subprocess.Popen[str] | None = None
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[2]}", timeout=10)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[0]}", timeout=10)
 
     def start(self, *options: str) -> None:
         """Run ``sml up``."""
-        command = [sys.executable, "-m", "service", "up", "--config", "sml.toml", *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "service", "up", "--config", str(SETTINGS), *options]
+        ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
+        environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s"}
         with (self.folder / "said").open("w") as said:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said, text=True)
 
@@ -84,7 +65,8 @@ class System:
 
     def learned(self) -> int:
         """Say how many examples the weights in service have learned."""
-        return (self.model() or {"examples": 0})["examples"]
+        model = self.model()
+        return int(model["examples"]) if model else 0
 
     def children(self) -> dict[str, int]:
         """Give the processes of ``sml up``, by the command that each runs."""
@@ -124,7 +106,7 @@ def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System
     assert set(children) == {"join", "learn", "serve", "simulate"}
     assert status == 0, system.said()
     assert [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] == []
-    assert f"http://127.0.0.1:{system.ports[2]}/docs" in system.said()
+    assert f"http://127.0.0.1:{system.ports[0]}/docs" in system.said()
 
     system.start("--simulate")
     first = eventually(system.learned)
@@ -149,7 +131,7 @@ def test_a_child_that_dies_is_told_and_ends_all(system: System) -> None:
 
 def test_a_port_that_is_taken_is_told(system: System) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", system.ports[2]))
+        taken.bind(("127.0.0.1", system.ports[0]))
         taken.listen()
         system.start()
         assert system.process
