@@ -1,0 +1,188 @@
+"""``sml simulate``: traffic from a made-up site, and how close the predictions served come to the best possible.
+
+Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; the clicks follow in their own time.
+"""
+
+import asyncio
+import heapq
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx
+import typer
+
+from service.settings import Settings
+from service.simulate import Scoreboard, Site, Visit
+
+IN_FLIGHT = 32  # requests at once
+CLICKS_EVERY = 0.1  # seconds between deliveries of clicks
+RETRY = 0.5  # seconds between tries while the server is away
+TIMEOUT = 10.0  # seconds
+
+
+def simulate(
+    settings: Settings, *, url: str | None = None, rate: float = 150, seed: int = 0, duration: float | None = None
+) -> dict[str, Any]:
+    """Send traffic until SIGINT or SIGTERM, or for ``duration`` seconds; say how it went.
+
+    Args:
+        settings: Where the server is, unless ``url`` says so.
+        url: The server.
+        rate: Visits a second.
+        seed: Makes another site.
+        duration: Seconds.
+    """
+    host = "127.0.0.1" if settings.serve.host in {"0.0.0.0", "::"} else settings.serve.host  # noqa: S104 - compared, not bound
+    return asyncio.run(_simulate(url or f"http://{host}:{settings.serve.port}", Site(seed, rate), rate, duration))
+
+
+async def _simulate(url: str, site: Site, rate: float, duration: float | None) -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
+        traffic = Traffic(client, site, rate)
+        with _stopped_by_signals(traffic):
+            await traffic.run(duration)
+    return traffic.result()
+
+
+@contextmanager
+def _stopped_by_signals(traffic: "Traffic") -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, traffic.stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class Traffic:
+    """The visitors of a site, at the server."""
+
+    def __init__(self, client: httpx.AsyncClient, site: Site, rate: float) -> None:
+        """Prepare; nobody comes before :meth:`run`."""
+        self._client, self._site, self._rate = client, site, rate
+        self._scores = Scoreboard()
+        self._stop = asyncio.Event()
+        self._free = asyncio.Semaphore(IN_FLIGHT)
+        self._clicks: list[tuple[int, str]] = []  # a heap of (epoch ms, impression id) that are yet to come
+        self._visits = self._clicked = self._failed = 0
+        self._model: dict[str, Any] = {}
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stop.set()
+
+    def result(self) -> dict[str, Any]:
+        """Say how it went."""
+        compared = self._scores.compare()
+        return {
+            "visits": self._visits,
+            "clicks": self._clicked,
+            "failed": self._failed,
+            "examples": self._model.get("examples"),
+            "log_loss": compared and compared.served,
+            "best_log_loss": compared and compared.best,
+            "mean_log_loss": compared and compared.mean,
+        }
+
+    async def run(self, duration: float | None) -> None:
+        """Wait for the server, then let visitors come, in time with the rate, and their clicks."""
+        await self._wait_for_server()
+        ends = None if duration is None else time.monotonic() + duration
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._deliver_clicks())
+            tasks.create_task(self._report())
+            begun, number = time.monotonic(), 0
+            while not self._stop.is_set() and (ends is None or time.monotonic() < ends):
+                await self._sleep(begun + number / self._rate - time.monotonic())
+                await self._free.acquire()
+                tasks.create_task(self._visit(self._site.visit()))
+                number += 1
+            self.stop()
+        await self._send_clicks(until=None)
+
+    async def _wait_for_server(self) -> None:
+        waited = False
+        while not self._stop.is_set():
+            with suppress(httpx.TransportError):
+                if (await self._client.get("/readyz")).is_success:
+                    return
+            if not waited:
+                typer.echo(f"waiting for the server at {self._client.base_url}", err=True)
+            waited = True
+            await self._sleep(RETRY)
+
+    async def _visit(self, visit: Visit) -> None:
+        try:
+            response = await self._client.post("/v1/predict", json={"context": visit.context, "candidates": visit.candidates, "log": True})
+            response.raise_for_status()
+        except httpx.HTTPError:  # the server is away: this visitor has seen nothing
+            self._failed += 1
+            await self._sleep(RETRY)
+            return
+        finally:
+            self._free.release()
+        self._visits += 1
+        predictions = response.json()["predictions"]
+        self._scores.add([each["probability"] for each in predictions], visit)
+        now = time.time()
+        for each, clicked, delay in zip(predictions, visit.clicked, visit.delays, strict=True):
+            if clicked:
+                heapq.heappush(self._clicks, (int((now + delay) * 1000), each["impression_id"]))
+
+    async def _deliver_clicks(self) -> None:
+        while not self._stop.is_set():
+            await self._send_clicks(until=int(time.time() * 1000))
+            await self._sleep(CLICKS_EVERY)
+
+    async def _send_clicks(self, until: int | None) -> None:
+        """Send the clicks whose time has come; None: all, as if nobody thought it over any longer."""
+        now = int(time.time() * 1000)
+        due = []
+        while self._clicks and (until is None or self._clicks[0][0] <= until):
+            due.append(heapq.heappop(self._clicks))
+        if not due:
+            return
+        clicks = [{"impression_id": impression_id, "time": min(at, now)} for at, impression_id in due]
+        try:
+            (await self._client.post("/v1/clicks", json=clicks)).raise_for_status()
+            self._clicked += len(due)
+        except httpx.HTTPError:  # a click that came twice would count once
+            self._failed += 1
+            for at, impression_id in due:
+                heapq.heappush(self._clicks, (at, impression_id))
+
+    async def _report(self) -> None:
+        """Show one line that lives, or a line now and then where the output is no terminal."""
+        live = sys.stderr.isatty()
+        while not self._stop.is_set():
+            await self._sleep(1 if live else 5)
+            with suppress(httpx.HTTPError):
+                self._model = (await self._client.get("/v1/model")).raise_for_status().json()
+            typer.echo(f"\r\x1b[K{self._line()}" if live else self._line(), nl=not live, err=True)
+        if live:
+            typer.echo(err=True)
+
+    def _line(self) -> str:
+        compared = self._scores.compare()
+        if compared is None:
+            return "nobody was served yet"
+        beside = f"best possible {compared.best:.4f}, the mean {compared.mean:.4f}, last {compared.impressions:,} impressions"
+        parts = [
+            f"learned {self._model.get('examples', 0):,}",
+            f"log loss {compared.served:.4f} ({beside})",
+            f"freshness {self._model.get('staleness_seconds', 0):.2f} s",
+        ]
+        return " | ".join(parts + ([f"{self._failed:,} failed"] if self._failed else []))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the stop."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), seconds)

@@ -1,0 +1,116 @@
+"""The made-up site knows the truth: its clicks are drawn from its probabilities, and nothing but them is the best possible prediction."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from model.features import Encoder
+from service.commands.simulate import Traffic
+from service.settings import load
+from service.simulate import CANDIDATES, Scoreboard, Site, Visit
+
+VISITS = 4_000
+
+
+@pytest.fixture(scope="module")
+def visits() -> list[Visit]:
+    site = Site(seed=3, rate=150)
+    return [site.visit() for _ in range(VISITS)]
+
+
+def test_clicks_are_drawn_from_the_true_probabilities(visits: list[Visit]) -> None:
+    true = np.concatenate([visit.probabilities for visit in visits])
+    clicked = np.concatenate([visit.clicked for visit in visits])
+
+    for tenth in np.array_split(np.argsort(true), 10):
+        sd = np.sqrt(np.sum(true[tenth] * (1 - true[tenth]))) / len(tenth)
+        assert clicked[tenth].mean() == pytest.approx(true[tenth].mean(), abs=4 * sd)
+
+
+def test_the_true_probabilities_beat_the_mean_and_any_distortion(visits: list[Visit]) -> None:
+    board = Scoreboard(window=VISITS * CANDIDATES)
+    for visit in visits:
+        board.add(np.sqrt(visit.probabilities).tolist(), visit)
+
+    compared = board.compare()
+
+    assert compared is not None
+    assert compared.impressions == VISITS * CANDIDATES
+    assert compared.best < compared.served
+    assert compared.best < 0.9 * compared.mean
+
+
+def test_the_same_seed_is_the_same_site_and_another_is_another(visits: list[Visit]) -> None:
+    again, other = Site(seed=3, rate=150), Site(seed=4, rate=150)
+
+    assert [again.visit().context for _ in range(20)] == [visit.context for visit in visits[:20]]
+    assert [other.visit().context for _ in range(20)] != [visit.context for visit in visits[:20]]
+
+
+def test_visitors_come_back_and_new_items_appear(visits: list[Visit]) -> None:
+    users = {visit.context["user_id"] for visit in visits}
+    early, late = ({each["id"] for visit in some for each in visit.candidates} for some in (visits[:1_000], visits[-1_000:]))
+
+    assert len(users) < VISITS / 10
+    assert late - early
+
+
+def test_a_visit_shows_no_item_twice(visits: list[Visit]) -> None:
+    assert all(len({each["id"] for each in visit.candidates}) == CANDIDATES for visit in visits)
+
+
+def test_the_settings_of_the_site_declare_what_it_sends(visits: list[Visit]) -> None:
+    settings = load(Path(__file__).parents[2] / "deploy" / "simulated.toml")
+    encoder = Encoder(settings.spec.fields)
+
+    for candidate in visits[0].candidates:
+        sent = {name: value for name, value in {**visits[0].context, **candidate}.items() if name != "id"}
+        encoder.encode(sent, 0)
+        assert {field.name for field in settings.field} == set(sent)
+
+    assert encoder.unknown == 0
+
+
+class FakeServer:
+    """Is not ready at first; then gives every candidate one half, and remembers what was clicked."""
+
+    def __init__(self) -> None:
+        self.refusals = 1
+        self.shown: set[str] = set()
+        self.clicked: list[str] = []
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/readyz":
+            self.refusals -= 1
+            return httpx.Response(503 if self.refusals >= 0 else 200)
+        if request.url.path == "/v1/model":
+            return httpx.Response(200, json={"examples": 7, "staleness_seconds": 0.1})
+        body = json.loads(request.content)
+        if request.url.path == "/v1/clicks":
+            self.clicked += [click["impression_id"] for click in body]
+            return httpx.Response(202)
+        ids = [f"{len(self.shown)}-{place}" for place, _ in enumerate(body["candidates"])]
+        self.shown |= set(ids)
+        return httpx.Response(200, json={"predictions": [{"id": "x", "probability": 0.5, "impression_id": each} for each in ids]})
+
+
+def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
+    server = FakeServer()
+
+    async def run() -> Traffic:
+        async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
+            traffic = Traffic(client, Site(seed=0, rate=200), rate=200)
+            await traffic.run(duration=0.5)
+            return traffic
+
+    result = asyncio.run(run()).result()
+
+    assert result["visits"] * CANDIDATES == len(server.shown) > 0
+    assert len(server.clicked) == len(set(server.clicked)) == result["clicks"] > 0
+    assert set(server.clicked) <= server.shown
+    assert result["log_loss"] == pytest.approx(np.log(2))
+    assert result["best_log_loss"] < result["log_loss"]
