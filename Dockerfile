@@ -23,11 +23,16 @@ COPY model model
 COPY stream stream
 COPY service service
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable
+# Numba's cache goes by the sources' times, of which an image keeps whole seconds only.
+COPY deploy/compile_kernels.py .
+RUN find /opt/sml -path '*/site-packages/model/*.py' -exec touch --date=@0 {} + \
+    && NUMBA_CACHE_DIR=/var/cache/sml /opt/sml/bin/python -P compile_kernels.py
 
 FROM python
 RUN useradd --system --uid 10001 --user-group --no-create-home sml \
-    && install --directory --owner=sml --group=sml /srv/sml /srv/sml/data /var/cache/sml
+    && install --directory --owner=sml --group=sml /srv/sml /srv/sml/data
 COPY --from=build /opt/sml /opt/sml
+COPY --from=build --chown=sml:sml /var/cache/sml /var/cache/sml
 ENV PATH=/opt/sml/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -19,6 +19,12 @@ BASE, IMAGE = "localhost/sml-test-base", "localhost/sml-test"
 SUITE = "trixie"  # of the Dockerfile's own base
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
+FILES = r"""
+printf '[learn]\nmetrics_port = 0\n[[field]]\nname = "item"\n' > sml.toml
+printf 'item,click\na,1\nb,0\n' > rows.csv
+printf '{"candidates": [{"id": 1, "item": "a"}]}' > request.json"""
+WORK = "sml evaluate rows.csv && sml topics create && sml learn --until-caught-up && sml predict request.json"
+
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 
@@ -96,3 +102,14 @@ def test_the_image_learns_and_serves_without_torch(box: str) -> None:
     learned = "import importlib.util, model.online, stream.learner, service.app; print(importlib.util.find_spec('torch'))"
 
     assert inside(box, "python3", "-c", learned) == "None"
+
+
+def test_the_image_holds_its_kernels_compiled(box: str) -> None:
+    """A learner or server that had to compile them would answer nobody for half a minute."""
+    cached = "find /var/cache/sml -type f -printf '%p %T@\n' | sort"
+    before = inside(box, "sh", "-c", cached)
+
+    inside(box, "sh", "-c", f"set -e {FILES}\n{WORK}")
+
+    assert before
+    assert inside(box, "sh", "-c", cached) == before
