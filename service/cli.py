@@ -41,7 +41,7 @@ def _status(error: Exception) -> int | None:
     if isinstance(error, SettingsError):
         return 2
     ours = type(error).__module__.partition(".")[0] in {"model", "stream", "service"}
-    return 1 if ours or isinstance(error, OSError) else None
+    return 1 if ours or isinstance(error, OSError | ImportError) else None
 
 
 def _version(wanted: bool) -> None:
@@ -284,3 +284,22 @@ def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
     from service.commands.snapshots import kept
 
     _answer(kept(_settings(config)), as_json)
+
+
+@bench_app.command("step")
+def bench_step(
+    *, repeats: Annotated[int, typer.Option(min=1, help="Measure so often; the medians are shown.")] = 5, as_json: Json = False
+) -> None:
+    """Learn random examples one a step, beside the same network in eager PyTorch, in one run on one thread.
+
+    \b
+        sml bench step
+        sml bench step --repeats 9 --json
+    """  # noqa: D301
+    from service.commands.bench import steps
+
+    speeds = []
+    for speed in steps(repeats):
+        typer.echo(f"{speed.hidden} {speed.skip}: {speed.examples_per_second} examples/s, {speed.ratio} times eager", err=True)
+        speeds.append(speed._asdict())
+    _answer(speeds, as_json)

@@ -151,7 +151,7 @@ def test_every_row_is_joined_learned_once_and_served(
     (tmp_path / "request.json").write_text(json.dumps(body))
     offline = site.sml("predict", "request.json")
 
-    assert replayed["impressions"] == rows
+    assert replayed["rows"] == rows
     assert model["examples"] == newest["examples"] == rows
     assert model["digest"] == newest["digest"] == expected["weights_digest"]
     assert online["predictions"][0]["probability"] == offline["predictions"][0]["probability"]

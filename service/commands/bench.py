@@ -1,4 +1,4 @@
-"""How fast one example is learned, beside the same network in eager PyTorch and beside the memory's own speed.
+"""``sml bench step``: how fast one example is learned, beside eager PyTorch and beside the memory's own speed.
 
 Both sides learn the same random examples on one thread, in turn, several times; the figures are medians.
 """
@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import nn
+
+try:
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+    from torch import nn
+except ModuleNotFoundError as error:
+    raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
 from model.dnn import DNN, bind
 from model.features import Features
@@ -68,7 +72,7 @@ def measure(spec: Spec, repeats: int) -> StepSpeed:
         examples_per_second=round(speed),
         eager_examples_per_second=round(statistics.median(theirs)),
         ratio=round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 1),
-        bytes_bound_ratio=round(bound / speed, 2),
+        bytes_bound_ratio=round(float(bound / speed), 2),
     )
 
 
