@@ -28,7 +28,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
         assert running.ended("topics") == 0
         for service in SERVICES:
             running.start(service)
-        running.until(lambda: all(running.healthy(service) for service in SERVICES), "every service is healthy", 180)
+        running.until(lambda: all(running.healthy(service) for service in SERVICES), "every service is healthy")
         running.start("simulator")
         yield running
         assert {service: running.stop(service) for service in ("simulator", *SERVICES)} == dict.fromkeys(("simulator", *SERVICES), 0)
