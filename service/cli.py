@@ -1,76 +1,25 @@
-"""The ``sml`` command: what can be asked of it, and how an answer or a failure is told.
+"""The ``sml`` command: what can be asked of it.
 
 A command's work is imported when the command runs, so that ``sml --help`` answers at once.
-Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
 
-import json
 import logging
-from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from service.commands.init import init
+from service.program import Program, answer, print_version
 
 if TYPE_CHECKING:
     from service.settings import Settings
-
-
-class Program(TyperGroup):
-    """Tells a failure that was foreseen in a line on stderr, without a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            status = _status(error)
-            if status is None:
-                raise
-            typer.secho(f"sml: {error}", err=True, fg="red")
-            raise typer.Exit(status) from error
-
-
-def _status(error: Exception) -> int | None:
-    """Give the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
-    from service.settings import SettingsError
-
-    if isinstance(error, SettingsError):
-        return 2
-    ours = type(error).__module__.partition(".")[0] in {"model", "stream", "service"}
-    return 1 if ours or isinstance(error, OSError | ImportError) else None
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"sml {version_of('sml-online')}")
-        raise typer.Exit
 
 
 def _settings(config: Path) -> "Settings":
     from service.settings import load
 
     return load(config)
-
-
-def _answer(value: Any, as_json: bool) -> None:
-    """Print a command's result: one JSON value; or a line for each part of it, or for each of a list."""
-    if as_json:
-        typer.echo(json.dumps(value))
-    elif isinstance(value, list):
-        for item in value:
-            typer.echo("  ".join(f"{name} {_short(part)}" for name, part in item.items()))
-    else:
-        width = max(map(len, value))
-        for name, part in value.items():
-            typer.echo(f"{name:{width}}  {_short(part)}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
 
 def _group(text: str) -> typer.Typer:
@@ -88,6 +37,7 @@ app.add_typer(snapshots_app, name="snapshots")
 app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
+Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, as the last line of stdout.")]
 UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="End once all is done that the log held at the start.")]
 CONFIG = Path("sml.toml")
@@ -96,7 +46,7 @@ CONFIG = Path("sml.toml")
 @app.callback()
 def main(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001
+    version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001
 ) -> None:
     """Learn click probability from a live stream of clicks, and serve it.
 
@@ -117,7 +67,9 @@ def up(
     ] = False,
     config: Config = CONFIG,
 ) -> None:
-    r"""Join, learn and serve on this machine, until Ctrl-C; the next `sml up` goes on from there.
+    r"""Join, learn and serve on this machine, until Ctrl-C.
+
+    The next `sml up` goes on from where this one stopped.
 
     \b
         sml up
@@ -139,7 +91,7 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
     from service.commands.topics import create
 
     created = create(_settings(config))
-    _answer(created if as_json else {name: "created" if new else "is there" for name, new in created.items()}, as_json)
+    answer(created if as_json else {name: "created" if new else "is there" for name, new in created.items()}, as_json)
 
 
 @app.command()
@@ -170,12 +122,14 @@ def learn(
     """
     from service.commands.learn import learn as run
 
-    _answer(run(_settings(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    answer(run(_settings(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
 
 
 @app.command()
 def serve(*, config: Config = CONFIG) -> None:
-    r"""Answer predictions from the newest weights; take impressions and clicks.
+    r"""Answer predictions from the newest weights.
+
+    Impressions and clicks are taken too, for sites without a client of the log.
 
     \b
         sml serve
@@ -189,7 +143,7 @@ def serve(*, config: Config = CONFIG) -> None:
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")],
+    file: Recorded,
     *,
     events: Annotated[
         Literal["impressions", "examples"], typer.Option("--as", help="Impressions and clicks, or labelled examples.")
@@ -209,7 +163,7 @@ def replay(
     """
     from service.commands.replay import replay as run
 
-    _answer(run(file, _settings(config), events=events, speed=speed), as_json)
+    answer(run(file, _settings(config), events=events, speed=speed), as_json)
 
 
 @app.command()
@@ -230,17 +184,19 @@ def simulate(
     """
     from service.commands.simulate import simulate as run
 
-    _answer(run(_settings(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
+    answer(run(_settings(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
 
 
 @app.command()
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")],
+    file: Recorded,
     *,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Predict, score, then learn each row of a file, in its order; no log needed.
+    r"""Predict, score, then learn each row of a file.
+
+    The rows are taken in the order of the file; no log is needed.
 
     \b
         sml evaluate clicks.csv.gz
@@ -251,7 +207,7 @@ def evaluate(
     result = run(file, _settings(config))
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
-    _answer(result, as_json)
+    answer(result, as_json)
 
 
 @app.command()
@@ -261,7 +217,9 @@ def predict(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Predict once, from the learner's newest checkpoint; no log or server needed.
+    r"""Predict once, from the newest checkpoint.
+
+    Neither a log nor a server is needed.
 
     \b
         sml predict request.json
@@ -269,8 +227,8 @@ def predict(
     """
     from service.commands.predict import predict as run
 
-    answer = run(request.read(), _settings(config))
-    _answer(answer if as_json else answer["predictions"], as_json)
+    predicted = run(request.read(), _settings(config))
+    answer(predicted if as_json else predicted["predictions"], as_json)
 
 
 @snapshots_app.command("list")
@@ -283,7 +241,7 @@ def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """
     from service.commands.snapshots import kept
 
-    _answer(kept(_settings(config)), as_json)
+    answer(kept(_settings(config)), as_json)
 
 
 @bench_app.command("step")
@@ -302,4 +260,4 @@ def bench_step(
     for speed in steps(repeats):
         typer.echo(f"{speed.hidden} {speed.skip}: {speed.examples_per_second} examples/s, {speed.ratio} times eager", err=True)
         speeds.append(speed._asdict())
-    _answer(speeds, as_json)
+    answer(speeds, as_json)

@@ -84,10 +84,10 @@ _predict_request = msgspec.json.Decoder(PredictRequest)
 def read_predict_request(body: bytes) -> PredictRequest:
     """Read a request for predictions.
 
-    >>> read_predict_request(b'{"candidates": [{"id": 7, "price": {}}]}')
+    >>> read_predict_request(b'{"candidates": [{"price": 9.5}]}')
     Traceback (most recent call last):
     ...
-    service.wire.BadRequestError: candidates[0].price: Expected `str | int | float | bool | array | null`, got `object`
+    service.wire.BadRequestError: candidates[0].id: expected a string or an integer
 
     Raises:
         BadRequestError: it is not one; the message says where and why.

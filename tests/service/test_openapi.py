@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -26,3 +27,16 @@ def _running() -> Iterator[None]:
 def test_whatever_is_sent_the_answer_is_one_that_the_document_lists(case: schemathesis.Case[Any]) -> None:
     # What a field takes is not in the document: it depends on the weights, so a body that fits the document may still be refused.
     case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+
+def _examples() -> list[tuple[str, Any]]:
+    operations = [(path, each["post"]) for path, each in site.app.openapi()["paths"].items() if "post" in each]
+    shown = [(path, operation["requestBody"]["content"]["application/json"]["examples"]) for path, operation in operations]
+    return [(path, example["value"]) for path, examples in shown for example in examples.values()]
+
+
+@pytest.mark.parametrize(("path", "body"), _examples())
+def test_every_example_of_the_document_is_accepted(path: str, body: Any) -> None:
+    answer = TestClient(site.app).post(path, json=body)
+
+    assert answer.is_success, answer.text

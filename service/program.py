@@ -1,0 +1,57 @@
+"""How the ``sml`` command tells a result or a failure: exit status 0 done, 1 failed, 2 wrong usage or settings."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class Program(TyperGroup):
+    """Tells a failure that was foreseen in a line on stderr, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            status = _status(error)
+            if status is None:
+                raise
+            typer.secho(f"sml: {error}", err=True, fg="red")
+            raise typer.Exit(status) from error
+
+
+def _status(error: Exception) -> int | None:
+    """Give the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
+    from service.settings import SettingsError  # noqa: PLC0415 - `sml --help` does without it
+
+    if isinstance(error, SettingsError):
+        return 2
+    ours = type(error).__module__.partition(".")[0] in {"model", "stream", "service"}
+    return 1 if ours or isinstance(error, OSError | ImportError) else None
+
+
+def answer(value: Any, as_json: bool) -> None:
+    """Print a command's result: one JSON value; or a line for each part of it, or for each of a list."""
+    if as_json:
+        typer.echo(json.dumps(value))
+    elif isinstance(value, list):
+        for item in value:
+            typer.echo("  ".join(f"{name} {_short(part)}" for name, part in item.items()))
+    else:
+        width = max(map(len, value))
+        for name, part in value.items():
+            typer.echo(f"{name:{width}}  {_short(part)}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, where it is wanted."""
+    if wanted:
+        typer.echo(f"sml {version('sml-online')}")
+        raise typer.Exit
