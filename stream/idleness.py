@@ -5,7 +5,7 @@ the latest event time seen anywhere, plus the time since it was seen.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 Place: TypeAlias = tuple[str, int]  # topic, partition
@@ -14,16 +14,16 @@ Place: TypeAlias = tuple[str, int]  # topic, partition
 class Idleness:
     """Notices silence. Only the moment of writing a watermark depends on the clock, never what follows from it."""
 
-    def __init__(self, places: Iterable[Place], idle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Watch ``places`` from now on, each for ``idle_after`` seconds."""
+    def __init__(self, idle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without any place; one that was heard of is silent after ``idle_after`` seconds."""
         self.latest: int | None = None  # event time, epoch ms
         self._idle_after = idle_after
         self._clock = clock
-        self._latest_at = clock()
-        self._heard = dict.fromkeys(places, self._latest_at)
+        self._latest_at = 0.0
+        self._heard: dict[Place, float] = {}
 
     def heard(self, place: Place, seen: int) -> None:
-        """Note that records came, and how far they brought the event time of their partition."""
+        """Note that records came, and how far the event time of their partition has come; -1 if there was none yet."""
         self._heard[place] = self._clock()
         if seen >= 0 and (self.latest is None or seen > self.latest):
             self.latest, self._latest_at = seen, self._heard[place]

@@ -76,7 +76,9 @@ class Joining:
         self._joins, starts = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
         self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
         self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
-        self._idleness = Idleness(self._streams, joiner.settings.idle_after)
+        self._idleness = Idleness(joiner.settings.idle_after)
+        for place, stream in self._streams.items():
+            self._idleness.heard(place, stream.seen)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._committed: dict[Place, int] = {}
         self._committed_at = self._measured_at = -REFRESH

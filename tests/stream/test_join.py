@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join import Join, Note

@@ -7,8 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, encode
@@ -180,12 +179,23 @@ def test_a_partition_that_stands_still_gets_a_watermark_so_that_the_labels_are_d
         assert log.bounds(TOPICS.clicks)[0].end == 0  # nothing waits in partition 0
         watermark = decode_click(read(log, TOPICS.clicks)[-1].value)
         assert isinstance(watermark, Watermark)
-        assert watermark.watermark >= 2 + 50
+        assert watermark.watermark >= 1 + 10 + 3
+
+
+def test_what_waited_when_the_joiner_ended_is_decided_after_its_restart_though_nothing_comes() -> None:
+    with new_log() as log:
+        log.append([shown("a", 1)])
+        join(log)
+        assert examples(log) == {0: []}
+
+        Joiner(log, TOPICS, SETTINGS, JoinerMetrics(CollectorRegistry())).run(lambda: log.bounds(TOPICS.examples)[0].end == 1)
+
+        assert [example.label for example in examples(log)[0]] == [0]
 
 
 def test_time_goes_on_from_the_latest_event_while_nothing_comes() -> None:
     now = [100.0]
-    idleness = Idleness([("a", 0), ("b", 0)], 5.0, lambda: now[0])
+    idleness = Idleness(5.0, lambda: now[0])
     idleness.heard(("a", 0), 7_000)
     now[0] += 4
     idleness.heard(("b", 0), 6_000)
