@@ -22,19 +22,18 @@ def _settings(config: Path) -> "Settings":
     return load(config)
 
 
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
-
-
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
-topics_app, snapshots_app, bench_app = (
-    _group("The topics of the model."),
-    _group("The saved states of the model."),
-    _group("How fast it is."),
-)
-app.add_typer(topics_app, name="topics")
-app.add_typer(snapshots_app, name="snapshots")
-app.add_typer(bench_app, name="bench")
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
+    app.add_typer(group, name=name)
+    return group
+
+
+topics_app = _group("topics", "The topics of the model.")
+snapshots_app = _group("snapshots", "The saved states of the model.")
+bench_app = _group("bench", "How fast it is.")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
 Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
