@@ -53,6 +53,7 @@ def main(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every try; that the log is away is said by us, once
 
 
 app.command()(init)
@@ -66,7 +67,7 @@ def up(
     ] = False,
     config: Config = CONFIG,
 ) -> None:
-    r"""Join, learn and serve on this machine, until Ctrl-C.
+    """Join, learn and serve on this machine, until Ctrl-C.
 
     The next `sml up` goes on from where this one stopped.
 
@@ -81,7 +82,7 @@ def up(
 
 @topics_app.command("create")
 def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    r"""Create the model's topics where they are missing.
+    """Create the model's topics where they are missing.
 
     \b
         sml topics create
@@ -95,7 +96,7 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
 
 @app.command()
 def join(*, until_caught_up: UntilCaughtUp = False, config: Config = CONFIG) -> None:
-    r"""Join impressions and clicks to examples.
+    """Join impressions and clicks to examples.
 
     \b
         sml join --config sml.toml
@@ -113,7 +114,7 @@ def learn(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Learn the examples, one a step, and publish the weights.
+    """Learn the examples, one a step, and publish the weights.
 
     \b
         sml learn
@@ -126,7 +127,7 @@ def learn(
 
 @app.command()
 def serve(*, config: Config = CONFIG) -> None:
-    r"""Answer predictions from the newest weights.
+    """Answer predictions from the newest weights.
 
     Impressions and clicks are taken too, for sites without a client of the log.
 
@@ -153,7 +154,7 @@ def replay(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Stream a recorded log into the topics.
+    """Stream a recorded log into the topics.
 
     \b
         sml replay clicks.csv.gz
@@ -175,7 +176,7 @@ def simulate(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Send traffic from a made-up site, and compare what is served with the best possible.
+    """Send traffic from a made-up site, and compare what is served with the best possible.
 
     \b
         sml simulate --rate 50
@@ -193,7 +194,7 @@ def evaluate(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Predict, score, then learn each row of a file.
+    """Predict, score, then learn each row of a file.
 
     The rows are taken in the order of the file; no log is needed.
 
@@ -216,7 +217,7 @@ def predict(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    r"""Predict once, from the newest checkpoint.
+    """Predict once, from the newest checkpoint.
 
     Neither a log nor a server is needed.
 
@@ -232,7 +233,7 @@ def predict(
 
 @snapshots_app.command("list")
 def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    r"""List the saved states, the oldest first.
+    """List the saved states, the oldest first.
 
     \b
         sml snapshots list
@@ -252,7 +253,7 @@ def bench_step(
     \b
         sml bench step
         sml bench step --repeats 9 --json
-    """  # noqa: D301
+    """
     from service.commands.bench import steps
 
     speeds = []
