@@ -1,0 +1,1 @@
+"""What is measured, with the command that repeats it: each module prints both sides of a comparison, and their ratio."""
