@@ -33,6 +33,9 @@ _FLAGS: dict[str, Any] = {
     "error_model": "numpy",  # Python's check for division by zero stops the vectoriser
     "nogil": True,
     "cache": True,
+    # A kernel called from another is part of it. Else each has a copy of its own, compiled apart, and which of them is run
+    # depends on what the process has loaded before: one that has just compiled would get other bits than the next.
+    "forceinline": True,
 }
 
 

@@ -1,0 +1,36 @@
+"""The same events give the same bits in every process, whatever it compiled, loaded or called before."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_PROGRAM = """
+import sys
+import numpy as np
+from model import tower
+from model.features import Encoder, pack
+from model.online import OnlineModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+
+spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings(capacity=64), fields=(Field(name="a"), Field(name="b")))
+model, random = OnlineModel(spec), np.random.default_rng(0)
+features = pack([Encoder(spec.fields).encode({"a": int(random.integers(50)), "b": int(random.integers(50))}, time=0) for _ in range(500)])
+if "apart" in sys.argv:
+    one = np.ones(2, np.float32)
+    tower.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one, np.float32(1), one.copy())
+if "predict" in sys.argv:
+    model.weights.predict(features)
+model.learn(features, (random.random(500) < 0.3).astype(np.float32))
+print(model.digest())
+"""
+
+
+def test_kernels_just_compiled_and_kernels_loaded_give_the_same_bits(tmp_path: Path) -> None:
+    def digest(*before: str) -> str:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        return subprocess.run([sys.executable, "-c", _PROGRAM, *before], env=environment, check=True, capture_output=True, text=True).stdout
+
+    compiled = digest("apart")  # into an empty cache
+
+    assert {digest(), digest("apart"), digest("predict")} == {compiled}
