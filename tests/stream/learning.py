@@ -70,6 +70,12 @@ def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Ver
     return learns.last.version
 
 
+def learn_for_ever(folder: Path) -> None:
+    """Learn until killed, saving all the time."""
+    with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
+        learner(log, folder, checkpoint_every=0.02, snapshot_every=0.1).run(lambda: False)
+
+
 def polls(count: int) -> Callable[[], bool]:
     """Say to stop once asked so many times."""
     asked = iter(range(count))

@@ -1,0 +1,438 @@
+"""Every example changes the weights exactly once, in the order written down, whatever happens to the learner."""
+
+import itertools
+import json
+import logging
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from model.settings import ModelSettings
+from stream.checkpoint import Checkpoints
+from stream.events import decode_version, encode
+from stream.log import Bounds, FencedError, Log, LogUnavailableError, Message, Progress, Reader, Record, Writer
+from stream.recovery import GapError, OtherSettingsError, RecoveryError
+from stream.topics import DELTAS
+from stream.weights import Joiner, unpack
+from tests.stream.learning import (
+    SPEC, TOPICS, all_versions, example, examples, forget, learn_all, learned_as_written_down, learned_directly, learner, opened, polls, records, tamper,
+)  # fmt: skip
+
+
+class Killed(Exception):  # noqa: N818 - it is no error
+    """The learner was killed."""
+
+
+class FragileLog:
+    """A log that may cut polls anywhere, be away, or take the learner with it.
+
+    Args:
+        log: the log behind it.
+        cut: gives the most records of the next poll.
+        before_commit: called before each commit.
+        after_commit: called after each commit, before the learner hears of it.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        cut: Callable[[], int] = lambda: 10_000,
+        before_commit: Callable[[], None] = lambda: None,
+        after_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.log, self.cut, self.before_commit, self.after_commit = log, cut, before_commit, after_commit
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        return self.log.bounds(topic)
+
+    def append(self, messages: Sequence[Message]) -> list[int]:
+        return self.log.append(messages)
+
+    def reader(self, topic: str, start: Mapping[int, int]) -> "FragileReader":
+        return FragileReader(self.log.reader(topic, start), self.cut)
+
+    def writer(self, owner: str) -> "FragileWriter":
+        return FragileWriter(self.log.writer(owner), self)
+
+
+class FragileReader:
+    """Cuts polls."""
+
+    def __init__(self, reader: Reader, cut: Callable[[], int]) -> None:
+        self.reader, self.cut = reader, cut
+        self.positions, self.close = reader.positions, reader.close
+
+    def poll(self, max_records: int, timeout: float) -> list[Record]:
+        return self.reader.poll(min(max_records, self.cut()), timeout)
+
+
+class FragileWriter:
+    """Calls back before and after a commit."""
+
+    def __init__(self, writer: Writer, log: FragileLog) -> None:
+        self.writer, self.log, self.close = writer, log, writer.close
+
+    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+        self.log.before_commit()
+        offsets = self.writer.commit(messages, progress)
+        self.log.after_commit()
+        return offsets
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    """Give an empty log."""
+    with opened(tmp_path) as log:
+        yield log
+
+
+def assert_each_example_was_learned_once(log: Log) -> None:
+    """Compare the runs of all versions with what the log holds."""
+    learned = learned_as_written_down(log)
+    assert sorted((record.partition, record.offset) for record in learned) == [
+        (partition, offset) for partition, bounds in log.bounds(TOPICS.examples).items() for offset in range(bounds.end)
+    ]
+    assert all_versions(log)[-1].digest == learned_directly(learned)
+
+
+# What is learned
+
+
+def test_the_weights_are_those_of_learning_the_examples_one_by_one_in_their_order(log: Log, tmp_path: Path) -> None:
+    log.append(examples(300))
+
+    last = learn_all(log, tmp_path)
+
+    assert last.digest == learned_directly(records(log, TOPICS.examples))
+    assert (last.examples, last.offsets) == (300, {0: 300})
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_weights_do_not_depend_on_how_polls_cut_the_stream(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, cuts = tmp_path_factory.mktemp("cut"), random.Random(seed)
+    with opened(folder) as log:
+        log.append(examples(200))
+
+        last = learn_all(FragileLog(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
+
+        assert last.digest == learned_directly(records(log, TOPICS.examples))
+
+
+def test_an_example_is_learned_as_much_as_its_weight_says(log: Log, tmp_path: Path) -> None:
+    log.append([example(1, weight=0.25), example(2), example(3, weight=2.0)])
+
+    with_weights = learn_all(log, tmp_path)
+
+    assert with_weights.examples == 3
+    assert with_weights.digest != learned_directly([record._replace(value=example(n + 1).value) for n, record in enumerate(records(log, TOPICS.examples))])
+
+
+def test_a_new_learner_publishes_version_0_with_a_snapshot_before_any_example(log: Log, tmp_path: Path) -> None:
+    last = learn_all(log, tmp_path)
+
+    assert (last.version, last.examples, last.trained_through) == (0, 0, None)
+    assert last.snapshot
+    assert last.snapshot.version == 0
+
+
+def test_a_learner_with_nothing_to_do_publishes_nothing(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    before = learn_all(log, tmp_path)
+
+    assert learn_all(log, tmp_path) == before
+
+
+# What is set aside
+
+
+def test_a_bad_record_is_set_aside_and_not_read_again(log: Log, tmp_path: Path) -> None:
+    bad = [
+        Message(TOPICS.examples, b"a", b"junk"),
+        example(5, label=7),
+        example(6, features={"user": ["no", "list"]}),
+        Message(TOPICS.examples, b"d", None),
+    ]
+    log.append([*examples(3), *bad, *examples(3, first=10)])
+
+    first = learn_all(log, tmp_path)
+    learn_all(log, tmp_path)
+
+    aside = records(log, TOPICS.dead_letters)
+    assert first.examples == 6
+    assert [record.value for record in aside] == [message.value for message in bad]
+    assert [dict(record.headers)["__connect.errors.offset"] for record in aside] == [b"3", b"4", b"5", b"6"]
+    assert {dict(record.headers)["__connect.errors.stage"] for record in aside} == {b"learn"}
+
+
+def test_an_example_whose_step_is_not_finite_is_set_aside_and_the_others_are_learned(log: Log, tmp_path: Path) -> None:
+    log.append([*examples(20), example(20, weight=1e39), *examples(20, first=21)])
+
+    last = learn_all(log, tmp_path, publish_every=0.0)
+
+    (aside,) = records(log, TOPICS.dead_letters)
+    assert dict(aside.headers)["__connect.errors.exception.class.name"] == b"NotFiniteError"
+    assert [excluded for version in all_versions(log) for excluded in version.excluded] == [(0, 20)]
+    assert last.examples == 40
+    assert last.digest == learned_directly([record for record in records(log, TOPICS.examples) if record.offset != 20])
+
+
+def test_what_was_excluded_is_left_out_again_by_a_learner_that_recovers(log: Log, tmp_path: Path) -> None:
+    log.append([*examples(20), example(20, weight=1e39), *examples(20, first=21)])
+    before = learn_all(log, tmp_path)
+
+    assert learn_all(log, tmp_path / "elsewhere") == before  # from no checkpoint at all
+    assert len(records(log, TOPICS.dead_letters)) == 1
+
+
+# Crashes
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(partitions: int, seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+
+    def maybe_killed() -> None:
+        if chance.random() < 0.1:
+            raise Killed
+
+    def cut_or_killed() -> int:
+        maybe_killed()
+        return chance.choice([1, 5, 40])
+
+    with opened(tmp_path, partitions) as log:
+        log.append(examples(500))
+        fragile = FragileLog(log, cut_or_killed, maybe_killed, maybe_killed)
+        kills = 0
+        while not all_versions(log) or all_versions(log)[-1].examples < 500:
+            try:
+                learn_all(fragile, tmp_path, checkpoint_every=chance.choice([0.0, 0.05, 1.0]), snapshot_every=0.0)
+            except Killed:
+                kills += 1
+
+        assert kills > 5
+        assert_each_example_was_learned_once(log)
+        assert learn_all(log, tmp_path).digest == all_versions(log)[-1].digest
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_learner_process_killed_at_any_moment_learns_each_example_once(partitions: int, tmp_path: Path) -> None:
+    chance, numbers = random.Random(partitions), itertools.count()
+    program = "import sys, pathlib, tests.stream.learning as learning; learning.learn_for_ever(pathlib.Path(sys.argv[1]))"
+
+    with opened(tmp_path, partitions) as log:
+        for _ in range(3):
+            seen = log.bounds(TOPICS.versions)[0].end
+            with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as process:
+                while log.bounds(TOPICS.versions)[0].end <= seen and process.poll() is None:
+                    time.sleep(0.01)
+                until = time.monotonic() + chance.uniform(0, 0.5)
+                while time.monotonic() < until:
+                    log.append([example(next(numbers)) for _ in range(20)])
+                process.kill()
+        last = learn_all(log, tmp_path)
+
+        assert last.examples == next(numbers)
+        assert_each_example_was_learned_once(log)
+
+
+def test_a_checkpoint_is_written_only_after_its_version_is_committed(log: Log, tmp_path: Path) -> None:
+    def saved() -> list[int]:
+        return [checkpoint.version.version for checkpoint in Checkpoints(tmp_path / "checkpoints", 3).newest_first()]
+
+    def check() -> None:
+        assert set(saved()) <= {version.version for version in all_versions(log)}
+
+    log.append(examples(100))
+
+    learn_all(FragileLog(log, lambda: 10, check, check), tmp_path, checkpoint_every=0.0)
+
+    assert saved()[0] == all_versions(log)[-1].version
+
+
+def test_the_number_of_a_version_that_was_not_committed_is_used_again(log: Log, tmp_path: Path) -> None:
+    failures = iter([False, False, True, True, False, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise LogUnavailableError("away")
+
+    log.append(examples(100))
+
+    learn_all(FragileLog(log, lambda: 20, before_commit=fail), tmp_path)
+
+    versions = all_versions(log)
+    assert [version.version for version in versions] == list(range(len(versions)))
+    assert_each_example_was_learned_once(log)
+
+
+def test_a_commit_of_unknown_outcome_that_did_happen_is_not_learned_twice(log: Log, tmp_path: Path) -> None:
+    failures = iter([False, True, False, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise LogUnavailableError("no answer")
+
+    log.append(examples(100))
+
+    learn_all(FragileLog(log, lambda: 20, after_commit=fail), tmp_path)
+
+    assert_each_example_was_learned_once(log)
+
+
+def test_scores_go_on_where_they_were(log: Log, tmp_path: Path) -> None:
+    def log_loss(folder: Path) -> float | None:
+        registry = CollectorRegistry()
+        learner(log, folder, registry=registry).run(lambda: False, until_caught_up=True)
+        return registry.get_sample_value("sml_learner_log_loss", {"over": "total"})
+
+    log.append(examples(100))
+    log_loss(tmp_path)
+    log.append(examples(100, first=100))
+
+    assert log_loss(tmp_path) == log_loss(tmp_path / "from the start")
+
+
+# Rivals
+
+
+def test_a_second_learner_fences_the_first_which_publishes_nothing_more(log: Log, tmp_path: Path) -> None:
+    log.append(examples(20))
+    first = learner(log, tmp_path)
+    fenced: list[Exception] = []
+
+    def run_first() -> None:
+        try:
+            first.run(lambda: False)
+        except FencedError as error:
+            fenced.append(error)
+
+    thread = threading.Thread(target=run_first)
+    thread.start()
+    while not all_versions(log) or all_versions(log)[-1].examples < 20:
+        pass
+
+    second = learn_all(log, tmp_path)
+    log.append(examples(20, first=20))
+    thread.join()
+
+    assert len(fenced) == 1
+    assert all_versions(log)[-1] == second
+    assert learn_all(log, tmp_path).examples == 40
+    assert_each_example_was_learned_once(log)
+
+
+# Trouble
+
+
+def test_learning_goes_on_while_the_disk_takes_no_checkpoint(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    log.append(examples(50))
+    registry = CollectorRegistry()
+
+    with caplog.at_level(logging.WARNING), pytest.raises(OSError, match="exists"):
+        learner(FragileLog(log, lambda: 10), tmp_path, registry=registry, checkpoint_every=0.0).run(lambda: False, until_caught_up=True)
+
+    assert all_versions(log)[-1].examples == 50
+    assert "could not be saved, learning goes on" in caplog.text
+    failures = registry.get_sample_value("sml_learner_checkpoint_failures_total")
+    assert failures
+    assert failures > 1
+
+
+def test_examples_deleted_before_they_were_learned_stop_the_learner(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+    log.append(examples(20, first=10))
+    forget(tmp_path, TOPICS.examples, 0, 15)
+
+    with pytest.raises(GapError, match=r"examples 10 to 14 of partition 0 .* --accept-gap"):
+        learn_all(log, tmp_path)
+
+    last = learn_all(log, tmp_path, accept_gap=True)
+    assert last.examples == 25
+    assert last.runs[0].first == 15  # the versions show the gap
+
+
+def test_examples_deleted_before_they_can_be_learned_again_stop_the_learner(log: Log, tmp_path: Path) -> None:
+    log.append(examples(30))
+    learn_all(log, tmp_path)
+    forget(tmp_path, TOPICS.examples, 0, 15)
+
+    with pytest.raises(GapError, match="--accept-gap"):
+        learn_all(log, tmp_path / "elsewhere")
+
+    assert learn_all(log, tmp_path / "elsewhere", accept_gap=True).snapshot == all_versions(log)[-1].snapshot
+
+
+def test_a_checkpoint_ahead_of_the_log_is_refused(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+    (tmp_path / "other").mkdir()
+
+    with opened(tmp_path / "other") as other, pytest.raises(RecoveryError, match="ahead of"):
+        learn_all(other, tmp_path)
+
+
+def test_other_settings_are_refused(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+    other = SPEC.model_copy(update={"model": ModelSettings(hidden=(4,), embedding=4)})
+
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        with pytest.raises(OtherSettingsError, match="other settings"):
+            learn_all(log, folder, other)
+
+
+def test_examples_that_have_changed_are_noticed_when_they_are_learned_again(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+    tamper(tmp_path, TOPICS.examples, 0, 4, example(99).value or b"")
+
+    with pytest.raises(RecoveryError, match="learning its examples again gives"):
+        learn_all(log, tmp_path / "elsewhere")
+
+
+def test_other_kernels_start_a_new_lineage_from_a_full_snapshot(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+    for published in records(log, TOPICS.versions):
+        version = json.loads(published.value or b"") | {"digest": "f" * 32, "fingerprint": "cpu=other"}
+        tamper(tmp_path, TOPICS.versions, 0, published.offset, json.dumps(version).encode())
+
+    with caplog.at_level(logging.WARNING):
+        last = learn_all(log, tmp_path / "elsewhere")
+
+    assert "they agree within rounding" in caplog.text
+    assert last.digest == learned_directly(records(log, TOPICS.examples))
+    assert last.snapshot
+    assert last.snapshot.version == last.version
+    assert unpack(Joiner().join(records(log, TOPICS.weights, DELTAS))[-1]).standing.base is None
+
+
+def test_a_learner_told_to_stop_publishes_and_saves_what_it_has_learned(log: Log, tmp_path: Path) -> None:
+    log.append(examples(100))
+
+    learner(FragileLog(log, lambda: 10), tmp_path, publish_every=3600.0).run(polls(5))
+
+    saved = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first())
+    assert saved.version == all_versions(log)[-1]
+    assert 0 < saved.version.examples < 100
+
+
+def test_a_version_that_was_read_can_be_written_again(log: Log, tmp_path: Path) -> None:
+    log.append(examples(10))
+    learn_all(log, tmp_path)
+
+    for record in records(log, TOPICS.versions):
+        assert encode(decode_version(record.value)) == record.value
