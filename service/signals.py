@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as a question that a loop asks between two pieces of work."""
+"""Ctrl-C, SIGTERM and a closed terminal, as a question that a loop asks between two pieces of work."""
 
 import signal
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[Event]:
-    """Give an event that SIGINT or SIGTERM sets, instead of ending the process; as before after the block."""
+    """Give an event that SIGINT, SIGTERM or SIGHUP sets, instead of ending the process; as before after the block."""
     stop = Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stop
     finally:
