@@ -32,7 +32,7 @@ class ModelSettings(_Settings):
     """whether every layer adds its own term to the logit"""
     skip_input: Literal["pre", "post"] = "pre"
     """the terms read a layer before ReLU, or after it"""
-    hidden: tuple[Width, ...] = Setting((128, 64, 32), min_length=1)
+    hidden: Annotated[tuple[Width, ...], Setting(min_length=1)] = (128, 64, 32)
     """widths of the tower's layers"""
     embedding: Annotated[int, Setting(ge=1, le=256)] = 8
     """numbers that stand for a value"""

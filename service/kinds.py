@@ -26,7 +26,9 @@ _MEASURES = re.compile(
     "num|counts?|cnt|days|age|price|amount|duration|width|height|length|len|score|rate|ratio|ctr|total|sum|avg|mean|median|qty|quantity|seconds|secs"
     "|ms|minutes|distance|income|revenue|cost|impressions|clicks|views|likes|balance|pct|percent|share"
 )
-_CODES = re.compile("id|ids|[a-z]{2,}id|uid|code|type|kind|category|cat|class|group|segment|zip|postcode|flag|feat|tag|slot|position|pos|version")
+_CODES = re.compile(
+    "id|ids|[a-z]{2,}id|uid|code|type|kind|category|cat|class|group|segment|zip|postcode|flag|feat|tag|slot|position|pos|version"
+)
 _TIMES = re.compile("time|ts|timestamp|at")
 _SKEWED = 5  # times the median: codes spread evenly stay below
 _SUBJECTS = re.compile(
@@ -134,7 +136,7 @@ def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[n
 
 def _error(values: NDArray[np.float64]) -> float:
     """Give the standard error of a mean."""
-    return float(values.std()) / len(values) ** 0.5
+    return float(values.std() / np.sqrt(len(values)))
 
 
 def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:

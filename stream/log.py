@@ -5,8 +5,8 @@ an append is durable when it returns, a commit is atomic and invisible until who
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, Self, TypeAlias
 from types import TracebackType
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 
 class LogError(Exception):

@@ -28,7 +28,7 @@ def init(
         sml init clicks.csv.gz --label click --time ts
         sml init train.csv --format avazu -o avazu.toml
         sml init train.txt --format criteo --all -o criteo.toml
-    """  # noqa: D301 - the escape keeps the examples on lines of their own
+    """
     from service.init import settings_text
     from service.progress import counting
     from service.sample import Sample, chunks
@@ -55,4 +55,5 @@ def _check_columns(file: Path, data: "DataSettings") -> None:
     for option, name in (("--label", data.label), ("--time", data.time), ("--click-time", data.click_time)):
         if name is not None and name not in there:
             nearest = difflib.get_close_matches(name, there, n=1, cutoff=0)
-            raise typer.BadParameter(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(there)})", param_hint=option)
+            message = f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(there)})"
+            raise typer.BadParameter(message, param_hint=option)

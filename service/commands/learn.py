@@ -27,9 +27,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
     """
     registry = CollectorRegistry()
     with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.learn.metrics_port):
-        learner = Learner(
-            log, Topics(settings.log.prefix), settings.spec, settings.learn, LearnerMetrics(registry), accept_gap=accept_gap
-        )
+        learner = Learner(log, Topics(settings.log.prefix), settings.spec, settings.learn, LearnerMetrics(registry), accept_gap=accept_gap)
         with _shown(registry, stop.is_set) as should_stop:
             learner.run(should_stop, until_caught_up=until_caught_up)
     last = learner.last.version if learner.last else None

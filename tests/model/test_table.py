@@ -3,8 +3,7 @@
 from collections import OrderedDict
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from model.online import OnlineModel
 from model.table import WAYS, find, first_way

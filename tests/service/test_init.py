@@ -111,7 +111,10 @@ def write_json_lines(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 def write_parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
     """Write columns as Parquet, as data frames do: whole numbers that may be missing are fractions and NaN."""
-    plain = {name: values if "" not in values or name == "country" else [value or math.nan for value in values] for name, values in columns.items()}
+    plain = {
+        name: values if "" not in values or name == "country" else [value or math.nan for value in values]
+        for name, values in columns.items()
+    }
     parquet.write_table(pa.table(plain | {"tags": [value.split("|") for value in columns["tags"]]}), path)
     return path
 
@@ -154,7 +157,9 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, sml_init: Inv
         assert f"#   {reason}\n" in text
 
 
-def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(
+    tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]
+) -> None:
     missing = site["country"].count("") / ROWS
 
     text = sml_init(write_csv(tmp_path / "log.csv", site), "--time", "at")
@@ -163,7 +168,9 @@ def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(tmp_path
     assert "# 4 different tags, joined by '|'" in text
 
 
-def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
+def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
+    tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]
+) -> None:
     path = write_csv(tmp_path / "log.csv", site)
 
     text = sml_init(path, "--time", "at")
@@ -183,7 +190,9 @@ def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site
 
     for name, section in Settings():
         if name != "field":
-            assert written[name].keys() == {key for key, value in section if value is not None} | set(written["data"] if name == "data" else ())
+            assert written[name].keys() == {key for key, value in section if value is not None} | set(
+                written["data"] if name == "data" else ()
+            )
     assert written["learn"]["keep"] == 3
 
 

@@ -4,8 +4,7 @@ import time
 from collections import defaultdict
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from stream.connect import connect
 from stream.log import Bounds, FencedError, Headers, Log, Message, Progress, Record, RecordTooLargeError, UnknownTopicError

@@ -1,8 +1,7 @@
 """A message's partition is the one that Kafka's own clients choose, and its limits are the same on every log."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kafka.partitioner import default
 
 from stream.log import Message, RecordTooLargeError, UnknownTopicError
