@@ -93,14 +93,14 @@ class Learner:
         self._checkpoints.tidy()
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
         self.last = recovered.last
-        last = self.last.version if self.last else None
+        last, metrics = (self.last.version if self.last else None), self._metrics
+        offsets = last.offsets if last else {}
+        source = Source(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
         with ExitStack() as stack:
-            source = stack.enter_context(closing(Source(self._log, self._topics.examples, last.offsets if last else {}, accept_gap=self._accept_gap)))
+            stack.enter_context(closing(source))
             publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
-            saver = stack.enter_context(
-                closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, self._metrics))
-            )
-            term = _Term(recovered, source, publisher, saver, self._topics, self._metrics)
+            saver = stack.enter_context(closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics)))
+            term = _Term(recovered, source, publisher, saver, self._topics, metrics)
             try:
                 term.run(should_stop, end)
             finally:

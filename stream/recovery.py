@@ -132,7 +132,8 @@ class Recovery:
         message = f"version {version.version} was published as {version.digest}, and learning its examples again gives {digest}"
         if version.fingerprint == fingerprint():
             raise RecoveryError(f"{message}: the examples, the checkpoint or the program have changed")
-        log.warning("%s: its kernels were others (%s, these are %s), so they agree within rounding", message, version.fingerprint, fingerprint())
+        others = f"its kernels were others ({version.fingerprint}; these are {fingerprint()}), so they agree within rounding"
+        log.warning("%s: %s", message, others)
         self._diverged = True
 
     def _learn_run(self, trainer: Trainer, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:

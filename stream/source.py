@@ -73,11 +73,12 @@ class Source:
                 message = f"examples of partition {partition} were learned up to {start[partition]}, but {self._topic} ends at {bounds.end}"
                 raise RecoveryError(message)
             if start[partition] < bounds.first:
-                self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition} were deleted before they were learned")
+                self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first
         return self._log.reader(self._topic, start)
 
-    def _report_gap(self, message: str) -> None:
+    def _report_gap(self, gap: str) -> None:
+        message = f"{gap} were deleted before they were learned"
         if not self._accept_gap:
             raise GapError(f"{message}; --accept-gap goes on without them")
         log.warning("%s: going on without them", message)

@@ -61,8 +61,10 @@ class Trainer:
                 examples.append(example)
         undone = self._step(rows, examples) if rows else []
         times = [example.time for example in examples]
-        error = NotFiniteError("a step of this example gives a weight that is not finite")
-        return Taught(len(rows) - len(undone), max(times, default=0), bad, [(kept[n], error) for n in undone])
+        excluded_now: list[tuple[Record, Exception]] = [
+            (kept[n], NotFiniteError("its step gives a weight that is not finite")) for n in undone
+        ]
+        return Taught(len(rows) - len(undone), max(times, default=0), bad, excluded_now)
 
     def _step(self, rows: list[Row], examples: list[Example]) -> list[int]:
         """Learn N examples and score their predictions; give the places of those that were undone."""

@@ -1,7 +1,7 @@
 """Reading the topic ``versions``: where the weights come from, one record a version."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Published(NamedTuple):
     place: int
 
 
-def read_versions(events: Log, topics: Topics, start: int) -> Iterator[Published]:
+def read_versions(events: Log, topics: Topics, start: int) -> Generator[Published]:
     """Give the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
     end = events.bounds(topics.versions)[0].end
     with closing(events.reader(topics.versions, {0: start})) as reader:

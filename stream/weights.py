@@ -41,7 +41,7 @@ class Packed(NamedTuple):
     header: dict[str, Any]
 
 
-def pack(standing: Standing, arrays: Arrays, **more: Any) -> bytes:  # noqa: ANN401 - JSON
+def pack(standing: Standing, arrays: Arrays, **more: Any) -> bytes:
     """Turn a delta or a snapshot into bytes, ``more`` being further entries of its header."""
     return dump(arrays, {**msgspec.to_builtins(standing), **more})
 

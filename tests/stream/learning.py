@@ -58,7 +58,7 @@ def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorReg
     accept_gap = settings.pop("accept_gap", False)
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
-    return Learner(log, TOPICS, spec, LearnSettings(**(defaults | settings)), metrics, accept_gap=accept_gap)
+    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, accept_gap=accept_gap)
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:
@@ -107,7 +107,10 @@ def learned_directly(stream: list[Record]) -> str:
 
 def learned_as_written_down(log: Log) -> list[Record]:
     """Give the examples in the order that the versions say they were learned in."""
-    stream = {partition: {record.offset: record for record in records(log, TOPICS.examples, partition)} for partition in log.bounds(TOPICS.examples)}
+    stream = {
+        partition: {record.offset: record for record in records(log, TOPICS.examples, partition)}
+        for partition in log.bounds(TOPICS.examples)
+    }
     runs = [run for version in all_versions(log) for run in version.runs]
     return [stream[run.partition][offset] for run in runs for offset in range(run.first, run.last + 1)]
 
@@ -121,7 +124,7 @@ def tamper(folder: Path, topic: str, partition: int, offset: int, value: bytes) 
 def forget(folder: Path, topic: str, partition: int, first: int) -> None:
     """Do what retention does: delete the records before ``first``."""
     own = "SELECT number << 40 FROM partitions WHERE topic = ? AND partition = ?"
-    _execute(folder, f"DELETE FROM records WHERE place >= ({own}) AND place < ({own}) + ?", topic, partition, topic, partition, first)  # noqa: S608
+    _execute(folder, f"DELETE FROM records WHERE place >= ({own}) AND place < ({own}) + ?", topic, partition, topic, partition, first)
     _execute(folder, "UPDATE partitions SET first = ? WHERE topic = ? AND partition = ?", first, topic, partition)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from model.evaluation import Progressive
 from model.online import OnlineModel
@@ -81,7 +80,9 @@ def test_a_checkpoint_with_any_byte_changed_is_refused(place: int, change: int) 
 
 
 @pytest.mark.parametrize("content", [b"", DATA[: len(DATA) // 2], b"{}" * 100], ids=["empty", "torn", "foreign"])
-def test_a_damaged_newest_falls_back_to_the_one_before_and_says_why(content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_newest_falls_back_to_the_one_before_and_says_why(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
     checkpoints.save(checkpoint_of(trained(10), 1))
     (tmp_path / "version-000000000002.checkpoint").write_bytes(content)

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.settings import ModelSettings
@@ -24,7 +24,20 @@ from stream.recovery import GapError, OtherSettingsError, RecoveryError
 from stream.topics import DELTAS
 from stream.weights import Joiner, unpack
 from tests.stream.learning import (
-    SPEC, TOPICS, all_versions, example, examples, forget, learn_all, learned_as_written_down, learned_directly, learner, opened, polls, records, tamper,
+    SPEC,
+    TOPICS,
+    all_versions,
+    example,
+    examples,
+    forget,
+    learn_all,
+    learned_as_written_down,
+    learned_directly,
+    learner,
+    opened,
+    polls,
+    records,
+    tamper,
 )  # fmt: skip
 
 
@@ -88,6 +101,11 @@ class FragileWriter:
         return offsets
 
 
+def fragile(log: Log, *args: Callable[[], Any], **calls: Callable[[], Any]) -> Log:
+    """Make ``log`` fragile, for a learner, which asks no more of it than this."""
+    return cast("Log", FragileLog(log, *args, **calls))
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
     """Give an empty log."""
@@ -123,7 +141,7 @@ def test_the_weights_do_not_depend_on_how_polls_cut_the_stream(seed: int, tmp_pa
     with opened(folder) as log:
         log.append(examples(200))
 
-        last = learn_all(FragileLog(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
+        last = learn_all(fragile(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
 
         assert last.digest == learned_directly(records(log, TOPICS.examples))
 
@@ -134,7 +152,9 @@ def test_an_example_is_learned_as_much_as_its_weight_says(log: Log, tmp_path: Pa
     with_weights = learn_all(log, tmp_path)
 
     assert with_weights.examples == 3
-    assert with_weights.digest != learned_directly([record._replace(value=example(n + 1).value) for n, record in enumerate(records(log, TOPICS.examples))])
+    assert with_weights.digest != learned_directly(
+        [record._replace(value=example(n + 1).value) for n, record in enumerate(records(log, TOPICS.examples))]
+    )
 
 
 def test_a_new_learner_publishes_version_0_with_a_snapshot_before_any_example(log: Log, tmp_path: Path) -> None:
@@ -212,11 +232,11 @@ def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(p
 
     with opened(tmp_path, partitions) as log:
         log.append(examples(500))
-        fragile = FragileLog(log, cut_or_killed, maybe_killed, maybe_killed)
+        breaking = fragile(log, cut_or_killed, maybe_killed, maybe_killed)
         kills = 0
         while not all_versions(log) or all_versions(log)[-1].examples < 500:
             try:
-                learn_all(fragile, tmp_path, checkpoint_every=chance.choice([0.0, 0.05, 1.0]), snapshot_every=0.0)
+                learn_all(breaking, tmp_path, checkpoint_every=chance.choice([0.0, 0.05, 1.0]), snapshot_every=0.0)
             except Killed:
                 kills += 1
 
@@ -255,7 +275,7 @@ def test_a_checkpoint_is_written_only_after_its_version_is_committed(log: Log, t
 
     log.append(examples(100))
 
-    learn_all(FragileLog(log, lambda: 10, check, check), tmp_path, checkpoint_every=0.0)
+    learn_all(fragile(log, lambda: 10, check, check), tmp_path, checkpoint_every=0.0)
 
     assert saved()[0] == all_versions(log)[-1].version
 
@@ -269,7 +289,7 @@ def test_the_number_of_a_version_that_was_not_committed_is_used_again(log: Log, 
 
     log.append(examples(100))
 
-    learn_all(FragileLog(log, lambda: 20, before_commit=fail), tmp_path)
+    learn_all(fragile(log, lambda: 20, before_commit=fail), tmp_path)
 
     versions = all_versions(log)
     assert [version.version for version in versions] == list(range(len(versions)))
@@ -285,7 +305,7 @@ def test_a_commit_of_unknown_outcome_that_did_happen_is_not_learned_twice(log: L
 
     log.append(examples(100))
 
-    learn_all(FragileLog(log, lambda: 20, after_commit=fail), tmp_path)
+    learn_all(fragile(log, lambda: 20, after_commit=fail), tmp_path)
 
     assert_each_example_was_learned_once(log)
 
@@ -341,7 +361,7 @@ def test_learning_goes_on_while_the_disk_takes_no_checkpoint(log: Log, tmp_path:
     registry = CollectorRegistry()
 
     with caplog.at_level(logging.WARNING), pytest.raises(OSError, match="exists"):
-        learner(FragileLog(log, lambda: 10), tmp_path, registry=registry, checkpoint_every=0.0).run(lambda: False, until_caught_up=True)
+        learner(fragile(log, lambda: 10), tmp_path, registry=registry, checkpoint_every=0.0).run(lambda: False, until_caught_up=True)
 
     assert all_versions(log)[-1].examples == 50
     assert "could not be saved, learning goes on" in caplog.text
@@ -423,7 +443,7 @@ def test_other_kernels_start_a_new_lineage_from_a_full_snapshot(log: Log, tmp_pa
 def test_a_learner_told_to_stop_publishes_and_saves_what_it_has_learned(log: Log, tmp_path: Path) -> None:
     log.append(examples(100))
 
-    learner(FragileLog(log, lambda: 10), tmp_path, publish_every=3600.0).run(polls(5))
+    learner(fragile(log, lambda: 10), tmp_path, publish_every=3600.0).run(polls(5))
 
     saved = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first())
     assert saved.version == all_versions(log)[-1]

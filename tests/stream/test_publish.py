@@ -46,7 +46,7 @@ class Work:
 
 def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
     """Give the publisher of a new model."""
-    return Publisher(log, log.writer("sml.learner"), TOPICS, LearnSettings(**{"publish_every": 0.0, **settings}), None)
+    return Publisher(log, log.writer("sml.learner"), TOPICS, LearnSettings.model_validate({"publish_every": 0.0, **settings}), None)
 
 
 class UnreliableWriter:
@@ -180,7 +180,9 @@ def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
 
 
 @pytest.mark.parametrize(("age", "due_idle", "due_learning"), [(10.0, False, False), (400.0, False, True), (1000.0, True, True)])
-def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(log: SqliteLog, age: float, due_idle: bool, due_learning: bool) -> None:
+def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(
+    log: SqliteLog, age: float, due_idle: bool, due_learning: bool
+) -> None:
     made = int((time.time() - age) * 1000)
     before = Snapshots(log, TOPICS, 300.0, None)
     before.write(Standing(0, None, "", 7, None, made), SPEC, Weights(SPEC).arrays(), 0)
