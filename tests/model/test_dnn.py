@@ -1,0 +1,121 @@
+"""The network is the paper's: its logit is the formula written out, and nothing pulls through the scale or averages over a batch."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor
+
+from model.dnn import DNN, bind
+from model.layout import Layout
+from model.online import OnlineModel, Weights
+from model.skip import MetaTanh
+from model.tower import bound
+from tests.model.examples import examples, spec
+
+
+def longhand(weights: Weights, keys: list[list[int]]) -> float:
+    """The logit, one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
+    model = weights.spec.model
+    named = {name: array.astype(np.float64) for name, array in weights.layout.named(weights.dense).items()}
+    row_of = {int(key): weights.rows[row].astype(np.float64) for row, key in enumerate(weights.keys) if key}
+    logit, x = float(named["bias"][0]), []
+    for f, of_field in enumerate(keys):
+        rows = [row_of.get(key, np.append(named["defaults"][f], 0)) for key in of_field]
+        pooled = [sum(row[k] for row in rows) / len(rows) for k in range(model.embedding + 1)]
+        x += pooled[:-1]
+        logit += pooled[-1] if model.wide else 0
+    for i, width in enumerate(model.hidden):
+        weight, bias = named[f"tower.{i}.weight"], named[f"tower.{i}.bias"]
+        z = [bias[k] + sum(x[j] * weight[j, k] for j in range(len(x))) for k in range(width)]
+        x = [max(value, 0) for value in z]
+        if model.skip == "meta_tanh":
+            read = z if model.skip_input == "pre" else x
+            meta, meta_bias, skip = (named[f"skip.{i}.{part}"] for part in ("meta", "meta_bias", "weight"))
+            for k in range(width):
+                s = meta_bias[k] + sum(read[j] * meta[j, k] for j in range(width))
+                logit += skip[k] * math.tanh((s if s > 0 else 0.01 * s) * read[k])
+    return logit + float(sum(named["output"][k] * x[k] for k in range(len(x))))
+
+
+@pytest.mark.parametrize("skip", ["none", "meta_tanh"])
+@pytest.mark.parametrize("skip_input", ["pre", "post"])
+@pytest.mark.parametrize("wide", [True, False])
+def test_logit_equals_the_formula_written_out_longhand(skip: str, skip_input: str, wide: bool) -> None:
+    online = OnlineModel(spec(hidden=(7, 5, 6), embedding=3, skip=skip, skip_input=skip_input, wide=wide), np.float64)
+    stream = examples(np.random.default_rng(0), 300, values=20, most=3)
+    online.learn(stream.features, stream.labels)
+
+    logits = online.weights.predict(stream.features)
+
+    expected = [longhand(online.weights, [list(of_field) for of_field in keys]) for keys in stream.keys[:20]]
+    np.testing.assert_allclose(logits[:20], expected, rtol=1e-11)
+
+
+def network(hidden: tuple[int, ...] = (9, 4)) -> tuple[DNN, Layout]:
+    """A network in float64 with random weights."""
+    layout = Layout(spec(hidden=hidden, embedding=3))
+    built = DNN(layout.spec)
+    bind(built, layout.named(layout.initial().astype(np.float64)))
+    return built, layout
+
+
+def test_no_gradient_reaches_the_layer_through_the_scale() -> None:
+    """The gradient is that of a scale that is a constant."""
+    term = MetaTanh(5).double()
+    for parameter in term.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(4, 5, dtype=torch.double, requires_grad=True)
+    scale = torch.nn.functional.leaky_relu(x.detach() @ term.meta + term.meta_bias).detach()
+
+    (ours,) = torch.autograd.grad(term(x).sum(), x)
+
+    (frozen,) = torch.autograd.grad((torch.tanh(scale * x) @ term.weight).sum(), x)
+    torch.testing.assert_close(ours, frozen)
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.integers(1, 40))
+def test_a_batch_gives_what_its_examples_give_alone(batch: int) -> None:
+    """No statistic is taken over the batch; a batch of one keeps its axis."""
+    built, _ = network()
+    embedded, wide = torch.randn(batch, 3, 3, dtype=torch.double), torch.randn(batch, 3, dtype=torch.double)
+
+    together: Tensor = built(embedded, wide)
+
+    assert together.shape == (batch,)
+    alone = torch.cat([built(embedded[n : n + 1], wide[n : n + 1]) for n in range(batch)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_parameters_are_views_of_the_flat_array() -> None:
+    """Each of the layout's parameters but the defaults is one of the module's, on the same memory."""
+    layout = Layout(spec(hidden=(9, 4)))
+    dense = layout.initial()
+    built = DNN(layout.spec)
+    bind(built, layout.named(dense))
+
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.fill_(7)
+
+    assert {name for name, _ in built.named_parameters()} == layout.parameters.keys() - {"defaults"}
+    learned = np.delete(dense, np.arange(layout.defaults.start, layout.size))
+    assert (learned == 7).all()
+    assert not (layout.defaults.of(dense) == 7).any()
+
+
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=40))
+def test_the_vectorised_tanh_is_within_five_units_in_the_last_place(values: list[float]) -> None:
+    """And gives NaN for NaN, so that it is found."""
+    ours = np.array(values, np.float32)
+    exact = np.tanh(ours.astype(np.float64))
+
+    bound(ours)
+
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(exact))
+    kept = ~np.isnan(exact)
+    ulp = np.spacing(np.abs(exact[kept]).astype(np.float32))
+    assert (np.abs(ours[kept] - exact[kept]) <= np.maximum(5 * ulp, np.finfo(np.float32).tiny)).all()
