@@ -56,3 +56,4 @@ def _shown(registry: CollectorRegistry, should_stop: Callable[[], bool]) -> Iter
             return should_stop()
 
         yield ask
+        ask()

@@ -29,7 +29,7 @@ SPEC = Spec(
     table=TableSettings(capacity=256),
     fields=(Field(name="user"), Field(name="item"), Field(name="price", kind="numeric")),
 )
-TOPICS = Topics("sml")
+TOPICS = Topics("learning")
 
 
 @contextmanager
@@ -113,6 +113,15 @@ def learned_as_written_down(log: Log) -> list[Record]:
     }
     runs = [run for version in all_versions(log) for run in version.runs]
     return [stream[run.partition][offset] for run in runs for offset in range(run.first, run.last + 1)]
+
+
+def assert_each_example_was_learned_once(log: Log) -> None:
+    """Compare the runs of all versions with what the log holds."""
+    learned = learned_as_written_down(log)
+    assert sorted((record.partition, record.offset) for record in learned) == [
+        (partition, offset) for partition, bounds in log.bounds(TOPICS.examples).items() for offset in range(bounds.end)
+    ]
+    assert all_versions(log)[-1].digest == learned_directly(learned)
 
 
 def tamper(folder: Path, topic: str, partition: int, offset: int, value: bytes) -> None:

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -19,19 +18,20 @@ from prometheus_client import CollectorRegistry
 from model.settings import ModelSettings
 from stream.checkpoint import Checkpoints
 from stream.events import decode_version, encode
-from stream.log import Bounds, FencedError, Log, LogUnavailableError, Message, Progress, Reader, Record, Writer
+from stream.log import FencedError, Log, LogUnavailableError, Message
 from stream.recovery import GapError, OtherSettingsError, RecoveryError
 from stream.topics import DELTAS
 from stream.weights import Joiner, unpack
+from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import (
     SPEC,
     TOPICS,
     all_versions,
+    assert_each_example_was_learned_once,
     example,
     examples,
     forget,
     learn_all,
-    learned_as_written_down,
     learned_directly,
     learner,
     opened,
@@ -41,85 +41,11 @@ from tests.stream.learning import (
 )  # fmt: skip
 
 
-class Killed(Exception):  # noqa: N818 - it is no error
-    """The learner was killed."""
-
-
-class FragileLog:
-    """A log that may cut polls anywhere, be away, or take the learner with it.
-
-    Args:
-        log: the log behind it.
-        cut: gives the most records of the next poll.
-        before_commit: called before each commit.
-        after_commit: called after each commit, before the learner hears of it.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        cut: Callable[[], int] = lambda: 10_000,
-        before_commit: Callable[[], None] = lambda: None,
-        after_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.log, self.cut, self.before_commit, self.after_commit = log, cut, before_commit, after_commit
-
-    def bounds(self, topic: str) -> dict[int, Bounds]:
-        return self.log.bounds(topic)
-
-    def append(self, messages: Sequence[Message]) -> list[int]:
-        return self.log.append(messages)
-
-    def reader(self, topic: str, start: Mapping[int, int]) -> "FragileReader":
-        return FragileReader(self.log.reader(topic, start), self.cut)
-
-    def writer(self, owner: str) -> "FragileWriter":
-        return FragileWriter(self.log.writer(owner), self)
-
-
-class FragileReader:
-    """Cuts polls."""
-
-    def __init__(self, reader: Reader, cut: Callable[[], int]) -> None:
-        self.reader, self.cut = reader, cut
-        self.positions, self.close = reader.positions, reader.close
-
-    def poll(self, max_records: int, timeout: float) -> list[Record]:
-        return self.reader.poll(min(max_records, self.cut()), timeout)
-
-
-class FragileWriter:
-    """Calls back before and after a commit."""
-
-    def __init__(self, writer: Writer, log: FragileLog) -> None:
-        self.writer, self.log, self.close = writer, log, writer.close
-
-    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
-        self.log.before_commit()
-        offsets = self.writer.commit(messages, progress)
-        self.log.after_commit()
-        return offsets
-
-
-def fragile(log: Log, *args: Callable[[], Any], **calls: Callable[[], Any]) -> Log:
-    """Make ``log`` fragile, for a learner, which asks no more of it than this."""
-    return cast("Log", FragileLog(log, *args, **calls))
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
     """Give an empty log."""
     with opened(tmp_path) as log:
         yield log
-
-
-def assert_each_example_was_learned_once(log: Log) -> None:
-    """Compare the runs of all versions with what the log holds."""
-    learned = learned_as_written_down(log)
-    assert sorted((record.partition, record.offset) for record in learned) == [
-        (partition, offset) for partition, bounds in log.bounds(TOPICS.examples).items() for offset in range(bounds.end)
-    ]
-    assert all_versions(log)[-1].digest == learned_directly(learned)
 
 
 # What is learned

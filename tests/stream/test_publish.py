@@ -46,14 +46,14 @@ class Work:
 
 def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
     """Give the publisher of a new model."""
-    return Publisher(log, log.writer("sml.learner"), TOPICS, LearnSettings.model_validate({"publish_every": 0.0, **settings}), None)
+    return Publisher(log, log.writer("learning.learner"), TOPICS, LearnSettings.model_validate({"publish_every": 0.0, **settings}), None)
 
 
 class UnreliableWriter:
     """Passes commits on, but for the first."""
 
     def __init__(self, log: SqliteLog) -> None:
-        self.writer, self.failed = log.writer("sml.learner"), False
+        self.writer, self.failed = log.writer("learning.learner"), False
 
     def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
         """Fail once."""
@@ -79,7 +79,7 @@ def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> N
     assert (published.version.version, published.version.examples, published.version.offsets) == (0, 5, {0: 5})
     assert published.version.trained_through == 1_000_004
     assert published.version.digest == work.trainer.model.digest()
-    assert log.progress("sml.learner", TOPICS.examples) == {0: Progress(5)}
+    assert log.progress("learning.learner", TOPICS.examples) == {0: Progress(5)}
 
 
 def test_runs_are_in_the_order_learned_over_all_partitions() -> None:
@@ -97,7 +97,7 @@ def test_a_fenced_learner_publishes_nothing_at_all(log: SqliteLog) -> None:
     publisher.publish(work.trainer.model, work.stretch, whole=True)
     work.stretch = work.stretch.next()
     work.learn([*examples(3), Message(TOPICS.examples, b"bad", b"junk")])
-    log.writer("sml.learner")
+    log.writer("learning.learner")
     before = [log.bounds(topic) for topic in (TOPICS.versions, TOPICS.weights, TOPICS.dead_letters)]
 
     with pytest.raises(FencedError):
@@ -204,15 +204,15 @@ def in_place(messages: Sequence[Message]) -> list[Record]:
 def test_what_is_cut_is_joined_again(size: int) -> None:
     data = np.random.default_rng(0).bytes(size)
 
-    messages = cut("sml.weights", DELTAS, data)
+    messages = cut(TOPICS.weights, DELTAS, data)
 
     assert all(len(message.value or b"") <= CHUNK for message in messages)
     assert Joiner().join(in_place([*messages, *messages])) == [data, data]
 
 
 def test_a_missing_part_is_noticed() -> None:
-    first, second, third = in_place(cut("sml.weights", DELTAS, bytes(3 * CHUNK)))
-    other = in_place(cut("sml.weights", DELTAS, bytes(3 * CHUNK)))
+    first, second, third = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
+    other = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
 
     for broken in ([second], [first, third], [first, other[1]], [third]):
         with pytest.raises(BrokenWeightsError):
