@@ -109,7 +109,15 @@ def test_criteo_rows_have_no_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1_650_812_741, "1650812741", 1_650_812_741_000, "1650812741.0", "2022-04-24T15:05:41Z", "2022-04-24 15:05:41", "2022-04-24T17:05:41+02:00"],
+    [
+        1_650_812_741,
+        "1650812741",
+        1_650_812_741_000,
+        "1650812741.0",
+        "2022-04-24T15:05:41Z",
+        "2022-04-24 15:05:41",
+        "2022-04-24T17:05:41+02:00",
+    ],
 )
 def test_times_are_epoch_seconds_milliseconds_or_iso_8601(value: object) -> None:
     assert epoch_ms(value) == 1_650_812_741_000
