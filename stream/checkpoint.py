@@ -97,6 +97,16 @@ class Checkpoints:
         Raises:
             OSError: it could not be written; those before it are as they were.
         """
+        self.write(checkpoint)
+        for older in self.paths()[: -self._keep]:
+            older.unlink(missing_ok=True)
+
+    def write(self, checkpoint: Checkpoint) -> Path:
+        """Write ``checkpoint`` beside those that are there, and say where it is.
+
+        Raises:
+            OSError: it could not be written.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"version-{checkpoint.version.version:012}.checkpoint"
         temporary = path.with_suffix(f".{self._writer}.part")
@@ -109,23 +119,31 @@ class Checkpoints:
         finally:
             temporary.unlink(missing_ok=True)
         _sync(self._directory)
-        for older in self._paths()[: -self._keep]:
-            older.unlink(missing_ok=True)
+        return path
 
     def newest_first(self) -> Iterator[Checkpoint]:
         """Give the checkpoints that are as they were saved, the newest first; why one is not is logged."""
-        for path in reversed(self._paths()):
+        for path in reversed(self.paths()):
             try:
-                yield Checkpoint.from_bytes(path.read_bytes())
+                yield self.read(path)
             except (DamagedCheckpointError, OSError) as error:
                 log.warning("passing over the checkpoint %s: %s", path, error)
+
+    def read(self, path: Path) -> Checkpoint:
+        """Read one of the files.
+
+        Raises:
+            DamagedCheckpointError: it is not what was saved.
+            OSError: it can't be read.
+        """
+        return Checkpoint.from_bytes(path.read_bytes())
 
     def tidy(self) -> None:
         """Delete what writers before this one left unfinished; for the owner of the model only."""
         for path in self._directory.glob("version-*.part"):
             path.unlink(missing_ok=True)
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Give the files, the oldest first."""
         return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
 

@@ -77,6 +77,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     label: Literal[0, 1]
     weight: Annotated[float, Meta(ge=0)] | None = None
     clicked_at: Time | None = None
+    policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
 
 
 class Run(NamedTuple):
@@ -96,6 +97,13 @@ class SnapshotRef(Struct, frozen=True):
     deltas: Count  # the first delta after it, in the deltas' partition
 
 
+class Rollback(Struct, frozen=True):
+    """The weights went back to those of the version ``to``: the versions in between no longer count."""
+
+    to: Count
+    replay: bool  # learn again what those versions had learned; else go on behind it
+
+
 class Version(Struct, frozen=True, omit_defaults=True):
     """A state of the weights: what it learned since the version before, in order, and how to tell it is the same."""
 
@@ -111,6 +119,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     published_at: Time
     status: Literal["good"] = "good"
     snapshot: SnapshotRef | None = None
+    rollback: Rollback | None = None  # it came before the runs
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

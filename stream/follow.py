@@ -28,6 +28,10 @@ _PATIENCE = 0.25  # seconds without a delta, between two looks at whether to sto
 _RETRY = 0.5  # seconds before starting again
 
 
+class NewLineageError(BrokenWeightsError):
+    """The next version does not come from the one before: the weights were rolled back, or come from other kernels."""
+
+
 class Service(Protocol):
     """Where weights are in service."""
 
@@ -63,6 +67,9 @@ class Follower:
                 self._follow(should_stop)
             except LogUnavailableError as error:
                 self._report(f"the log is away, the weights stay as they are: {error}")
+            except NewLineageError as error:
+                log.info("%s", error)
+                continue
             except (BrokenWeightsError, OffsetGoneError) as error:
                 self._report(f"starting again from a snapshot: {error}")
             sleep(_RETRY, should_stop)
@@ -134,11 +141,14 @@ class Copies:
         """Bring the spare up to date.
 
         Raises:
+            NewLineageError: a version does not come from the one before.
             BrokenWeightsError: a delta is not the next, or gives other weights than were published.
         """
         for standing, arrays, _ in deltas:
             if standing.version <= self.standing.version:
                 continue  # the snapshot has it
+            if standing.base is None:
+                raise NewLineageError(f"version {standing.version} begins anew, from its snapshot")
             if standing.base != self.standing.version:
                 raise BrokenWeightsError(f"version {standing.version} changes version {standing.base}, expected {self.standing.version}")
             self._spare.apply(arrays)

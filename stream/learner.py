@@ -15,7 +15,7 @@ from pathlib import Path
 
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
-from stream.log import Bounds, Log, LogUnavailableError, Record, Writer
+from stream.log import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
 from stream.metrics import LearnerMetrics
 from stream.publish import Publisher, Stretch
 from stream.recovery import Recovered, Recovery
@@ -23,7 +23,7 @@ from stream.saver import Saver
 from stream.settings import LearnSettings
 from stream.source import Source
 from stream.topics import Topics
-from stream.versions import Published
+from stream.versions import Published, read_versions
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,13 @@ class Learner:
                     writer = writer or self._log.writer(f"{self._topics.prefix}.learner")
                     end = end or (self._log.bounds(self._topics.examples) if until_caught_up else None)
                     self._serve_term(writer, should_stop, end)
+                except FencedError:
+                    if not self._was_rolled_back():
+                        raise
+                    log.warning("the model was rolled back: going on from there")
+                    if writer:
+                        writer.close()
+                    writer = None
                 except LogUnavailableError as error:
                     log.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
                     self._metrics.reconnects.inc()
@@ -87,6 +94,11 @@ class Learner:
         finally:
             if writer:
                 writer.close()
+
+    def _was_rolled_back(self) -> bool:
+        """Say whether a rollback alone has come between: it took the model, published a version and let go again."""
+        since = list(read_versions(self._log, self._topics, self.last.place + 1 if self.last else 0))
+        return len(since) == 1 and since[0].version.rollback is not None
 
     def _serve_term(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Start from what is committed, and go on until the end or until the log is away."""

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_hexdigest
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Run, Version, dead_letter, encode
+from stream.events import Rollback, Run, Version, dead_letter, encode
 from stream.log import Log, Message, Progress, Record, Writer
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
@@ -30,10 +30,11 @@ class Stretch:
     Args:
         offsets: partition → next example to read.
         trained_through: the latest event time learned so far, epoch ms.
+        rollback: where the weights went back to, before anything was read.
     """
 
-    def __init__(self, offsets: Mapping[int, int], trained_through: int | None) -> None:
-        self.offsets, self.trained_through = dict(offsets), trained_through
+    def __init__(self, offsets: Mapping[int, int], trained_through: int | None, rollback: Rollback | None = None) -> None:
+        self.offsets, self.trained_through, self.rollback = dict(offsets), trained_through, rollback
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
@@ -145,4 +146,5 @@ def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapsh
         fingerprint=fingerprint(),
         published_at=standing.published_at,
         snapshot=snapshots.newest,
+        rollback=stretch.rollback,
     )

@@ -3,11 +3,14 @@
 1. the newest checkpoint whose version stands in ``versions``, with the same digest, is loaded (none: the model as it began);
 2. the runs of the versions after it are learned again, in the order that those versions wrote down;
 3. after each, the digest must be the published one, or the kernels must have been others.
+
+What a rollback has left behind is passed over, checkpoints as well as runs.
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import takewhile
 from typing import NamedTuple
 
 from model.evaluation import Progressive
@@ -20,7 +23,7 @@ from stream.log import Log, OffsetGoneError, Reader, Record
 from stream.publish import settings_digest
 from stream.topics import Topics
 from stream.training import Trainer
-from stream.versions import Published, read_versions
+from stream.versions import Lineage, Published, read_lineage, read_versions
 
 log = logging.getLogger(__name__)
 
@@ -75,36 +78,46 @@ class Recovery:
         self._accept_gap = accept_gap
         self._diverged = False
 
-    def recover(self) -> Recovered:
-        """Load, then learn again what came after.
+    def recover(self, until: int | None = None) -> Recovered:
+        """Load, then learn again what came after, up to the last version or to the version ``until``.
 
         Raises:
             RecoveryError: the checkpoint is ahead of the log, or learning again gives something else.
             OtherSettingsError: the model was learned with other settings.
             GapError: examples to learn again are no longer there.
         """
-        checkpoint = self._newest_standing()
+        checkpoint, lineage = self._start(until)
         if checkpoint is None:
             trainer, last, place = Trainer(OnlineModel(self._spec), Progressive()), None, 0
         else:
             trainer, last = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.place)
             place = checkpoint.place + 1
-        with closing(_Runs(self._log, self._topics.examples)) as runs:
-            for published in read_versions(self._log, self._topics, place):
-                self._learn_again(trainer, published.version, runs)
-                last = published
+        with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, place)) as versions:
+            for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
+                if lineage.holds(published.version.version):
+                    self._learn_again(trainer, published.version, runs)
+                    last = published
         trainer.model.mark_published()
         return Recovered(trainer, last, self._diverged, checkpoint.version.version if checkpoint else -1)
 
-    def _newest_standing(self) -> Checkpoint | None:
+    def _start(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
+        """Choose the checkpoint to begin with, and the versions to learn again after it."""
         for checkpoint in self._checkpoints.newest_first():
-            if self._stands(checkpoint):
-                if checkpoint.spec != self._spec:
-                    raise OtherSettingsError(_other_settings(checkpoint.version))
-                log.info("from the checkpoint of version %s", checkpoint.version.version)
-                return checkpoint
-            log.warning("passing over the checkpoint of version %s: it is not in %s", checkpoint.version.version, self._topics.versions)
-        return None
+            number = checkpoint.version.version
+            if until is not None and number > until:
+                continue
+            if not self._stands(checkpoint):
+                log.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
+                continue
+            lineage = read_lineage(self._log, self._topics, checkpoint.place + 1, until)
+            if not lineage.holds(number):
+                log.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
+                continue
+            if checkpoint.spec != self._spec:
+                raise OtherSettingsError(_other_settings(checkpoint.version))
+            log.info("from the checkpoint of version %s", number)
+            return checkpoint, lineage
+        return None, read_lineage(self._log, self._topics, 0, until)
 
     def _stands(self, checkpoint: Checkpoint) -> bool:
         bounds, saved = self._log.bounds(self._topics.versions)[0], checkpoint.version
@@ -156,7 +169,7 @@ def _other_settings(version: Version) -> str:
 
 
 class _Runs:
-    """Reads runs again. Those of one partition follow each other, so each partition is read through once."""
+    """Reads runs again. Those of one partition come in its order, so each partition is read through once."""
 
     def __init__(self, log: Log, topic: str) -> None:
         self._log, self._topic = log, topic
@@ -176,7 +189,7 @@ class _Runs:
             records = self._ahead.pop(run.partition, []) or reader.poll(_AT_ONCE, _PATIENCE)
             within = [record for record in records if record.offset <= run.last]
             self._ahead[run.partition] = records[len(within) :]
-            yield within
+            yield [record for record in within if record.offset >= run.first]  # those before were skipped by a rollback
             if self._ahead[run.partition] or reader.positions()[run.partition] > run.last:
                 return
 

@@ -1,8 +1,9 @@
 """Reading the topic ``versions``: where the weights come from, one record a version."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stream.events import BadRecordError, Version, decode_version
@@ -45,3 +46,67 @@ def newest_version(events: Log, topics: Topics) -> Published | None:
         if versions or start == bounds.first:
             return versions[-1] if versions else None
         reach *= _TAIL
+
+
+class Lineage(NamedTuple):
+    """The versions that weights come from: all before them but those that a rollback has left behind."""
+
+    left: tuple[range, ...]
+
+    @classmethod
+    def after(cls, rollbacks: Sequence[tuple[int, int]]) -> "Lineage":
+        """Find what ``rollbacks`` have left behind: the version of each and the one it went back to, in order.
+
+        >>> Lineage.after([(4, 2), (9, 3)]).left
+        (range(4, 9),)
+        """
+        left, end = [], None
+        for version, to in reversed(rollbacks):
+            if end is None or version <= end:  # else a later one has left it behind, too
+                left.append(range(to + 1, version))
+                end = to
+        return cls(tuple(left))
+
+    def holds(self, version: int) -> bool:
+        """Say whether the weights come from this version."""
+        return not any(version in numbers for numbers in self.left)
+
+
+def read_lineage(events: Log, topics: Topics, start: int, until: int | None = None) -> Lineage:
+    """Find what the versions from offset ``start`` on, up to the number ``until``, have left behind."""
+    versions = (version for version, _ in read_versions(events, topics, start) if until is None or version.version <= until)
+    return Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])
+
+
+class NoSuchVersionError(Exception):
+    """No version was published under that number, or by that time."""
+
+
+def version_at(events: Log, topics: Topics, moment: str) -> int:
+    """Find the number of the version that is meant.
+
+    Args:
+        events: holds the versions.
+        topics: the model's.
+        moment: the number itself; or a time in ISO 8601 (UTC unless it says otherwise), for what was the newest then.
+
+    Raises:
+        NoSuchVersionError: there is none, or ``moment`` is neither.
+    """
+    by_number = moment.isdecimal()
+    limit = int(moment) if by_number else _milliseconds(moment)
+    found = None
+    for version, _ in read_versions(events, topics, events.bounds(topics.versions)[0].first):
+        if (version.version == limit) if by_number else (version.published_at <= limit):
+            found = version.version
+    if found is None:
+        raise NoSuchVersionError(f"no version {moment}" if by_number else f"no version was published by {moment}")
+    return found
+
+
+def _milliseconds(moment: str) -> int:
+    try:
+        time = datetime.fromisoformat(moment)
+    except ValueError as error:
+        raise NoSuchVersionError(f"got {moment!r}, expected the number of a version, or a time such as 2025-03-01T12:00:00") from error
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)

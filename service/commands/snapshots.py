@@ -1,15 +1,72 @@
-"""``sml snapshots list``: the states of the model that are kept."""
+"""``sml snapshots``: the states of the model that are kept, whether they are whole, and the way back to one."""
 
 from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from stream.checkpoint import Checkpoints
+from stream.checkpoint import Checkpoints, DamagedCheckpointError
+from stream.connect import connect
+from stream.events import Version
+from stream.rollback import rebuild, roll_back
+from stream.topics import Topics
+from stream.versions import version_at
 
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
     """Give the checkpoints that can be loaded, the oldest first."""
-    checkpoints = Checkpoints(Path(settings.learn.directory), settings.learn.keep)
-    states = [checkpoint.version for checkpoint in checkpoints.newest_first()]
+    states = [checkpoint.version for checkpoint in _checkpoints(settings).newest_first()]
+    return [_named(state) for state in reversed(states)]
+
+
+def verified(settings: Settings) -> list[dict[str, Any]]:
+    """Check each checkpoint, the oldest first: its bytes by their checksum, its weights by the digest they were published with."""
+    checkpoints = _checkpoints(settings)
+    return [{"file": path.name, "problem": _problem(checkpoints, path)} for path in checkpoints.paths()]
+
+
+def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
+    """Publish the weights of a past version as the next one.
+
+    Raises:
+        NoSuchVersionError: there is none that ``to`` means.
+        LearnError: it can't be arrived at again.
+        LogError: the log can't be used.
+    """
+    topics = Topics(settings.log.prefix)
+    with connect(settings.log.url) as log:
+        version = version_at(log, topics, to)
+        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay)
+    return {**_named(published), "rolled_back_to": version}
+
+
+def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
+    """Write the learner's state at a past version to a folder, made from the log; say which it is and where.
+
+    Raises:
+        NoSuchVersionError: there is none that ``until`` means.
+        LearnError: it can't be arrived at again.
+        LogError: the log can't be used.
+    """
+    topics = Topics(settings.log.prefix)
+    with connect(settings.log.url) as log:
+        version = version_at(log, topics, until)
+        state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)
+    return {**_named(state.version), "file": str(Checkpoints(folder, keep=1).write(state))}
+
+
+def _checkpoints(settings: Settings) -> Checkpoints:
+    return Checkpoints(Path(settings.learn.directory), settings.learn.keep)
+
+
+def _named(version: Version) -> dict[str, Any]:
     names = ("version", "digest", "examples", "trained_through", "offsets")
-    return [{name: getattr(state, name) for name in names} for state in reversed(states)]
+    return {name: getattr(version, name) for name in names}
+
+
+def _problem(checkpoints: Checkpoints, path: Path) -> str | None:
+    try:
+        checkpoint = checkpoints.read(path)
+    except (DamagedCheckpointError, OSError) as error:
+        return str(error)
+    digest, expected = checkpoint.restore()[0].digest(), checkpoint.version.digest
+    return None if digest == expected else f"its weights have the digest {digest}, expected {expected}"

@@ -1,0 +1,70 @@
+"""Going back: the learner's state at a past version is made again, and becomes the next version, which servers follow.
+
+A rollback owns the model for as long as that takes. A learner at work is fenced, sees that nothing but a rollback came between, and
+goes on from there. The state is on the disk before the version is published; if it is lost, the log still gives it.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from model.settings import Spec
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.events import Rollback, Version
+from stream.log import Log
+from stream.publish import Publisher, Stretch
+from stream.recovery import Recovered, Recovery, RecoveryError
+from stream.settings import LearnSettings
+from stream.topics import Topics
+from stream.versions import Published, newest_version
+
+
+def rebuild(events: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
+    """Make the learner's state at version ``number`` again, from the newest checkpoint before it or from the log alone.
+
+    Its digest is the published one; with other kernels it agrees within rounding, and has a digest of its own.
+
+    Raises:
+        LearnError: it can't be arrived at: its settings were others, or its examples have changed or are gone.
+    """
+    recovered = Recovery(events, topics, spec, checkpoints).recover(number)
+    trainer = recovered.trainer
+    version, place = _last(recovered, number)
+    version = msgspec.structs.replace(version, digest=trainer.model.digest())
+    return Checkpoint.of(version, place, trainer.model, trainer.scores)
+
+
+def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool) -> Version:
+    """Publish the weights of version ``to`` as the next version.
+
+    Args:
+        events: the log.
+        topics: the model's.
+        spec: its settings.
+        settings: say where checkpoints are.
+        to: the number of the version to go back to.
+        replay: have the examples after it learned again; else learning goes on behind those that were learned.
+
+    Raises:
+        LearnError: the version can't be arrived at again.
+        OSError: its state could not be saved; nothing was published.
+        FencedError: a learner has taken over meanwhile; nothing was published.
+    """
+    checkpoints = Checkpoints(Path(settings.directory), settings.keep)
+    past = rebuild(events, topics, spec, checkpoints, to)
+    checkpoints.write(past)
+    with closing(events.writer(f"{topics.prefix}.learner")) as writer:
+        newest = newest_version(events, topics)
+        if newest is None:
+            raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
+        offsets = past.version.offsets if replay else newest.version.offsets
+        stretch = Stretch(offsets, past.version.trained_through, Rollback(to, replay))
+        with closing(Publisher(events, writer, topics, settings, newest.version)) as publisher:
+            return publisher.publish(past.restore()[0], stretch, whole=True).version
+
+
+def _last(recovered: Recovered, number: int) -> Published:
+    if recovered.last is None or recovered.last.version.version != number:
+        raise RecoveryError(f"there is no version {number}")
+    return recovered.last

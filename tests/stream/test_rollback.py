@@ -1,0 +1,214 @@
+"""Any past state can be had again from the log, with the digest that was published then, and can become the next version."""
+
+import random
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream.checkpoint import Checkpoint, Checkpoints
+from stream.events import Rollback, Version
+from stream.follow import Follower
+from stream.log import FencedError, Log
+from stream.metrics import FollowerMetrics
+from stream.recovery import GapError, RecoveryError
+from stream.rollback import rebuild, roll_back
+from stream.settings import LearnSettings
+from stream.versions import Lineage, NoSuchVersionError, version_at
+from tests.stream.fragile import fragile
+from tests.stream.learning import (
+    SPEC,
+    TOPICS,
+    all_versions,
+    examples,
+    forget,
+    learn_all,
+    learned_directly,
+    learner,
+    opened,
+    records,
+)
+from tests.stream.test_follow import Service
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    """Give an empty log."""
+    with opened(tmp_path) as log:
+        yield log
+
+
+def from_the_log(log: Log, folder: Path, number: int) -> Checkpoint:
+    """Rebuild a version without any checkpoint."""
+    return rebuild(log, TOPICS, SPEC, Checkpoints(folder / "nothing here", 3), number)
+
+
+def back(log: Log, folder: Path, to: int, *, replay: bool = False) -> Version:
+    """Roll back."""
+    settings = LearnSettings(directory=str(folder / "checkpoints"))
+    return roll_back(log, TOPICS, SPEC, settings, to, replay=replay)
+
+
+def learn_in_steps(log: Log, folder: Path, count: int = 100) -> list[Version]:
+    """Learn ``count`` examples in versions of ten; give the versions."""
+    log.append(examples(count))
+    learn_all(fragile(log, lambda: 10), folder)
+    return all_versions(log)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_ten_random_moments_are_rebuilt_with_the_digests_published_then(partitions: int, tmp_path: Path) -> None:
+    chance = random.Random(partitions)
+    with opened(tmp_path, partitions) as log:
+        for first in range(0, 400, 100):
+            log.append(examples(100, first))
+            learn_all(fragile(log, lambda: chance.choice([3, 10, 25])), tmp_path)
+        back(log, tmp_path, chance.choice(all_versions(log)).version, replay=True)
+        learn_all(fragile(log, lambda: 20), tmp_path)
+
+        for version in chance.sample(all_versions(log), 10):
+            assert from_the_log(log, tmp_path, version.version).version.digest == version.digest
+
+
+def test_a_rebuilt_state_is_that_of_the_learner_to_the_last_bit(log: Log, tmp_path: Path) -> None:
+    learn_in_steps(log, tmp_path)
+    saved = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first())
+
+    again = from_the_log(log, tmp_path, saved.version.version)
+
+    assert again.to_bytes() == saved.to_bytes()
+
+
+def test_a_version_is_found_by_its_number_and_by_a_time(log: Log, tmp_path: Path) -> None:
+    versions = learn_in_steps(log, tmp_path)
+    last = datetime.fromtimestamp(versions[-1].published_at / 1000, UTC)
+
+    assert version_at(log, TOPICS, "4") == 4
+    assert version_at(log, TOPICS, last.isoformat()) == version_at(log, TOPICS, "9999-01-01") == versions[-1].version
+    for moment in ("4000", "2001-01-01T00:00:00", "yesterday"):
+        with pytest.raises(NoSuchVersionError):
+            version_at(log, TOPICS, moment)
+
+
+def test_what_a_rollback_left_behind_counts_no_more() -> None:
+    lineage = Lineage.after([(4, 2), (9, 3), (12, 10)])
+
+    assert [version for version in range(14) if lineage.holds(version)] == [0, 1, 2, 3, 9, 10, 12, 13]
+
+
+def test_a_rollback_is_the_next_version_with_the_weights_of_the_past_one(log: Log, tmp_path: Path) -> None:
+    versions = learn_in_steps(log, tmp_path)
+
+    published = back(log, tmp_path, 4)
+
+    assert (published.version, published.digest, published.examples) == (versions[-1].version + 1, versions[4].digest, 40)
+    assert published.rollback == Rollback(4, replay=False)
+    assert published.runs == []
+    assert published.offsets == versions[-1].offsets
+    assert published == all_versions(log)[-1]
+
+
+def test_learning_goes_on_behind_what_was_learned(log: Log, tmp_path: Path) -> None:
+    learn_in_steps(log, tmp_path)
+    back(log, tmp_path, 4)
+    log.append(examples(50, 100))
+
+    last = learn_all(log, tmp_path)
+
+    stream = records(log, TOPICS.examples)
+    assert last.examples == 90
+    assert last.digest == learned_directly(stream[:40] + stream[100:])
+    assert learn_all(log, tmp_path / "elsewhere") == last  # from the log alone
+
+
+def test_a_replay_learns_again_what_came_after(log: Log, tmp_path: Path) -> None:
+    learned = learn_in_steps(log, tmp_path)[-1]
+    back(log, tmp_path, 4, replay=True)
+    log.append(examples(50, 100))
+
+    last = learn_all(log, tmp_path)
+
+    assert last.examples == 150
+    assert last.digest == learned_directly(records(log, TOPICS.examples))
+    assert from_the_log(log, tmp_path, learned.version).version.digest == learned.digest
+    assert learn_all(log, tmp_path / "elsewhere") == last
+
+
+def test_a_rollback_may_go_back_to_what_another_has_left_behind(log: Log, tmp_path: Path) -> None:
+    versions = learn_in_steps(log, tmp_path)
+    back(log, tmp_path, 4)
+
+    again = back(log, tmp_path, 8)
+
+    assert again.digest == versions[8].digest
+    assert learn_all(log, tmp_path / "elsewhere") == again
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_learner_at_work_goes_on_from_the_rollback_and_a_server_follows(replay: bool, log: Log, tmp_path: Path) -> None:
+    log.append(examples(50))
+    at_work, stop = learner(log, tmp_path), threading.Event()
+    service = Service()
+    follower = Follower(log, TOPICS, service, FollowerMetrics(CollectorRegistry()))
+    threads = [threading.Thread(target=part.run, args=(stop.is_set,)) for part in (at_work, follower)]
+    for thread in threads:
+        thread.start()
+    while not all_versions(log) or all_versions(log)[-1].examples < 50:
+        pass
+
+    published = back(log, tmp_path, 0, replay=replay)
+    service.wait_for(published.version)
+    log.append(examples(50, 50))
+    expected = 100 if replay else 50
+    while all_versions(log)[-1].examples < expected:
+        pass
+    last = all_versions(log)[-1]
+    service.wait_for(last.version)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert last.digest == learned_directly(records(log, TOPICS.examples)[-expected:])
+    assert service.taken[-1].digest == last.digest
+
+
+def test_a_rival_after_a_rollback_ends_the_first_learner(log: Log, tmp_path: Path) -> None:
+    log.append(examples(20))
+    first = learner(fragile(log, before_commit=lambda: interfere()), tmp_path)
+    learn_all(log, tmp_path)
+
+    def interfere() -> None:
+        back(log, tmp_path, 0, replay=True)
+        learn_all(log, tmp_path)
+
+    log.append(examples(20, 20))
+    with pytest.raises(FencedError):
+        first.run(lambda: False, until_caught_up=True)
+
+    assert learn_all(log, tmp_path).examples == 40
+
+
+def test_a_rollback_to_what_can_not_be_rebuilt_changes_nothing(log: Log, tmp_path: Path) -> None:
+    learn_in_steps(log, tmp_path)
+    forget(tmp_path, TOPICS.examples, 0, 15)
+    before = all_versions(log)
+
+    with pytest.raises(GapError):
+        back(log, tmp_path, 4)
+    with pytest.raises(RecoveryError, match="no version 4000"):
+        back(log, tmp_path, 4000)
+
+    assert all_versions(log) == before
+
+
+def test_a_rollback_lost_from_the_disk_is_found_in_the_log(log: Log, tmp_path: Path) -> None:
+    versions = learn_in_steps(log, tmp_path)
+    published = back(log, tmp_path, 4)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+
+    assert learn_all(log, tmp_path) == published
+    assert learn_all(log, tmp_path).digest == versions[4].digest
