@@ -18,6 +18,12 @@ Floats = NDArray[Any]
 # The columns of ``Layout.layers``: widths, where each parameter begins, and where its accumulators do.
 IN, OUT, WEIGHT, BIAS, META, META_BIAS, SKIP, WEIGHT_SUM, BIAS_SUM, META_SUM, META_BIAS_SUM, SKIP_SUM = range(12)
 
+# The columns of ``Layout.places``, a row for each parameter of the branch; a vector has one column.
+ROWS, COLUMNS, START, SUM_START = range(4)
+
+NETWORKS = ("dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint")
+DNN, DCN, DCN_V2, DEEPFM, XDEEPFM, AUTOINT = range(len(NETWORKS))  # what stands beside the tower: ``Layout.branch``
+
 
 class Parameter(NamedTuple):
     """One named parameter at its place in the flat arrays, and how it is drawn.
@@ -40,11 +46,31 @@ class Parameter(NamedTuple):
         return accumulators[self.sum_start : self.sum_start + self.shape[0]]
 
 
+def branch_shapes(spec: Spec) -> tuple[list[dict[str, tuple[int, ...]]], int]:
+    """The shapes of each layer's parameters beside the tower, and the width of the branch's output (0 if it has no weights)."""
+    model, fields = spec.model, len(spec.fields)
+    flat = fields * model.embedding
+    match model.network:
+        case "dcn":
+            return [{"weight": (flat,), "bias": (flat,)}] * model.cross_layers, flat
+        case "dcn_v2":
+            return [{"weight": (flat, flat), "bias": (flat,)}] * model.cross_layers, flat
+        case "xdeepfm":
+            maps = pairwise((fields, *model.cin))
+            return [{"weight": (inputs * fields, outputs)} for inputs, outputs in maps], sum(model.cin)
+        case "autoint":
+            widths = (model.embedding, *(model.heads * width for width in model.attention))
+            parts = ("query", "key", "value", "residual")
+            return [dict.fromkeys(parts, shape) for shape in pairwise(widths)], fields * widths[-1]
+    return [], 0
+
+
 class Layout:
     """The dense parameters of a network, by name and by place.
 
     For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and where it has a skip term
-    ``skip.i.meta (out, out)``, ``skip.i.meta_bias`` and ``skip.i.weight``. Then ``output``, ``bias``, and
+    ``skip.i.meta (out, out)``, ``skip.i.meta_bias`` and ``skip.i.weight``. Then the branch's, if the network has one:
+    for each of its layers ``branch.i.…``, and ``branch.output``. Then ``output``, ``bias``, and
     ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
     """
 
@@ -56,6 +82,9 @@ class Layout:
         widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
         layers = [self._layer(i, *pair) for i, pair in enumerate(pairwise(widths))]
         self.layers = np.array(layers, np.int64)  # (L, 12)
+        self.branch = NETWORKS.index(spec.model.network)
+        places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in self._branch()]
+        self.places = np.array(places, np.int64).reshape(-1, 4)  # (P', 4)
         self.output = self._place("output", (widths[-1],), std=0.05)
         self.bias = self._place("bias", (1,))
         self.defaults = self._place("defaults", (len(spec.fields), spec.model.embedding))
@@ -80,6 +109,16 @@ class Layout:
         starts, sums = [p.start for p in placed], [p.sum_start for p in placed]
         absent = [0] * (5 - len(placed))
         return [inputs, outputs, *starts, *absent, *sums, *absent]
+
+    def _branch(self) -> list[Parameter]:
+        """Place the parameters of what stands beside the tower, in the order in which its kernels count them."""
+        layers, output = branch_shapes(self.spec)
+        placed = [
+            self._place(f"branch.{i}.{name}", shape, std=0.0 if name == "bias" else shape[0] ** -0.5)
+            for i, layer in enumerate(layers)
+            for name, shape in layer.items()
+        ]
+        return [*placed, self._place("branch.output", (output,), std=0.05)] if output else placed
 
     def named(self, dense: Floats) -> dict[str, Floats]:
         """Every parameter as a view of ``dense``."""

@@ -70,6 +70,11 @@ class Weights:
             skip=model.skip != "none",
             pre=model.skip_input == "pre",
             wide=model.wide,
+            branch=layout.branch,
+            places=layout.places,
+            fields=len(self.spec.fields),
+            embedding=model.embedding,
+            heads=model.heads,
         )
 
     def predict(self, features: Features) -> NDArray[Any]:

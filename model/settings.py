@@ -26,8 +26,8 @@ class Field(_Settings):
 class ModelSettings(_Settings):
     """The network and its step: Adagrad, its rates and what its accumulators start from."""
 
-    network: Literal["dnn"] = "dnn"
-    """embeddings, then a tower of ReLU layers"""
+    network: Literal["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"] = "dnn"
+    """a tower of ReLU layers over the embeddings; the others have a branch beside it that adds its own term to the logit"""
     skip: Literal["none", "meta_tanh"] = "meta_tanh"
     """whether every layer adds its own term to the logit"""
     skip_input: Literal["pre", "post"] = "pre"
@@ -36,6 +36,14 @@ class ModelSettings(_Settings):
     """widths of the tower's layers"""
     embedding: Annotated[int, Setting(ge=1, le=256)] = 8
     """numbers that stand for a value"""
+    cross_layers: Annotated[int, Setting(ge=1, le=64)] = 3
+    """of dcn and dcn_v2"""
+    cin: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)
+    """of xdeepfm: feature maps of each layer of its compressed interaction network"""
+    attention: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)
+    """of autoint: width of a head in each attention layer"""
+    heads: Annotated[int, Setting(ge=1, le=64)] = 1
+    """of autoint, in every attention layer"""
     wide: bool = True
     """each value also adds a weight of its own to the logit"""
     seed: int = 0

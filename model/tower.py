@@ -32,6 +32,11 @@ class Network(NamedTuple):
     skip: bool  # every layer adds its own term
     pre: bool  # the terms read a layer before ReLU
     wide: bool
+    branch: int  # what stands beside the tower, see model.branch
+    places: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
+    fields: int
+    embedding: int
+    heads: int  # of an attention layer
 
 
 class Activations(NamedTuple):

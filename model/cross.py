@@ -1,0 +1,91 @@
+"""The cross layers of DCN beside the tower, forward and backward with the update; torch's twin is ``model.dcn``.
+
+Shapes: C layers, D = F d the width of the input and of every layer. Places: each layer's weight and bias, the output.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.maps import sums_of, weight_of
+from model.target import kernel
+from model.tower import Network, learn_vector
+
+
+class Crossed(NamedTuple):
+    """What a forward pass leaves for the backward pass, of ``model.cross`` or of ``model.cross_v2``."""
+
+    x: NDArray[Any]  # (C + 1, D), x[0] is the input
+    z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.cross`` a number, in z[:, 0]
+    every: NDArray[np.int64]  # (D,), 0, 1, 2, …
+    gradient: NDArray[Any]  # (3, D)
+
+
+@kernel
+def crossed(layers: int, width: int, like: NDArray[Any]) -> Crossed:
+    """Room for one example's pass, of the float type of ``like``."""
+    x = np.zeros((layers + 1, width), like.dtype)
+    return Crossed(x, np.zeros_like(x), np.arange(width), np.zeros((3, width), like.dtype))
+
+
+@kernel
+def forward(net: Network, kept: Crossed) -> Any:
+    """``w · x_C`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
+    layers, width = net.places.shape[0] // 2, kept.every.shape[0]
+    x0 = kept.x[0]
+    for layer in range(layers):
+        weight, bias = weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1)
+        x, above = kept.x[layer], kept.x[layer + 1]
+        scale = net.dense.dtype.type(0)
+        for k in range(width):
+            scale += x[k] * weight[k]
+        for k in range(width):
+            above[k] = x0[k] * scale + bias[k] + x[k]
+        kept.z[layer, 0] = scale
+    return output_forward(net, kept.x[layers])
+
+
+@kernel
+def output_forward(net: Network, x: NDArray[Any]) -> Any:
+    """``w · x``, of a branch's last layer."""
+    output = weight_of(net, net.places.shape[0] - 1)
+    logit = net.dense.dtype.type(0)
+    for k in range(output.shape[0]):
+        logit += output[k] * x[k]
+    return logit
+
+
+@kernel
+def output_backward(net: Network, x: NDArray[Any], slope: Any, rate: Any, here: NDArray[Any], room: NDArray[Any]) -> Any:
+    """Learn a branch's output weights; ``here`` gets the gradient of ``x``."""
+    last = net.places.shape[0] - 1
+    output = weight_of(net, last)
+    for k in range(output.shape[0]):
+        here[k] = slope * output[k]
+        room[k] = slope * x[k]
+    return learn_vector(output, sums_of(net, last), room, rate)
+
+
+@kernel
+def backward(net: Network, kept: Crossed, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+    """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+    layers, width = net.places.shape[0] // 2, kept.every.shape[0]
+    x0 = kept.x[0]
+    here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
+    total = output_backward(net, kept.x[layers], slope, rate, here, of_weight)
+    for layer in range(layers - 1, -1, -1):
+        weight, x, scale = weight_of(net, 2 * layer), kept.x[layer], kept.z[layer, 0]
+        pull = net.dense.dtype.type(0)
+        for k in range(width):
+            pull += here[k] * x0[k]
+        for k in range(width):
+            below[k] += scale * here[k]
+            of_bias[k] = here[k]
+            of_weight[k] = pull * x[k]
+            here[k] += pull * weight[k]
+        total += learn_vector(weight, sums_of(net, 2 * layer), of_weight, rate)
+        total += learn_vector(weight_of(net, 2 * layer + 1), sums_of(net, 2 * layer + 1), of_bias, rate)
+    for k in range(width):
+        below[k] += here[k]
+    return total

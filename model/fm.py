@@ -1,0 +1,39 @@
+"""The factorisation machine's second order beside the tower, forward and backward; torch's twin is ``model.deepfm``.
+
+It has no weights of its own: its gradient goes to the embeddings alone.
+
+Shapes: F fields, d the width of an embedding; the input is ``(F d,)``.
+"""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model.target import kernel
+from model.tower import Network
+
+
+@kernel
+def forward(net: Network, x: NDArray[Any], total: NDArray[Any]) -> Any:
+    """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``; ``total (d,)`` gets ``Σ_f v_f``."""
+    d = net.embedding
+    for k in range(d):
+        total[k] = 0
+    squares = both = net.dense.dtype.type(0)
+    for f in range(net.fields):
+        v = x[f * d : f * d + d]
+        for k in range(d):
+            total[k] += v[k]
+            squares += v[k] * v[k]
+    for k in range(d):
+        both += total[k] * total[k]
+    return net.dense.dtype.type(0.5) * (both - squares)
+
+
+@kernel
+def backward(net: Network, x: NDArray[Any], total: NDArray[Any], slope: Any, below: NDArray[Any]) -> None:
+    """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``below``."""
+    d = net.embedding
+    for f in range(net.fields):
+        for k in range(d):
+            below[f * d + k] += slope * (total[k] - x[f * d + k])
