@@ -7,68 +7,27 @@ Words. *Seen* is the largest event time of a stream so far, its *watermark* is t
 The *order time* of an impression is its time or, if it comes later than that, the impressions' watermark before it less W.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
 from heapq import heappop, heappush
 from typing import Literal
 
 from msgspec import Struct
 
 from stream.events import Click, Example, Impression, Watermark
-
-
-class Note(Struct, frozen=True):
-    """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
-
-    rewind: int  # read again from here; nothing before it can matter any more
-    seen: int = -1  # the largest event time before ``rewind``; -1: there was none
-    cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
-    format: int = 1
-
-
-class Sight(Struct, gc=False):
-    """A record that may still matter to a later one: while ``time + reach`` is not before the cursor."""
-
-    time: int
-    impression_id: str
-    offset: int
-    seen_before: int
-
-
-class Stream:
-    """One of the two inputs: how far its event time has come, and its records that may still matter, in its order."""
-
-    def __init__(self, note: Note, reach: int) -> None:
-        """Begin at ``note.rewind``; a record matters for ``reach`` ms of event time."""
-        self.seen = note.seen
-        self.reach = reach
-        self.sights: deque[Sight] = deque()
-
-    def see(self, time: int) -> None:
-        """Let event time come as far as ``time``."""
-        self.seen = max(self.seen, time)
-
-    def let_go(self, decided: int) -> Iterator[Sight]:
-        """Drop what can't matter once decisions have come this far; give it."""
-        while self.sights and self.sights[0].time + self.reach < decided:
-            yield self.sights.popleft()
-
-    def note(self, next_offset: int, cursor: tuple[int, int]) -> Note:
-        """Say from where a restart has to read."""
-        if not self.sights:
-            return Note(next_offset, self.seen, cursor)
-        return Note(self.sights[0].offset, self.sights[0].seen_before, cursor)
+from stream.sight import Note, Sight, Stream
 
 
 class Waiting(Struct, gc=False, order=True):
-    """An impression whose label is not decided; sorts by (order time, offset)."""
+    """An impression that is not settled; sorts by when it is due, then by offset."""
 
-    order: int
+    due: int  # its order time; once decided, W after that, when the extra example of a late click comes out
     offset: int
+    order: int
     impression_id: str
     time: int
     impression: Impression | None  # None: forgotten; it stays to meet its clicks, so that no other impression gets them
     clicked_at: int | None = None
+    late_at: int | None = None  # the first click that came too late
 
 
 class Unmatched(Struct, gc=False):
@@ -89,20 +48,26 @@ class Join:
     - *Duplicate* is an impression if its id came before with an order time at most W + ``lateness`` earlier (or later).
       So a click counts for one impression at most: two of the same id lie further apart than a click reaches.
     - *Forgotten* is an impression by a tombstone that comes before the impressions' watermark has passed its time + W.
+    - *Late* is a click that would have counted with a window of 2 W. If late clicks are learned, an impression that was decided as
+      a negative comes out once more, as a positive with that click, when W more have passed.
 
     Args:
         window: W, in ms.
         lateness: How far out of order records may be, in ms.
         impressions: Where the impressions begin.
         clicks: Where the clicks begin.
+        learn_late: Whether a late click becomes an extra example.
     """
 
-    def __init__(self, window: int, lateness: int, impressions: Note, clicks: Note) -> None:
+    policy = "window"
+
+    def __init__(self, window: int, lateness: int, impressions: Note, clicks: Note, *, learn_late: bool = False) -> None:
         """Begin where the two notes say."""
         self.window = window
         self.lateness = lateness
-        self.impressions = Stream(impressions, reach=window + lateness)
-        self.clicks = Stream(clicks, reach=lateness)
+        self._extra = window if learn_late else 0
+        self.impressions = Stream(impressions, reach=window + lateness + self._extra)
+        self.clicks = Stream(clicks, reach=lateness + self._extra)
         self.cursor = impressions.cursor
         self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, str]] = Counter()  # (what, fate or kind) → how many
@@ -113,7 +78,7 @@ class Join:
 
     @property
     def waiting(self) -> int:
-        """How many impressions are not decided."""
+        """How many impressions are not settled."""
         return len(self._queue)
 
     @property
@@ -133,17 +98,18 @@ class Join:
         self._latest[name] = order if latest is None else max(order, latest)
         self.impressions.sights.append(Sight(order, name, offset, seen_before))
         self.impressions.see(event.time)
-        if latest is not None and latest + self.impressions.reach >= order:
+        if latest is not None and latest + self.window + self.lateness >= order:
             self.counts["impression", "duplicate"] += 1
             return
         if order > event.time:
             self.counts["oddity", "late_impression"] += 1
-        waiting = Waiting(order, offset, name, event.time, event)
+        waiting = Waiting(order, offset, order, name, event.time, event)
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
+        self._shown(waiting)
         self._meet_earlier_clicks(name, waiting)
 
-    def forget(self, impression_id: str) -> None:
+    def forget(self, offset: int, impression_id: str) -> None:  # noqa: ARG002 - every record has one, and other policies need it
         """Take the next record of the impressions, a tombstone."""
         watermark = self.impressions.seen - self.lateness
         for waiting in self._waiting.get(impression_id, ()):
@@ -169,10 +135,10 @@ class Join:
         """Give the examples that are decided by now, in their order, ``limit`` at most."""
         end = max(self.cursor[0], self.watermark - self.window)
         examples: list[Example] = []
-        while len(examples) < limit and self._queue and self._queue[0].order <= end:
+        while len(examples) < limit and self._queue and self._queue[0].due <= end:
             waiting = heappop(self._queue)
-            self.cursor = (waiting.order, waiting.offset)
-            example = self._decide(waiting)
+            self.cursor = (waiting.due, waiting.offset)
+            example = self._settle(waiting)
             if example:
                 examples.append(example)
         if len(examples) < limit:
@@ -182,13 +148,22 @@ class Join:
 
     def resume(self) -> None:
         """Go on from the cursor, once everything between the notes and their offsets was taken again."""
-        while self._queue and (self._queue[0].order, self._queue[0].offset) <= self.cursor:
-            self._decide(heappop(self._queue))
+        while self._queue and (self._queue[0].due, self._queue[0].offset) <= self.cursor:
+            self._settle(heappop(self._queue))
         self.counts.clear()
 
     def notes(self, next_impression: int, next_click: int) -> tuple[Note, Note]:
         """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
-        return self.impressions.note(next_impression, self.cursor), self.clicks.note(next_click, self.cursor)
+        return (
+            self.impressions.note(next_impression, self.cursor, self.policy),
+            self.clicks.note(next_click, self.cursor, self.policy),
+        )
+
+    def _shown(self, waiting: Waiting) -> None:
+        """Take note of an impression that is no duplicate."""
+
+    def _clicked(self, waiting: Waiting) -> None:
+        """Take note that an impression is a positive by now."""
 
     def _meet_earlier_clicks(self, name: str, waiting: Waiting) -> None:
         clicks = self._unmatched.pop(name, None)
@@ -202,8 +177,9 @@ class Join:
 
     def _matched(self, waiting: Waiting, click: Unmatched) -> bool:
         """Give the click to the impression if it counts for it."""
-        closes = waiting.time + self.window
-        if click.time > closes or click.watermark >= closes or click.time + self.lateness < waiting.order:
+        if not self._in_time(waiting, click, self.window):
+            if self._extra and waiting.late_at is None and self._in_time(waiting, click, 2 * self.window):
+                waiting.late_at = click.time
             return False
         if waiting.clicked_at is not None:
             self.counts["click", "duplicate"] += 1
@@ -212,20 +188,37 @@ class Join:
         self.counts["click", "counted"] += 1
         if click.time < waiting.time:
             self.counts["oddity", "early_click"] += 1
+        self._clicked(waiting)
         return True
 
-    def _decide(self, waiting: Waiting) -> Example | None:
-        name = waiting.impression_id
-        siblings = self._waiting[name]
+    def _in_time(self, waiting: Waiting, click: Unmatched, window: int) -> bool:
+        closes = waiting.time + window
+        return click.time <= closes and click.watermark < closes and click.time + self.lateness >= waiting.order
+
+    def _settle(self, waiting: Waiting) -> Example | None:
+        """Decide an impression, which may wait on for a late click, or be done with one that did."""
+        if waiting.due > waiting.order:
+            return self._settle_late(waiting)
+        self.counts["impression", "decided" if waiting.impression else "forgotten"] += 1
+        if self._extra and waiting.impression and waiting.clicked_at is None:
+            waiting.due += self._extra
+            heappush(self._queue, waiting)
+        else:
+            self._remove(waiting)
+        return labelled(waiting.impression, waiting.clicked_at) if waiting.impression else None
+
+    def _settle_late(self, waiting: Waiting) -> Example | None:
+        self._remove(waiting)
+        if waiting.impression is None or waiting.late_at is None:
+            return None
+        self.counts["oddity", "late_click_learned"] += 1
+        return labelled(waiting.impression, waiting.late_at)
+
+    def _remove(self, waiting: Waiting) -> None:
+        siblings = self._waiting[waiting.impression_id]
         siblings.remove(waiting)
         if not siblings:
-            del self._waiting[name]
-        shown = waiting.impression
-        self.counts["impression", "decided" if shown else "forgotten"] += 1
-        if shown is None:
-            return None
-        label: Literal[0, 1] = 0 if waiting.clicked_at is None else 1
-        return Example(name, shown.time, shown.features, label, clicked_at=waiting.clicked_at)
+            del self._waiting[waiting.impression_id]
 
     def _let_go(self) -> None:
         for sight in self.impressions.let_go(self.cursor[0]):
@@ -237,3 +230,9 @@ class Join:
                 self.counts["click", clicks.pop(0).fate] += 1
                 if not clicks:
                     del self._unmatched[sight.impression_id]
+
+
+def labelled(shown: Impression, clicked_at: int | None) -> Example:
+    """Make an example of an impression: a positive if it was clicked, else a negative."""
+    label: Literal[0, 1] = 0 if clicked_at is None else 1
+    return Example(shown.impression_id, shown.time, shown.features, label, clicked_at=clicked_at)

@@ -78,7 +78,7 @@ class Joining:
         self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
         self._idleness = Idleness(joiner.settings.idle_after)
         for place, stream in self._streams.items():
-            self._idleness.heard(place, stream.seen)
+            self._idleness.heard(place, stream.read)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._committed: dict[Place, int] = {}
         self._committed_at = self._measured_at = -REFRESH
@@ -130,7 +130,7 @@ class Joining:
                 except BadRecordError as error:
                     self._counts["dead_letter", error.field.partition(".")[0]] += 1
                     dead_letters.append(dead_letter(record, "join", error, self._topics))
-            self._idleness.heard(place, self._streams[place].seen)
+            self._idleness.heard(place, self._streams[place].read)
         return dead_letters
 
     def _check_key(self, record: Record) -> None:

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream.eager import EagerJoin
 from stream.events import BadRecordError, decode_click, decode_impression
-from stream.join import Join, Note
+from stream.join import Join
 from stream.log import Bounds, Log, LogError, Progress, Record
 from stream.settings import JoinSettings
+from stream.sight import Note
 from stream.topics import Topics
 
 BATCH = 5_000  # records read at once
@@ -37,19 +39,34 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         OffsetGoneError: retention has deleted records that still matter.
     """
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner) for topic in (topics.impressions, topics.clicks)}
+    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in (topics.impressions, topics.clicks)}
     impressions, clicks = committed.values()
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
         message = f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. "
         raise JoinerError(message + "Joining from the start would write every example a second time; use another prefix")
-    window, lateness = round(settings.click_window * 1000), round(settings.lateness * 1000)
-    joins = {p: Join(window, lateness, impressions[p][1], clicks[p][1]) for p in impressions}
+    joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
     for topic, entries in committed.items():
         _read_again(log, topics, topic, entries, joins)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
     return Rejoined(joins, starts)
+
+
+def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
+    """Give the join that the settings ask for.
+
+    Raises:
+        JoinerError: the notes were written under another policy.
+    """
+    policy = settings.label_policy
+    if impressions.policy != policy:
+        message = f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
+        raise JoinerError(message + "Another policy needs another prefix")
+    window, lateness = round(settings.click_window * 1000), round(settings.lateness * 1000)
+    if policy == "window":
+        return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn")
+    return EagerJoin(policy, window, lateness, impressions, clicks)
 
 
 def take(join: Join, topics: Topics, record: Record) -> None:
@@ -61,7 +78,7 @@ def take(join: Join, topics: Topics, record: Record) -> None:
     if record.topic == topics.clicks:
         join.click(record.offset, decode_click(record.value))
     elif record.value is None:
-        join.forget(_impression_id(record.key))
+        join.forget(record.offset, _impression_id(record.key))
     else:
         join.impression(record.offset, decode_impression(record.value))
 
@@ -88,15 +105,16 @@ def _check_partitions(log: Log, topics: Topics) -> None:
         raise JoinerError(message)
 
 
-def _committed(log: Log, topic: str, owner: str) -> dict[int, tuple[int, Note]]:
+def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, Note]]:
     """Give the next offset and the note of each partition; where nothing was committed, its first offset."""
     known = log.progress(owner, topic)
-    return {p: _entry(f"{topic} partition {p}", known.get(p), bounds) for p, bounds in log.bounds(topic).items()}
+    return {
+        p: _entry(f"{topic} partition {p}", known[p], bounds) if p in known else (bounds.first, Note(bounds.first, policy=policy))
+        for p, bounds in log.bounds(topic).items()
+    }
 
 
-def _entry(where: str, known: Progress | None, bounds: Bounds) -> tuple[int, Note]:
-    if known is None:
-        return bounds.first, Note(bounds.first)
+def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
     try:
         note = msgspec.json.decode(known.metadata, type=Note)
     except msgspec.DecodeError as error:

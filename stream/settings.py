@@ -72,10 +72,13 @@ class LogSettings(Section):
 class JoinSettings(Section):
     """How impressions and clicks become examples."""
 
-    label_policy: Literal["window"] = "window"
-    """the label is decided click_window after the impression"""
+    label_policy: Literal["window", "fnw", "fnc"] = "window"
+    """window: the label is decided click_window after the impression; fnw, fnc: a negative at once, and a positive when the click
+    comes, weighed in learning (fnw) or corrected in serving (fnc)"""
     click_window: Duration = 600.0
     """a click that comes later does not count"""
+    late_clicks: Literal["drop", "learn"] = "drop"
+    """under window, whether a click that comes up to click_window too late becomes an extra example"""
     lateness: Duration = 60.0
     """how far out of order records may be"""
     idle_after: Duration = 5.0

@@ -1,112 +1,18 @@
 """The join is a pure function of the two streams: the same examples, in the same order, however it is read, cut and restarted."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
 
-from stream.events import Click, Example, Impression, Watermark
-from stream.join import Join, Note
-
-WINDOW, LATENESS = 10, 3
-END = Watermark(10_000)
-
-Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
-Clicked: TypeAlias = Click | Watermark
-
-ids = st.sampled_from("abcd")
-kinds = st.sampled_from(["event", "event", "event", "event", "watermark", "tombstone"])
-moments = st.lists(st.tuples(kinds, ids, st.integers(0, 6), st.sampled_from([0, 0, 0, -3, -8, -16, -30])), min_size=10, max_size=40)
-steps = st.lists(
-    st.sampled_from(["impression", "click", "impression", "click", "decide", "decide one", "restart"]), min_size=10, max_size=40
-)
-
-
-@st.composite
-def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
-    """Draw a stream whose time goes on, but whose records are now and then late."""
-    now = 0
-    stream: list[Any] = []
-    for what, name, ahead, late in draw(moments):
-        now += ahead
-        time = max(0, now + late)
-        if what == "watermark":
-            stream.append(Watermark(time))
-        elif kind is Click:
-            stream.append(Click(name, time))
-        else:
-            stream.append(name if what == "tombstone" else Impression(name, time, {}))
-    return stream
-
-
-shown, clicked = streams(Impression), streams(Click)
-
-
-def impression(name: str, time: int) -> Impression:
-    return Impression(name, time, {"place": time})
-
-
-class Run:
-    """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
-
-    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> None:
-        self.impressions, self.clicks = impressions, clicks
-        self.next_impression = self.next_click = 0
-        self.join = Join(WINDOW, LATENESS, Note(0), Note(0))
-        self.examples: list[Example] = []
-
-    def impression(self) -> None:
-        if self.next_impression < len(self.impressions):
-            self._take_impression(self.next_impression)
-            self.next_impression += 1
-
-    def click(self) -> None:
-        if self.next_click < len(self.clicks):
-            self.join.click(self.next_click, self.clicks[self.next_click])
-            self.next_click += 1
-
-    def decide(self, limit: int = 1_000) -> None:
-        self.examples += self.join.decided(limit)
-
-    def restart(self) -> None:
-        notes = self.join.notes(self.next_impression, self.next_click)
-        self.join = Join(WINDOW, LATENESS, *notes)
-        for offset in range(notes[0].rewind, self.next_impression):
-            self._take_impression(offset)
-        for offset in range(notes[1].rewind, self.next_click):
-            self.join.click(offset, self.clicks[offset])
-        self.join.resume()
-
-    def finish(self) -> list[Example]:
-        for _ in self.impressions:
-            self.impression()
-        for _ in self.clicks:
-            self.click()
-        self.decide()
-        return self.examples
-
-    def _take_impression(self, offset: int) -> None:
-        record = self.impressions[offset]
-        if isinstance(record, str):
-            self.join.forget(record)
-        else:
-            self.join.impression(offset, record)
+from stream.events import Click, Impression, Watermark
+from stream.sight import Note
+from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
 
 
 def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
     """Join, to the end, into (id, time, label)."""
     return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END]).finish()]
-
-
-def event_time(record: Shown | Clicked) -> int:
-    if isinstance(record, str):
-        return -1
-    return record.watermark if isinstance(record, Watermark) else record.time
-
-
-def seen(stream: Sequence[Shown | Clicked]) -> int:
-    return max(map(event_time, stream), default=-1)
 
 
 def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
@@ -148,18 +54,7 @@ def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give
 ) -> None:
     run = Run(impressions, clicks)
 
-    for step in steps:
-        match step:
-            case "decide one":
-                run.decide(1)
-            case "decide":
-                run.decide()
-            case "restart":
-                run.restart()
-            case "impression":
-                run.impression()
-            case _:
-                run.click()
+    run.take(steps)
     examples = run.finish()
 
     expected = longhand(impressions, clicks)

@@ -1,0 +1,92 @@
+"""The policies that do not wait: an impression is a negative example at once, and a positive as well when its click comes.
+
+Which click counts for which impression is as in :mod:`stream.join`. What is new is the order of the examples, so it has to follow from
+the two streams alone: the next record is always of the input whose event time has come less far, impressions first. Where that input
+has nothing, the other waits; the notes say from which record on, and a restart lets it wait again.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from stream.events import Click, Example, Impression, Watermark
+from stream.join import Join, Waiting, labelled
+from stream.sight import Note
+
+Queue: TypeAlias = deque[tuple[int, Callable[[], None]]]  # a record's offset, and what takes it
+
+
+class EagerJoin(Join):
+    """Joins one partition under ``fnw`` or ``fnc``, the two policies of Ktena et al. (RecSys 2019), which differ in what learns from it.
+
+    Under ``fnw`` the examples say so, for the learner to weigh them (:mod:`model.delay`).
+    """
+
+    def __init__(self, policy: Literal["fnw", "fnc"], window: int, lateness: int, impressions: Note, clicks: Note) -> None:
+        """Begin where the two notes say."""
+        super().__init__(window, lateness, impressions, clicks)
+        self.policy = policy
+        self._taken = (impressions.taken, clicks.taken)
+        self._shown_queue: Queue = deque()
+        self._click_queue: Queue = deque()
+        self._written: list[Example] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many impressions are not settled, or not even taken."""
+        return super().waiting + len(self._shown_queue)
+
+    def impression(self, offset: int, event: Impression | Watermark) -> None:
+        """Let the next record of the impressions wait for its turn."""
+        self.impressions.hear(event.watermark if isinstance(event, Watermark) else event.time)
+        self._shown_queue.append((offset, lambda: super(EagerJoin, self).impression(offset, event)))
+
+    def forget(self, offset: int, impression_id: str) -> None:
+        """Let the next record of the impressions, a tombstone, wait for its turn."""
+        self._shown_queue.append((offset, lambda: super(EagerJoin, self).forget(offset, impression_id)))
+
+    def click(self, offset: int, event: Click | Watermark) -> None:
+        """Let the next record of the clicks wait for its turn."""
+        self.clicks.hear(event.watermark if isinstance(event, Watermark) else event.time)
+        self._click_queue.append((offset, lambda: super(EagerJoin, self).click(offset, event)))
+
+    def decided(self, limit: int) -> list[Example]:  # noqa: ARG002
+        """Take the records whose turn has come; give all that they make, whatever the limit: a commit says that they were taken."""
+        while queue := self._next():
+            queue.popleft()[1]()
+        super().decided(sys.maxsize)
+        written, self._written = self._written, []
+        return written
+
+    def resume(self) -> None:
+        """Go on, once everything between the notes and their offsets came again: what was taken then is taken without a word."""
+        for queue, taken in zip((self._shown_queue, self._click_queue), self._taken, strict=True):
+            while queue and taken is not None and queue[0][0] < taken:
+                queue.popleft()[1]()
+        super().resume()
+        self._written.clear()
+
+    def notes(self, next_impression: int, next_click: int) -> tuple[Note, Note]:
+        """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
+        shown = self._shown_queue[0][0] if self._shown_queue else next_impression
+        clicked = self._click_queue[0][0] if self._click_queue else next_click
+        notes = super().notes(shown, clicked)
+        return msgspec.structs.replace(notes[0], taken=shown), msgspec.structs.replace(notes[1], taken=clicked)
+
+    def _next(self) -> Queue:
+        """Give the queue whose turn it is; an empty one has to be waited for."""
+        return self._shown_queue if self.impressions.seen <= self.clicks.seen else self._click_queue
+
+    def _shown(self, waiting: Waiting) -> None:
+        self._write(waiting, None)
+
+    def _clicked(self, waiting: Waiting) -> None:
+        self._write(waiting, waiting.clicked_at)
+
+    def _write(self, waiting: Waiting, clicked_at: int | None) -> None:
+        if waiting.impression:
+            example = labelled(waiting.impression, clicked_at)
+            self._written.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

@@ -1,0 +1,123 @@
+"""Two recorded streams and a join that is fed from them in any order: what the tests of the join share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from hypothesis import strategies as st
+
+from stream.events import Click, Example, Impression, Watermark
+from stream.join import Join
+from stream.sight import Note
+
+WINDOW, LATENESS = 10, 3
+END = Watermark(10_000)
+
+Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
+Clicked: TypeAlias = Click | Watermark
+Make: TypeAlias = Callable[[Note, Note], Join]
+
+ids = st.sampled_from("abcd")
+kinds = st.sampled_from(["event", "event", "event", "event", "watermark", "tombstone"])
+moments = st.lists(st.tuples(kinds, ids, st.integers(0, 6), st.sampled_from([0, 0, 0, -3, -8, -16, -30])), min_size=10, max_size=40)
+steps = st.lists(
+    st.sampled_from(["impression", "click", "impression", "click", "decide", "decide one", "restart"]), min_size=10, max_size=40
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
+    """Draw a stream whose time goes on, but whose records are now and then late."""
+    now = 0
+    stream: list[Any] = []
+    for what, name, ahead, late in draw(moments):
+        now += ahead
+        time = max(0, now + late)
+        if what == "watermark":
+            stream.append(Watermark(time))
+        elif kind is Click:
+            stream.append(Click(name, time))
+        else:
+            stream.append(name if what == "tombstone" else Impression(name, time, {}))
+    return stream
+
+
+shown, clicked = streams(Impression), streams(Click)
+
+
+def impression(name: str, time: int) -> Impression:
+    return Impression(name, time, {"place": time})
+
+
+def window(impressions: Note, clicks: Note) -> Join:
+    return Join(WINDOW, LATENESS, impressions, clicks)
+
+
+class Run:
+    """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
+
+    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked], make: Make = window) -> None:
+        self.impressions, self.clicks, self.make = impressions, clicks, make
+        self.next_impression = self.next_click = 0
+        self.join = make(Note(0), Note(0))
+        self.examples: list[Example] = []
+
+    def impression(self) -> None:
+        if self.next_impression < len(self.impressions):
+            self._take_impression(self.next_impression)
+            self.next_impression += 1
+
+    def click(self) -> None:
+        if self.next_click < len(self.clicks):
+            self.join.click(self.next_click, self.clicks[self.next_click])
+            self.next_click += 1
+
+    def take(self, steps: Sequence[str]) -> None:
+        for step in steps:
+            match step:
+                case "decide one":
+                    self.decide(1)
+                case "decide":
+                    self.decide()
+                case "restart":
+                    self.restart()
+                case "impression":
+                    self.impression()
+                case _:
+                    self.click()
+
+    def decide(self, limit: int = 1_000) -> None:
+        self.examples += self.join.decided(limit)
+
+    def restart(self) -> None:
+        notes = self.join.notes(self.next_impression, self.next_click)
+        self.join = self.make(*notes)
+        for offset in range(notes[0].rewind, self.next_impression):
+            self._take_impression(offset)
+        for offset in range(notes[1].rewind, self.next_click):
+            self.join.click(offset, self.clicks[offset])
+        self.join.resume()
+
+    def finish(self) -> list[Example]:
+        for _ in self.impressions:
+            self.impression()
+        for _ in self.clicks:
+            self.click()
+        self.decide()
+        return self.examples
+
+    def _take_impression(self, offset: int) -> None:
+        record = self.impressions[offset]
+        if isinstance(record, str):
+            self.join.forget(offset, record)
+        else:
+            self.join.impression(offset, record)
+
+
+def event_time(record: Shown | Clicked) -> int:
+    if isinstance(record, str):
+        return -1
+    return record.watermark if isinstance(record, Watermark) else record.time
+
+
+def seen(stream: Sequence[Shown | Clicked]) -> int:
+    return max(map(event_time, stream), default=-1)
