@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from model import step
+from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
 from model.layout import Layout
@@ -84,6 +85,11 @@ class Weights:
         step.predict(self.network(self.dense[:0]), self.keys, self.rows, features, fields, logits)
         return logits
 
+    def probabilities(self, features: Features) -> NDArray[np.float64]:
+        """The probability of a click on each example, ``(N,)``."""
+        logits = self.predict(features)
+        return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
+
     def digest(self) -> str:
         """128 bits over the dense parameters and every occupied row's position, key and values."""
         return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes())
@@ -136,26 +142,32 @@ class OnlineModel:
         self._journal = step.journal(self.table, 0)
         self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
 
-    def learn(self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None) -> Learned:
+    def learn(
+        self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
+    ) -> Learned:
         """Predict each example, then learn it, in order. One whose step is not finite leaves no trace.
 
         Args:
             features: N examples.
             labels: 1 for a click, else 0, ``(N,)``.
             importance: what each example's gradient is multiplied by, ``(N,)``; default 1.
+            fnw: which examples are of a stream where clicks come later, ``(N,)``, and to be weighed for it; default none.
         """
         fields, dtype = len(self.spec.fields), self.weights.dense.dtype
         labels = labels.astype(dtype)
         importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
+        fnw = np.zeros(len(labels), np.bool_) if fnw is None else fnw
         logits = np.empty_like(labels)
         excluded: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
             run = Features(features.keys, features.starts[a * fields : b * fields + 1])
-            excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], logits[a:b])]
+            excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
         return Learned(logits, excluded)
 
-    def _learn_run(self, features: Features, labels: NDArray[Any], importance: NDArray[Any], logits: NDArray[Any]) -> list[int]:
+    def _learn_run(
+        self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any]
+    ) -> list[int]:
         """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
         keys = int(features.starts[-1] - features.starts[0])
         if keys > len(self._journal.row):
@@ -163,9 +175,9 @@ class OnlineModel:
         network, rates = self.weights.network(self.sums), self._rates()
 
         def learn(start: int, end: int) -> int:
-            labelled = labels[:end]
             fields, now = len(self.spec.fields), self.examples
-            return step.learn(network, self.table, features, fields, labelled, importance, rates, start, now, logits, self._journal)
+            labelled = labels[:end]
+            return step.learn(network, self.table, features, fields, labelled, importance, fnw, rates, start, now, logits, self._journal)
 
         excluded: list[int] = []
         start = 0

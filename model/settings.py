@@ -70,3 +70,5 @@ class Spec(_Settings):
     model: ModelSettings = ModelSettings()
     table: TableSettings = TableSettings()
     fields: tuple[Field, ...]
+    label_policy: Literal["window", "fnw", "fnc"] = "window"
+    """how labels that come late are learned: under fnc the weights predict what the stream shows, and serving corrects it"""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model import branch
 from model.branch import Room
+from model.delay import weight
 from model.features import Features
 from model.table import EMPTY, Table, claim, find
 from model.target import kernel
@@ -223,6 +224,7 @@ def learn(
     fields: int,
     labels: NDArray[Any],
     importance: NDArray[Any],
+    fnw: NDArray[np.bool_],
     rates: Rates,
     start: int,
     now: int,
@@ -244,7 +246,10 @@ def learn(
         logits[n] = score(net, table.keys, table.rows, features, first, fields, act, room, found)
         if not finite(logits[n]):
             return n
-        slope = (one / (one + np.exp(-logits[n])) - labels[n]) * importance[n]
+        probability = one / (one + np.exp(-logits[n]))
+        slope = (probability - labels[n]) * importance[n]
+        if fnw[n]:
+            slope *= weight(labels[n], probability, one)
         slopes[0] = slope
         admit(net, table, features, first, fields, found, rates, log, now)
         total = backward(net, act, slope, tower_rate)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from model.features import Encoder, FeatureError, Row, pack
-from model.online import Weights, sigmoid
+from model.online import Weights
 from service.messages import Features, PredictRequest
 from service.wire import BadRequestError
 from stream.weights import Standing
@@ -37,8 +37,7 @@ class Predictor:
         """
         features = [self._merged(request.context, candidate) for candidate in request.candidates]
         rows = [self._encoded(index, each, time) for index, each in enumerate(features)]
-        logits = self.weights.predict(pack(rows))  # (N,)
-        return Scored(features, sigmoid(logits).tolist())
+        return Scored(features, self.weights.probabilities(pack(rows)).tolist())
 
     def _merged(self, context: Features, candidate: Features) -> Features:
         merged = context | candidate

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         if not self.field:
             message = "field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data"
             raise SettingsError(message)
-        return Spec(model=self.model, table=self.table, fields=self.field)
+        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy)
 
 
 def load(path: Path) -> Settings:

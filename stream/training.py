@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.delay import stream_logits
 from model.evaluation import Progressive
 from model.features import Encoder, FeatureError, Row, pack
 from model.online import OnlineModel
@@ -69,7 +70,9 @@ class Trainer:
     def _step(self, rows: list[Row], examples: list[Example]) -> list[int]:
         """Learn N examples and score their predictions; give the places of those that were undone."""
         labels = np.array([example.label for example in examples], np.float32)  # (N,)
-        logits, undone = self.model.learn(pack(rows), labels, _importance(examples))
+        fnw = np.array([example.policy == "fnw" for example in examples], np.bool_)  # (N,)
+        logits, undone = self.model.learn(pack(rows), labels, _importance(examples), fnw)
+        logits = np.where(fnw, stream_logits(logits), logits)
         counted = np.ones(len(labels), np.bool_)
         counted[undone] = False
         self.scores.update(logits[counted], labels[counted])
