@@ -5,89 +5,16 @@ Every row is learned exactly once: the digest of the learner's weights is that o
 
 import csv
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.kafka_server import free_port
 from tests.recorded_logs import recorded_log
-
-PATIENCE = 600.0  # seconds, for the longest of them to catch up
-
-
-class Site:
-    """A folder with settings, the environment that points them at a log, and the commands run in it."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.ports = {name: free_port() for name in ("serve", "learn", "join")}
-        self.environment = os.environ | {
-            "SML_LOG__URL": url,
-            "SML_LOG__PREFIX": f"test-{random.getrandbits(48):012x}",
-            "SML_SERVE__PORT": str(self.ports["serve"]),
-            "SML_LEARN__METRICS_PORT": str(self.ports["learn"]),
-            "SML_JOIN__METRICS_PORT": str(self.ports["join"]),
-        }
-
-    def sml(self, *words: str, answer: bool = True) -> Any:
-        """Run a command to its end; give the JSON value that it answers with."""
-        command = [sys.executable, "-m", "service", *words, *(["--json"] if answer else [])]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1]) if answer else done.stdout
-
-    @contextmanager
-    def running(self, *names: str) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-        """Run commands until the block ends; each must then end in order when asked to."""
-        processes = {}
-        try:
-            for name in names:
-                with (self.folder / f"{name}.log").open("wb") as output:
-                    command = [sys.executable, "-m", "service", name]
-                    processes[name] = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=output, stderr=output)
-            yield processes
-            for process in processes.values():
-                process.send_signal(signal.SIGTERM)
-            ended = {name: process.wait(60) for name, process in processes.items()}
-            assert ended == dict.fromkeys(names, 0)
-        finally:
-            for process in processes.values():
-                process.kill()
-                process.wait()
-
-    def get(self, name: str, path: str) -> httpx.Response:
-        """Ask the server, or a process for its metrics."""
-        return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10)
-
-    def metric(self, process: str, name: str) -> float:
-        """The sum of a metric over its labels."""
-        lines = self.get(process, "/metrics").text.splitlines()
-        values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
-        assert values, f"{name} is not exported"
-        return sum(values)
-
-    def wait_for(self, promise: Callable[[], bool], what: str) -> None:
-        """Wait until ``promise`` holds."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                if promise():
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        logs = {log.name: log.read_text()[-1500:] for log in self.folder.glob("*.log")}
-        pytest.fail(f"waited {PATIENCE:.0f} s for {what}\n{logs}")
+from tests.site import Site
 
 
 def made_up_log(folder: Path) -> Path:

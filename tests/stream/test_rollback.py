@@ -177,14 +177,14 @@ def test_a_learner_at_work_goes_on_from_the_rollback_and_a_server_follows(replay
 
 def test_a_rival_after_a_rollback_ends_the_first_learner(log: Log, tmp_path: Path) -> None:
     log.append(examples(20))
-    first = learner(fragile(log, before_commit=lambda: interfere()), tmp_path)
     learn_all(log, tmp_path)
+    log.append(examples(20, 20))
 
     def interfere() -> None:
         back(log, tmp_path, 0, replay=True)
         learn_all(log, tmp_path)
 
-    log.append(examples(20, 20))
+    first = learner(fragile(log, before_commit=interfere), tmp_path)
     with pytest.raises(FencedError):
         first.run(lambda: False, until_caught_up=True)
 

@@ -1,0 +1,122 @@
+"""A site: a folder with settings, a log, and the commands that run there as processes, to be killed, paused and started again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stream.topics import Topics
+from tests.kafka_server import ROOT, free_port
+
+PATIENCE = 600.0  # seconds, for the longest of them to catch up
+
+
+class Site:
+    """A folder with settings, the environment that points them at a log, and the commands run in it.
+
+    Args:
+        folder: holds ``sml.toml``, or will.
+        url: the log.
+        settings: further settings, by the names of their variables.
+    """
+
+    def __init__(self, folder: Path, url: str, **settings: str) -> None:
+        self.folder = folder
+        self.topics = Topics(f"test-{random.getrandbits(48):012x}")
+        self.ports = {name: free_port() for name in ("serve", "learn", "join")}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "SML_LOG__URL": url,
+            "SML_LOG__PREFIX": self.topics.prefix,
+            "SML_SERVE__PORT": str(self.ports["serve"]),
+            "SML_LEARN__METRICS_PORT": str(self.ports["learn"]),
+            "SML_JOIN__METRICS_PORT": str(self.ports["join"]),
+            **settings,
+        }
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever that is."""
+        command = [sys.executable, "-m", "service", *words]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    def sml(self, *words: str, answer: bool = True) -> Any:
+        """Run a command that succeeds; give the JSON value that it answers with."""
+        done = self.run(*words, *(["--json"] if answer else []))
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1]) if answer else done.stdout
+
+    def start(self, name: str, *words: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a command, to be known by its name; what it says is added to ``NAME.log``."""
+        with (self.folder / f"{name}.log").open("ab") as output:
+            command, environment = [sys.executable, "-m", "service", name, *words], self.environment | settings
+            self.processes[name] = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output)
+        return self.processes[name]
+
+    def kill(self, name: str) -> None:
+        """End a process as a crash would."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def end(self) -> dict[str, int]:
+        """Ask all processes to end in order; give their exit statuses."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        ended = {name: process.wait(60) for name, process in self.processes.items()}
+        self.processes.clear()
+        return ended
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for name in list(self.processes):
+            self.kill(name)
+
+    @contextmanager
+    def running(self, *names: str) -> Iterator[None]:
+        """Run commands until the block ends; each must then end in order when asked to."""
+        try:
+            for name in names:
+                self.start(name)
+            yield
+            assert self.end() == dict.fromkeys(names, 0)
+        finally:
+            self.close()
+
+    def said(self, name: str) -> str:
+        """Give what a process said."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def get(self, name: str, path: str) -> httpx.Response:
+        """Ask the server, or a process for its metrics."""
+        return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10)
+
+    def metric(self, process: str, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = self.get(process, "/metrics").text.splitlines()
+        values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        assert values, f"{name} is not exported"
+        return sum(values)
+
+    def wait_for(self, promise: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        """Wait until ``promise`` holds."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                if promise():
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+        logs = {log.name: log.read_text(errors="replace")[-1500:] for log in self.folder.glob("*.log")}
+        pytest.fail(f"waited {patience:.0f} s for {what}\n{logs}")
