@@ -22,7 +22,7 @@ from stream.recovery import Recovered, Recovery
 from stream.saver import Saver
 from stream.settings import LearnSettings
 from stream.source import Source
-from stream.topics import Topics
+from stream.topics import Topics, check_learners
 from stream.versions import Published, read_versions
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Learner:
             FencedError: another learner owns the model; nothing more was published.
             LearnError: it can't go on by itself.
             UnknownTopicError: the topics have not been created.
+            PartitionsError: a topic has too few partitions.
             OSError: the last checkpoint could not be written.
         """
         writer: Writer | None = None
@@ -102,6 +103,7 @@ class Learner:
 
     def _serve_term(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Start from what is committed, and go on until the end or until the log is away."""
+        check_learners(self._log, self._topics)
         self._checkpoints.tidy()
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
         self.last = recovered.last

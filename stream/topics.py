@@ -5,11 +5,15 @@ Models share a log by their prefixes. Nothing relies on a broker creating topics
 
 from typing import NamedTuple
 
-from stream.log import Log
+from stream.log import Log, LogError
 
 WEIGHTS_RETENTION = 3600.0  # seconds; a snapshot comes far more often, and nobody needs the weights before the newest one
 
 DELTAS, SNAPSHOTS = 0, 1  # the partitions of the weights topic
+
+
+class PartitionsError(LogError):
+    """A topic has too few partitions for what it is to hold."""
 
 
 class Topics(NamedTuple):
@@ -63,3 +67,17 @@ def create(log: Log, topics: Topics, partitions: int) -> list[str]:
         (topics.dead_letters, 1, None),
     ]
     return [topic for topic, count, retention in wanted if log.create(topic, count, retention=retention)]
+
+
+def check_learners(log: Log, topics: Topics) -> None:
+    """Make sure that the learner's topics are there, cut as it needs them.
+
+    Raises:
+        UnknownTopicError: one is missing.
+        PartitionsError: one has too few partitions.
+    """
+    for topic, least in ((topics.examples, 1), (topics.versions, 1), (topics.weights, 2), (topics.dead_letters, 1)):
+        found = len(log.bounds(topic))
+        if found < least:
+            message = f"expected {least} partitions of {topic}, got {found}"
+            raise PartitionsError(message)
