@@ -33,6 +33,7 @@ def _group(name: str, text: str) -> typer.Typer:
 
 topics_app = _group("topics", "The topics of the model.")
 snapshots_app = _group("snapshots", "The saved states of the model.")
+letters_app = _group("dead-letters", "The records that could not be used.")
 bench_app = _group("bench", "How fast it is.")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
@@ -300,6 +301,56 @@ def rebuild(
     from service.commands.snapshots import rebuilt
 
     answer(rebuilt(_settings(config), until, output), as_json)
+
+
+@letters_app.command("list")
+def letters_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Count the records that were set aside, by where they come from and why.
+
+    \b
+        sml dead-letters list
+        sml dead-letters list --json
+    """
+    from service.commands.dead_letters import counted
+
+    answer(counted(_settings(config)), as_json)
+
+
+@letters_app.command("show")
+def letters_show(
+    offset: Annotated[int, typer.Argument(help="Its offset among the dead letters; `list` names the newest of each kind.")],
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="Write nothing but the record's bytes, as they came.")] = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show a record that was set aside: what it held, where it stood, and why.
+
+    \b
+        sml dead-letters show 17
+        sml dead-letters show 17 --raw > record.json
+    """
+    from service.commands.dead_letters import shown
+
+    known, value = shown(_settings(config), offset)
+    if raw:
+        typer.get_binary_stream("stdout").write(value)
+    else:
+        answer(known, as_json)
+
+
+@letters_app.command("retry")
+def letters_retry(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Write the records that were set aside back to where they came from, after a fix.
+
+    Each goes back once: the next retry begins where this one ended. What still can't be used is set aside anew.
+
+    \b
+        sml dead-letters retry
+    """
+    from service.commands.dead_letters import written_back
+
+    answer(written_back(_settings(config)), as_json)
 
 
 @bench_app.command("step")

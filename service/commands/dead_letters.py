@@ -1,0 +1,65 @@
+"""``sml dead-letters``: what was set aside and why, and back with it once the reason is gone."""
+
+from typing import Any
+
+from service.settings import Settings
+from stream.connect import connect
+from stream.dead_letters import dead_letter_at, dead_letters, retried_until, retry
+from stream.topics import Topics
+
+
+def counted(settings: Settings) -> list[dict[str, Any]]:
+    """Count the dead letters by where they come from and why, the most first; of each kind say the newest's offset.
+
+    Raises:
+        LogError: the log can't be used.
+    """
+    topics = Topics(settings.log.prefix)
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    with connect(settings.log.url) as log:
+        retried = retried_until(log, topics)
+        for letter in dead_letters(log, topics):
+            kind = {"topic": letter.topic, "stage": letter.stage, "class": letter.kind, "reason": letter.reason}
+            group = groups.setdefault(tuple(kind.values()), {"count": 0, "not_retried": 0, **kind})
+            group["count"] += 1
+            group["not_retried"] += letter.record.offset >= retried
+            group["newest"], group["newest_at"] = letter.record.offset, letter.record.timestamp
+    return sorted(groups.values(), key=lambda group: -group["count"])
+
+
+def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
+    """Give all that is known of a dead letter, and its bytes as they came.
+
+    Raises:
+        LogError: there is no such dead letter, or the log can't be used.
+    """
+    topics = Topics(settings.log.prefix)
+    with connect(settings.log.url) as log:
+        letter = dead_letter_at(log, topics, offset)
+    record = letter.record
+    known = {
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "stage": letter.stage,
+        "class": letter.kind,
+        "message": letter.message,
+        "key": _text(record.key),
+        "headers": {name: _text(value) for name, value in letter.original_headers},
+        "value": _text(record.value),
+    }
+    return known, record.value or b""
+
+
+def written_back(settings: Settings) -> dict[str, int]:
+    """Write what was set aside since the last retry back to where it came from.
+
+    Raises:
+        LogError: the log can't be used, or another retry has begun.
+    """
+    with connect(settings.log.url) as log:
+        return retry(log, Topics(settings.log.prefix))._asdict()
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode(errors="backslashreplace")

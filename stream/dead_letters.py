@@ -1,0 +1,138 @@
+"""Records that were set aside: what there is, why, and back to where they came from once the reason is gone.
+
+A retry writes each record back once: how far it came is committed with what it wrote, in one transaction, and the next goes on from
+there. A record that still can't be used is set aside anew, as another dead letter.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+from stream.log import Log, LogError, Message, OffsetGoneError, Progress, Record
+from stream.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000  # records read, and written back, at once
+_PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
+_HEADER = "__connect.errors."
+
+
+class NoSuchDeadLetterError(LogError):
+    """There is no dead letter at that offset, or it is not one."""
+
+
+class DeadLetter(NamedTuple):
+    """A record that was set aside: where it stands, where it stood, and why."""
+
+    record: Record
+    topic: str
+    partition: int
+    offset: int
+    stage: str
+    kind: str  # the error's class
+    message: str
+
+    @property
+    def reason(self) -> str:
+        """The message, without what differs from record to record."""
+        return re.sub(r"got .*, expected", "got …, expected", self.message, flags=re.DOTALL)
+
+    @property
+    def original_headers(self) -> tuple[tuple[str, bytes], ...]:
+        """The headers that the record had."""
+        return tuple((name, text) for name, text in self.record.headers if not name.startswith(_HEADER))
+
+
+class Retried(NamedTuple):
+    """What a retry did."""
+
+    written: int  # records that stand in their topics again
+    gone: int  # records too large for a dead letter, that retention has deleted from where they came
+
+
+def dead_letters(events: Log, topics: Topics, start: int = 0) -> Iterator[DeadLetter]:
+    """Give the dead letters from offset ``start`` up to what is now the end; a record that is none is passed over."""
+    bounds = events.bounds(topics.dead_letters)[0]
+    with closing(events.reader(topics.dead_letters, {0: max(start, bounds.first)})) as reader:
+        while reader.positions()[0] < bounds.end:
+            yield from filter(None, map(_opened, reader.poll(_AT_ONCE, _PATIENCE)))
+
+
+def dead_letter_at(events: Log, topics: Topics, offset: int) -> DeadLetter:
+    """Give the dead letter at an offset.
+
+    Raises:
+        NoSuchDeadLetterError: there is none.
+    """
+    bounds = events.bounds(topics.dead_letters)[0]
+    found = next(dead_letters(events, topics, offset), None) if bounds.first <= offset < bounds.end else None
+    if found is None or found.record.offset != offset:
+        message = (
+            f"{topics.dead_letters} holds the offsets {bounds.first} to {bounds.end - 1}, got {offset}, expected that of a dead letter"
+        )
+        raise NoSuchDeadLetterError(message)
+    return found
+
+
+def retried_until(events: Log, topics: Topics) -> int:
+    """Give the offset of the first dead letter that was not retried."""
+    known = events.progress(_owner(topics), topics.dead_letters)
+    return known[0].offset if 0 in known else 0
+
+
+def retry(events: Log, topics: Topics) -> Retried:
+    """Write back what was set aside since the last retry.
+
+    Raises:
+        FencedError: another retry has begun meanwhile; what this one wrote counts.
+    """
+    counts: Counter[bool] = Counter()
+    with closing(events.writer(_owner(topics))) as writer:
+        batch: list[DeadLetter] = []
+        letters = dead_letters(events, topics, retried_until(events, topics))
+        while batch := [letter for letter, _ in zip(letters, range(_AT_ONCE), strict=False)]:
+            messages = [_original(events, letter) for letter in batch]
+            progress = {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)}
+            writer.commit([message for message in messages if message], progress)
+            counts.update(message is not None for message in messages)
+    return Retried(counts[True], counts[False])
+
+
+def _owner(topics: Topics) -> str:
+    return f"{topics.prefix}.retry"
+
+
+def _original(events: Log, letter: DeadLetter) -> Message | None:
+    """Give the record as it was; one without bytes was too large for a dead letter, or had none, and is read where it stood."""
+    record = letter.record
+    if record.value is not None:
+        return Message(letter.topic, record.key, record.value, letter.original_headers, letter.partition)
+    try:
+        with closing(events.reader(letter.topic, {letter.partition: letter.offset})) as reader:
+            there = reader.poll(1, _PATIENCE)
+    except OffsetGoneError:
+        return None
+    if not there or there[0].offset != letter.offset:
+        return None
+    return Message(letter.topic, there[0].key, there[0].value, there[0].headers, letter.partition)
+
+
+def _opened(record: Record) -> DeadLetter | None:
+    told = {name.removeprefix(_HEADER): text.decode(errors="replace") for name, text in record.headers if name.startswith(_HEADER)}
+    try:
+        return DeadLetter(
+            record,
+            told["topic"],
+            int(told["partition"]),
+            int(told["offset"]),
+            told["stage"],
+            told["exception.class.name"],
+            told["exception.message"],
+        )
+    except (KeyError, ValueError):
+        log.warning("passing over offset %s of %s, which is no dead letter: its headers are %s", record.offset, record.topic, sorted(told))
+        return None

@@ -1,0 +1,89 @@
+"""What was set aside can be looked at, and goes back once, byte for byte, to where it came from."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from stream.dead_letters import NoSuchDeadLetterError, dead_letter_at, dead_letters, retry
+from stream.events import LARGEST_DEAD_LETTER, BadRecordError, dead_letter
+from stream.log import Log, Message, Record
+from stream.sqlite_log import SqliteLog
+from stream.topics import Topics, create
+from tests.stream.learning import records
+
+TOPICS = Topics("t")
+
+
+@pytest.fixture
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    with SqliteLog(f"sqlite:///{tmp_path_factory.mktemp('log')}/log.db") as opened:
+        create(opened, TOPICS, partitions=2)
+        yield opened
+
+
+def set_aside(log: Log, *messages: Message) -> None:
+    """Append records, and a dead letter of each."""
+    for message, offset in zip(messages, log.append(messages), strict=True):
+        record = Record(message.topic, message.partition or 0, offset, 0, message.key, message.value, message.headers)
+        log.append([dead_letter(record, "join", BadRecordError("time", f"at {offset}", "int"), TOPICS)])
+
+
+def bad(value: bytes | None, key: bytes = b"k") -> Message:
+    return Message(TOPICS.clicks, key, value, (("trace", b"\xff"),), partition=1)
+
+
+def test_a_retry_writes_the_bytes_the_key_and_the_headers_back_to_the_partition_they_came_from(log: Log) -> None:
+    set_aside(log, bad(b"\x00 rubbish"))
+
+    assert retry(log, TOPICS) == (1, 0)
+
+    first, again = records(log, TOPICS.clicks, 1)
+    assert (again.key, again.value, again.headers) == (first.key, first.value, first.headers)
+
+
+def test_a_second_retry_writes_nothing_until_something_new_is_set_aside(log: Log) -> None:
+    set_aside(log, bad(b"1"), bad(b"2"))
+    retry(log, TOPICS)
+
+    assert retry(log, TOPICS) == (0, 0)
+    set_aside(log, bad(b"3"))
+    assert retry(log, TOPICS) == (1, 0)
+
+    assert [record.value for record in records(log, TOPICS.clicks, 1)] == [b"1", b"2", b"1", b"2", b"3", b"3"]
+
+
+def test_a_record_too_large_for_a_dead_letter_is_taken_from_where_it_stood(log: Log) -> None:
+    large = b"x" * (LARGEST_DEAD_LETTER + 1)
+    set_aside(log, bad(large))
+
+    assert retry(log, TOPICS) == (1, 0)
+    assert [record.value for record in records(log, TOPICS.clicks, 1)] == [large, large]
+
+
+def test_a_null_value_goes_back_as_a_null_value(log: Log) -> None:
+    set_aside(log, bad(None))
+
+    retry(log, TOPICS)
+
+    assert [record.value for record in records(log, TOPICS.clicks, 1)] == [None, None]
+
+
+def test_letters_of_one_reason_are_of_one_kind_whatever_their_values(log: Log) -> None:
+    set_aside(log, bad(b"1"), bad(b"2"))
+
+    letters = list(dead_letters(log, TOPICS))
+
+    assert {letter.reason for letter in letters} == {"field 'time': got …, expected int"}
+    assert [letter.message for letter in letters] == ["field 'time': got 'at 0', expected int", "field 'time': got 'at 1', expected int"]
+    assert [(letter.topic, letter.partition, letter.offset) for letter in letters] == [(TOPICS.clicks, 1, 0), (TOPICS.clicks, 1, 1)]
+
+
+def test_what_is_no_dead_letter_is_passed_over_and_can_not_be_shown(log: Log) -> None:
+    log.append([Message(TOPICS.dead_letters, b"?", b"?")])
+    set_aside(log, bad(b"1"))
+
+    assert [letter.record.offset for letter in dead_letters(log, TOPICS)] == [1]
+    assert dead_letter_at(log, TOPICS, 1).record.value == b"1"
+    for offset in (0, 2, -1):
+        with pytest.raises(NoSuchDeadLetterError, match=f"got {offset}"):
+            dead_letter_at(log, TOPICS, offset)
