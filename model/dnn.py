@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.settings import Spec
-from model.skip import MetaTanh
+from model.skip import SkipTerm
+from model.terms import NO_TERM, TERMS
 
 
 class Affine(nn.Module):
@@ -52,7 +53,8 @@ class DNN(nn.Module):
         widths = (len(spec.fields) * model.embedding, *model.hidden)
         self.pre = model.skip_input == "pre"
         self.tower = nn.ModuleList(Affine(*pair) for pair in pairwise(widths))
-        self.skip = nn.ModuleList(MetaTanh(width) for width in model.hidden if model.skip != "none")
+        term = TERMS[model.skip]
+        self.skip = nn.ModuleList(SkipTerm(width, term) for width in model.hidden if term.scale != NO_TERM)
         self.output = nn.Parameter(torch.empty(widths[-1]))
         self.bias = nn.Parameter(torch.empty(1))
 

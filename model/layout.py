@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from model.settings import Spec
+from model.terms import FROM_LAYER, LEARNED, NO_TERM, TERMS
 
 Floats = NDArray[Any]
 
-# The columns of ``Layout.layers``: widths, where each parameter begins, and where its accumulators do.
-IN, OUT, WEIGHT, BIAS, META, META_BIAS, SKIP, WEIGHT_SUM, BIAS_SUM, META_SUM, META_BIAS_SUM, SKIP_SUM = range(12)
+# The columns of ``Layout.layers``: widths, then where each parameter begins; where its accumulators do is SUMS columns further.
+IN, OUT, WEIGHT, BIAS, META, SCALE, SKIP, SQUARE = range(8)
+SUMS = 6
 
 # The columns of ``Layout.places``, a row for each parameter of the branch; a vector has one column.
 ROWS, COLUMNS, START, SUM_START = range(4)
@@ -68,9 +70,9 @@ def branch_shapes(spec: Spec) -> tuple[list[dict[str, tuple[int, ...]]], int]:
 class Layout:
     """The dense parameters of a network, by name and by place.
 
-    For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and where it has a skip term
-    ``skip.i.meta (out, out)``, ``skip.i.meta_bias`` and ``skip.i.weight``. Then the branch's, if the network has one:
-    for each of its layers ``branch.i.…``, and ``branch.output``. Then ``output``, ``bias``, and
+    For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and what its skip term has of
+    ``skip.i.meta (out, out)``, ``skip.i.meta_bias``, ``skip.i.scale``, ``skip.i.weight``, ``skip.i.square``. Then the branch's,
+    if the network has one: for each of its layers ``branch.i.…``, and ``branch.output``. Then ``output``, ``bias``, and
     ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
     """
 
@@ -81,7 +83,7 @@ class Layout:
         self.size = self.sums = 0  # of the two flat arrays
         widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
         layers = [self._layer(i, *pair) for i, pair in enumerate(pairwise(widths))]
-        self.layers = np.array(layers, np.int64)  # (L, 12)
+        self.layers = np.array(layers, np.int64)  # (L, 2 + 2 SUMS)
         self.branch = NETWORKS.index(spec.model.network)
         places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in self._branch()]
         self.places = np.array(places, np.int64).reshape(-1, 4)  # (P', 4)
@@ -96,19 +98,24 @@ class Layout:
         return parameter
 
     def _layer(self, i: int, inputs: int, outputs: int) -> list[int]:
-        placed = [
-            self._place(f"tower.{i}.weight", (inputs, outputs), std=(2 / inputs) ** 0.5),  # He
-            self._place(f"tower.{i}.bias", (outputs,)),
-        ]
-        if self.spec.model.skip != "none":
-            placed += [
-                self._place(f"skip.{i}.meta", (outputs, outputs), std=0.1 / outputs**0.5),
-                self._place(f"skip.{i}.meta_bias", (outputs,), mean=1.0),
-                self._place(f"skip.{i}.weight", (outputs,), std=0.01),
-            ]
-        starts, sums = [p.start for p in placed], [p.sum_start for p in placed]
-        absent = [0] * (5 - len(placed))
-        return [inputs, outputs, *starts, *absent, *sums, *absent]
+        term = TERMS[self.spec.model.skip]
+        placed = {
+            WEIGHT: self._place(f"tower.{i}.weight", (inputs, outputs), std=(2 / inputs) ** 0.5),  # He
+            BIAS: self._place(f"tower.{i}.bias", (outputs,)),
+        }
+        if term.scale == FROM_LAYER:
+            placed[META] = self._place(f"skip.{i}.meta", (outputs, outputs), std=0.1 / outputs**0.5)
+            placed[SCALE] = self._place(f"skip.{i}.meta_bias", (outputs,), mean=1.0)
+        if term.scale == LEARNED:
+            placed[SCALE] = self._place(f"skip.{i}.scale", (outputs,), mean=1.0)
+        if term.scale != NO_TERM:
+            placed[SKIP] = self._place(f"skip.{i}.weight", (outputs,), std=0.01)
+        if term.normed:
+            placed[SQUARE] = self._place(f"skip.{i}.square", (outputs,), mean=1.0)
+        row = [inputs, outputs, *[0] * (2 * SUMS)]
+        for column, parameter in placed.items():
+            row[column], row[column + SUMS] = parameter.start, parameter.sum_start
+        return row
 
     def _branch(self) -> list[Parameter]:
         """Place the parameters of what stands beside the tower, in the order in which its kernels count them."""

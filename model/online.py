@@ -17,6 +17,7 @@ from model.features import Features
 from model.layout import Layout
 from model.settings import Spec
 from model.table import Table
+from model.terms import TERMS
 from model.tower import Network
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,7 +59,7 @@ class Weights:
 
     def network(self, sums: NDArray[Any]) -> Network:
         """The dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
-        layout, model = self.layout, self.spec.model
+        layout, model, term = self.layout, self.spec.model, TERMS[self.spec.model.skip]
         return Network(
             self.dense,
             sums,
@@ -68,7 +69,9 @@ class Weights:
             bias=layout.bias.start,
             bias_sum=layout.bias.sum_start,
             defaults=layout.defaults.start,
-            skip=model.skip != "none",
+            scale=term.scale,
+            activation=term.activation,
+            normed=term.normed,
             pre=model.skip_input == "pre",
             wide=model.wide,
             branch=layout.branch,

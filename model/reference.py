@@ -14,6 +14,7 @@ from torch import Tensor
 from model.dnn import DNN, bind
 from model.layout import Layout
 from model.settings import Spec
+from model.skip import SkipTerm
 
 Keys = Sequence[Sequence[int]]  # an example: the keys of each field
 
@@ -52,6 +53,9 @@ class ReferenceModel:
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._learn_dense()
+            for module in self.network.modules():
+                if isinstance(module, SkipTerm):
+                    module.observe()
             for key, leaf in leaves.items():
                 self._learn_row(key, leaf)
         return float(logit.detach())
@@ -77,8 +81,8 @@ class ReferenceModel:
         model = self.spec.model
         for name, parameter in self.network.named_parameters():
             gradient = parameter.grad
-            if gradient is None:
-                raise RuntimeError(name)
+            if gradient is None:  # not learned
+                continue
             square = gradient**2
             sums = self.sums[name]
             sums += square.mean(1) if square.dim() == 2 else square  # noqa: PLR2004  a matrix

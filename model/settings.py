@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field as Setting
 
 Positive = Annotated[float, Setting(gt=0)]
 Width = Annotated[int, Setting(ge=1, le=8192)]
+SkipName = Literal[
+    "none", "vanilla", "relu", "sigmoid", "tanh", "weight_tanh",
+    "meta_vanilla", "meta_relu", "meta_sigmoid", "meta_tanh", "meta_tanh_online",
+]  # fmt: skip
 
 
 class _Settings(BaseModel):
@@ -28,8 +32,8 @@ class ModelSettings(_Settings):
 
     network: Literal["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"] = "dnn"
     """a tower of ReLU layers over the embeddings; the others have a branch beside it that adds its own term to the logit"""
-    skip: Literal["none", "meta_tanh"] = "meta_tanh"
-    """whether every layer adds its own term to the logit"""
+    skip: SkipName = "meta_tanh"
+    """the term that every layer adds to the logit"""
     skip_input: Literal["pre", "post"] = "pre"
     """the terms read a layer before ReLU, or after it"""
     hidden: Annotated[tuple[Width, ...], Setting(min_length=1)] = (128, 64, 32)

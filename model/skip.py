@@ -12,28 +12,59 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from model.terms import EPSILON, FROM_LAYER, IDENTITY, LEARNED, MEMORY, RELU, SIGMOID, TANH, Term
 
-class MetaTanh(nn.Module):
+_ACTIVATIONS = {IDENTITY: lambda x: x, RELU: F.relu, SIGMOID: torch.sigmoid, TANH: torch.tanh}
+
+
+class SkipTerm(nn.Module):
     """A layer's own term of the logit (Eq. 10), its scale learned from the layer itself (Eq. 16).
 
         s(x) = leaky_relu(M sg(x) + b)
         F(x) = Σ W ⊙ tanh(s(x) ⊙ x)
 
     ``sg`` stops the gradient: the scale learns from ``x`` but never pulls on the layer that made it. ``tanh`` takes
-    the place of batch normalisation: the term stays within ``±Σ|W|``, and nothing averages over B.
+    the place of batch normalisation: the term stays within ``±Σ|W|``, and nothing averages over B. The variants of
+    Table 2 have another activation, or a simpler scale.
+
+    With ``term.normed``, ``s`` is also divided by ``√(v + ε)``, where ``v`` is the mean square of the last thousand or so
+    values of each unit, kept one example at a time (the paper's future work (2)).
 
     Args:
         width: ``n``, the width of the layer that is read.
+        term: which variant.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, term: Term) -> None:
         """Leave the values to :func:`model.dnn.bind`."""
         super().__init__()
-        self.meta = nn.Parameter(torch.empty(width, width))
-        self.meta_bias = nn.Parameter(torch.empty(width))
+        self.term = term
+        if term.scale == FROM_LAYER:
+            self.meta = nn.Parameter(torch.empty(width, width))
+            self.meta_bias = nn.Parameter(torch.empty(width))
+        if term.scale == LEARNED:
+            self.scale = nn.Parameter(torch.empty(width))
         self.weight = nn.Parameter(torch.empty(width))
+        if term.normed:
+            self.square = nn.Parameter(torch.empty(width), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, n)`` to ``(B,)``."""
-        scale = F.leaky_relu(x.detach() @ self.meta + self.meta_bias)  # (B, n)
-        return torch.tanh(scale * x) @ self.weight
+        self.seen = x.detach()  # (B, n)
+        scaled = self._scale(x) * x  # (B, n)
+        bounded = _ACTIVATIONS[self.term.activation](scaled)
+        return bounded @ self.weight
+
+    def observe(self) -> None:
+        """Bring the mean square up to date with what was read last."""
+        if self.term.normed:
+            self.square += (self.seen.square().mean(0) - self.square) / MEMORY
+
+    def _scale(self, x: Tensor) -> Tensor:
+        """Give ``s``, ``(B, n)`` or what broadcasts to it."""
+        scale = torch.ones_like(self.weight)
+        if self.term.scale == FROM_LAYER:
+            scale = F.leaky_relu(x.detach() @ self.meta + self.meta_bias)
+        if self.term.scale == LEARNED:
+            scale = self.scale
+        return scale * torch.rsqrt(self.square + EPSILON) if self.term.normed else scale

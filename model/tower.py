@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.layout import BIAS, BIAS_SUM, IN, META, META_BIAS, META_BIAS_SUM, META_SUM, OUT, SKIP, SKIP_SUM, WEIGHT, WEIGHT_SUM
+from model.layout import BIAS, IN, META, OUT, SCALE, SKIP, SQUARE, SUMS, WEIGHT
 from model.target import kernel
+from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, NO_TERM, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero
 SINGLE = 4  # bytes of a single-precision number
@@ -29,7 +30,9 @@ class Network(NamedTuple):
     bias: int
     bias_sum: int
     defaults: int
-    skip: bool  # every layer adds its own term
+    scale: int  # of the skip terms, and their activation: see model.terms
+    activation: int
+    normed: bool
     pre: bool  # the terms read a layer before ReLU
     wide: bool
     branch: int  # what stands beside the tower, see model.branch
@@ -44,8 +47,8 @@ class Activations(NamedTuple):
 
     x: NDArray[Any]  # (L + 1, W), a layer's output after ReLU; x[0] is the input
     read: NDArray[Any]  # (L + 1, W), what the layer's skip term reads: x, or the value before ReLU
-    scale: NDArray[Any]  # (L + 1, W), M x' + b
-    bounded: NDArray[Any]  # (L + 1, W), tanh(leaky_relu(scale) * read)
+    scale: NDArray[Any]  # (L + 1, W), s of the skip term
+    bounded: NDArray[Any]  # (L + 1, W), act(s * read)
     active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
     actives: NDArray[np.int64]  # (L + 1,), how many they are
     every: NDArray[np.int64]  # (W,), 0, 1, 2, …
@@ -108,7 +111,7 @@ def forward(net: Network, act: Activations) -> Any:
             else:
                 x[k] = 0
         act.actives[layer + 1] = count
-        if net.skip:
+        if net.scale != NO_TERM:
             logit += skip_forward(net, act, layer)
     n = net.layers[-1, OUT]
     output, x = p[net.output : net.output + n], act.x[-1, :n]
@@ -120,7 +123,7 @@ def forward(net: Network, act: Activations) -> Any:
 
 @kernel
 def bound(values: NDArray[Any]) -> None:
-    """``tanh`` in place. In single precision by Eigen's rational approximation, which the compiler vectorises: within 4 ulp."""
+    """``tanh`` in place. In single precision by Eigen's rational approximation, which the compiler vectorises: within 5 ulp."""
     if values.itemsize > SINGLE:
         for k in range(values.shape[0]):
             values[k] = np.tanh(values[k])
@@ -146,8 +149,38 @@ def bound(values: NDArray[Any]) -> None:
 
 
 @kernel
+def activate(activation: int, values: NDArray[Any]) -> None:
+    """Apply the activation of a skip term, in place."""
+    half = values.dtype.type(0.5)
+    if activation == RELU:
+        for k in range(values.shape[0]):
+            values[k] = values[k] if values[k] > 0 else values[k] * 0  # NaN stays NaN
+    if activation == SIGMOID:  # 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2
+        for k in range(values.shape[0]):
+            values[k] *= half
+    if activation in (SIGMOID, TANH):
+        bound(values)
+    if activation == SIGMOID:
+        for k in range(values.shape[0]):
+            values[k] = half + half * values[k]
+
+
+@kernel
+def slope_at(activation: int, value: Any) -> Any:
+    """The derivative of an activation where it gives ``value``."""
+    one = value * 0 + 1
+    if activation == TANH:
+        return one - value * value
+    if activation == SIGMOID:
+        return value * (one - value)
+    if activation == RELU:
+        return one if value > 0 else value * 0
+    return one
+
+
+@kernel
 def skip_forward(net: Network, act: Activations, layer: int) -> Any:
-    """``F(x) = Σ W ⊙ tanh(s ⊙ x)`` (Eq. 10) with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
+    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
     p, at = net.dense, net.layers[layer]
     n = at[OUT]
     read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
@@ -156,13 +189,21 @@ def skip_forward(net: Network, act: Activations, layer: int) -> Any:
         active = act.active[layer + 1, : act.actives[layer + 1]]
         for k in range(n):
             read[k] = act.x[layer + 1, k]
-    affine(p[at[META] : at[META] + n * n], p[at[META_BIAS] : at[META_BIAS] + n], read, active, scale)
-    leak, weight = p.dtype.type(LEAK), p[at[SKIP] : at[SKIP] + n]
+    if net.scale == FROM_LAYER:
+        affine(p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n], read, active, scale)
+        leak = p.dtype.type(LEAK)
+        for k in range(n):
+            scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
+    else:
+        for k in range(n):
+            scale[k] = p[at[SCALE] + k] if net.scale == LEARNED else 1
+    if net.normed:
+        for k in range(n):
+            scale[k] /= np.sqrt(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
     for k in range(n):
-        s = scale[k] if scale[k] > 0 else leak * scale[k]
-        bounded[k] = s * read[k]
-    bound(bounded)
-    total = p.dtype.type(0)
+        bounded[k] = scale[k] * read[k]
+    activate(net.activation, bounded)
+    total, weight = p.dtype.type(0), p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
         total += weight[k] * bounded[k]
     return total
@@ -241,18 +282,36 @@ def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: 
     read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
     of_weight, of_scale = act.gradient[2, :n], act.gradient[3, :n]
     weight = p[at[SKIP] : at[SKIP] + n]
-    one, leak = p.dtype.type(1), p.dtype.type(LEAK)
     for k in range(n):
-        slant = one if scale[k] > 0 else leak
-        through_tanh = slope * weight[k] * (one - bounded[k] * bounded[k])
+        through = slope * weight[k] * slope_at(net.activation, bounded[k])
         of_weight[k] = slope * bounded[k]
-        of_scale[k] = through_tanh * read[k] * slant
-        pull[k] = through_tanh * scale[k] * slant
-    active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
-    total = learn_vector(weight, net.sums[at[SKIP_SUM] : at[SKIP_SUM] + n], of_weight, rate)
-    total += learn_vector(p[at[META_BIAS] : at[META_BIAS] + n], net.sums[at[META_BIAS_SUM] : at[META_BIAS_SUM] + n], of_scale, rate)
-    meta, sums = p[at[META] : at[META] + n * n], net.sums[at[META_SUM] : at[META_SUM] + n]
-    return total + learn_matrix(meta, sums, read, active, of_scale, rate)
+        of_scale[k] = through * read[k]
+        pull[k] = through * scale[k]
+    total = learn_vector(weight, net.sums[at[SKIP + SUMS] : at[SKIP + SUMS] + n], of_weight, rate)
+    if net.normed:
+        total += renorm(p[at[SQUARE] : at[SQUARE] + n], read, of_scale)
+    if net.scale == FROM_LAYER:
+        leak = p.dtype.type(LEAK)
+        for k in range(n):
+            of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
+        active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
+        meta, sums = p[at[META] : at[META] + n * n], net.sums[at[META + SUMS] : at[META + SUMS] + n]
+        total += learn_matrix(meta, sums, read, active, of_scale, rate)
+    if net.scale in (LEARNED, FROM_LAYER):
+        total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
+    return total
+
+
+@kernel
+def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> Any:
+    """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; gives the sum of ``v``."""
+    epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
+    total = square.dtype.type(0)
+    for k in range(square.shape[0]):
+        of_scale[k] /= np.sqrt(square[k] + epsilon)
+        square[k] += (read[k] * read[k] - square[k]) / memory
+        total += square[k]
+    return total
 
 
 @kernel
@@ -272,16 +331,17 @@ def backward(net: Network, act: Activations, slope: Any, rate: Any) -> Any:
         at = net.layers[layer]
         n = at[OUT]
         x = act.x[layer + 1, :n]
-        if net.skip:
+        has_term = net.scale != NO_TERM
+        if has_term:
             total += skip_backward(net, act, layer, slope, rate, here)
         for k in range(n):
             open_ = x[k] > 0
             g = above[k] if open_ else p.dtype.type(0)
-            if net.skip and (net.pre or open_):
+            if has_term and (net.pre or open_):
                 g += here[k]
             here[k] = g
-        weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT_SUM] : at[WEIGHT_SUM] + at[IN]]
+        weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT + SUMS] : at[WEIGHT + SUMS] + at[IN]]
         active = act.active[layer, : act.actives[layer]]
         total += learn_and_pass(weight, sums, act.x[layer], active, here[:n], rate, above)
-        total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS_SUM] : at[BIAS_SUM] + n], here[:n], rate)
+        total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS + SUMS] : at[BIAS + SUMS] + n], here[:n], rate)
     return total

@@ -11,9 +11,10 @@ from torch import Tensor
 from model.dnn import DNN, bind
 from model.layout import Layout
 from model.online import OnlineModel, Weights
-from model.skip import MetaTanh
+from model.skip import SkipTerm
+from model.terms import TERMS
 from model.tower import bound
-from tests.model.examples import examples, spec
+from tests.model.examples import examples, pack, spec
 
 
 def longhand(weights: Weights, keys: list[list[int]]) -> float:
@@ -31,16 +32,34 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
         weight, bias = named[f"tower.{i}.weight"], named[f"tower.{i}.bias"]
         z = [bias[k] + sum(x[j] * weight[j, k] for j in range(len(x))) for k in range(width)]
         x = [max(value, 0) for value in z]
-        if model.skip == "meta_tanh":
-            read = z if model.skip_input == "pre" else x
-            meta, meta_bias, skip = (named[f"skip.{i}.{part}"] for part in ("meta", "meta_bias", "weight"))
-            for k in range(width):
-                s = meta_bias[k] + sum(read[j] * meta[j, k] for j in range(width))
-                logit += skip[k] * math.tanh((s if s > 0 else 0.01 * s) * read[k])
+        if model.skip != "none":
+            logit += longhand_term(named, i, z if model.skip_input == "pre" else x, model.skip)
     return logit + float(sum(named["output"][k] * x[k] for k in range(len(x))))
 
 
-@pytest.mark.parametrize("skip", ["none", "meta_tanh"])
+def longhand_term(named: dict[str, np.ndarray], i: int, read: list[float], skip: str) -> float:
+    """A layer's own term, one number at a time."""
+    activation = {
+        "vanilla": lambda u: u,
+        "relu": lambda u: max(u, 0),
+        "sigmoid": lambda u: 1 / (1 + math.exp(-u)),
+        "tanh": math.tanh,
+    }[skip.removeprefix("meta_").removeprefix("weight_").removesuffix("_online")]
+    total = 0.0
+    for k in range(len(read)):
+        s = 1.0
+        if skip.startswith("meta_"):
+            s = named[f"skip.{i}.meta_bias"][k] + sum(read[j] * named[f"skip.{i}.meta"][j, k] for j in range(len(read)))
+            s = s if s > 0 else 0.01 * s
+        if skip.startswith("weight_"):
+            s = named[f"skip.{i}.scale"][k]
+        if skip.endswith("_online"):
+            s /= math.sqrt(named[f"skip.{i}.square"][k] + 1e-5)
+        total += named[f"skip.{i}.weight"][k] * activation(s * read[k])
+    return total
+
+
+@pytest.mark.parametrize("skip", TERMS)
 @pytest.mark.parametrize("skip_input", ["pre", "post"])
 @pytest.mark.parametrize("wide", [True, False])
 def test_logit_equals_the_formula_written_out_longhand(skip: str, skip_input: str, wide: bool) -> None:
@@ -54,6 +73,36 @@ def test_logit_equals_the_formula_written_out_longhand(skip: str, skip_input: st
     np.testing.assert_allclose(logits[:20], expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("skip_input", ["pre", "post"])
+def test_relu_and_vanilla_are_two_terms_before_relu_and_one_after_it(skip_input: str) -> None:
+    """As the paper's numbers for them differ, its terms can't have read a layer after ReLU."""
+    stream = examples(np.random.default_rng(1), 200)
+    logits = []
+    for skip in ("vanilla", "relu"):
+        online = OnlineModel(spec(hidden=(8, 8), skip=skip, skip_input=skip_input))
+        logits.append(online.learn(stream.features, stream.labels).logits)
+
+    assert np.array_equal(*logits) == (skip_input == "post")
+
+
+def test_the_running_mean_square_is_that_of_the_values_read() -> None:
+    """An example at a time, each weighing a thousandth."""
+    online = OnlineModel(spec(hidden=(5,), skip="meta_tanh_online"), np.float64)
+    named = online.weights.layout.named(online.weights.dense)
+    expected = named["skip.0.square"].copy()
+    stream = examples(np.random.default_rng(1), 50)
+
+    for keys, label in zip(stream.keys, stream.labels, strict=True):
+        features = pack([keys])
+        rows = [online.weights.rows[online.weights.keys == key[0]] for key in keys]
+        x = np.concatenate([row[0, :-1] if len(row) else named["defaults"][f] for f, row in enumerate(rows)])
+        read = x @ named["tower.0.weight"] + named["tower.0.bias"]
+        online.learn(features, np.array([label]))
+        expected += (read**2 - expected) / 1000
+
+    np.testing.assert_allclose(named["skip.0.square"], expected, rtol=1e-12)
+
+
 def network(hidden: tuple[int, ...] = (9, 4)) -> tuple[DNN, Layout]:
     """A network in float64 with random weights."""
     layout = Layout(spec(hidden=hidden, embedding=3))
@@ -64,7 +113,7 @@ def network(hidden: tuple[int, ...] = (9, 4)) -> tuple[DNN, Layout]:
 
 def test_no_gradient_reaches_the_layer_through_the_scale() -> None:
     """The gradient is that of a scale that is a constant."""
-    term = MetaTanh(5).double()
+    term = SkipTerm(5, TERMS["meta_tanh"]).double()
     for parameter in term.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(4, 5, dtype=torch.double, requires_grad=True)
