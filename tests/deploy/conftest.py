@@ -16,7 +16,7 @@ from tests.system import need
 SERVICES = ("joiner", "learner", "server")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
     """Start everything in the order of the composition; at the end each service must stop when it is told to, without complaint."""
     if reason := fetch_jars():
@@ -34,7 +34,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
         assert {service: running.stop(service) for service in ("simulator", *SERVICES)} == dict.fromkeys(("simulator", *SERVICES), 0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prometheus(composition: Composition) -> Composition:
     """Watch the composition by the real configuration, only more often; two broken records make the dead letters appear."""
     program = need("prometheus")
