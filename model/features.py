@@ -8,14 +8,15 @@ Axes: N examples, F fields, K keys of all examples together.
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
-from operator import getitem
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import repeat
+from operator import is_
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from model.settings import Field
 
@@ -24,7 +25,8 @@ Value: TypeAlias = Scalar | list[Scalar]
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _STEPS = 16  # buckets of an octave, for numbers below 2
-_CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # what a field remembers: how many strings, and how long each may be
+_CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # what a field remembers: how many values, and how long a string may be
+_KEY_SIZE = 8  # bytes
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -37,13 +39,6 @@ class FeatureError(ValueError):
         self.field, self.value, self.expected = field, value, expected
 
 
-class Row(NamedTuple):
-    """The keys of one example, field after field; field f has ``counts[f]`` ≥ 1 of them."""
-
-    keys: list[int]
-    counts: list[int]
-
-
 class Features(NamedTuple):
     """Keys of N examples: position f of example n holds ``keys[starts[n * F + f] : starts[n * F + f + 1]]``."""
 
@@ -51,21 +46,19 @@ class Features(NamedTuple):
     starts: NDArray[np.int64]  # [N * F + 1]
 
 
-def pack(rows: Sequence[Row]) -> Features:
-    """Lay the keys of many examples one after another."""
-    keys = np.array(list(chain.from_iterable([row.keys for row in rows])), np.uint64)
-    if len(keys) == sum(len(row.counts) for row in rows):  # one key everywhere
-        return Features(keys, np.arange(len(keys) + 1))
-    ends = np.cumsum([row.counts for row in rows], dtype=np.int64)
-    return Features(keys, np.concatenate([[0], ends]))
+class Encoded(NamedTuple):
+    """Many examples as keys, but for those that hold a value that its field can't take."""
+
+    features: Features
+    bad: dict[int, FeatureError]  # place of an example that was left out → why
 
 
 class Encoder:
-    """Turns the features of an example into keys, in the order of the fields.
+    """Turns the features of examples into keys, in the order of the fields.
 
     >>> encoder = Encoder([Field(name="tags", kind="multi"), Field(name="age", kind="numeric")])
-    >>> encoder.encode({"tags": ["a", "b"], "age": "31"}, time=0).counts
-    [2, 1]
+    >>> encoder.encode([{"tags": ["a", "b"], "age": "31"}, {"tags": "c"}], times=[0, 0]).features.starts.tolist()
+    [0, 2, 3, 4, 5]
 
     Attributes:
         unknown: how many features were ignored so far because no field has their name.
@@ -75,42 +68,66 @@ class Encoder:
         """Prepare the given fields."""
         self.unknown = 0
         self._names = [field.name for field in fields]
-        self._keys = [_SeveralKeys(field) if field.kind == "multi" else _Keys(field) for field in fields]
+        self._keys = [_KEYS.get(field.kind, _Keys)(field) for field in fields]
         self._several = [position for position, field in enumerate(fields) if field.kind == "multi"]
         self._clocks = [(position, _CLOCKS[field.kind]) for position, field in enumerate(fields) if field.kind in _CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
 
-    def encode(self, features: Mapping[str, Value], time: int) -> Row:
-        """Give the keys of one example.
+    def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
+        """Give the keys of N examples, which are worked out a field at a time: a column of values is quicker than as many rows.
 
         Args:
-            features: values by name; what is absent is missing, what no field is named after is counted and ignored.
-            time: when the example happened, epoch ms; hour and weekday come from it.
-
-        Raises:
-            FeatureError: a value that its field can't take.
+            examples: the features of each by name; what is absent is missing, what no field is named after is counted and ignored.
+            times: when each happened, epoch ms; hour and weekday come from it.
         """
-        values: list[Any] = list(map(features.get, self._names))
-        for position, clock in self._clocks:
-            values[position] = clock(time)
-        for position in self._several:
-            if isinstance(values[position], list):
-                values[position] = tuple(values[position])
+        bad: dict[int, FeatureError] = {}
+        columns = self._columns(examples, times)
         try:
-            keys: list[Any] = list(map(getitem, self._keys, values))
-        except TypeError:  # a list or an object where one value should be: it can't be looked up, and its field refuses it
-            keys = [field.of(value) for field, value in zip(self._keys, values, strict=True)]
-        if not self._known.issuperset(features):
-            self.unknown += len(features.keys() - self._known)
-        return self._row(keys)
+            keys = [field.of_all(column) for field, column in zip(self._keys, columns, strict=True)]
+        except FeatureError:
+            bad = self._refused(columns)
+            good = [n for n in range(len(examples)) if n not in bad]
+            examples = [examples[n] for n in good]
+            keys = [field.of_all([column[n] for n in good]) for field, column in zip(self._keys, columns, strict=True)]
+        for names, count in Counter(map(tuple, examples)).items():
+            self.unknown += count * len(set(names) - self._known)
+        return Encoded(_lay_out(keys, self._several), bad)
 
-    def _row(self, keys: list[Any]) -> Row:
-        """Lay out flat what the fields with several values gave."""
-        counts = [1] * len(keys)
-        for position in reversed(self._several):
-            counts[position] = len(keys[position])
-            keys[position : position + 1] = keys[position]
-        return Row(keys, counts)
+    def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
+        """Give each field's values, as its keys take them."""
+        columns: list[list[Any]] = [[features.get(name) for features in examples] for name in self._names]
+        for position, clock in self._clocks:
+            columns[position] = list(map(clock, times))
+        return columns
+
+    def _refused(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
+        """Find the examples that hold a value that its field can't take, and the first such field of each."""
+        bad: dict[int, FeatureError] = {}
+        for field, column in zip(self._keys, columns, strict=True):
+            for n, value in enumerate(column):
+                try:
+                    field.of(value)
+                except FeatureError as error:
+                    bad.setdefault(n, error)
+        return bad
+
+
+def _lay_out(keys: list[list[bytes]], several: Container[int]) -> Features:
+    """Lay what each field gave for N examples out as one example after another; more than a key stands only in ``several``."""
+    fields, n = len(keys), len(keys[0])
+    counts = np.ones((n, fields), np.int64)
+    for field in several:
+        counts[:, field] = [len(each) // _KEY_SIZE for each in keys[field]]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    laid = np.empty(starts[-1], np.uint64)
+    for field, column in enumerate(keys):
+        places = starts[field:-1:fields]  # (N,)
+        if field in several:
+            of_each = counts[:, field]
+            places = np.repeat(places - np.cumsum(of_each) + of_each, of_each) + np.arange(of_each.sum())
+        laid[places] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
+    laid[laid == 0] = 1
+    return Features(laid, starts)
 
 
 def bucket(number: float) -> int:
@@ -163,52 +180,89 @@ def canonical(value: Any) -> str | None:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-class _Keys(dict[Any, Any]):
-    """The key of each value of one field; remembers recent strings.
-
-    Nothing but strings is remembered: 1, 1.0 and True would be the same entry.
-    """
+class _Keys:
+    """The keys of the values of one field, as bytes."""
 
     def __init__(self, field: Field) -> None:
-        super().__init__()
         self._field = field
-        self._frame = f"{field.kind}:{len(field.name)}:{field.name}".encode()
+        framed = f"{field.kind}:{len(field.name)}:{field.name}".encode()
+        self._frame, self._missing = framed + b"=", xxh3_64_digest(framed + b"?")
         self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
-    def __missing__(self, value: Any) -> Any:
-        key = self.of(value)
-        if isinstance(value, str) and len(value) <= _CACHED_LENGTH:
-            if len(self) >= _CACHED_VALUES:
-                self.clear()
-            self[value] = key
-        return key
+    def of_all(self, values: list[Any]) -> list[bytes]:
+        """Give the key of each of many values."""
+        if values and all(map(is_, values, repeat(values[0]))):  # one object, such as the context of many candidates
+            return [self.of(values[0])] * len(values)
+        return self._of_each(values)
 
-    def of(self, value: Any) -> Any:
+    def _of_each(self, values: list[Any]) -> list[bytes]:
+        frame = self._frame
+        try:
+            return [xxh3_64_digest(frame + value.encode()) if value else self.of(value) for value in values]
+        except (AttributeError, UnicodeEncodeError):  # not strings, or not all of them, or not of whole characters
+            return list(map(self.of, values))
+
+    def of(self, value: Any) -> bytes:
         """Give the key of ``value``."""
         try:
             text = self._text(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise FeatureError(self._field.name, value, self._expected) from error
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
-        framed = self._frame + (b"?" if text is None else b"=" + text.encode("utf-8", "surrogatepass"))
-        return xxh3_64_intdigest(framed) or 1
+        return self._missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
 
 
-class _SeveralKeys(_Keys):
-    """The keys of each list of one field: a tuple of at least one.
+class _RememberedKeys(_Keys):
+    """Keys that take longer to work out than to remember."""
+
+    remembered: tuple[type, ...] = (str, int, float)  # of a number 1, 1.0 and True are the same entry, and so they should be
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self._recent = _Recent(self.of, self.remembered)
+
+    def _of_each(self, values: list[Any]) -> list[bytes]:
+        try:
+            return list(map(self._recent.__getitem__, values))
+        except TypeError:  # a list can't be looked up
+            return list(map(self.of, values))
+
+
+class _SeveralKeys(_RememberedKeys):
+    """The keys of each list of one field, joined; there is one at least.
 
     A list is a set: its values stand in the order of their first appearance, and one that is repeated weighs no more.
     """
 
-    def of(self, value: Any) -> Any:
+    remembered = (str,)
+
+    def of(self, value: Any) -> bytes:
         """Give the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
         if isinstance(value, str):
             parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
         else:
             parts = value if isinstance(value, list | tuple) else (value,)
-        missing = super().of(None)
         keys = dict.fromkeys(super(_SeveralKeys, self).of(part) for part in parts)
-        return tuple(key for key in keys if key != missing) or (missing,)
+        return b"".join(key for key in keys if key != self._missing) or self._missing
+
+
+class _Recent(dict[Any, bytes]):
+    """The keys of recent values of some types."""
+
+    def __init__(self, function: Callable[[Any], bytes], kinds: tuple[type, ...]) -> None:
+        super().__init__()
+        self._function, self._kinds = function, kinds
+
+    def __missing__(self, value: Any) -> bytes:
+        key = self._function(value)
+        if isinstance(value, self._kinds) and not (isinstance(value, str) and len(value) > _CACHED_LENGTH):
+            if len(self) >= _CACHED_VALUES:
+                self.clear()
+            self[value] = key
+        return key
+
+
+_KEYS: dict[str, type[_Keys]] = {"numeric": _RememberedKeys, "multi": _SeveralKeys}
 
 
 def _numeric(value: Any) -> str | None:

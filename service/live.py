@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from model.features import pack
+from model.features import Encoder
 from model.online import Weights
 from service.predictor import Predictor
 from stream.weights import Standing
@@ -58,7 +58,8 @@ class Live:
         """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
-        weights.predict(pack([]))  # the first call of a kernel compiles or loads it: here, not on the loop
+        nothing, _ = Encoder(weights.spec.fields).encode([], [])
+        weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
         asyncio.run_coroutine_threadsafe(self._take(standing, weights), self._loop).result()
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from model.features import Encoder, FeatureError, Row, pack
+from model.features import Encoder
 from model.online import Weights
 from service.messages import Features, PredictRequest
 from service.wire import BadRequestError
@@ -36,18 +36,14 @@ class Predictor:
             BadRequestError: a feature is not what its field takes.
         """
         features = [self._merged(request.context, candidate) for candidate in request.candidates]
-        rows = [self._encoded(index, each, time) for index, each in enumerate(features)]
-        return Scored(features, self.weights.probabilities(pack(rows)).tolist())
+        keys, bad = self.encoder.encode(features, [time] * len(features))
+        for index, error in sorted(bad.items()):
+            place = f"candidates[{index}].{error.field}"
+            raise BadRequestError(place, f"expected {error.expected}, got {error.value!r}") from error
+        return Scored(features, self.weights.probabilities(keys).tolist())
 
     def _merged(self, context: Features, candidate: Features) -> Features:
         merged = context | candidate
         if not self._id_is_feature:
             del merged["id"]
         return merged
-
-    def _encoded(self, index: int, features: Features, time: int) -> Row:
-        try:
-            return self.encoder.encode(features, time)
-        except FeatureError as error:
-            place = f"candidates[{index}].{error.field}"
-            raise BadRequestError(place, f"expected {error.expected}, got {error.value!r}") from error

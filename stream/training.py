@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.delay import stream_logits
 from model.evaluation import Progressive
-from model.features import Encoder, FeatureError, Row, pack
+from model.features import Encoder, Features
 from model.online import OnlineModel
 from stream.events import BadRecordError, Example, decode_example
 from stream.log import Record
@@ -45,33 +45,36 @@ class Trainer:
             records: records of the topic ``examples``.
             excluded: partition and offset of those to pass over.
         """
-        kept: list[Record] = []
+        places: list[int] = []  # in ``records``, of what could be read
         examples: list[Example] = []
-        rows: list[Row] = []
-        bad: list[tuple[Record, Exception]] = []
-        for record in records:
+        bad: dict[int, Exception] = {}
+        for place, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
                 continue
             try:
-                example = decode_example(record.value)
-                rows.append(self.encoder.encode(example.features, example.time))
-            except (BadRecordError, FeatureError) as error:
-                bad.append((record, error))
+                examples.append(decode_example(record.value))
+            except BadRecordError as error:
+                bad[place] = error
             else:
-                kept.append(record)
-                examples.append(example)
-        undone = self._step(rows, examples) if rows else []
-        times = [example.time for example in examples]
-        excluded_now: list[tuple[Record, Exception]] = [
-            (kept[n], NotFiniteError("its step gives a weight that is not finite")) for n in undone
-        ]
-        return Taught(len(rows) - len(undone), max(times, default=0), bad, excluded_now)
+                places.append(place)
+        features, refused = self.encoder.encode([example.features for example in examples], [example.time for example in examples])
+        if refused:
+            bad |= {places[n]: error for n, error in refused.items()}
+            good = [n for n in range(len(examples)) if n not in refused]
+            places, examples = [places[n] for n in good], [examples[n] for n in good]
+        undone = [places[n] for n in self._step(features, examples)]
+        return Taught(
+            learned=len(examples) - len(undone),
+            trained_through=max((example.time for example in examples), default=0),
+            bad=[(records[place], bad[place]) for place in sorted(bad)],
+            excluded=[(records[place], NotFiniteError("its step gives a weight that is not finite")) for place in undone],
+        )
 
-    def _step(self, rows: list[Row], examples: list[Example]) -> list[int]:
+    def _step(self, features: Features, examples: list[Example]) -> list[int]:
         """Learn N examples and score their predictions; give the places of those that were undone."""
         labels = np.array([example.label for example in examples], np.float32)  # (N,)
         fnw = np.array([example.policy == "fnw" for example in examples], np.bool_)  # (N,)
-        logits, undone = self.model.learn(pack(rows), labels, _importance(examples), fnw)
+        logits, undone = self.model.learn(features, labels, _importance(examples), fnw)
         logits = np.where(fnw, stream_logits(logits), logits)
         counted = np.ones(len(labels), np.bool_)
         counted[undone] = False

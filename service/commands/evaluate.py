@@ -7,13 +7,14 @@ so the digest of the weights is the learner's too.
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import gt
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from model.evaluation import Progressive
-from model.features import Encoder, FeatureError, Row, pack
+from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.progress import counting
@@ -36,21 +37,17 @@ class Evaluation:
         self.excluded = 0  # steps that were undone
         self.backwards = 0  # rows earlier than the row before
         self._encoder = Encoder(spec.fields)
-        self._time: int | None = None
+        self._last = -1  # time
 
     def learn(self, batch: list[Logged]) -> None:
         """Predict, score and learn each example, in order."""
-        rows, labels = [], []
-        for logged in batch:
-            self._note_time(logged.time)
-            row = self._encoded(logged)
-            if row is not None:
-                rows.append(row)
-                labels.append(logged.label)
-        if not rows:
-            return
-        clicked = np.array(labels, np.float32)  # (N,)
-        logits, excluded = self.model.learn(pack(rows), clicked)
+        times = [logged.time for logged in batch]
+        self.backwards += sum(map(gt, [self._last, *times], times))
+        self._last = times[-1]
+        features, bad = self._encoder.encode([logged.features for logged in batch], times)
+        self.bad += len(bad)
+        clicked = np.array([logged.label for n, logged in enumerate(batch) if n not in bad], np.float32)  # (N,)
+        logits, excluded = self.model.learn(features, clicked)
         self.excluded += len(excluded)
         self.scores.update(np.delete(logits, excluded), np.delete(clicked, excluded))
 
@@ -63,17 +60,6 @@ class Evaluation:
             "excluded": self.excluded,
             "in_time_order": not self.backwards,
         }
-
-    def _encoded(self, logged: Logged) -> Row | None:
-        try:
-            return self._encoder.encode(logged.features, logged.time)
-        except FeatureError:
-            self.bad += 1
-            return None
-
-    def _note_time(self, time: int) -> None:
-        self.backwards += self._time is not None and time < self._time
-        self._time = time
 
 
 def evaluate(path: Path, settings: Settings) -> dict[str, Any]:

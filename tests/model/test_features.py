@@ -1,22 +1,34 @@
 """One value has one key wherever it comes from, two values never share one, and numbers keep their order in buckets."""
 
 import math
+import re
 import sys
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from xxhash import xxh3_64_intdigest
 
-from model.features import Encoder, FeatureError, Row, Value, bucket, canonical, pack
+from model.features import Encoder, FeatureError, Value, bucket, canonical
 from model.settings import Field
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15)
 SCALARS = st.text(max_size=5) | st.integers() | st.floats(allow_infinity=False) | st.booleans() | st.none()
 
 
+def encoded(encoder: Encoder, features: dict[str, Value], time: int = 0) -> list[list[int]]:
+    """Encode one example; give the keys of each field."""
+    (keys, starts), bad = encoder.encode([features], [time])
+    if bad:
+        raise bad[0]
+    return [keys[i:j].tolist() for i, j in pairwise(starts)]
+
+
 def keys_of(kind: str, value: Value, name: str = "f") -> list[int]:
     """Encode one value of one field."""
-    return Encoder([Field.model_validate({"name": name, "kind": kind})]).encode({name: value}, 0).keys
+    return encoded(Encoder([Field.model_validate({"name": name, "kind": kind})]), {name: value})[0]
 
 
 def key_of(kind: str, value: Value, name: str = "f") -> int:
@@ -40,7 +52,7 @@ def test_a_number_in_a_numeric_field_is_one_value_as_json_and_as_text(number: fl
 def test_booleans_are_their_lower_case_names_and_not_one_and_zero(kind: str) -> None:
     encoder = Encoder([Field.model_validate({"name": "f", "kind": kind})])
 
-    keys = [encoder.encode({"f": value}, 0).keys for value in ("1", 1, True, 1.0, "true", "True")]
+    keys = [encoded(encoder, {"f": value})[0] for value in ("1", 1, True, 1.0, "true", "True")]
 
     assert keys[0] == keys[1] == keys[3]
     assert keys[2] == keys[4]
@@ -51,10 +63,10 @@ def test_booleans_are_their_lower_case_names_and_not_one_and_zero(kind: str) -> 
 def test_absent_null_empty_and_nan_are_the_same_missing_value(kind: str) -> None:
     encoder = Encoder([Field.model_validate({"name": "f", "kind": kind})])
 
-    absent = encoder.encode({}, 0).keys
+    absent = encoded(encoder, {})[0]
 
-    assert absent == encoder.encode({"f": None}, 0).keys == encoder.encode({"f": ""}, 0).keys == encoder.encode({"f": math.nan}, 0).keys
-    assert absent != encoder.encode({"f": 0}, 0).keys
+    assert absent == encoded(encoder, {"f": None})[0] == encoded(encoder, {"f": ""})[0] == encoded(encoder, {"f": math.nan})[0]
+    assert absent != encoded(encoder, {"f": 0})[0]
 
 
 @given(
@@ -141,31 +153,30 @@ def test_a_value_that_its_field_cannot_take_is_refused_with_field_value_and_expe
 def test_a_list_and_a_separated_string_are_the_same_set_of_values() -> None:
     tags = Field(name="tags", kind="multi", separator="|")
 
-    listed = Encoder([tags]).encode({"tags": ["39", 12, None, "", 39]}, 0)
+    listed = encoded(Encoder([tags]), {"tags": ["39", 12, None, "", 39]})
 
-    assert listed == Encoder([tags]).encode({"tags": "39| 12||39"}, 0)
-    assert listed.counts == [2]
-    assert Encoder([tags]).encode({"tags": []}, 0) == Encoder([tags]).encode({}, 0)
+    assert listed == encoded(Encoder([tags]), {"tags": "39| 12||39"})
+    assert [len(keys) for keys in listed] == [2]
+    assert encoded(Encoder([tags]), {"tags": []}) == encoded(Encoder([tags]), {})
 
 
 def test_hour_and_weekday_come_from_the_time_in_utc() -> None:
     fields = [Field(name="hour", kind="hour"), Field(name="weekday", kind="weekday")]
     monday_noon = 1_650_888_000_000  # 2022-04-25 12:00 UTC
 
-    rows = [Encoder(fields).encode({}, monday_noon + hours * 3_600_000) for hours in range(7 * 24)]
+    rows = [encoded(Encoder(fields), {}, monday_noon + hours * 3_600_000) for hours in range(7 * 24)]
 
-    assert len({row.keys[0] for row in rows}) == 24
-    assert len({row.keys[1] for row in rows}) == 7
-    assert rows[11].keys[1] == rows[0].keys[1] != rows[12].keys[1]  # midnight changes the weekday
-    assert rows[0].keys[0] == rows[24].keys[0]
+    assert len({row[0][0] for row in rows}) == 24
+    assert len({row[1][0] for row in rows}) == 7
+    assert rows[11][1] == rows[0][1] != rows[12][1]  # midnight changes the weekday
+    assert rows[0][0] == rows[24][0]
 
 
 def test_features_that_no_field_is_named_after_are_counted() -> None:
     encoder = Encoder([Field(name="a"), Field(name="hour", kind="hour")])
 
-    encoder.encode({"a": 1, "b": 2, "hour": 3}, 0)
-    encoder.encode({"b": 2}, 0)
-    encoder.encode({"a": 2}, 0)
+    encoder.encode([{"a": 1, "b": 2, "hour": 3}], [0])
+    encoder.encode([{"b": 2}, {"a": 2}], [0, 0])
 
     assert encoder.unknown == 3
 
@@ -174,7 +185,7 @@ def test_features_that_no_field_is_named_after_are_counted() -> None:
 def test_what_was_encoded_before_changes_no_key(values: list[Value]) -> None:
     encoder = Encoder([Field(name="f")])
 
-    keys = [encoder.encode({"f": value}, 0).keys for value in [*values, *values]]
+    keys = [encoded(encoder, {"f": value})[0] for value in [*values, *values]]
 
     assert keys == [keys_of("categorical", value) for value in [*values, *values]]
 
@@ -182,26 +193,35 @@ def test_what_was_encoded_before_changes_no_key(values: list[Value]) -> None:
 def test_more_values_than_are_remembered_keep_their_keys() -> None:
     encoder = Encoder([Field(name="f")])
 
-    first = [encoder.encode({"f": str(value)}, 0).keys for value in range(20_000)]
+    first = [encoded(encoder, {"f": str(value)})[0] for value in range(20_000)]
 
-    assert first == [encoder.encode({"f": str(value)}, 0).keys for value in range(20_000)]
+    assert first == [encoded(encoder, {"f": str(value)})[0] for value in range(20_000)]
 
 
-@given(
-    st.integers(1, 3).flatmap(
-        lambda f: st.lists(st.lists(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=3), min_size=f, max_size=f))
-    )
-)
-def test_packed_keys_are_found_at_their_position(examples: list[list[list[int]]]) -> None:
-    rows = [Row([key for field in example for key in field], [len(field) for field in example]) for example in examples]
+FIELDS = [Field(name="a"), Field(name="b", kind="numeric"), Field(name="c", kind="multi"), Field(name="d", kind="hour"), Field(name="e")]
+EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcde"})
 
-    features = pack(rows)
 
-    positions = [field for example in examples for field in example]
-    assert features.keys.dtype == np.uint64
-    assert features.starts.dtype == np.int64
-    assert len(features.starts) == len(positions) + 1
-    assert [features.keys[i:j].tolist() for i, j in zip(features.starts, features.starts[1:], strict=False)] == positions
+@given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
+def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_the_same_reason(examples: list[tuple[Any, int]]) -> None:
+    (keys, starts), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
+
+    assert (keys.dtype, starts.dtype) == (np.uint64, np.int64)
+    positions = iter([keys[i:j].tolist() for i, j in pairwise(starts)])
+    for n, (features, time) in enumerate(examples):
+        if n in bad:
+            with pytest.raises(FeatureError, match=re.escape(str(bad[n]))):
+                encoded(Encoder(FIELDS), features, time)
+        else:
+            assert [next(positions) for _ in FIELDS] == encoded(Encoder(FIELDS), features, time)
+    assert list(positions) == []
+
+
+def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:
+    assert key_of("categorical", "ä", "price") == xxh3_64_intdigest("categorical:5:price=ä".encode())
+    assert key_of("numeric", -1.0, "price") == xxh3_64_intdigest(f"numeric:5:price={bucket(-1)}".encode())
+    assert keys_of("multi", [True, "b"], "tags") == [xxh3_64_intdigest(f"multi:4:tags={text}".encode()) for text in ("true", "b")]
+    assert key_of("categorical", None, "price") == xxh3_64_intdigest(b"categorical:5:price?")
 
 
 def test_canonical_text_of_a_fraction_reads_back_as_the_number() -> None:

@@ -9,13 +9,14 @@ _PROGRAM = """
 import sys
 import numpy as np
 from model import tower
-from model.features import Encoder, pack
+from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings(capacity=64), fields=(Field(name="a"), Field(name="b")))
 model, random = OnlineModel(spec), np.random.default_rng(0)
-features = pack([Encoder(spec.fields).encode({"a": int(random.integers(50)), "b": int(random.integers(50))}, time=0) for _ in range(500)])
+examples = [{"a": int(random.integers(50)), "b": int(random.integers(50))} for _ in range(500)]
+features, _ = Encoder(spec.fields).encode(examples, times=[0] * 500)
 if "apart" in sys.argv:
     one = np.ones(2, np.float32)
     tower.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one, np.float32(1), one.copy())
