@@ -1,7 +1,7 @@
 # The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
 UV := .venv/bin/uv
 .DEFAULT_GOAL := help
-.PHONY: help up test lint clean
+.PHONY: help up test faults lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ up: .venv/ready ## learn, serve and simulate on this machine, on the embedded lo
 
 test: .venv/tests-ready ## run every test, a real Kafka, Prometheus and Chromium included
 	.venv/bin/pytest
+
+faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does
+	SML_FAULTS=long .venv/bin/pytest -m faults -s
 
 lint: .venv/tests-ready ## ruff, and mypy --strict
 	.venv/bin/ruff check

@@ -31,7 +31,7 @@ class Site:
     """
 
     def __init__(self, folder: Path, url: str, **settings: str) -> None:
-        self.folder = folder
+        self.folder, self.url = folder, url
         self.topics = Topics(f"test-{random.getrandbits(48):012x}")
         self.ports = {name: free_port() for name in ("serve", "learn", "join")}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

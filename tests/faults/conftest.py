@@ -1,0 +1,42 @@
+"""The faults: the short form by default, the long one with ``SML_FAULTS=long``."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.traffic import SETTINGS
+from tests.kafka_server import KafkaServer
+from tests.site import Site
+
+LONG = os.environ.get("SML_FAULTS") == "long"
+
+
+@pytest.fixture
+def broker(kafka: str) -> Iterator[KafkaServer]:
+    """Give a node of our own, to be killed; ``kafka``: so that the jars are there."""
+    assert kafka
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """Give a site on either log, its topics not created yet."""
+    url = f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("kafka")
+    yield from opened(tmp_path, url)
+
+
+@pytest.fixture
+def kafka_site(kafka: str, tmp_path: Path) -> Iterator[Site]:
+    """Give a site on Kafka, its topics not created yet."""
+    yield from opened(tmp_path, kafka)
+
+
+def opened(folder: Path, url: str) -> Iterator[Site]:
+    """Give a site, and leave nothing of it running."""
+    (folder / "sml.toml").write_text(SETTINGS)
+    site = Site(folder, url)
+    yield site
+    site.close()

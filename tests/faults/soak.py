@@ -1,0 +1,134 @@
+"""A soak: examples come at a steady rate for an hour; memory must stay flat, the lag bounded, the weights those of learning offline.
+
+    python -m tests.faults.soak --minutes 10 --rate 5000
+
+Exit status 1 where one of the three does not hold. A real Kafka is started unless ``--sqlite``.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from model.evaluation import Progressive
+from model.online import OnlineModel
+from stream.connect import connect
+from stream.events import Example, encode
+from stream.log import Log, Message
+from stream.topics import create
+from stream.training import Trainer
+from stream.versions import newest_version
+from tests.faults.traffic import FIRST, SETTINGS, SPEC
+from tests.kafka_server import KafkaServer
+from tests.site import Site
+
+POOL = 50_000  # different examples, sent over and over
+TICK = 0.1  # seconds between two batches
+GROWTH = 1.1  # of memory, from a quarter of the time to the end
+LAG = 5.0  # seconds
+
+
+class Sample(NamedTuple):
+    """How things stand at a moment."""
+
+    seconds: float
+    sent: int
+    learned: float
+    lag_records: float
+    staleness_seconds: float
+    learner_mb: float
+    server_mb: float
+
+
+def pool(topic: str) -> list[Message]:
+    """Make up examples."""
+    chance = np.random.default_rng(0)
+    users, prices, labels = chance.zipf(1.3, POOL) % 100_000, chance.random(POOL), chance.random(POOL) < 0.2
+    features = ({"user": f"u{user}", "price": round(float(price), 3)} for user, price in zip(users, prices, strict=True))
+    return [
+        Message(topic, b"%d" % n, encode(Example(f"{n}", FIRST + n, each, 1 if label else 0)))
+        for n, (each, label) in enumerate(zip(features, labels, strict=True))
+    ]
+
+
+def megabytes(site: Site, name: str) -> float:
+    """Read the memory that a process has."""
+    status = Path(f"/proc/{site.processes[name].pid}/status").read_text()
+    return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
+
+
+def soak(site: Site, log: Log, seconds: float, rate: float) -> list[Sample]:
+    """Send and watch."""
+    samples, sent, stream = [], 0, itertools.cycle(pool(site.topics.examples))
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < seconds:
+        due = round(passed * rate) - sent
+        log.append(list(itertools.islice(stream, due)))
+        sent += due
+        if passed >= len(samples) * seconds / 20:
+            samples.append(sample(site, passed, sent))
+            print(json.dumps(samples[-1]._asdict()), file=sys.stderr)  # noqa: T201 - a script
+        time.sleep(TICK)
+    return samples
+
+
+def sample(site: Site, passed: float, sent: int) -> Sample:
+    """Look at the processes."""
+    learned, lag = site.metric("learn", "sml_learner_examples_total"), site.metric("learn", "sml_learner_lag_records")
+    staleness = site.metric("serve", "sml_server_weights_age_seconds")
+    return Sample(round(passed, 1), sent, learned, lag, round(staleness, 3), megabytes(site, "learn"), megabytes(site, "serve"))
+
+
+def offline(log: Log, topic: str) -> str:
+    """Learn the log's examples in their order; give the digest of the weights."""
+    trainer, end = Trainer(OnlineModel(SPEC), Progressive()), log.bounds(topic)[0].end
+    reader = log.reader(topic, {0: 0})
+    while reader.positions()[0] < end:
+        trainer.learn(reader.poll(1000, 1.0))
+    reader.close()
+    return trainer.model.digest()
+
+
+def main() -> None:
+    """Soak, and say how it went."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=5000.0, help="examples a second")
+    parser.add_argument("--sqlite", action="store_true", help="not on Kafka, but on a log in a file")
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "sml.toml").write_text(SETTINGS)
+        url = f"sqlite:///{folder}/log.db" if given.sqlite else stack.enter_context(KafkaServer()).url
+        site = Site(folder, url)
+        stack.callback(site.close)
+        log = stack.enter_context(connect(url))
+        create(log, site.topics, 1)
+        site.start("learn")
+        site.start("serve")
+        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights at the server")
+        samples = soak(site, log, given.minutes * 60, given.rate)
+        sent = samples[-1].sent
+        site.wait_for(lambda: site.get("serve", "/v1/model").json()["examples"] >= sent, "the rest")
+        site.end()
+        newest = newest_version(log, site.topics)
+        settled = samples[len(samples) // 4]
+        held = {
+            "memory flat": max(s.learner_mb for s in samples) <= GROWTH * settled.learner_mb
+            and max(s.server_mb for s in samples) <= GROWTH * settled.server_mb,
+            "lag bounded": max(s.lag_records for s in samples) <= LAG * given.rate,
+            "digest equal to the offline one": bool(newest) and newest.version.digest == offline(log, site.topics.examples),
+        }
+    print(json.dumps({"samples": [s._asdict() for s in samples], "held": held}))  # noqa: T201 - a script
+    sys.exit(not all(held.values()))
+
+
+if __name__ == "__main__":
+    main()

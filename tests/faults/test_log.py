@@ -1,0 +1,200 @@
+"""A log that is not as it should be: topics missing or cut otherwise, records deleted, compressed or too large, commits forgotten.
+
+What can be gone on with is gone on with; what can't is a message and exit status 1, never a guess.
+"""
+
+import json
+import resource
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.structs import TopicPartition
+
+from stream.connect import connect
+from stream.events import Example, Impression, Watermark, encode
+from stream.log import Log, Message
+from stream.topics import create
+from tests.faults.traffic import FIRST, Traffic, everything, settle
+from tests.kafka_server import JARS
+from tests.site import Site
+from tests.stream.learning import forget
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def log(site: Site) -> Iterator[Log]:
+    """Open the site's log."""
+    with connect(site.url) as log:
+        yield log
+
+
+def example(number: int, **changes: Any) -> bytes:
+    """Make up an example."""
+    return encode(Example(f"i{number}", FIRST + number, **({"features": {"user": f"u{number % 50}"}, "label": number % 2} | changes)))
+
+
+def examples(site: Site, count: int, first: int = 0) -> list[Message]:
+    """Make up ``count`` examples."""
+    return [Message(site.topics.examples, f"i{n}".encode(), example(n)) for n in range(first, first + count)]
+
+
+def forget_before(site: Site, topic: str, offset: int) -> None:
+    """Do what retention does, to partition 0."""
+    if site.url.startswith("sqlite"):
+        forget(site.folder, topic, 0, offset)
+        return
+    admin = KafkaAdminClient(bootstrap_servers=site.url.removeprefix("kafka://"))
+    admin.delete_records({TopicPartition(topic, 0): offset})
+    admin.close()
+
+
+def forget_progress(site: Site) -> None:
+    """Do what Kafka does to what was committed long ago."""
+    if site.url.startswith("sqlite"):
+        with closing(sqlite3.connect(site.folder / "log.db")) as connection:
+            connection.execute("DELETE FROM progress")
+            connection.commit()
+        return
+    admin = KafkaAdminClient(bootstrap_servers=site.url.removeprefix("kafka://"))
+    admin.delete_groups([f"{site.topics.prefix}.{name}" for name in ("joiner", "learner")])
+    admin.close()
+
+
+@pytest.mark.parametrize("command", ["learn", "join"])
+def test_missing_topics_are_named_at_the_start(site: Site, command: str) -> None:
+    done = site.run(command)
+
+    assert done.returncode == 1
+    assert f"topic '{site.topics.prefix}." in done.stderr
+    assert "create" in done.stderr.splitlines()[-1]
+
+
+def test_unequal_partitions_are_named_at_the_start(site: Site, log: Log) -> None:
+    log.create(site.topics.clicks, 3)
+    create(log, site.topics, 2)
+
+    done = site.run("join")
+
+    assert done.returncode == 1
+    assert "expected equal numbers of partitions" in done.stderr
+
+
+def test_too_few_partitions_are_named_at_the_start(site: Site, log: Log) -> None:
+    log.create(site.topics.weights, 1)
+    create(log, site.topics, 2)
+
+    done = site.run("learn")
+
+    assert done.returncode == 1
+    assert f"expected 2 partitions of {site.topics.weights}, got 1" in done.stderr
+
+
+def test_examples_deleted_before_they_were_learned_stop_the_learner_until_the_gap_is_accepted(site: Site, log: Log) -> None:
+    create(log, site.topics, 1)
+    log.append(examples(site, 30))
+    forget_before(site, site.topics.examples, 10)
+    site.sml("learn", "--until-caught-up")  # what was deleted before there was a model is no gap
+    log.append(examples(site, 30, first=30))
+    forget_before(site, site.topics.examples, 45)
+
+    refused = site.run("learn", "--until-caught-up")
+    accepted = site.sml("learn", "--until-caught-up", "--accept-gap")
+
+    assert refused.returncode == 1
+    assert "examples 30 to 44 of partition 0 were deleted before they were learned; --accept-gap" in refused.stderr
+    assert accepted["examples"] == 20 + 15
+
+
+def test_a_joiner_whose_commits_expired_refuses_to_start_and_a_learner_does_not_need_them(site: Site, log: Log) -> None:
+    create(log, site.topics, 1)
+    shown = [Message(site.topics.impressions, f"{n}".encode(), encode(Impression(f"{n}", FIRST + n, {"user": "u"}))) for n in range(20)]
+    end = encode(Watermark(FIRST + 60_000))
+    log.append([*shown, Message(site.topics.impressions, None, end, partition=0), Message(site.topics.clicks, None, end, partition=0)])
+    site.sml("join", "--until-caught-up", answer=False)
+    before = site.sml("learn", "--until-caught-up")
+
+    forget_progress(site)
+    refused = site.run("join")
+    after = site.sml("learn", "--until-caught-up")
+
+    assert before["examples"] == 20
+    assert refused.returncode == 1
+    assert "there is no progress of" in refused.stderr
+    assert after == before
+
+
+def test_an_event_above_the_limit_is_set_aside(site: Site, log: Log) -> None:
+    create(log, site.topics, 1)
+    large = Impression("large", FIRST, {"user": "u" * 950_000})
+    small = Impression("small", FIRST, {"user": "u"})
+    log.append([Message(site.topics.impressions, one.impression_id.encode(), encode(one)) for one in (large, small)])
+    log.append(
+        [Message(topic, None, encode(Watermark(FIRST + 60_000)), partition=0) for topic in (site.topics.impressions, site.topics.clicks)]
+    )
+
+    site.sml("join", "--until-caught-up", answer=False)
+    learned = site.sml("learn", "--until-caught-up")
+
+    assert learned["examples"] == 1
+    (aside,) = everything(log, site.topics.dead_letters)
+    assert b"expected at most" in dict(aside.headers)["__connect.errors.exception.message"]
+    assert dict(aside.headers)["__connect.errors.offset"] == b"0"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd", "snappy"])
+def test_what_other_clients_compress_is_learned(codec: str, kafka_site: Site) -> None:
+    site = kafka_site
+    with connect(site.url) as log:
+        create(log, site.topics, 1)
+    server = site.url.removeprefix("kafka://")
+    producer = ["java", "-Xmx256m", "-cp", f"{JARS}/*", "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", server]
+    stream = b"".join(example(n) + b"\n" for n in range(500))
+    subprocess.run(
+        [*producer, "--topic", site.topics.examples, "--compression-codec", codec], input=stream, check=True, capture_output=True
+    )
+
+    assert site.sml("learn", "--until-caught-up")["examples"] == 500
+
+
+def test_a_checkpoint_folder_that_takes_nothing_does_not_stop_learning(kafka_site: Site) -> None:
+    site = kafka_site
+    site.environment["SML_LEARN__DIRECTORY"] = "/proc/checkpoints"
+    with connect(site.url) as log:
+        create(log, site.topics, 1)
+        log.append(examples(site, 500))
+
+        done = site.run("learn", "--until-caught-up")
+
+        assert done.returncode == 1  # the last checkpoint is missing
+        assert "could not be saved, learning goes on" in done.stderr
+        assert len(everything(log, site.topics.versions)) > 0
+        assert json.loads(everything(log, site.topics.versions)[-1].value or b"")["examples"] == 500
+
+
+def test_a_disk_that_fills_up_does_not_stop_learning(kafka_site: Site, tmp_path: Path) -> None:
+    site = kafka_site
+    with connect(site.url) as log:
+        create(log, site.topics, 1)
+        traffic = Traffic(site.url, site.topics, 1)
+        traffic.start()
+        site.start("join")
+        learner = site.start("learn")
+        checkpoints = tmp_path / "data" / "checkpoints"
+        site.wait_for(lambda: any(checkpoints.glob("*.checkpoint")), "a checkpoint")
+        resource.prlimit(learner.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+        site.wait_for(lambda: site.metric("learn", "sml_learner_checkpoint_failures_total") >= 2, "two failures")
+        traffic.finish()
+        site.wait_for(lambda: site.metric("learn", "sml_learner_examples_total") == traffic.learnable, "the rest")
+        ended = site.end()
+
+        assert ended == {"join": 0, "learn": 1}  # the last checkpoint is missing
+        assert "could not be saved, learning goes on" in site.said("learn")
+        assert settle(log, site.topics, traffic.expected).balance() == 0
+    assert not [entry for entry in site.sml("snapshots", "verify") if entry["problem"]]

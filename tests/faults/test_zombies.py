@@ -1,0 +1,93 @@
+"""An owner that slept while another took its place writes nothing more, ends, and says why; one without a rival goes on."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.connect import connect
+from stream.topics import create
+from stream.versions import newest_version
+from tests.faults.traffic import Traffic, settle
+from tests.kafka_server import free_port
+from tests.site import Site
+
+TRANSACTION = 10.0  # seconds, after which Kafka ends a transaction by itself
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def traffic(site: Site) -> Iterator[Traffic]:
+    """Send traffic until the test ends."""
+    with connect(site.url) as log:
+        create(log, site.topics, 2)
+    traffic = Traffic(site.url, site.topics, 2)
+    traffic.start()
+    yield traffic
+    traffic.finish()
+
+
+def versions(site: Site) -> int:
+    """Say how many versions there are."""
+    with connect(site.url) as log:
+        newest = newest_version(log, site.topics)
+        return newest.version.version + 1 if newest else 0
+
+
+def test_a_zombie_publishes_nothing_more_and_says_why_it_ends(site: Site, traffic: Traffic, tmp_path: Path) -> None:
+    zombies = {name: site.start(name) for name in ("join", "learn")}
+    site.wait_for(lambda: versions(site) > 3, "versions")
+    for process in zombies.values():
+        process.send_signal(signal.SIGSTOP)
+    asleep = time.monotonic()
+
+    site.start("join", SML_JOIN__METRICS_PORT=str(free_port()))
+    site.start("learn", SML_LEARN__METRICS_PORT=str(free_port()), SML_LEARN__DIRECTORY=str(tmp_path / "of the second"))
+    before = versions(site)
+    site.wait_for(lambda: versions(site) > before + 3, "versions of the second learner")
+    if site.url.startswith("kafka"):
+        time.sleep(max(0.0, TRANSACTION + 1 - (time.monotonic() - asleep)))
+    for process in zombies.values():
+        process.send_signal(signal.SIGCONT)
+    statuses = {name: process.wait(60) for name, process in zombies.items()}
+    traffic.finish()
+
+    assert statuses == {"join": 1, "learn": 1}
+    for name in zombies:
+        assert "owns" in site.said(name), site.said(name)[-2000:]
+    with connect(site.url) as log:
+        site.wait_for(lambda: learned(site) == traffic.learnable, "the rest")
+        assert site.end() == {"join": 0, "learn": 0}
+        assert settle(log, site.topics, traffic.expected).balance() == 0
+
+
+def test_an_owner_whose_transaction_timed_out_goes_on_where_it_has_no_rival(kafka_site: Site) -> None:
+    site = kafka_site
+    with connect(site.url) as log:
+        create(log, site.topics, 2)
+    traffic = Traffic(site.url, site.topics, 2)
+    traffic.start()
+    owners = [site.start(name) for name in ("join", "learn")]
+    site.wait_for(lambda: versions(site) > 3, "versions")
+
+    for process in owners:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(TRANSACTION + 1)
+    for process in owners:
+        process.send_signal(signal.SIGCONT)
+    traffic.finish()
+    site.wait_for(lambda: learned(site) == traffic.learnable, "the rest")
+
+    assert site.end() == {"join": 0, "learn": 0}
+    with connect(site.url) as log:
+        assert settle(log, site.topics, traffic.expected).balance() == 0
+
+
+def learned(site: Site) -> int:
+    """Say how many examples the newest version has learned."""
+    with connect(site.url) as log:
+        newest = newest_version(log, site.topics)
+        return newest.version.examples if newest else 0

@@ -1,0 +1,204 @@
+"""Traffic whose outcome is known beforehand, sent whatever happens to the log, and the books that are kept on it.
+
+Each record has one fate. Where the log was away, a batch is sent again: some of it may then be there twice, as with any sender.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from model.evaluation import Progressive
+from model.online import OnlineModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+from stream.connect import connect
+from stream.events import BadRecordError, Click, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.log import Log, LogUnavailableError, Message, Record
+from stream.message import murmur2
+from stream.topics import Topics
+from stream.training import Trainer
+from stream.versions import Lineage, read_versions
+from tests.stream.learning import records
+
+SETTINGS = """
+[model]
+hidden = [8, 4]
+embedding = 4
+[table]
+capacity = 4096
+[join]
+click_window = "2s"
+lateness = "1s"
+idle_after = "1h"
+[learn]
+publish_every = "50ms"
+checkpoint_every = "1s"
+snapshot_every = "3s"
+[[field]]
+name = "user"
+[[field]]
+name = "price"
+kind = "numeric"
+"""
+SPEC = Spec(
+    model=ModelSettings(hidden=(8, 4), embedding=4),
+    table=TableSettings(capacity=4096),
+    fields=(Field(name="user"), Field(name="price", kind="numeric")),
+)
+FIRST, STEP = 1_700_000_000_000, 10  # epoch ms of the first impression, ms from each to the next
+BATCH = 20
+
+
+class Traffic(threading.Thread):
+    """Sends impressions and clicks until told to stop, then the watermarks that decide the last of them.
+
+    Four of five go to partition 0. Some come twice, some are forgotten, some can't be read, some can't be learned.
+
+    Args:
+        url: the log.
+        topics: the model's.
+        partitions: how many impressions and clicks have.
+        rate: impressions a second.
+    """
+
+    def __init__(self, url: str, topics: Topics, partitions: int, rate: float = 400.0) -> None:
+        super().__init__(name="traffic")
+        self.sent = Counter[str]()
+        self.expected: dict[str, int] = {}  # impression id → its label
+        self._url, self._topics, self._partitions, self._pause = url, topics, partitions, BATCH / rate
+        self._stop_asked, self._chance = threading.Event(), random.Random(0)
+
+    def run(self) -> None:
+        """Send."""
+        with connect(self._url) as log:
+            number = 0
+            while not self._stop_asked.wait(self._pause):
+                self._send(log, [message for n in range(number, number + BATCH) for message in self._messages(n)])
+                number += BATCH
+            end = Watermark(FIRST + number * STEP + 60_000)
+            topics = (self._topics.impressions, self._topics.clicks)
+            self._send(log, [Message(topic, None, encode(end), partition=p) for topic in topics for p in range(self._partitions)])
+
+    def finish(self) -> None:
+        """Have it stop, and wait until all is sent."""
+        self._stop_asked.set()
+        self.join()
+
+    @property
+    def learnable(self) -> int:
+        """How many examples are to be learned in the end."""
+        return len(self.expected) - self.sent["unlearnable"]
+
+    def _send(self, log: Log, messages: Sequence[Message]) -> None:
+        while True:
+            try:
+                log.append(messages)
+            except LogUnavailableError:
+                self.sent["batches sent again"] += 1
+                time.sleep(0.2)
+            else:
+                return
+
+    def _messages(self, number: int) -> Iterator[Message]:
+        """Make up an impression, and what belongs to it."""
+        chance, at = self._chance, FIRST + number * STEP
+        name, clicked, fate = self._made_up_id(number), chance.random() < 0.3, chance.random()
+        price = "cheap" if fate < 0.01 else round(chance.random(), 3)  # the first can be joined, but not learned
+        shown = Impression(name, at, {"user": f"u{chance.randrange(500)}", "price": price})
+        message = Message(self._topics.impressions, name.encode(), encode(shown))
+        yield message
+        if fate < 0.01:
+            self.sent["unlearnable"] += 1
+        elif fate < 0.03:
+            yield message
+        elif fate < 0.04:
+            self.sent["forgotten"] += 1
+            yield message._replace(value=None)
+            return
+        elif fate < 0.05:
+            yield message._replace(value=b"junk")
+        self.expected[name] = int(clicked)
+        if clicked:
+            yield Message(self._topics.clicks, name.encode(), encode(Click(name, at + 500)))
+
+    def _made_up_id(self, number: int) -> str:
+        """Make up an id; four of five are chosen so that they fall to partition 0."""
+        wanted = range(1) if self._chance.random() < 0.8 else range(self._partitions)
+        trials = (f"{number}-{trial}" for trial in range(10_000))
+        return next(name for name in trials if (murmur2(name.encode()) & 0x7FFFFFFF) % self._partitions in wanted)
+
+
+class Books(NamedTuple):
+    """What became of the records of ``impressions``, by the log alone."""
+
+    records: int
+    learned: int
+    dead_letters: int
+    duplicates: int
+    forgotten: int
+    tombstones: int
+    digest: str  # of the weights, from learning the published runs again
+
+    def balance(self) -> int:
+        """Records in, less what became of them."""
+        return self.records - self.learned - self.dead_letters - self.duplicates - self.forgotten - self.tombstones
+
+
+def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
+    """Follow each record to its end; fail if one is lost, there twice, or not what it should be."""
+    seen = Counter[str]()
+    for record in everything(log, topics.impressions):
+        seen[_kind(record)] += 1
+    shown = Counter(record.key for record in everything(log, topics.impressions) if _kind(record) == "impression")
+    stream = everything(log, topics.examples)
+    joined = [decode_example(record.value) for record in stream]
+    assert len({example.impression_id for example in joined}) == len(joined), "an impression became two examples"
+    assert {example.impression_id: example.label for example in joined} == expected
+    learned = _learned(log, topics, stream)
+    aside = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, topics.dead_letters))
+    assert aside[b"join"] == seen["junk"]
+    versions = [version for version, _ in read_versions(log, topics, 0)]
+    assert versions[-1].examples + aside[b"learn"] == len(stream)
+    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    for record in learned:
+        trainer.learn([record])
+    assert trainer.model.digest() == versions[-1].digest
+    return Books(
+        records=sum(seen.values()) - seen["watermark"],
+        learned=versions[-1].examples,
+        dead_letters=sum(aside.values()),
+        duplicates=sum(shown.values()) - len(shown),
+        forgotten=len(shown) - len(joined),
+        tombstones=seen["tombstone"],
+        digest=versions[-1].digest,
+    )
+
+
+def everything(log: Log, topic: str) -> list[Record]:
+    """Read all that a topic holds, one partition after the other."""
+    return [record for partition in log.bounds(topic) for record in records(log, topic, partition)]
+
+
+def _learned(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
+    """Give the examples in the order that the versions say they were learned in; each partition's is that of its offsets."""
+    versions: list[Version] = [version for version, _ in read_versions(log, topics, 0)]
+    lineage = Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])
+    left = {partition: [r for r in stream if r.partition == partition][::-1] for partition in log.bounds(topics.examples)}
+    learned = []
+    for run in (run for version in versions if lineage.holds(version.version) for run in version.runs):
+        while left[run.partition] and left[run.partition][-1].offset <= run.last:
+            learned.append(left[run.partition].pop())
+            assert learned[-1].offset >= run.first, "an example was passed over"
+    assert not any(left.values()), "examples were not learned"
+    return learned
+
+
+def _kind(record: Record) -> str:
+    if record.value is None:
+        return "tombstone"
+    try:
+        return "watermark" if isinstance(decode_impression(record.value), Watermark) else "impression"
+    except BadRecordError:
+        return "junk"
