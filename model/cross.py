@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.maps import sums_of, weight_of
+from model.maps import output_backward, output_forward, sums_of, weight_of
 from model.target import kernel
 from model.tower import Network, learn_vector
 
@@ -47,33 +47,12 @@ def forward(net: Network, kept: Crossed) -> Any:
 
 
 @kernel
-def output_forward(net: Network, x: NDArray[Any]) -> Any:
-    """``w · x``, of a branch's last layer."""
-    output = weight_of(net, net.places.shape[0] - 1)
-    logit = net.dense.dtype.type(0)
-    for k in range(output.shape[0]):
-        logit += output[k] * x[k]
-    return logit
-
-
-@kernel
-def output_backward(net: Network, x: NDArray[Any], slope: Any, rate: Any, here: NDArray[Any], room: NDArray[Any]) -> Any:
-    """Learn a branch's output weights; ``here`` gets the gradient of ``x``."""
-    last = net.places.shape[0] - 1
-    output = weight_of(net, last)
-    for k in range(output.shape[0]):
-        here[k] = slope * output[k]
-        room[k] = slope * x[k]
-    return learn_vector(output, sums_of(net, last), room, rate)
-
-
-@kernel
 def backward(net: Network, kept: Crossed, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
     layers, width = net.places.shape[0] // 2, kept.every.shape[0]
     x0 = kept.x[0]
     here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
-    total = output_backward(net, kept.x[layers], slope, rate, here, of_weight)
+    total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         weight, x, scale = weight_of(net, 2 * layer), kept.x[layer], kept.z[layer, 0]
         pull = net.dense.dtype.type(0)

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from model.cross import Crossed, output_backward, output_forward
-from model.maps import sums_of, weight_of
+from model.cross import Crossed
+from model.maps import output_backward, output_forward, sums_of, weight_of
 from model.target import kernel
 from model.tower import Network, affine, learn_and_pass, learn_vector
 
@@ -32,7 +32,7 @@ def backward(net: Network, kept: Crossed, slope: Any, rate: Any, below: NDArray[
     layers = net.places.shape[0] // 2
     x0 = kept.x[0]
     here, of_z, passed = kept.gradient[0], kept.gradient[1], kept.gradient[2]
-    total = output_backward(net, kept.x[layers], slope, rate, here, of_z)
+    total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         z = kept.z[layer]
         for k in range(x0.shape[0]):

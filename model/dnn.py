@@ -44,9 +44,13 @@ class DNN(nn.Module):
     The sum runs over all L hidden layers. As printed, Eq. 5 ends at L - 1: we read its layers as numbered from 0,
     since a last layer without its term would be one that the paper's ablations never mention.
     ``F`` reads ``z_i`` (``skip_input = "pre"``), or ``x_i`` (``"post"``).
+
+    Args:
+        spec: the model.
+        branch: what stands beside the tower, if anything: it maps embeddings ``(B, F, d)`` to its own term ``(B,)``.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, branch: nn.Module | None = None) -> None:
         """Build the modules; :func:`bind` gives them their values."""
         super().__init__()
         model = spec.model
@@ -57,6 +61,7 @@ class DNN(nn.Module):
         self.skip = nn.ModuleList(SkipTerm(width, term) for width in model.hidden if term.scale != NO_TERM)
         self.output = nn.Parameter(torch.empty(widths[-1]))
         self.bias = nn.Parameter(torch.empty(1))
+        self.branch = branch
 
     def forward(self, embedded: Tensor, wide: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` and wide weights ``(B, F)`` to logits ``(B,)``."""
@@ -67,6 +72,8 @@ class DNN(nn.Module):
             x = F.relu(z)
             if self.skip:
                 logit = logit + self.skip[i](z if self.pre else x)
+        if self.branch is not None:
+            logit = logit + self.branch(embedded)
         return logit + x @ self.output
 
 

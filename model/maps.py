@@ -1,4 +1,4 @@
-"""What the branches share: their parameters by place, and a matrix that maps every position of an example alike.
+"""What the branches share: parameters by place, output weights, and a matrix that maps every position of an example alike.
 
 Shapes: P positions, a matrix ``(in, n)``, one accumulator for each of its input rows.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.layout import COLUMNS, ROWS, START, SUM_START
 from model.target import kernel
-from model.tower import Network
+from model.tower import Network, learn_vector
 
 
 @kernel
@@ -90,3 +90,25 @@ def learn_each(
         for k in range(n):
             w[k] -= step * row[k]
     return total
+
+
+@kernel
+def output_forward(net: Network, x: NDArray[Any]) -> Any:
+    """``w · x``, ``w`` being the branch's last parameter."""
+    output = weight_of(net, net.places.shape[0] - 1)
+    logit = net.dense.dtype.type(0)
+    for k in range(output.shape[0]):
+        logit += output[k] * x[k]
+    return logit
+
+
+@kernel
+def output_backward(net: Network, x: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+    """Learn ``w``; ``below`` gets the gradient of ``x``, and ``x`` becomes that of ``w``."""
+    last = net.places.shape[0] - 1
+    output = weight_of(net, last)
+    n = output.shape[0]
+    for k in range(n):
+        below[k] = slope * output[k]
+        x[k] *= slope
+    return learn_vector(output, sums_of(net, last), x[:n], rate)

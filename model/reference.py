@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from model.dnn import DNN, bind
+from model.dnn import bind
 from model.layout import Layout
+from model.networks import build
 from model.settings import Spec
 from model.skip import SkipTerm
 
@@ -36,7 +37,7 @@ class ReferenceModel:
         self.dense = torch.from_numpy(layout.initial()).to(dtype)
         arrays = layout.named(self.dense.numpy())
         self.defaults = torch.from_numpy(arrays["defaults"])
-        self.network = DNN(spec)
+        self.network = build(spec)
         bind(self.network, arrays)
         self.sums = {
             name: torch.full((len(p),), spec.model.wide_accumulator if name == "bias" else spec.model.tower_accumulator, dtype=dtype)
