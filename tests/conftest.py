@@ -1,5 +1,7 @@
 """What tests share: a real Kafka, started when the first test asks for it."""
 
+import gc
+import logging
 import os
 from collections.abc import Iterator
 
@@ -22,3 +24,11 @@ def kafka() -> Iterator[str]:
         pytest.skip(problem)
     with KafkaServer() as server:
         yield server.url
+
+
+@pytest.fixture
+def refused(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Collect the sockets of refused connections, which kafka-python drops without closing them."""
+    caplog.set_level(logging.CRITICAL, "kafka")
+    yield
+    gc.collect()

@@ -21,7 +21,7 @@ KILLS = 50 if LONG else 6
 AWAY = 60.0 if LONG else 3.0  # seconds that the broker is stopped for, once
 PARTITIONS = 8
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 
 
 def keep_running(site: Site) -> None:
@@ -76,6 +76,7 @@ def traffic(site: Site) -> Iterator[Traffic]:
     traffic.finish()
 
 
+@pytest.mark.usefixtures("refused")
 def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(
     broker_or_none: KafkaServer | None, site: Site, traffic: Traffic, capsys: pytest.CaptureFixture[str]
 ) -> None:

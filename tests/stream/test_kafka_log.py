@@ -1,7 +1,5 @@
 """What only Kafka can do to the log: hold a transaction open, call an owner fenced that is not, hang, be away."""
 
-import gc
-import logging
 import threading
 import time
 import uuid
@@ -35,14 +33,6 @@ def topic(log: KafkaLog) -> str:
 def owner() -> str:
     """Make up a name."""
     return f"owner-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def refused(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Collect the sockets of refused connections, which kafka-python drops without closing them."""
-    caplog.set_level(logging.CRITICAL, "kafka")
-    yield
-    gc.collect()
 
 
 def read_all(log: KafkaLog, topic: str, seconds: float = 1.0) -> list[Record]:
