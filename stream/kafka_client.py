@@ -94,10 +94,17 @@ class Admin:
         return True
 
     def partitions(self, topic: str) -> int:
-        """Count the partitions of ``topic``."""
+        """Count the partitions of ``topic``.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
         with self._one, named_errors():
             (found,) = self._client.describe_topics([topic])
             error = errors.for_code(found["error_code"])
+            if error is errors.UnknownTopicOrPartitionError:
+                message = f"topic {topic!r} does not exist: create it first"
+                raise UnknownTopicError(message)
             if error is not errors.NoError:
                 raise error(topic)
         return len(found["partitions"])
@@ -225,7 +232,11 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
             self.close(timeout=0)
 
     def _send_each(self, messages: Sequence[tuple[Message, int]]) -> list[Any]:
-        return [self.send(one.topic, one.value, one.key, list(one.headers), partition) for one, partition in messages]
+        # Kafka takes a record with neither key nor value; the client does not: its key becomes an empty one.
+        keys = [b"" if one.key is None and one.value is None else one.key for one, _ in messages]
+        return [
+            self.send(one.topic, one.value, key, list(one.headers), partition) for (one, partition), key in zip(messages, keys, strict=True)
+        ]
 
     def _acknowledged(self, sent: list[Any]) -> list[int]:
         deadline = time.monotonic() + WAIT

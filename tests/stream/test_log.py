@@ -51,6 +51,15 @@ def test_headers_and_null_values_survive(log: Log) -> None:
     ]
 
 
+def test_a_record_with_neither_key_nor_value_is_taken(log: Log) -> None:
+    topic = new_topic(log, partitions=1)
+
+    log.append([Message(topic, None, None, (("reason", b"too large"),), partition=0)])
+
+    (record,) = read(log, topic, 1)
+    assert (record.key or b"", record.value, record.headers) == (b"", None, (("reason", b"too large"),))
+
+
 def test_a_key_chooses_the_partition_that_kafkas_clients_choose(log: Log) -> None:
     topic = new_topic(log, partitions=7)
     keys = [f"impression-{number}".encode() for number in range(40)]
