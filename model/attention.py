@@ -19,34 +19,43 @@ QUERY, KEY, VALUE, RESIDUAL = range(PARTS)
 
 
 class Attended(NamedTuple):
-    """What a forward pass leaves for the backward pass."""
+    """What a forward pass leaves for the backward pass: views of one array."""
 
     x: NDArray[Any]  # (L + 1, F, W), x[0] is the input
     mapped: NDArray[Any]  # (L, 4, F, W), query, key, value, residual
-    share: NDArray[Any]  # (L, H, F, F), how much a field attends to each other
-    flat: NDArray[Any]  # (2, F W), the last layer's output, and its gradient
+    of_mapped: NDArray[Any]  # (4, F, W), their gradient in the layer at hand
     gradient: NDArray[Any]  # (2, F, W)
-    of_mapped: NDArray[Any]  # (4, F, W)
+    flat: NDArray[Any]  # (2, F W), the last layer's output, and its gradient
+    share: NDArray[Any]  # (L, H, F, F), how much a field attends to each other
     of_share: NDArray[Any]  # (F,)
     row: NDArray[Any]  # (W,)
 
 
+def room(net: Network) -> int:
+    """How many numbers :class:`Attended` holds."""
+    layers, fields, width = len(net.places) // PARTS, net.fields, max(net.embedding, net.places[:-1, COLUMNS].max())
+    return int((5 * layers + 9) * fields * width + layers * net.heads * fields**2 + fields + width)
+
+
 @kernel
-def attended(net: Network, layers: int) -> Attended:
-    """Room for one example's pass through ``layers`` layers; 0 if the network has no such branch."""
-    width = net.embedding
+def attended(net: Network, room: NDArray[Any]) -> Attended:
+    """Divide the room."""
+    layers, fields, heads, width = net.places.shape[0] // PARTS, net.fields, net.heads, net.embedding
     for layer in range(layers):
         width = max(width, net.places[PARTS * layer, COLUMNS])
-    fields, like = net.fields * min(layers, 1), net.dense
+    x = room[: (5 * layers + 7) * fields * width].reshape(5 * layers + 7, fields, width)
+    flat = room[x.size : x.size + 2 * fields * width].reshape(2, fields * width)
+    rest = room[x.size + flat.size :]
+    shares = layers * heads * fields * fields
     return Attended(
-        np.zeros((layers + 1, fields, width), like.dtype),
-        np.zeros((layers, PARTS, fields, width), like.dtype),
-        np.zeros((layers, net.heads, fields, fields), like.dtype),
-        np.zeros((2, fields * width), like.dtype),
-        np.zeros((2, fields, width), like.dtype),
-        np.zeros((PARTS, fields, width), like.dtype),
-        np.zeros(fields, like.dtype),
-        np.zeros(width, like.dtype),
+        x[: layers + 1],
+        x[layers + 1 : 5 * layers + 1].reshape(layers, PARTS, fields, width),
+        x[5 * layers + 1 : 5 * layers + 5],
+        x[5 * layers + 5 :],
+        flat,
+        rest[:shares].reshape(layers, heads, fields, fields),
+        rest[shares : shares + fields],
+        rest[shares + fields :],
     )
 
 
@@ -85,8 +94,9 @@ def attend(mapped: NDArray[Any], share: NDArray[Any], width: int, out: NDArray[A
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], kept: Attended) -> Any:
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
     """``w · x^L`` with ``x^{l+1} = relu(attend(x^l) + x^l W_res)``, every field's ``(in,)`` mapped to ``(n,)`` (Eq. 8)."""
+    kept = attended(net, room)
     fields, layers, n = net.fields, kept.x.shape[0] - 1, net.embedding
     for f in range(fields):
         for k in range(n):
@@ -132,8 +142,16 @@ def attend_backward(mapped: NDArray[Any], share: NDArray[Any], width: int, here:
 
 
 @kernel
-def backward(net: Network, kept: Attended, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+def backward(
+    net: Network,
+    every: NDArray[np.int64],  # noqa: ARG001
+    room: NDArray[Any],
+    slope: Any,
+    rate: Any,
+    below: NDArray[Any],
+) -> Any:
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+    kept = attended(net, room)
     fields, layers = net.fields, kept.x.shape[0] - 1
     here, of_x = kept.gradient[0], kept.gradient[1]
     n = net.places[PARTS * (layers - 1), COLUMNS]

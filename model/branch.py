@@ -1,76 +1,73 @@
-"""What stands beside the tower and adds its own term to the logit, chosen by a number at run time.
+"""What stands beside the tower and adds its own term to the logit.
 
-So every network runs in the same compiled kernels. A branch reads the embeddings that the tower reads; the gradients
-of both are summed before the one update of a row.
+A branch is a pair of kernels that are called by their addresses: the step is compiled once, whatever the network, and
+a branch when a network first has it. A branch reads the embeddings that the tower reads; the gradients of both are
+summed before the one update of a row.
+
+Shapes: the input is ``(F d,)``; ``every`` is 0, 1, 2, …; ``room (R,)`` is what a branch keeps from its forward pass for
+its backward pass, allocated once for a run of examples.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from model import attention, cin, cross, cross_v2, fm
-from model.attention import PARTS, Attended, attended
-from model.cin import Compressed, compressed
-from model.cross import Crossed, crossed
-from model.layout import AUTOINT, DCN, DCN_V2, DEEPFM, XDEEPFM
-from model.target import kernel
+from model.target import kernel, pointer
 from model.tower import Network
 
 
-class Room(NamedTuple):
-    """What a branch keeps from its forward pass for its backward pass; empty for the branches that the network lacks."""
-
-    crossed: Crossed
-    compressed: Compressed
-    attended: Attended
-    summed: NDArray[Any]  # (d,), of the factorisation machine
-
-
 @kernel
-def room(net: Network) -> Room:
-    """Room for one example's pass, allocated once for a run of examples."""
-    places = net.places.shape[0]
-    crosses = net.branch in (DCN, DCN_V2)
-    return Room(
-        crossed(places // 2 if crosses else 0, net.fields * net.embedding if crosses else 0, net.dense),
-        compressed(net, places - 1 if net.branch == XDEEPFM else 0),
-        attended(net, places // PARTS if net.branch == AUTOINT else 0),
-        np.zeros(net.embedding, net.dense.dtype),
-    )
-
-
-@kernel
-def forward(net: Network, x: NDArray[Any], kept: Room) -> Any:
-    """The branch's term of the logit, for the input ``x (F d,)``; 0 where there is no branch."""
-    if net.branch in (DCN, DCN_V2):
-        first = kept.crossed.x[0]
-        for k in range(first.shape[0]):
-            first[k] = x[k]
-    if net.branch == DCN:
-        return cross.forward(net, kept.crossed)
-    if net.branch == DCN_V2:
-        return cross_v2.forward(net, kept.crossed)
-    if net.branch == DEEPFM:
-        return fm.forward(net, x, kept.summed)
-    if net.branch == XDEEPFM:
-        return cin.forward(net, x, kept.compressed)
-    if net.branch == AUTOINT:
-        return attention.forward(net, x, kept.attended)
+def no_term(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+    """The tower stands alone."""
     return net.dense.dtype.type(0)
 
 
 @kernel
-def backward(net: Network, x: NDArray[Any], kept: Room, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
-    """Learn the branch; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
-    if net.branch == DCN:
-        return cross.backward(net, kept.crossed, slope, rate, below)
-    if net.branch == DCN_V2:
-        return cross_v2.backward(net, kept.crossed, slope, rate, below)
-    if net.branch == DEEPFM:
-        fm.backward(net, x, kept.summed, slope, below)
-    if net.branch == XDEEPFM:
-        return cin.backward(net, kept.compressed, slope, rate, below)
-    if net.branch == AUTOINT:
-        return attention.backward(net, kept.attended, slope, rate, below)
+def no_step(net: Network, every: NDArray[np.int64], room: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:  # noqa: ARG001
+    """There is nothing to learn."""
     return net.dense.dtype.type(0)
+
+
+class Branch(NamedTuple):
+    """A branch's kernels, and the size of its room."""
+
+    room: Callable[[Network], int]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+BRANCHES = (  # in the order of ``model.layout.NETWORKS``
+    Branch(lambda _: 0, no_term, no_step),
+    Branch(cross.room, cross.forward, cross.backward),
+    Branch(cross.room, cross_v2.forward, cross_v2.backward),
+    Branch(fm.room, fm.forward, fm.backward),
+    Branch(cin.room, cin.forward, cin.backward),
+    Branch(attention.room, attention.forward, attention.backward),
+)
+
+
+class Beside(NamedTuple):
+    """A branch as the step calls it."""
+
+    forward: Any  # gives its term of the logit
+    backward: Any  # takes one Adagrad step, adds the input's gradient to ``below``; gives a sum that is finite if the step is
+    room: NDArray[Any]  # (R,)
+
+
+def beside(net: Network) -> Beside:
+    """The network's branch, with room for one example's pass."""
+    return Beside(*_compiled(net.branch, numba.typeof(net)), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+
+
+@cache
+def _compiled(branch: int, network: Any) -> tuple[Any, Any]:
+    number = network.types[0].dtype
+    numbers, places = number[::1], numba.int64[::1]
+    forward = number(network, numbers, places, numbers)
+    backward = number(network, places, numbers, number, number, numbers)
+    return pointer(BRANCHES[branch].forward, forward), pointer(BRANCHES[branch].backward, backward)

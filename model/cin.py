@@ -18,30 +18,33 @@ from model.tower import Network
 
 
 class Compressed(NamedTuple):
-    """What a forward pass leaves for the backward pass."""
+    """What a forward pass leaves for the backward pass: views of one array."""
 
     x: NDArray[Any]  # (K + 1, d, M), x[0] is the input
+    gradient: NDArray[Any]  # (2, d, M)
     products: NDArray[Any]  # (2, d, M F), of the layer at hand, and their gradient
     pooled: NDArray[Any]  # (2, ΣH), every layer's features summed over d, and their gradient
-    gradient: NDArray[Any]  # (3, d, M)
     row: NDArray[Any]  # (M,)
 
 
+def room(net: Network) -> int:
+    """How many numbers :class:`Compressed` holds."""
+    maps = net.places[:-1, COLUMNS]
+    most = max(net.fields, maps.max())
+    return int((len(maps) + 3 + 2 * net.fields) * net.embedding * most + 2 * maps.sum() + most)
+
+
 @kernel
-def compressed(net: Network, layers: int) -> Compressed:
-    """Room for one example's pass through ``layers`` layers; 0 if the network has no such branch."""
-    most, outputs = net.fields, 0
+def compressed(net: Network, room: NDArray[Any]) -> Compressed:
+    """Divide the room."""
+    layers, d, most, outputs = net.places.shape[0] - 1, net.embedding, net.fields, net.places[-1, ROWS]
     for layer in range(layers):
         most = max(most, net.places[layer, COLUMNS])
-        outputs += net.places[layer, COLUMNS]
-    d, like = net.embedding * min(layers, 1), net.dense
-    return Compressed(
-        np.zeros((layers + 1, d, most), like.dtype),
-        np.zeros((2, d, most * net.fields), like.dtype),
-        np.zeros((2, outputs), like.dtype),
-        np.zeros((3, d, most), like.dtype),
-        np.zeros(most, like.dtype),
-    )
+    x = room[: (layers + 3) * d * most].reshape(layers + 3, d, most)
+    rest = room[x.size :]
+    products = rest[: 2 * d * most * net.fields].reshape(2, d, most * net.fields)
+    rest = rest[products.size :]
+    return Compressed(x[: layers + 1], x[layers + 1 :], products, rest[: 2 * outputs].reshape(2, outputs), rest[2 * outputs :])
 
 
 @kernel
@@ -55,8 +58,9 @@ def multiply(kept: Compressed, layer: int, features: int, fields: int) -> None:
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], kept: Compressed) -> Any:
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
     """``Σ_l w_l · Σ_k x^l_k`` with ``x^{l+1}_{k h} = Σ_ij W^l_{ij h} x^l_{k i} x^0_{k j}`` (xDeepFM's Eq. 6, 7 and 8)."""
+    kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, 0
     for f in range(fields):
         for k in range(d):
@@ -74,8 +78,16 @@ def forward(net: Network, x: NDArray[Any], kept: Compressed) -> Any:
 
 
 @kernel
-def backward(net: Network, kept: Compressed, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+def backward(
+    net: Network,
+    every: NDArray[np.int64],  # noqa: ARG001
+    room: NDArray[Any],
+    slope: Any,
+    rate: Any,
+    below: NDArray[Any],
+) -> Any:
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+    kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, kept.pooled.shape[1]
     here, of_input, of_products = kept.gradient[0], kept.gradient[1], kept.products[1]
     total = output_backward(net, kept.pooled[0], slope, rate, kept.pooled[1])

@@ -14,42 +14,58 @@ from model.tower import Network, learn_vector
 
 
 class Crossed(NamedTuple):
-    """What a forward pass leaves for the backward pass, of ``model.cross`` or of ``model.cross_v2``."""
+    """What a forward pass leaves for the backward pass, of ``model.cross`` or of ``model.cross_v2``: views of one array."""
 
     x: NDArray[Any]  # (C + 1, D), x[0] is the input
     z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.cross`` a number, in z[:, 0]
-    every: NDArray[np.int64]  # (D,), 0, 1, 2, …
     gradient: NDArray[Any]  # (3, D)
 
 
-@kernel
-def crossed(layers: int, width: int, like: NDArray[Any]) -> Crossed:
-    """Room for one example's pass, of the float type of ``like``."""
-    x = np.zeros((layers + 1, width), like.dtype)
-    return Crossed(x, np.zeros_like(x), np.arange(width), np.zeros((3, width), like.dtype))
+def room(net: Network) -> int:
+    """How many numbers :class:`Crossed` holds."""
+    return (len(net.places) - 1 + 4) * net.fields * net.embedding
 
 
 @kernel
-def forward(net: Network, kept: Crossed) -> Any:
+def crossed(net: Network, room: NDArray[Any]) -> Crossed:
+    """Divide the room."""
+    layers = net.places.shape[0] // 2
+    rows = room.reshape(room.shape[0] // (net.fields * net.embedding), net.fields * net.embedding)
+    return Crossed(rows[: layers + 1], rows[layers + 1 : 2 * layers + 1], rows[2 * layers + 1 :])
+
+
+@kernel
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
     """``w · x_C`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
-    layers, width = net.places.shape[0] // 2, kept.every.shape[0]
+    kept = crossed(net, room)
+    layers, width = kept.z.shape
     x0 = kept.x[0]
+    for k in range(width):
+        x0[k] = x[k]
     for layer in range(layers):
         weight, bias = weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1)
-        x, above = kept.x[layer], kept.x[layer + 1]
+        here, above = kept.x[layer], kept.x[layer + 1]
         scale = net.dense.dtype.type(0)
         for k in range(width):
-            scale += x[k] * weight[k]
+            scale += here[k] * weight[k]
         for k in range(width):
-            above[k] = x0[k] * scale + bias[k] + x[k]
+            above[k] = x0[k] * scale + bias[k] + here[k]
         kept.z[layer, 0] = scale
     return output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(net: Network, kept: Crossed, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+def backward(
+    net: Network,
+    every: NDArray[np.int64],  # noqa: ARG001
+    room: NDArray[Any],
+    slope: Any,
+    rate: Any,
+    below: NDArray[Any],
+) -> Any:
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
-    layers, width = net.places.shape[0] // 2, kept.every.shape[0]
+    kept = crossed(net, room)
+    layers, width = kept.z.shape
     x0 = kept.x[0]
     here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
     total = output_backward(net, kept.x[layers], slope, rate, here)

@@ -5,43 +5,48 @@ Shapes: C layers, D = F d the width of the input and of every layer. Places: eac
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from model.cross import Crossed
+from model.cross import crossed
 from model.maps import output_backward, output_forward, sums_of, weight_of
 from model.target import kernel
 from model.tower import Network, affine, learn_and_pass, learn_vector
 
 
 @kernel
-def forward(net: Network, kept: Crossed) -> Any:
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
     """``w · x_C`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l``."""
-    layers = net.places.shape[0] // 2
+    kept = crossed(net, room)
+    layers, width = kept.z.shape
     x0 = kept.x[0]
+    for k in range(width):
+        x0[k] = x[k]
     for layer in range(layers):
-        x, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
-        affine(weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1), x, kept.every, z)
-        for k in range(x0.shape[0]):
-            above[k] = x0[k] * z[k] + x[k]
+        here, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
+        affine(weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1), here, every[:width], z)
+        for k in range(width):
+            above[k] = x0[k] * z[k] + here[k]
     return output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(net: Network, kept: Crossed, slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+def backward(net: Network, every: NDArray[np.int64], room: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
-    layers = net.places.shape[0] // 2
+    kept = crossed(net, room)
+    layers, width = kept.z.shape
     x0 = kept.x[0]
     here, of_z, passed = kept.gradient[0], kept.gradient[1], kept.gradient[2]
     total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         z = kept.z[layer]
-        for k in range(x0.shape[0]):
+        for k in range(width):
             below[k] += here[k] * z[k]
             of_z[k] = here[k] * x0[k]
-        total += learn_and_pass(weight_of(net, 2 * layer), sums_of(net, 2 * layer), kept.x[layer], kept.every, of_z, rate, passed)
+        total += learn_and_pass(weight_of(net, 2 * layer), sums_of(net, 2 * layer), kept.x[layer], every[:width], of_z, rate, passed)
         total += learn_vector(weight_of(net, 2 * layer + 1), sums_of(net, 2 * layer + 1), of_z, rate)
-        for k in range(x0.shape[0]):
+        for k in range(width):
             here[k] += passed[k]
-    for k in range(x0.shape[0]):
+    for k in range(width):
         below[k] += here[k]
     return total

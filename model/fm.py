@@ -7,16 +7,25 @@ Shapes: F fields, d the width of an embedding; the input is ``(F d,)``.
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from model.target import kernel
 from model.tower import Network
 
 
+def room(net: Network) -> int:
+    """What a forward pass leaves for the backward pass: ``Σ_f v_f (d,)``, and the input."""
+    return net.embedding * (net.fields + 1)
+
+
 @kernel
-def forward(net: Network, x: NDArray[Any], total: NDArray[Any]) -> Any:
-    """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``; ``total (d,)`` gets ``Σ_f v_f``."""
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+    """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
     d = net.embedding
+    total, kept = room[:d], room[d:]
+    for k in range(kept.shape[0]):
+        kept[k] = x[k]
     for k in range(d):
         total[k] = 0
     squares = both = net.dense.dtype.type(0)
@@ -31,9 +40,18 @@ def forward(net: Network, x: NDArray[Any], total: NDArray[Any]) -> Any:
 
 
 @kernel
-def backward(net: Network, x: NDArray[Any], total: NDArray[Any], slope: Any, below: NDArray[Any]) -> None:
+def backward(
+    net: Network,
+    every: NDArray[np.int64],  # noqa: ARG001
+    room: NDArray[Any],
+    slope: Any,
+    rate: Any,  # noqa: ARG001
+    below: NDArray[Any],
+) -> Any:
     """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``below``."""
     d = net.embedding
+    total, x = room[:d], room[d:]
     for f in range(net.fields):
         for k in range(d):
             below[f * d + k] += slope * (total[k] - x[f * d + k])
+    return net.dense.dtype.type(0)

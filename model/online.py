@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from model import step
+from model.branch import beside
 from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
@@ -85,7 +86,8 @@ class Weights:
         """The logit of each example, ``(N,)``."""
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
-        step.predict(self.network(self.dense[:0]), self.keys, self.rows, features, fields, logits)
+        network = self.network(self.dense[:0])
+        step.predict(network, beside(network), self.keys, self.rows, features, fields, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
@@ -176,11 +178,13 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
+        branch = beside(network)
 
         def learn(start: int, end: int) -> int:
             fields, now = len(self.spec.fields), self.examples
             labelled = labels[:end]
-            return step.learn(network, self.table, features, fields, labelled, importance, fnw, rates, start, now, logits, self._journal)
+            rows, log = self.table, self._journal
+            return step.learn(network, branch, rows, features, fields, labelled, importance, fnw, rates, start, now, logits, log)
 
         excluded: list[int] = []
         start = 0

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import branch
-from model.branch import Room
+from model.branch import Beside
 from model.delay import weight
 from model.features import Features
 from model.table import EMPTY, Table, claim, find
@@ -79,7 +78,7 @@ def score(
     first: int,
     fields: int,
     act: Activations,
-    room: Room,
+    beside: Beside,
     found: NDArray[np.int64],
 ) -> Any:
     """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if new."""
@@ -104,16 +103,24 @@ def score(
                     x[f * d + k] += share * rows[row, k]
                 if net.wide:
                     logit += share * rows[row, d]
-    return logit + forward(net, act) + branch.forward(net, x, room)
+    return logit + forward(net, act) + beside.forward(net, x, act.every, beside.room)
 
 
 @kernel
-def predict(net: Network, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, fields: int, logits: NDArray[Any]) -> None:
+def predict(
+    net: Network,
+    beside: Beside,
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    features: Features,
+    fields: int,
+    logits: NDArray[Any],
+) -> None:
     """Fill ``logits (N,)``; changes nothing."""
-    act, room = activations(net.layers, net.dense), branch.room(net)
+    act = activations(net.layers, net.dense)
     found = np.empty(longest(features.starts, fields), np.int64)
     for n in range(logits.shape[0]):
-        logits[n] = score(net, keys, rows, features, n * fields, fields, act, room, found)
+        logits[n] = score(net, keys, rows, features, n * fields, fields, act, beside, found)
 
 
 @kernel
@@ -219,6 +226,7 @@ def learn_rows(
 @kernel
 def learn(
     net: Network,
+    beside: Beside,
     table: Table,
     features: Features,
     fields: int,
@@ -235,7 +243,7 @@ def learn(
 
     Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
     """
-    act, room = activations(net.layers, net.dense), branch.room(net)
+    act = activations(net.layers, net.dense)
     found = np.empty(longest(features.starts, fields), np.int64)
     one = net.dense.dtype.type(1)
     tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
@@ -243,7 +251,7 @@ def learn(
     for n in range(start, labels.shape[0]):
         first = n * fields
         now += 1
-        logits[n] = score(net, table.keys, table.rows, features, first, fields, act, room, found)
+        logits[n] = score(net, table.keys, table.rows, features, first, fields, act, beside, found)
         if not finite(logits[n]):
             return n
         probability = one / (one + np.exp(-logits[n]))
@@ -253,7 +261,7 @@ def learn(
         slopes[0] = slope
         admit(net, table, features, first, fields, found, rates, log, now)
         total = backward(net, act, slope, tower_rate)
-        total += branch.backward(net, act.x[0], room, slope, tower_rate, act.gradient[0])
+        total += beside.backward(net, act.every, beside.room, slope, tower_rate, act.gradient[0])
         total += learn_vector(net.dense[net.bias : net.bias + 1], net.sums[net.bias_sum : net.bias_sum + 1], slopes, wide_rate)
         total += learn_rows(net, table, features, first, fields, found, act.gradient[0], slope, rates)
         if not finite(total):

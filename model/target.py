@@ -44,6 +44,11 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
 
 
+def pointer(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a kernel apart, to be called by its address: what takes it as an argument is the same code whatever it is given."""
+    return numba.cfunc(signature, **{**_FLAGS, "forceinline": False})(function.py_func)  # type: ignore[attr-defined]
+
+
 def ordered(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result."""
     return numba.njit(**{**_FLAGS, "fastmath": False})(function)  # type: ignore[no-any-return]
