@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,21 +26,23 @@ POM = ROOT / "tests" / "kafka" / "pom.xml"
 _START = 60.0  # seconds that a node may take until it answers
 _STOP = 30.0
 
-# One node, small, and no rebalance delay; a topic exists only if it was created.
+# Small, and no rebalance delay; a topic exists only if it was created.
 _PROPERTIES = """
 process.roles=broker,controller
-node.id=1
+node.id={node}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+{quorum}
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
@@ -56,14 +59,32 @@ appender.out.layout.pattern = %d %p %c{1} %m%n
 
 
 class KafkaServer:
-    """One node. ``stop`` ends it in order, ``kill`` does not; both leave its data for the next ``start``; ``close`` removes them."""
+    """One node. ``stop`` ends it in order, ``kill`` does not; both leave its data for the next ``start``; ``close`` removes them.
 
-    def __init__(self, port: int | None = None) -> None:
-        self.port, self._controller = port or free_port(), free_port()
+    Args:
+        port: where it listens; by default one that is free.
+        cluster: the controllers' ports of all nodes of the cluster that it belongs to; by default it is alone.
+        node: its place among them.
+    """
+
+    def __init__(self, port: int | None = None, cluster: Sequence[int] = (), node: int = 0) -> None:
+        self.port, controller = port or free_port(), cluster[node] if cluster else free_port()
+        voters = ",".join(f"{n + 1}@127.0.0.1:{other}" for n, other in enumerate(cluster))
+        quorum = f"controller.quorum.voters={voters}" if cluster else f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}"
+        replicas = len(cluster) or 1
+        self._format = [] if cluster else ["--standalone"]
         self.url = f"kafka://127.0.0.1:{self.port}"
         self._folder = Path(tempfile.mkdtemp(prefix="sml-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
-        properties = _PROPERTIES.format(port=self.port, controller=self._controller, data=self._folder / "data")
+        properties = _PROPERTIES.format(
+            port=self.port,
+            controller=controller,
+            quorum=quorum,
+            node=node + 1,
+            replicas=replicas,
+            in_sync=max(1, replicas - 1),
+            data=self._folder / "data",
+        )
         (self._folder / "server.properties").write_text(properties)
         (self._folder / "log4j2.properties").write_text(_LOGGING)
 
@@ -71,7 +92,7 @@ class KafkaServer:
         """Start the node on its port and wait until it answers."""
         if not (self._folder / "data").exists():
             cluster = "c21sLW9ubGluZS10ZXN0cw"
-            arguments = ["format", "--standalone", "--cluster-id", cluster, "--config", "server.properties"]
+            arguments = ["format", *self._format, "--cluster-id", cluster, "--config", "server.properties"]
             subprocess.run(self._java("kafka.tools.StorageTool", *arguments), cwd=self._folder, check=True, capture_output=True)
         with (self._folder / "output.txt").open("ab") as output:
             command = self._java("kafka.Kafka", "server.properties")

@@ -1,0 +1,70 @@
+"""Three brokers, each record on three, two of which must have it: any one of them may be lost."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from stream.connect import connect
+from stream.topics import create
+from tests.faults.conftest import LONG, opened
+from tests.faults.test_kills import keep_running, wait_until_all_is_learned
+from tests.faults.traffic import Traffic
+from tests.kafka_server import KafkaServer, free_port
+from tests.site import Site
+
+PARTITIONS = 3
+AWAY = 20.0  # seconds that a broker is lost for
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(3600),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.skipif(not LONG, reason="three brokers are for the long form: SML_FAULTS=long"),
+]
+
+
+@pytest.fixture
+def brokers(kafka: str) -> Iterator[list[KafkaServer]]:
+    """Start three brokers; ``kafka``: so that the jars are there."""
+    assert kafka
+    cluster = [free_port() for _ in range(3)]
+    nodes = [KafkaServer(cluster=cluster, node=node) for node in range(3)]
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.callback(node.close)
+        with ThreadPoolExecutor(3) as pool:  # each answers once two are there
+            list(pool.map(KafkaServer.start, nodes))
+        yield nodes
+
+
+@pytest.fixture
+def site(brokers: list[KafkaServer], tmp_path: Path) -> Iterator[Site]:
+    """Give a site on the cluster, its topics created."""
+    url = "kafka://" + ",".join(broker.url.removeprefix("kafka://") for broker in brokers)
+    for site in opened(tmp_path, url):
+        with connect(url) as log:
+            create(log, site.topics, PARTITIONS)
+        yield site
+
+
+@pytest.mark.usefixtures("refused")
+def test_any_one_of_three_brokers_may_be_lost(brokers: list[KafkaServer], site: Site) -> None:
+    traffic = Traffic(site.url, site.topics, PARTITIONS)
+    traffic.start()
+    keep_running(site)
+    site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights at the server")
+    for broker in brokers:
+        broker.kill()
+        back = time.monotonic() + AWAY
+        while time.monotonic() < back:
+            keep_running(site)
+            time.sleep(0.1)
+        broker.start()
+        time.sleep(AWAY / 2)  # to catch up with the others, before the next is lost
+    traffic.finish()
+
+    assert wait_until_all_is_learned(site, traffic).balance() == 0
