@@ -118,7 +118,9 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
 
 
 @kernel
-def attend_backward(mapped: NDArray[Any], share: NDArray[Any], width: int, here: NDArray[Any], of: NDArray[Any], room: NDArray[Any]) -> None:
+def attend_backward(
+    mapped: NDArray[Any], share: NDArray[Any], width: int, here: NDArray[Any], of: NDArray[Any], room: NDArray[Any]
+) -> None:
     """Fill ``of`` with the gradients of query, key and value, ``here`` being the layer's."""
     for head in range(share.shape[0]):
         a, b = head * width, head * width + width

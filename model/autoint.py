@@ -49,7 +49,7 @@ class AttentionLayer(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """Map ``(B, F, n)`` to ``(B, H, F, n / H)``."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Attention(nn.ModuleList):

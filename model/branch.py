@@ -61,7 +61,8 @@ class Beside(NamedTuple):
 
 def beside(net: Network) -> Beside:
     """The network's branch, with room for one example's pass."""
-    return Beside(*_compiled(net.branch, numba.typeof(net)), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+    typed = numba.typeof(net)  # type: ignore[no-untyped-call]
+    return Beside(*_compiled(net.branch, typed), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
 
 
 @cache

@@ -17,11 +17,7 @@ from model.settings import Spec
 
 
 class CrossV2(nn.ModuleList):
-    """The cross layers' own term of the logit.
-
-        x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l          (Eq. 1)
-        term    = w · x_C
-    """
+    """The cross layers' own term of the logit, ``w · x_C`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1)."""
 
     def __init__(self, spec: Spec) -> None:
         """Build the modules; :func:`model.dnn.bind` gives them their values."""
