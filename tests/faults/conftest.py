@@ -11,6 +11,7 @@ from tests.kafka_server import KafkaServer
 from tests.site import Site
 
 LONG = os.environ.get("SML_FAULTS") == "long"
+long_only = pytest.mark.skipif(not LONG, reason="for the long form: SML_FAULTS=long")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from stream.connect import connect
 from stream.topics import create
-from tests.faults.conftest import LONG, opened
+from tests.faults.conftest import long_only, opened
 from tests.faults.test_kills import keep_running, wait_until_all_is_learned
 from tests.faults.traffic import Traffic
 from tests.kafka_server import KafkaServer, free_port
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(3600),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.skipif(not LONG, reason="three brokers are for the long form: SML_FAULTS=long"),
+    long_only,
 ]
 
 

@@ -11,13 +11,13 @@ import pytest
 from stream.connect import connect
 from stream.topics import create
 from stream.versions import newest_version
-from tests.faults.conftest import LONG, opened
+from tests.faults.conftest import LONG, long_only, opened
 from tests.faults.traffic import Books, Traffic, settle
 from tests.kafka_server import KafkaServer
 from tests.site import Site
 
 PROCESSES = ("join", "learn", "serve")
-KILLS = 50 if LONG else 6
+KILLS = 50 if LONG else 4
 AWAY = 60.0 if LONG else 3.0  # seconds that the broker is stopped for, once
 PARTITIONS = 8
 
@@ -51,7 +51,7 @@ def wait_until_all_is_learned(site: Site, traffic: Traffic) -> Books:
         return settle(log, site.topics, traffic.expected)
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["kafka", pytest.param("sqlite", marks=long_only)])
 def broker_or_none(request: pytest.FixtureRequest) -> KafkaServer | None:
     """Give a broker that may be killed; None for the log in a file."""
     return request.getfixturevalue("broker") if request.param == "kafka" else None
@@ -87,7 +87,7 @@ def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(
     keep_running(site)
     site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights at the server")
     for victim in order:
-        rest = time.monotonic() + chance.uniform(0.5, 8.0 if LONG else 5.0)
+        rest = time.monotonic() + chance.uniform(0.5, 8.0 if LONG else 3.0)
         while time.monotonic() < rest:
             keep_running(site)
             time.sleep(0.1)

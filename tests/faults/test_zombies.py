@@ -10,6 +10,7 @@ import pytest
 from stream.connect import connect
 from stream.topics import create
 from stream.versions import newest_version
+from tests.faults.conftest import long_only
 from tests.faults.traffic import Traffic, settle
 from tests.kafka_server import free_port
 from tests.site import Site
@@ -64,6 +65,7 @@ def test_a_zombie_publishes_nothing_more_and_says_why_it_ends(site: Site, traffi
         assert settle(log, site.topics, traffic.expected).balance() == 0
 
 
+@long_only
 def test_an_owner_whose_transaction_timed_out_goes_on_where_it_has_no_rival(kafka_site: Site) -> None:
     site = kafka_site
     with connect(site.url) as log:
