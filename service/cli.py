@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from service.commands.benches import bench_app
 from service.commands.init import init
 from service.program import Program, answer, print_version
 
@@ -34,7 +35,7 @@ def _group(name: str, text: str) -> typer.Typer:
 topics_app = _group("topics", "The topics of the model.")
 snapshots_app = _group("snapshots", "The saved states of the model.")
 letters_app = _group("dead-letters", "The records that could not be used.")
-bench_app = _group("bench", "How fast it is.")
+app.add_typer(bench_app, name="bench")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
 Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
@@ -351,22 +352,3 @@ def letters_retry(*, config: Config = CONFIG, as_json: Json = False) -> None:
     from service.commands.dead_letters import written_back
 
     answer(written_back(_settings(config)), as_json)
-
-
-@bench_app.command("step")
-def bench_step(
-    *, repeats: Annotated[int, typer.Option(min=1, help="Measure so often; the medians are shown.")] = 5, as_json: Json = False
-) -> None:
-    """Learn random examples one a step, beside the same network in eager PyTorch, in one run on one thread.
-
-    \b
-        sml bench step
-        sml bench step --repeats 9 --json
-    """
-    from service.commands.bench import steps
-
-    speeds = []
-    for speed in steps(repeats):
-        typer.echo(f"{speed.hidden} {speed.skip}: {speed.examples_per_second} examples/s, {speed.ratio} times eager", err=True)
-        speeds.append(speed._asdict())
-    answer(speeds, as_json)

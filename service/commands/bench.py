@@ -54,7 +54,7 @@ def steps(repeats: int) -> Iterator[StepSpeed]:
 def measure(spec: Spec, repeats: int) -> StepSpeed:
     """Let both sides learn in turn."""
     few = max(spec.model.hidden) > 512  # noqa: PLR2004
-    fast, eager = _Fast(spec, 1000 if few else 10_000), _Eager(spec, 60 if few else 400)
+    fast, eager = _Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 400)
     fast.learn()
     eager.learn()
     ours, theirs = [], []
@@ -94,7 +94,7 @@ class _Fast:
         return len(self.labels) / (time.perf_counter() - start)
 
 
-class _Eager:
+class Eager:
     """The same network, its embeddings sparse, Adagrad fused: what a PyTorch loop does at batch size one."""
 
     def __init__(self, spec: Spec, examples: int) -> None:

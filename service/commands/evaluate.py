@@ -68,24 +68,25 @@ def evaluate(path: Path, settings: Settings) -> dict[str, Any]:
     Raises:
         OSError: the file can't be read.
     """
-    _compile(settings.spec)
+    compile_kernels(settings.spec)
     evaluation = Evaluation(settings.spec)
     start = time.perf_counter()
-    for batch in counting(_batches(read(path, settings.data), BATCH), path.name):
+    for batch in counting(batches(read(path, settings.data), BATCH), path.name):
         evaluation.learn(batch)
     seconds = time.perf_counter() - start
     result = evaluation.result()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1)}
 
 
-def _compile(spec: Spec) -> None:
+def compile_kernels(spec: Spec) -> None:
     """Compile the kernels, by an example of nothing, so that the speed is that of learning."""
     small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
     small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
     small.result()
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut into lists of ``size``, the last of which may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

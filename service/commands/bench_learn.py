@@ -1,0 +1,159 @@
+"""``sml bench learn``: from rows to learned weights, by file and by log, beside other learners on the same rows.
+
+Every side begins with what it reads best: ours with the file, and with the records of the log; River with dictionaries and Vowpal
+Wabbit with lines of its own text, both in memory already; PyTorch with the keys' numbers. Seconds are of the processor, so that what
+else the machine does counts little; a side that is not installed is left out.
+"""
+
+import math
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from model.features import Encoder
+from model.settings import Spec
+from service.commands.evaluate import BATCH, Evaluation, batches, compile_kernels
+from service.settings import Settings
+from stream.connect import connect
+from stream.files import Logged, read
+from stream.learner import Learner
+from stream.log import Log
+from stream.metrics import LearnerMetrics
+from stream.replay import Replay
+from stream.settings import LearnSettings
+from stream.topics import Topics, create
+
+EAGER_ROWS = 2_000  # PyTorch learns no more than these
+LOSS_FLOOR = 1e-15
+
+
+class LearnSpeed(NamedTuple):
+    """One learner's line of ``sml bench learn``."""
+
+    learner: str
+    examples: int
+    examples_per_second: int  # of the processor's time
+    wall_examples_per_second: int
+    log_loss: float | None  # each example predicted before it was learned; None where fewer were learned
+    ratio: float = 1.0  # our speed by file ÷ this one's
+
+
+def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iterator[LearnSpeed]:
+    """Learn the first ``rows`` of a recorded log by each side; ``url`` is a log to learn through, default a new SQLite file."""
+    compile_kernels(settings.spec)
+    ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
+    yield ours
+    logged = list(islice(read(path, settings.data), rows))
+    with tempfile.TemporaryDirectory() as folder:
+        yield _beside(ours, _by_log(url or f"sqlite:///{folder}/log.db", folder, settings, logged))
+    for name, side in (("River, logistic regression", _river), ("Vowpal Wabbit", _vowpal_wabbit), ("PyTorch, eager", _eager)):
+        try:
+            yield _beside(ours, _timed(name, side(settings.spec, logged)))
+        except ModuleNotFoundError:
+            continue
+
+
+def _beside(ours: LearnSpeed, other: LearnSpeed) -> LearnSpeed:
+    return other._replace(ratio=round(ours.examples_per_second / other.examples_per_second, 1))
+
+
+def _timed(name: str, learn: Callable[[], tuple[int, float | None]]) -> LearnSpeed:
+    """Run a side, which gives how many examples it learned and its log loss."""
+    wall, processor = time.perf_counter(), time.process_time()
+    examples, loss = learn()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return LearnSpeed(name, examples, round(examples / processor), round(examples / wall), loss and round(loss, 5))
+
+
+def _by_file(path: Path, settings: Settings, rows: int) -> tuple[int, float | None]:
+    evaluation = Evaluation(settings.spec)
+    for batch in batches(islice(read(path, settings.data), rows), BATCH):
+        evaluation.learn(batch)
+    return evaluation.scores.total()[:2]
+
+
+def _by_log(url: str, folder: str, settings: Settings, logged: Sequence[Logged]) -> LearnSpeed:
+    """Write the rows as examples to topics of their own, then learn and publish them; only the learner's part is timed."""
+    topics = Topics(f"bench-{secrets.token_hex(4)}")
+    with connect(url) as log:
+        create(log, topics, 1)
+        for _ in Replay(log, topics, settings.join, "examples", None).run(logged, lambda _: False):
+            pass
+        return _timed(f"{url.partition(':')[0]} → published weights", lambda: _learn_log(log, topics, settings, folder))
+
+
+def _learn_log(log: Log, topics: Topics, settings: Settings, folder: str) -> tuple[int, float | None]:
+    registry = CollectorRegistry()
+    loop = LearnSettings(directory=f"{folder}/checkpoints", publish_every=settings.learn.publish_every)
+    learner = Learner(log, topics, settings.spec, loop, LearnerMetrics(registry))
+    learner.run(lambda: False, until_caught_up=True)
+    loss = registry.get_sample_value("sml_learner_log_loss", {"over": "total"})
+    return (learner.last.version.examples if learner.last else 0), loss
+
+
+def _river(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
+    from river import linear_model, optim
+
+    model = linear_model.LogisticRegression(optim.AdaGrad(0.1))
+    examples = [({f"{name}={value}": 1.0 for name, value in row.features.items()}, row.label) for row in logged]
+
+    def learn() -> tuple[int, float]:
+        loss = 0.0
+        for x, y in examples:
+            loss += _loss(model.predict_proba_one(x)[True], y)
+            model.learn_one(x, bool(y))
+        return len(examples), loss / len(examples)
+
+    return learn
+
+
+def _vowpal_wabbit(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
+    from vowpalwabbit import Workspace
+
+    def text(value: Any) -> str:
+        return str(value).translate({ord(mark): "_" for mark in ": |\n\r\t"})
+
+    lines = [f"{2 * row.label - 1} |f " + " ".join(f"{text(n)}={text(v)}" for n, v in row.features.items()) for row in logged]
+
+    def learn() -> tuple[int, float]:
+        loss = 0.0
+        with Workspace("--loss_function logistic --link logistic -b 22 --quiet") as model:
+            for line, row in zip(lines, logged, strict=True):
+                example = model.example(line)
+                loss += _loss(model.predict(example), row.label)
+                model.learn(example)
+                model.finish_example(example)
+        return len(lines), loss / len(lines)
+
+    return learn
+
+
+def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None]]:
+    import torch
+
+    from service.commands.bench import ROWS, Eager
+
+    torch.set_num_threads(1)
+    few = logged[:EAGER_ROWS]
+    (keys, starts), _ = Encoder(spec.fields).encode([row.features for row in few], [row.time for row in few])
+    eager = Eager(spec, len(few))
+    first = (keys[starts[:-1]] % np.uint64(ROWS)).astype(np.int64)  # of several values, the first
+    eager.ids = torch.from_numpy(first.reshape(len(few), -1))
+    eager.labels = torch.tensor([float(row.label) for row in few])
+
+    def learn() -> tuple[int, None]:
+        eager.learn()
+        return len(few), None
+
+    return learn
+
+
+def _loss(probability: float, label: int) -> float:
+    return -math.log(max(LOSS_FLOOR, probability if label else 1 - probability))

@@ -1,0 +1,86 @@
+"""``sml bench predict``: how long an answer of ``/v1/predict`` takes, idle and while the model learns, beside plain FastAPI and PyTorch.
+
+Requests come at a fixed rate, and a latency counts from when its request was due. The load runs on the same machine.
+"""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+
+from service.commands.bench_load import at_most, at_rate
+from service.commands.bench_site import Site, free_port, request, running, stream
+
+RATES = {1: 200, 10: 200, 100: 100, 1000: 10}  # candidates → requests a second
+EAGER_RATES = {1: 50, 10: 50, 100: 20, 1000: 2}
+BODIES = 50  # different requests
+
+
+class PredictSpeed(NamedTuple):
+    """One line of ``sml bench predict``; latencies in ms."""
+
+    server: str
+    learning: int  # examples a second, meanwhile
+    candidates: int
+    rate: int  # requests a second
+    p50: float
+    p99: float
+    longest: float
+    requests_per_second: int  # at most, by four connections at once
+    ratio: float | None = None  # to plain FastAPI and PyTorch, of the requests a second at most
+
+
+def predictions(seconds: float, learning: int, url: str | None) -> Iterator[PredictSpeed]:
+    """Measure plain PyTorch, then ``sml serve`` idle, then ``sml serve`` beside a learner of ``learning`` examples a second."""
+    eager = {}
+    with contextlib.suppress(ImportError), _eager() as port:
+        for candidates, rate in EAGER_RATES.items():
+            eager[candidates] = _measure("FastAPI and PyTorch", port, 0, candidates, rate, seconds)
+            yield eager[candidates]
+    with running(url) as site:
+        _warm(site)
+        for examples in (0, learning):
+            with stream(site, examples):
+                for candidates, rate in RATES.items():
+                    speed = _measure("sml serve", site.port, examples, candidates, rate, seconds)
+                    beside = eager.get(candidates)
+                    yield speed._replace(ratio=beside and round(speed.requests_per_second / beside.requests_per_second, 1))
+
+
+def _measure(server: str, port: int, learning: int, candidates: int, rate: int, seconds: float) -> PredictSpeed:
+    random = np.random.default_rng(0)
+    bodies = [request(random, candidates) for _ in range(BODIES)]
+    at_most(port, "/v1/predict", bodies, 0.5, 1)  # warm up
+    latency = at_rate(port, "/v1/predict", bodies, rate, seconds)
+    most = at_most(port, "/v1/predict", bodies, seconds / 4)
+    return PredictSpeed(server, learning, candidates, rate, *latency, round(most))
+
+
+def _warm(site: Site) -> None:
+    """Let it learn for some seconds, so that the table holds what is asked for."""
+    with stream(site, 2000):
+        time.sleep(5)
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[int]:
+    """Run the other side in a process of its own; give its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "service.commands.bench_eager", str(port)])  # noqa: S603 - this program
+    try:
+        while True:
+            if process.poll() is not None:
+                raise ImportError("the eager side has ended: is PyTorch installed?")
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"http://127.0.0.1:{port}/docs")
+                break
+            time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
