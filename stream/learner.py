@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 512  # examples between two looks at the clock; what is learned does not depend on it
 _PATIENCE = 0.25  # seconds without an example, between two looks at whether to stop
 _RECONNECT = 1.0  # seconds between tries to reach the log
+_ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to its version
+_LOOK = 0.05  # seconds between two looks for that
 _TELL_EVERY = 1.0  # seconds between updates of the metrics that take a while to find out
 
 
@@ -80,7 +82,7 @@ class Learner:
                     end = end or (self._log.bounds(self._topics.examples) if until_caught_up else None)
                     self._serve_term(writer, should_stop, end)
                 except FencedError:
-                    if not self._was_rolled_back():
+                    if not self._was_rolled_back(should_stop):
                         raise
                     log.warning("the model was rolled back: going on from there")
                     if writer:
@@ -96,10 +98,15 @@ class Learner:
             if writer:
                 writer.close()
 
-    def _was_rolled_back(self) -> bool:
-        """Say whether a rollback alone has come between: it took the model, published a version and let go again."""
-        since = list(read_versions(self._log, self._topics, self.last.place + 1 if self.last else 0))
-        return len(since) == 1 and since[0].version.rollback is not None
+    def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
+        """Say whether it was a rollback that took the model: then one version comes, and it lets go again."""
+        log.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
+        end = time.monotonic() + _ROLLBACK
+        while True:
+            since = list(read_versions(self._log, self._topics, self.last.place + 1 if self.last else 0))
+            if since or time.monotonic() > end or should_stop():
+                return len(since) == 1 and since[0].version.rollback is not None
+            _sleep(_LOOK, should_stop)
 
     def _serve_term(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Start from what is committed, and go on until the end or until the log is away."""
