@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent
 JARS = ROOT / ".kafka" / "lib"
 POM = ROOT / "tests" / "kafka" / "pom.xml"
@@ -177,14 +179,6 @@ def fetch_jars() -> str | None:
         if done.returncode:
             return f"Maven could not fetch Kafka's jars: {done.stdout[-1000:]}"
     return None
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def main() -> None:

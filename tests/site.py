@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from stream.topics import Topics
-from tests.kafka_server import ROOT, free_port
+from tests.kafka_server import ROOT
+from tests.ports import free_port
 
 PATIENCE = 600.0  # seconds, for the longest of them to catch up
 

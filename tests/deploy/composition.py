@@ -20,6 +20,7 @@ from typing import Any, Self
 import yaml
 
 from tests.kafka_server import JARS
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent  # sml and python3, as in the image's PATH
@@ -41,7 +42,7 @@ class Composition:
         self.folder = folder
         self.services: dict[str, dict[str, Any]] = read("docker-compose.yml")["services"]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
 
     def here(self, text: str) -> str:
         """Replace every ``name:port`` by its address here."""
@@ -125,13 +126,3 @@ class Composition:
         for process in self._processes.values():
             process.kill()
             process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

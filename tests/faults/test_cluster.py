@@ -13,7 +13,8 @@ from stream.topics import create
 from tests.faults.conftest import long_only, opened
 from tests.faults.test_kills import keep_running, wait_until_all_is_learned
 from tests.faults.traffic import Traffic
-from tests.kafka_server import KafkaServer, free_port
+from tests.kafka_server import KafkaServer
+from tests.ports import free_port
 from tests.site import Site
 
 PARTITIONS = 3

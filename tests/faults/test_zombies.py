@@ -12,7 +12,7 @@ from stream.topics import create
 from stream.versions import newest_version
 from tests.faults.conftest import long_only
 from tests.faults.traffic import Traffic, settle
-from tests.kafka_server import free_port
+from tests.ports import free_port
 from tests.site import Site
 
 TRANSACTION = 10.0  # seconds, after which Kafka ends a transaction by itself

@@ -13,19 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "deploy/simulated.toml"
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def eventually(question: Callable[[], Any], seconds: float = 90) -> Any:

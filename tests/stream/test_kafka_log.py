@@ -11,7 +11,8 @@ from stream.connect import connect
 from stream.kafka_client import WAIT, Producer
 from stream.kafka_log import KafkaLog
 from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
-from tests.kafka_server import KafkaServer, free_port
+from tests.kafka_server import KafkaServer
+from tests.ports import free_port
 
 
 @pytest.fixture
