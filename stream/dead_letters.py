@@ -1,4 +1,4 @@
-"""Records that were set aside: what there is, why, and back to where they came from once the reason is gone.
+"""Records are set aside with the reason, can be looked at, and go back to where they came from once the reason is gone.
 
 A retry writes each record back once: how far it came is committed with what it wrote, in one transaction, and the next goes on from
 there. A record that still can't be used is set aside anew, as another dead letter.
@@ -16,6 +16,7 @@ from stream.topics import Topics
 
 log = logging.getLogger(__name__)
 
+LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
 _AT_ONCE = 1_000  # records read, and written back, at once
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _HEADER = "__connect.errors."
@@ -52,6 +53,30 @@ class Retried(NamedTuple):
 
     written: int  # records that stand in their topics again
     gone: int  # records too large for a dead letter, that retention has deleted from where they came
+
+
+def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) -> Message:
+    """Set a record aside: its bytes untouched, and why, in the headers of Kafka Connect.
+
+    Args:
+        record: What could not be used.
+        stage: The process that set it aside: ``join`` or ``learn``.
+        error: Why.
+        topics: Names the topic of dead letters.
+    """
+    headers = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "stage": stage,
+        "exception.class.name": type(error).__name__,
+        "exception.message": str(error),
+    }
+    named = tuple((_HEADER + name, text.encode(errors="backslashreplace")) for name, text in headers.items())
+    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(text) for name, text in record.headers)
+    if size > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
+        return Message(topics.dead_letters, None, None, named, partition=0)
+    return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
 
 
 def dead_letters(events: Log, topics: Topics, start: int = 0) -> Iterator[DeadLetter]:

@@ -13,9 +13,6 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_
 import msgspec
 from msgspec import Meta, Struct
 
-from stream.log import Message, Record
-from stream.topics import Topics
-
 Scalar: TypeAlias = str | int | float | bool | None
 Feature: TypeAlias = Scalar | list[Scalar]
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -25,7 +22,6 @@ Time: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 
 # Bytes, for a log that takes 1,000,000. JSON written anew may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
-LARGEST_DEAD_LETTER = 900_000
 
 
 class BadRecordError(ValueError):
@@ -120,6 +116,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     status: Literal["good"] = "good"
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it came before the runs
+    spec: dict[str, Any] | None = None  # the model's settings, where they are new; the runs were learned with them
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:
@@ -166,30 +163,6 @@ def decode_version(value: bytes | None) -> Version:
 
 
 encode: Callable[[Struct], bytes] = msgspec.json.Encoder().encode
-
-
-def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) -> Message:
-    """Set a record aside: its bytes untouched, and why, in the headers of Kafka Connect.
-
-    Args:
-        record: What could not be used.
-        stage: The process that set it aside: ``join`` or ``learn``.
-        error: Why.
-        topics: Names the topic of dead letters.
-    """
-    headers = {
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "stage": stage,
-        "exception.class.name": type(error).__name__,
-        "exception.message": str(error),
-    }
-    named = tuple((f"__connect.errors.{name}", text.encode(errors="backslashreplace")) for name, text in headers.items())
-    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(text) for name, text in record.headers)
-    if size > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
-        return Message(topics.dead_letters, None, None, named, partition=0)
-    return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
 
 
 _impression = msgspec.json.Decoder(Impression)

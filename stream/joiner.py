@@ -15,7 +15,8 @@ from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import attrgetter
 
-from stream.events import BadRecordError, Watermark, dead_letter, encode
+from stream.dead_letters import dead_letter
+from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Idleness, Place
 from stream.join_metrics import JoinerMetrics
 from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer

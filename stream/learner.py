@@ -135,15 +135,17 @@ class _Term:
         self, recovered: Recovered, source: Source, publisher: Publisher, saver: Saver, topics: Topics, metrics: LearnerMetrics
     ) -> None:
         self.last = recovered.last
-        self._trainer, self._diverged = recovered.trainer, recovered.diverged
+        self._trainer = recovered.trainer
         self._source, self._publisher, self._saver = source, publisher, saver
         self._topics, self._metrics = topics, metrics
-        self._stretch = Stretch(source.offsets(), self.last.version.trained_through if self.last else None)
+        anew = recovered.migrated or self.last is None
+        self._begin_anew = anew or recovered.diverged or not publisher.snapshots.usable()
+        self._stretch = Stretch(source.offsets(), self.last.version.trained_through if self.last else None, anew=anew)
         self._next_tell = 0.0
 
     def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
-        if self._diverged or not self._publisher.snapshots.usable():
+        if self._begin_anew:
             self._publish(whole=True)
         while not should_stop() and not (end and self._source.reached(end)):
             self._learn(self._poll())

@@ -12,7 +12,8 @@ from xxhash import xxh3_64_hexdigest
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Rollback, Run, Version, dead_letter, encode
+from stream.dead_letters import dead_letter
+from stream.events import Rollback, Run, Version, encode
 from stream.log import Log, Message, Progress, Record, Writer
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
@@ -31,10 +32,13 @@ class Stretch:
         offsets: partition → next example to read.
         trained_through: the latest event time learned so far, epoch ms.
         rollback: where the weights went back to, before anything was read.
+        anew: the model's settings were others before, or there was no model.
     """
 
-    def __init__(self, offsets: Mapping[int, int], trained_through: int | None, rollback: Rollback | None = None) -> None:
-        self.offsets, self.trained_through, self.rollback = dict(offsets), trained_through, rollback
+    def __init__(
+        self, offsets: Mapping[int, int], trained_through: int | None, rollback: Rollback | None = None, *, anew: bool = False
+    ) -> None:
+        self.offsets, self.trained_through, self.rollback, self.anew = dict(offsets), trained_through, rollback, anew
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
@@ -147,4 +151,5 @@ def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapsh
         published_at=standing.published_at,
         snapshot=snapshots.newest,
         rollback=stretch.rollback,
+        spec=spec.model_dump(mode="json") if stretch.anew else None,
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from model.evaluation import Progressive
 from model.fingerprint import fingerprint
+from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
@@ -60,6 +61,7 @@ class Recovered(NamedTuple):
     last: Published | None  # None: nothing was ever published
     diverged: bool  # it is that of the last version within rounding only
     saved: int  # the checkpoint's version, -1 if there was none
+    migrated: bool = False  # its settings are newer than the last version's
 
 
 class Recovery:
@@ -83,22 +85,23 @@ class Recovery:
 
         Raises:
             RecoveryError: the checkpoint is ahead of the log, or learning again gives something else.
-            OtherSettingsError: the model was learned with other settings.
+            OtherSettingsError: the model was learned with settings that differ in more than their fields.
             GapError: examples to learn again are no longer there.
         """
         checkpoint, lineage = self._start(until)
-        if checkpoint is None:
-            trainer, last, place = Trainer(OnlineModel(self._spec), Progressive()), None, 0
-        else:
-            trainer, last = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.place)
-            place = checkpoint.place + 1
+        trainer, last, place = Trainer(OnlineModel(self._spec), Progressive()), None, 0
+        if checkpoint:
+            trainer, last, place = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.place), checkpoint.place + 1
         with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, place)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
                 if lineage.holds(published.version.version):
+                    trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
                     self._learn_again(trainer, published.version, runs)
                     last = published
-        trainer.model.mark_published()
-        return Recovered(trainer, last, self._diverged, checkpoint.version.version if checkpoint else -1)
+        settled = trainer if last is None or until is not None else _migrated(trainer, self._spec, last.version)
+        settled.model.mark_published()
+        saved = checkpoint.version.version if checkpoint else -1
+        return Recovered(settled, last, self._diverged, saved, migrated=settled is not trainer)
 
     def _start(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
         """Choose the checkpoint to begin with, and the versions to learn again after it."""
@@ -113,8 +116,6 @@ class Recovery:
             if not lineage.holds(number):
                 log.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
                 continue
-            if checkpoint.spec != self._spec:
-                raise OtherSettingsError(_other_settings(checkpoint.version))
             log.info("from the checkpoint of version %s", number)
             return checkpoint, lineage
         return None, read_lineage(self._log, self._topics, 0, until)
@@ -133,8 +134,15 @@ class Recovery:
             there = next(versions, None)
         return there is not None and (there.place, there.version.digest) == (checkpoint.place, saved.digest)
 
+    def _with_settings_of(self, version: Version, trainer: Trainer, *, is_first: bool) -> Trainer:
+        """Give what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
+        if version.spec is None:
+            return trainer
+        spec = Spec.model_validate(version.spec)
+        return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrated(trainer, spec, version)
+
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
-        if version.settings != settings_digest(self._spec):
+        if version.settings != settings_digest(trainer.model.spec):
             raise OtherSettingsError(_other_settings(version))
         excluded = set(version.excluded)
         for run in version.runs:
@@ -161,9 +169,23 @@ class Recovery:
             self._diverged = True
 
 
+def _migrated(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
+    """Give a trainer of the same state under other fields; the same one if they are the same."""
+    model = trainer.model
+    if model.spec == spec:
+        return trainer
+    try:
+        state = migrate(model.state(), model.spec, spec)
+    except MigrationError as error:
+        raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
+    names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
+    log.info("after version %s the fields change from %s to %s", version.version, *names)
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores)
+
+
 def _other_settings(version: Version) -> str:
     return (
-        f"version {version.version} was learned with other settings of model, table or field; "
+        f"version {version.version} was learned with other settings of model, table or label_policy; "
         "to learn anew, set another log.prefix and learn.directory"
     )
 

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from stream.connect import connect
-from stream.events import BadRecordError, dead_letter
+from stream.dead_letters import dead_letter
+from stream.events import BadRecordError
 from stream.log import Message, Record
 from stream.topics import Topics, create
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.dead_letters import NoSuchDeadLetterError, dead_letter_at, dead_letters, retry
-from stream.events import LARGEST_DEAD_LETTER, BadRecordError, dead_letter
+from stream.dead_letters import LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
+from stream.events import BadRecordError
 from stream.log import Log, Message, Record
 from stream.sqlite_log import SqliteLog
 from stream.topics import Topics, create

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from stream.dead_letters import dead_letter
 from stream.events import (
     LARGEST_EVENT,
     BadRecordError,
@@ -18,7 +19,6 @@ from stream.events import (
     SnapshotRef,
     Version,
     Watermark,
-    dead_letter,
     decode_click,
     decode_example,
     decode_impression,

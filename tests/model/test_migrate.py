@@ -1,0 +1,112 @@
+"""Fields come and go, and what was learned of the others stays."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.features import Features
+from model.migrate import MigrationError, migrate
+from model.online import OnlineModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+
+A, B, C = (Field(name=name) for name in "abc")
+NETWORKS = ["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"]
+EXAMPLES = 400
+
+
+def spec(*fields: Field, network: str = "dnn") -> Spec:
+    model = ModelSettings.model_validate({"network": network, "hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2)})
+    return Spec(model=model, table=TableSettings(capacity=256), fields=fields)
+
+
+def keys_of(*places: int) -> Features:
+    """Give random values of the fields at the given places: each place always has the same values."""
+    columns = [np.random.default_rng(place).integers(1, 9, EXAMPLES).astype(np.uint64) + np.uint64(2**40 * place) for place in places]
+    keys = np.stack(columns, axis=1).ravel() * np.uint64(0x9E3779B97F4A7C15)
+    return Features(keys, np.arange(len(keys) + 1))
+
+
+def trained(of: Spec, features: Features) -> OnlineModel:
+    model = OnlineModel(of)
+    labels = (np.random.default_rng(9).random(EXAMPLES) < 0.3).astype(np.float32)
+    model.learn(features, labels)
+    return model
+
+
+def moved(model: OnlineModel, new: Spec) -> OnlineModel:
+    return OnlineModel.from_state(new, migrate(model.state(), model.spec, new))
+
+
+@pytest.mark.parametrize("network", ["dnn", "dcn", "dcn_v2", "xdeepfm"])
+def test_a_new_field_changes_no_prediction_at_first(network: str) -> None:
+    before = trained(spec(A, B, network=network), keys_of(1, 2))
+
+    after = moved(before, spec(C, A, B, network=network))
+
+    expected = before.weights.predict(keys_of(1, 2))
+    assert np.std(expected) > 0.01
+    assert after.weights.predict(keys_of(3, 1, 2)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("network", ["deepfm", "autoint"])
+def test_where_fields_meet_without_a_weight_a_new_one_changes_predictions_a_little(network: str) -> None:
+    before = trained(spec(A, B, network=network), keys_of(1, 2))
+
+    after = moved(before, spec(A, B, C, network=network))
+
+    assert after.weights.predict(keys_of(1, 2, 3)) == pytest.approx(before.weights.predict(keys_of(1, 2)), abs=0.1)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_order_of_fields_means_nothing(network: str) -> None:
+    before = trained(spec(A, B, C, network=network), keys_of(1, 2, 3))
+
+    after = moved(before, spec(C, A, B, network=network))
+
+    assert after.weights.predict(keys_of(3, 1, 2)) == pytest.approx(before.weights.predict(keys_of(1, 2, 3)), abs=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_removing_a_field_undoes_adding_it(network: str) -> None:
+    before = trained(spec(A, B, network=network), keys_of(1, 2))
+
+    after = moved(moved(before, spec(A, C, B, network=network)), before.spec)
+
+    assert after.digest() == before.digest()
+    for name, array in before.state().items():
+        assert np.array_equal(after.state()[name], array), name
+
+
+def test_a_new_field_is_learned_and_the_others_go_on() -> None:
+    model = moved(trained(spec(A, B), keys_of(1, 2)), spec(A, B, C))
+    rare = OnlineModel(spec(A, B, C))
+    labels = (keys_of(3).keys % np.uint64(2) == 0).astype(np.float32)  # the new field decides
+
+    for _ in range(10):
+        for each in (model, rare):
+            each.learn(keys_of(1, 2, 3), labels)
+
+    def loss(of: OnlineModel) -> Any:
+        return np.mean(np.logaddexp(0, np.where(labels == 1, -1, 1) * of.weights.predict(keys_of(1, 2, 3))))
+
+    assert loss(model) < 0.3
+    assert loss(model) < loss(rare) + 0.1
+
+
+def test_a_field_whose_kind_has_changed_is_another_field() -> None:
+    before = trained(spec(A, B), keys_of(1, 2))
+
+    after = moved(before, spec(A, Field(name="b", kind="numeric")))
+
+    first = after.weights.layout.named(after.weights.dense)["tower.0.weight"]  # (2 d, out)
+    assert np.array_equal(first[:3], before.weights.layout.named(before.weights.dense)["tower.0.weight"][:3])
+    assert not first[3:].any()
+
+
+def test_another_network_is_refused() -> None:
+    before = trained(spec(A), keys_of(1))
+    other = spec(A).model_copy(update={"model": ModelSettings(hidden=(7,))})
+
+    with pytest.raises(MigrationError, match="got another model"):
+        migrate(before.state(), before.spec, other)

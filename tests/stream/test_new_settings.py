@@ -1,0 +1,120 @@
+"""Fields come and go while a model learns: it goes on from what it has learned, and the log still gives every state that there was."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model.settings import Field, Spec
+from stream.checkpoint import Checkpoints
+from stream.events import Version
+from stream.log import Log
+from stream.rollback import rebuild, roll_back
+from stream.settings import LearnSettings
+from tests.stream.fragile import Killed, fragile
+from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, opened
+from tests.stream.test_follow import follow_to_the_end, following
+
+USER, ITEM, PRICE = SPEC.fields
+WIDER = SPEC.model_copy(update={"fields": (USER, Field(name="hour", kind="hour"), ITEM, PRICE)})
+NARROWER = SPEC.model_copy(update={"fields": (USER, PRICE.model_copy(update={"kind": "categorical"}))})
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with opened(tmp_path) as log:
+        yield log
+
+
+def learn_in_turn(log: Log, folder: Path, *specs: Spec) -> list[Version]:
+    """Learn fifty examples with each of the settings, one after another; give the last version under each."""
+    last = []
+    for number, spec in enumerate(specs):
+        log.append(examples(50, first=50 * number))
+        last.append(learn_all(log, folder, spec))
+    return last
+
+
+def test_a_learner_goes_on_when_a_field_is_new_and_when_fields_are_gone(log: Log, tmp_path: Path) -> None:
+    versions = learn_in_turn(log, tmp_path, SPEC, WIDER, NARROWER)
+
+    assert [version.examples for version in versions] == [50, 100, 150]
+    named = [version for version in all_versions(log) if version.spec]
+    assert [Spec.model_validate(version.spec) for version in named] == [SPEC, WIDER, NARROWER]
+    assert all(not version.runs for version in named)
+
+
+def test_a_new_field_leaves_the_rows_of_the_others_as_they_were(log: Log, tmp_path: Path) -> None:
+    learn_in_turn(log, tmp_path, SPEC)
+    before = follow_to_the_end(log).weights
+    learn_all(log, tmp_path, WIDER)
+
+    after = follow_to_the_end(log).weights
+
+    assert after.spec == WIDER
+    assert (after.rows == before.rows).all()
+    assert (after.keys == before.keys).all()
+
+
+def test_the_same_settings_again_are_no_change(log: Log, tmp_path: Path) -> None:
+    learn_in_turn(log, tmp_path, SPEC, SPEC)
+
+    assert len([version for version in all_versions(log) if version.spec]) == 1
+
+
+def test_without_checkpoints_the_log_gives_the_same_weights_across_a_change(log: Log, tmp_path: Path) -> None:
+    learn_in_turn(log, tmp_path, SPEC, WIDER, NARROWER)
+    shutil.rmtree(tmp_path / "checkpoints")
+
+    again = learn_all(log, tmp_path, NARROWER)
+
+    assert again.examples == 150
+    assert again.digest == all_versions(log)[-1].digest
+
+
+def test_states_on_both_sides_of_a_change_can_be_rebuilt(log: Log, tmp_path: Path) -> None:
+    for version in learn_in_turn(log, tmp_path, SPEC, WIDER, NARROWER):
+        rebuilt = rebuild(log, TOPICS, NARROWER, Checkpoints(tmp_path / "none", 1), version.version)
+
+        assert rebuilt.version.digest == version.digest
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_a_change_it_changes_once(log: Log, tmp_path: Path, after: bool) -> None:
+    learn_in_turn(log, tmp_path, SPEC)
+
+    def die() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        learn_all(fragile(log, **{"after_commit" if after else "before_commit": die}), tmp_path, WIDER)
+    log.append(examples(50, first=50))
+    learn_all(log, tmp_path, WIDER)
+
+    assert [version.spec is not None for version in all_versions(log)].count(True) == 2
+    assert all_versions(log)[-1].examples == 100
+
+
+def test_back_before_a_change_and_on_from_there(log: Log, tmp_path: Path) -> None:
+    first, _ = learn_in_turn(log, tmp_path, SPEC, WIDER)
+
+    back = roll_back(log, TOPICS, WIDER, LearnSettings(directory=str(tmp_path / "checkpoints")), first.version, replay=True)
+    again = learn_all(log, tmp_path, WIDER)
+
+    assert back.digest == first.digest
+    assert again.examples == 100
+    assert follow_to_the_end(log).weights.spec == WIDER
+
+
+def test_a_server_follows_across_a_change(log: Log, tmp_path: Path) -> None:
+    (first,) = learn_in_turn(log, tmp_path, SPEC)
+
+    with following(log) as service:
+        service.wait_for(first.version)
+        log.append(examples(50, first=50))
+        last = learn_all(log, tmp_path, WIDER)
+        service.wait_for(last.version)
+
+    assert service.weights.spec == WIDER
+    assert service.taken[-1].digest == last.digest
