@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
 _RETRY = 0.5  # seconds before starting again
+_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, places or kinds give
 
 
 class NewLineageError(BrokenWeightsError):
@@ -95,9 +96,12 @@ class Follower:
             while reader.positions()[SNAPSHOTS] <= ref.last:
                 records += reader.poll(_AT_ONCE, _PATIENCE)
         packed = unpack(join_snapshot([record for record in records if record.offset <= ref.last]))
-        spec = Spec.model_validate(packed.header["spec"])
+        try:
+            weights = Weights.from_arrays(Spec.model_validate(packed.header["spec"]), packed.arrays)
+        except _MISFITS as error:
+            raise BrokenWeightsError(f"the snapshot of version {packed.standing.version} holds no weights: {error!r}") from error
         self._metrics.starts.inc()
-        return Copies(packed.standing, Weights.from_arrays(spec, packed.arrays))
+        return Copies(packed.standing, weights)
 
     def _apply(self, copies: "Copies", deltas: list[bytes]) -> None:
         if deltas:
@@ -151,7 +155,10 @@ class Copies:
                 raise NewLineageError(f"version {standing.version} begins anew, from its snapshot")
             if standing.base != self.standing.version:
                 raise BrokenWeightsError(f"version {standing.version} changes version {standing.base}, expected {self.standing.version}")
-            self._spare.apply(arrays)
+            try:
+                self._spare.apply(arrays)
+            except _MISFITS as error:
+                raise BrokenWeightsError(f"version {standing.version} does not fit the weights: {error!r}") from error
             _check(standing, self._spare)
             self.standing, self._new = standing, True
             if self._other is not None:

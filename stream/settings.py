@@ -73,8 +73,7 @@ class JoinSettings(Section):
     """How impressions and clicks become examples."""
 
     label_policy: Literal["window", "fnw", "fnc"] = "window"
-    """window: the label is decided click_window after the impression; fnw, fnc: a negative at once, and a positive when the click
-    comes, weighed in learning (fnw) or corrected in serving (fnc)"""
+    """window decides click_window after the impression; fnw and fnc do at once, and correct in learning or in serving"""
     click_window: Duration = 600.0
     """a click that comes later does not count"""
     late_clicks: Literal["drop", "learn"] = "drop"
