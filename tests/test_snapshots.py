@@ -40,7 +40,7 @@ def site(log: Log, tmp_path: Path) -> Iterator[Site]:
 
 def send(site: Site, log: Log, first: int) -> None:
     """Send examples."""
-    made_up = [Example(f"{n}", FIRST + n, {"user": f"u{n % 50}", "price": n / 7}, int(n % 3 == 0)) for n in range(first, first + COUNT)]
+    made_up = [Example(f"{n}", FIRST + n, {"user": f"u{n % 50}", "price": n / 7}, 0 if n % 3 else 1) for n in range(first, first + COUNT)]
     log.append([Message(site.topics.examples, each.impression_id.encode(), encode(each)) for each in made_up])
 
 

@@ -51,11 +51,11 @@ def pool(topic: str) -> list[Message]:
     """Make up examples."""
     chance = np.random.default_rng(0)
     users, prices, labels = chance.zipf(1.3, POOL) % 100_000, chance.random(POOL), chance.random(POOL) < 0.2
-    features = ({"user": f"u{user}", "price": round(float(price), 3)} for user, price in zip(users, prices, strict=True))
-    return [
-        Message(topic, b"%d" % n, encode(Example(f"{n}", FIRST + n, each, 1 if label else 0)))
-        for n, (each, label) in enumerate(zip(features, labels, strict=True))
-    ]
+    made_up = (
+        Example(f"{n}", FIRST + n, {"user": f"u{user}", "price": round(float(price), 3)}, 1 if label else 0)
+        for n, (user, price, label) in enumerate(zip(users, prices, labels, strict=True))
+    )
+    return [Message(topic, each.impression_id.encode(), encode(each)) for each in made_up]
 
 
 def megabytes(site: Site, name: str) -> float:
@@ -66,7 +66,8 @@ def megabytes(site: Site, name: str) -> float:
 
 def soak(site: Site, log: Log, seconds: float, rate: float) -> list[Sample]:
     """Send and watch."""
-    samples, sent, stream = [], 0, itertools.cycle(pool(site.topics.examples))
+    samples: list[Sample] = []
+    sent, stream = 0, itertools.cycle(pool(site.topics.examples))
     start = time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         due = round(passed * rate) - sent
@@ -124,7 +125,7 @@ def main() -> None:
             "memory flat": max(s.learner_mb for s in samples) <= GROWTH * settled.learner_mb
             and max(s.server_mb for s in samples) <= GROWTH * settled.server_mb,
             "lag bounded": max(s.lag_records for s in samples) <= LAG * given.rate,
-            "digest equal to the offline one": bool(newest) and newest.version.digest == offline(log, site.topics.examples),
+            "digest equal to the offline one": newest is not None and newest.version.digest == offline(log, site.topics.examples),
         }
     print(json.dumps({"samples": [s._asdict() for s in samples], "held": held}))  # noqa: T201 - a script
     sys.exit(not all(held.values()))
