@@ -9,7 +9,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from model.dnn import DNN, bind
-from model.layout import Layout
+from model.layout import NETWORKS, Layout
+from model.networks import build
 from model.online import OnlineModel, Weights
 from model.skip import SkipTerm
 from model.terms import TERMS
@@ -21,11 +22,8 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
     """The logit, one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
     model = weights.spec.model
     named = {name: array.astype(np.float64) for name, array in weights.layout.named(weights.dense).items()}
-    row_of = {int(key): weights.rows[row].astype(np.float64) for row, key in enumerate(weights.keys) if key}
     logit, x = float(named["bias"][0]), []
-    for f, of_field in enumerate(keys):
-        rows = [row_of.get(key, np.append(named["defaults"][f], 0)) for key in of_field]
-        pooled = [sum(row[k] for row in rows) / len(rows) for k in range(model.embedding + 1)]
+    for pooled in longhand_rows(weights, keys):
         x += pooled[:-1]
         logit += pooled[-1] if model.wide else 0
     for i, width in enumerate(model.hidden):
@@ -35,6 +33,17 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
         if model.skip != "none":
             logit += longhand_term(named, i, z if model.skip_input == "pre" else x, model.skip)
     return logit + float(sum(named["output"][k] * x[k] for k in range(len(x))))
+
+
+def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
+    """Each field's embedding and wide weight, the mean of its values'."""
+    defaults = weights.layout.named(weights.dense)["defaults"].astype(np.float64)
+    row_of = {int(key): weights.rows[row].astype(np.float64) for row, key in enumerate(weights.keys) if key}
+    pooled = []
+    for f, of_field in enumerate(keys):
+        rows = [row_of.get(key, np.append(defaults[f], 0)) for key in of_field]
+        pooled.append([sum(row[k] for row in rows) / len(rows) for k in range(len(rows[0]))])
+    return pooled
 
 
 def longhand_term(named: dict[str, np.ndarray], i: int, read: list[float], skip: str) -> float:
@@ -103,10 +112,10 @@ def test_the_running_mean_square_is_that_of_the_values_read() -> None:
     np.testing.assert_allclose(named["skip.0.square"], expected, rtol=1e-12)
 
 
-def network(hidden: tuple[int, ...] = (9, 4)) -> tuple[DNN, Layout]:
+def network(name: str) -> tuple[DNN, Layout]:
     """A network in float64 with random weights."""
-    layout = Layout(spec(hidden=hidden, embedding=3))
-    built = DNN(layout.spec)
+    layout = Layout(spec(network=name, hidden=(9, 4), embedding=3))
+    built = build(layout.spec)
     bind(built, layout.named(layout.initial().astype(np.float64)))
     return built, layout
 
@@ -126,10 +135,10 @@ def test_no_gradient_reaches_the_layer_through_the_scale() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(batch=st.integers(1, 40))
-def test_a_batch_gives_what_its_examples_give_alone(batch: int) -> None:
+@given(name=st.sampled_from(NETWORKS), batch=st.integers(1, 40))
+def test_a_batch_gives_what_its_examples_give_alone(name: str, batch: int) -> None:
     """No statistic is taken over the batch; a batch of one keeps its axis."""
-    built, _ = network()
+    built, _ = network(name)
     embedded, wide = torch.randn(batch, 3, 3, dtype=torch.double), torch.randn(batch, 3, dtype=torch.double)
 
     together: Tensor = built(embedded, wide)
@@ -139,11 +148,12 @@ def test_a_batch_gives_what_its_examples_give_alone(batch: int) -> None:
     torch.testing.assert_close(together, alone)
 
 
-def test_parameters_are_views_of_the_flat_array() -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_views_of_the_flat_array(name: str) -> None:
     """Each of the layout's parameters but the defaults is one of the module's, on the same memory."""
-    layout = Layout(spec(hidden=(9, 4)))
+    layout = Layout(spec(network=name, hidden=(9, 4)))
     dense = layout.initial()
-    built = DNN(layout.spec)
+    built = build(layout.spec)
     bind(built, layout.named(dense))
 
     with torch.no_grad():

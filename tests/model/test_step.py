@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from model.features import Features
-from model.layout import Layout
+from model.layout import NETWORKS, Layout
 from model.online import Learned, OnlineModel
 from model.reference import ReferenceModel
 from model.settings import Spec
@@ -19,8 +19,14 @@ from tests.model.examples import Examples, examples, learn_both, spec
 LR_ONE: dict[str, Any] = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
 
 towers = st.lists(st.integers(1, 300), min_size=1, max_size=4) | st.lists(st.integers(1, 24), min_size=1, max_size=20)
+few = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
 shapes = st.fixed_dictionaries(
     {
+        "network": st.sampled_from(NETWORKS),
+        "cross_layers": st.integers(1, 4),
+        "cin": few,
+        "attention": few,
+        "heads": st.integers(1, 3),
         "hidden": towers.map(tuple),
         "embedding": st.integers(1, 12),
         "skip": st.sampled_from(list(TERMS)),
@@ -41,7 +47,7 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 10**6), most=st.integers(1, 3))
 def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], seed: int, most: int) -> None:
     """One step at rate 1 moves a weight by g / √A, so that the gradient can be read back from weights and accumulators."""
@@ -70,7 +76,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
         np.testing.assert_allclose(online.table.sums[position], row.sums.numpy(), rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 10**6))
 def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, Any], seed: int) -> None:
     """Relative to 1e-10 over everything learned."""
@@ -83,11 +89,11 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
     assert relative(online.weights.dense, reference.dense.numpy()) < 1e-10
 
 
-@pytest.mark.parametrize("skip_input", ["pre", "post"])
-def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(skip_input: str) -> None:
+@pytest.mark.parametrize(("network", "skip_input", "steps"), [("dnn", "pre", 1000), ("dnn", "post", 1000), *((n, "pre", 250) for n in NETWORKS[1:])])
+def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(network: str, skip_input: str, steps: int) -> None:
     """At most three times torch float32's own distance."""
-    model = spec(fields=6, hidden=(32, 16), skip_input=skip_input)
-    stream = examples(np.random.default_rng(1), 1000, fields=6)
+    model = spec(fields=6, network=network, hidden=(32, 16), skip_input=skip_input)
+    stream = examples(np.random.default_rng(1), steps, fields=6)
     online, single, double = OnlineModel(model), ReferenceModel(model), ReferenceModel(model, torch.float64)
 
     learn_both(online, single, stream)
@@ -105,13 +111,18 @@ def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.nda
     return Features(stream.features.keys, stream.features.starts[a * fields : b * fields + 1]), stream.labels[a:b]
 
 
-@settings(max_examples=25, deadline=None)
-@given(cuts=st.sets(st.integers(1, 1499), max_size=12), expiring=st.booleans(), overflow=st.sets(st.integers(0, 1499), max_size=3))
-def test_weights_are_bit_identical_however_a_run_is_cut(cuts: set[int], expiring: bool, overflow: set[int]) -> None:
+@settings(max_examples=40, deadline=None)
+@given(
+    network=st.sampled_from(NETWORKS),
+    cuts=st.sets(st.integers(1, 1499), max_size=12),
+    expiring=st.booleans(),
+    overflow=st.sets(st.integers(0, 1499), max_size=3),
+)
+def test_weights_are_bit_identical_however_a_run_is_cut(network: str, cuts: set[int], expiring: bool, overflow: set[int]) -> None:
     """The state depends on the order of the examples alone, with rows expiring and with steps undone too."""
     stream = examples(np.random.default_rng(2), 1500, values=400 if expiring else 40, most=2)
     stream.labels[list(overflow)] = 1e30  # its step is not finite
-    model = spec(capacity=512, hidden=(16, 8))
+    model = spec(capacity=512, network=network, hidden=(16, 8))
     whole, pieces = OnlineModel(model), OnlineModel(model)
 
     excluded = whole.learn(stream.features, stream.labels).excluded
@@ -141,14 +152,21 @@ def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, Any], 
     assert learned.logits[0] == crowd[0]
 
 
-PLACES = ["tower.0.weight", "tower.1.bias", "skip.0.meta", "skip.1.weight", "skip.2.meta_bias", "output", "bias", "defaults"]
+PLACES = {
+    "dnn": ["tower.0.weight", "tower.1.bias", "skip.0.meta", "skip.1.weight", "skip.2.meta_bias", "output", "bias", "defaults"],
+    "dcn": ["branch.0.weight", "branch.2.bias", "branch.output"],
+    "dcn_v2": ["branch.0.weight", "branch.2.bias", "branch.output"],
+    "deepfm": ["defaults"],
+    "xdeepfm": ["branch.0.weight", "branch.1.weight", "branch.output"],
+    "autoint": ["branch.0.query", "branch.0.key", "branch.1.value", "branch.1.residual", "branch.output"],
+}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("network", "place"), [(network, place) for network, places in PLACES.items() for place in places])
 @pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
-def test_overflow_at_any_layer_is_found_and_undone(place: str, value: float) -> None:
+def test_overflow_at_any_layer_is_found_and_undone(network: str, place: str, value: float) -> None:
     """Nothing of the state changes, and the step is named."""
-    online = OnlineModel(spec(hidden=(8, 8, 8)))
+    online = OnlineModel(spec(network=network, hidden=(8, 8, 8)))
     parameter = online.weights.layout.parameters[place]
     parameter.of(online.weights.dense)[...] = value
     stream = examples(np.random.default_rng(3), 5)
@@ -176,10 +194,11 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
         np.testing.assert_array_equal(array, without.state()[name], err_msg=name)
 
 
-def test_a_model_continues_from_its_state_as_if_it_had_not_stopped() -> None:
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str) -> None:
     """A checkpoint holds everything that the next step depends on."""
     stream = examples(np.random.default_rng(5), 2000, values=300)
-    model = spec(capacity=256)
+    model = spec(capacity=256, network=network)
     whole, first = OnlineModel(model), OnlineModel(model)
 
     whole.learn(stream.features, stream.labels)
