@@ -1,0 +1,61 @@
+"""Why a prediction is what it is: its logit is a sum, and these are its terms."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.branch import Beside, beside
+from model.features import Features
+from model.layout import OUT, SKIP
+from model.online import Weights
+from model.step import longest, score
+from model.table import find
+from model.target import kernel
+from model.terms import NO_TERM
+from model.tower import Network, activations
+
+
+class Contributions(NamedTuple):
+    """The terms of the logits of N examples; each row's sum is the logit, within rounding."""
+
+    bias: NDArray[Any]  # (N,), the same for all
+    wide: NDArray[Any]  # (N, F), each field's own weight
+    skip: NDArray[Any]  # (N, L), each hidden layer's own term
+    output: NDArray[Any]  # (N,), of the last hidden layer
+    branch: NDArray[Any]  # (N,), of what stands beside the tower
+
+
+def contributions(weights: Weights, features: Features) -> Contributions:
+    """Take the logit of each example apart."""
+    fields, depth = len(weights.spec.fields), len(weights.spec.model.hidden)
+    n = (len(features.starts) - 1) // fields
+    network = weights.network(weights.dense[:0])
+    wide, skip = np.zeros((n, fields), weights.dense.dtype), np.zeros((n, depth), weights.dense.dtype)
+    terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
+    _take_apart(network, beside(network), weights.keys, weights.rows, features, terms)
+    return terms
+
+
+@kernel
+def _take_apart(
+    net: Network, beside: Beside, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, terms: Contributions
+) -> None:
+    act = activations(net.layers, net.dense)
+    found = np.empty(longest(features.starts, net.fields), np.int64)
+    for n in range(terms.bias.shape[0]):
+        first = n * net.fields
+        score(net, keys, rows, features, first, net.fields, act, beside, found)
+        terms.branch[n] = beside.forward(net, act.x[0], act.every, beside.room)
+        for f in range(net.fields):
+            start, end = features.starts[first + f], features.starts[first + f + 1]
+            for i in range(start, end):
+                row = find(keys, features.keys[i])
+                if net.wide and row >= 0:
+                    terms.wide[n, f] += rows[row, -1] / rows.dtype.type(end - start)
+        for layer in range(net.layers.shape[0]):
+            width, weight = net.layers[layer, OUT], net.layers[layer, SKIP]
+            for k in range(width if net.scale != NO_TERM else 0):
+                terms.skip[n, layer] += net.dense[weight + k] * act.bounded[layer + 1, k]
+        for k in range(net.layers[-1, OUT]):
+            terms.output[n] += net.dense[net.output + k] * act.x[-1, k]

@@ -1,0 +1,41 @@
+"""A logit is a sum: its terms are what they are called, and they add up to it."""
+
+import numpy as np
+import pytest
+
+from model.contributions import contributions
+from model.layout import NETWORKS
+from model.online import OnlineModel
+from model.terms import TERMS
+from tests.model.examples import examples, spec
+
+
+@pytest.mark.parametrize(("network", "skip"), [("dnn", skip) for skip in TERMS] + [(network, "meta_tanh") for network in NETWORKS[1:]])
+@pytest.mark.parametrize("skip_input", ["pre", "post"])
+def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str) -> None:
+    online = OnlineModel(spec(network=network, hidden=(7, 5), skip=skip, skip_input=skip_input), np.float64)
+    stream = examples(np.random.default_rng(0), 300, values=20, most=3)
+    online.learn(stream.features, stream.labels)
+
+    terms = contributions(online.weights, stream.features)
+
+    logits = online.weights.predict(stream.features)
+    total = terms.bias + terms.wide.sum(1) + terms.skip.sum(1) + terms.output + terms.branch
+    np.testing.assert_allclose(total, logits, rtol=1e-11)
+    assert bool(terms.skip.any()) == (skip != "none")
+    assert bool(terms.branch.any()) == (network != "dnn")
+    assert terms.wide.any()
+    assert terms.output.any()
+
+
+def test_a_value_adds_its_own_weight() -> None:
+    """That of its row of the table, where the model has a wide term at all."""
+    stream = examples(np.random.default_rng(0), 300, values=20)
+    for wide in (True, False):
+        online = OnlineModel(spec(wide=wide))
+        online.learn(stream.features, stream.labels)
+
+        terms = contributions(online.weights, stream.features)
+
+        rows = [[int(np.flatnonzero(online.weights.keys == key)[0]) for (key,) in keys] for keys in stream.keys]
+        np.testing.assert_array_equal(terms.wide, online.weights.rows[rows, -1] * wide)
