@@ -233,6 +233,28 @@ def predict(
     answer(predicted if as_json else predicted["predictions"], as_json)
 
 
+@app.command()
+def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Say what the settings will cost, and whether anything would fail.
+
+    Nothing is created or changed. The status is 1 when something would fail.
+
+    \b
+        sml doctor
+        SML_LOG__URL=kafka://localhost:9092 sml doctor --json
+    """
+    from service.commands.doctor import examine
+
+    findings = list(examine(_settings(config)))
+    if as_json:
+        answer([finding._asdict() for finding in findings], as_json)
+    else:
+        for what, fine, found in findings:
+            typer.secho(f"{'ok' if fine else 'FAILS':5}  {what:18}  {found}", fg=None if fine else "red")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)
+
+
 @snapshots_app.command("list")
 def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """List the saved states, the oldest first.

@@ -14,7 +14,7 @@ import typer
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from model.features import Encoder, pack
+from model.features import Encoder
 from model.online import OnlineModel
 from service.commands.init import init
 from service.settings import Settings, load
@@ -246,10 +246,10 @@ def test_kaggle_logs_learn_from_what_was_written(tmp_path: Path, sml_init: Invok
     sml_init(path, *options)
 
     settings = load(tmp_path / "sml.toml")
-    encoder = Encoder(settings.field)
     logged = list(read(path, settings.data))
     labels = np.array([row.label for row in logged], np.float32)
-    logits = OnlineModel(settings.spec).learn(pack([encoder.encode(row.features, row.time) for row in logged]), labels).logits
+    features, _ = Encoder(settings.field).encode([row.features for row in logged], [row.time for row in logged])
+    logits = OnlineModel(settings.spec).learn(features, labels).logits
     log_loss = (np.logaddexp(0, logits.astype(float)) - labels * logits).mean()
     rate = labels.mean(dtype=float)
     entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model.features import Encoder, Value, pack
+from model.features import Encoder, Value
 from model.online import sigmoid
 from model.settings import Field
 from stream.events import Impression, decode_impression
@@ -33,8 +33,7 @@ def test_a_prediction_equals_that_of_the_model_alone(client: TestClient) -> None
         {"user": "u1", "price": 0.5, "item": "i1"},
         {"user": "u1", "price": 0.5, "item": "i2", "tags": ["a", "b"]},
     ]
-    encoder = Encoder(SPEC.fields)
-    expected = sigmoid(trained().predict(pack([encoder.encode(each, 7 * HOUR) for each in features])))
+    expected = sigmoid(trained().predict(Encoder(SPEC.fields).encode(features, [7 * HOUR] * 2).features))
 
     answer = client.post("/v1/predict", json=request).json()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.features import Encoder, pack
+from model.features import Encoder
 from model.online import OnlineModel, Weights
 from stream.checkpoint import Checkpoints
 from stream.follow import Copies, Follower
@@ -91,7 +91,7 @@ def test_it_predicts_as_the_learner_does_bit_for_bit(log: Log, tmp_path: Path) -
     log.append(examples(200))
     learn_all(log, tmp_path)
     model, _ = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first()).restore()
-    features = pack([Encoder(SPEC.fields).encode({"user": n, "item": 2 * n, "price": n / 7}, time=0) for n in range(80)])
+    features, _ = Encoder(SPEC.fields).encode([{"user": n, "item": 2 * n, "price": n / 7} for n in range(80)], [0] * 80)
 
     service = follow_to_the_end(log)
 
@@ -190,8 +190,8 @@ def standing_of(model: OnlineModel, version: int) -> Standing:
 def learned(model: OnlineModel, seed: int) -> OnlineModel:
     """Learn some examples."""
     random = np.random.default_rng(seed)
-    rows = [Encoder(SPEC.fields).encode({"user": int(random.integers(30)), "price": float(random.random())}, time=0) for _ in range(20)]
-    model.learn(pack(rows), (random.random(20) < 0.3).astype(np.float32))
+    examples = [{"user": int(random.integers(30)), "price": float(random.random())} for _ in range(20)]
+    model.learn(Encoder(SPEC.fields).encode(examples, [0] * 20).features, (random.random(20) < 0.3).astype(np.float32))
     return model
 
 

@@ -1,0 +1,171 @@
+"""``sml doctor``: what the settings will cost, and whether anything would fail, before it is started.
+
+Nothing is created or changed. Memory is counted, not estimated: of a model with a table of a few rows, and of what each row adds.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite.binding import get_host_cpu_features
+
+from model import target
+from model.fingerprint import fingerprint
+from model.online import OnlineModel
+from model.settings import Spec, TableSettings
+from service.settings import Settings
+from stream.connect import connect
+from stream.log import Log, LogError
+from stream.topics import Topics, check_learners
+
+NEEDED = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # what a processor must have for a kernel target
+_MEMORY = Path("/proc/meminfo")
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it will do, and what was found."""
+
+    what: str
+    fine: bool
+    found: str
+
+
+class Memory(NamedTuple):
+    """Bytes that the settings fix."""
+
+    table: int
+    dense: int  # parameters, their accumulators, and a copy of both for steps that are undone
+    server: int  # two copies of the weights
+
+    @property
+    def learner(self) -> int:
+        """Of the learner's process, beside the program itself."""
+        return self.table + self.dense
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that `sml up` and its parts need."""
+    memory = memory_of(settings.spec)
+    yield from _memory(memory)
+    yield _processor()
+    yield from _log(settings)
+    yield from _ports(settings)
+    yield _folder(Path(settings.learn.directory), memory.learner * (settings.learn.keep + 1))
+
+
+def memory_of(spec: Spec) -> Memory:
+    """Count the bytes of a learner's and a server's arrays."""
+
+    def model(capacity: int) -> OnlineModel:
+        return OnlineModel(spec.model_copy(update={"table": TableSettings(capacity=capacity)}))
+
+    few, more, rows = model(8), model(16), spec.table.capacity
+    of_row, of_weights_row = (_bytes(more) - _bytes(few)) // 8, (_bytes(more.weights) - _bytes(few.weights)) // 8
+    dense, dense_weights = _bytes(few) - 8 * of_row, _bytes(few.weights) - 8 * of_weights_row
+    return Memory(table=rows * of_row, dense=dense, server=2 * (rows * of_weights_row + dense_weights))
+
+
+def _bytes(whole: Any) -> int:
+    """Add up the arrays that an object holds, each once."""
+    arrays: dict[int, int] = {}
+
+    def visit(part: Any) -> None:
+        if isinstance(part, np.ndarray):
+            arrays[part.ctypes.data] = max(arrays.get(part.ctypes.data, 0), part.nbytes)
+        elif isinstance(part, tuple):
+            for each in part:
+                visit(each)
+        elif type(part).__module__.startswith("model.") and hasattr(part, "__dict__"):
+            visit(tuple(vars(part).values()))
+
+    visit(whole)
+    return sum(arrays.values())
+
+
+def _memory(memory: Memory) -> Iterator[Finding]:
+    learner = f"{_size(memory.learner)}: the table {_size(memory.table)}, the network {_size(memory.dense)}"
+    yield Finding("learner's memory", True, f"{learner}; and for a moment as much again while it saves")
+    yield Finding("server's memory", True, f"{_size(memory.server)}: two copies of the weights")
+    if _MEMORY.exists():
+        available = next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith("MemAvailable"))
+        wanted = 2 * memory.learner + memory.server
+        yield Finding("memory available", wanted < available, f"{_size(available)}, for {_size(wanted)} of learner and server together")
+
+
+def _processor() -> Finding:
+    name = str(target.config.CPU_NAME or "native")
+    features = get_host_cpu_features()
+    missing = [feature for feature in NEEDED.get(name, ()) if not features.get(feature)]
+    lacks = f", but this processor lacks {', '.join(missing)}" if missing else ""
+    return Finding("kernels", not missing, f"compiled for {name}{lacks}; fingerprint {fingerprint()}")
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    url = settings.log.url
+    file = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:") and not file.exists():
+        yield Finding("log", _writable(file.parent), f"{url} will be made by `sml up` or `sml topics create`")
+        return
+    try:
+        with connect(url) as log:
+            yield Finding("log", True, f"{url} answers")
+            yield _topics(log, Topics(settings.log.prefix))
+    except LogError as error:
+        yield Finding("log", False, f"{url}: {error}")
+
+
+def _topics(log: Log, topics: Topics) -> Finding:
+    """See that each topic is there, and that an impression's clicks and example have the same partition as itself."""
+    streams = (topics.impressions, topics.clicks, topics.examples)
+    try:
+        of_streams = [len(log.bounds(topic)) for topic in streams]
+        check_learners(log, topics)
+    except LogError as error:
+        return Finding("topics", False, f"{error}; `sml topics create` makes what is missing")
+    fine = len(set(of_streams)) == 1
+    return Finding("topics", fine, f"partitions of impressions, clicks and examples: {of_streams}{'' if fine else ', expected the same'}")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    wanted = {
+        "serve.port": (settings.serve.host, settings.serve.port),
+        "learn.metrics_port": ("0.0.0.0", settings.learn.metrics_port),  # noqa: S104 - as the exposition binds it
+        "join.metrics_port": ("0.0.0.0", settings.join.metrics_port),  # noqa: S104
+    }
+    taken: dict[int, str] = {}
+    for name, (host, port) in wanted.items():
+        if port and port in taken:
+            yield Finding(name, False, f"{port} is {taken[port]}, too")
+            continue
+        taken[port] = name
+        try:
+            socket.create_server((host, port)).close()
+        except OSError as error:
+            yield Finding(name, False, f"{port} can't be had: {error.strerror}; is it running already?")
+        else:
+            yield Finding(name, True, f"{port} is free" if port else "any that is free")
+
+
+def _folder(folder: Path, wanted: int) -> Finding:
+    existing = _existing(folder)
+    free = shutil.disk_usage(existing).free
+    if not _writable(folder):
+        return Finding("checkpoints", False, f"{existing} can't be written to")
+    return Finding("checkpoints", wanted < free, f"{folder}: {_size(free)} free, for at most {_size(wanted)}")
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(_existing(folder), os.W_OK | os.X_OK)
+
+
+def _existing(folder: Path) -> Path:
+    """Give the nearest folder above that exists."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - units

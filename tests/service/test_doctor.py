@@ -1,0 +1,112 @@
+"""What `sml doctor` says comes true: the memory is what a model holds, and what it calls a failure is one."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from model.online import OnlineModel
+from model.settings import Field, ModelSettings, Spec, TableSettings
+from service.cli import app
+from service.commands.doctor import memory_of
+from service.commands.topics import create
+from service.settings import load
+
+
+def settings(folder: Path, **changes: Any) -> Path:
+    """Write settings that nothing is wrong with, and give their file."""
+    ports = {"serve": 0, "learn": 0, "join": 0} | changes.pop("ports", {})
+    config = folder / "sml.toml"
+    config.write_text(f"""
+[log]
+url = "{changes.get("url", f"sqlite:///{folder}/log.db")}"
+partitions = 2
+[table]
+capacity = 4096
+[learn]
+directory = "{changes.get("directory", f"{folder}/checkpoints")}"
+metrics_port = {ports["learn"]}
+[join]
+metrics_port = {ports["join"]}
+[serve]
+port = {ports["serve"]}
+[[field]]
+name = "user"
+""")
+    return config
+
+
+def findings(config: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the command; give its status and what it found, by what was looked at."""
+    done = CliRunner().invoke(app, ["doctor", "--config", str(config), "--json"])
+    return done.exit_code, {each["what"]: each for each in json.loads(done.stdout.splitlines()[-1])}
+
+
+def test_memory_is_that_of_the_arrays_that_a_model_holds() -> None:
+    spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings(capacity=1024), fields=(Field(name="a"),))
+    model = OnlineModel(spec)
+    table = [model.table.keys, model.table.rows, model.table.used, model.table.sums, model.table.touched]
+
+    memory = memory_of(spec)
+
+    assert memory.table >= sum(array.nbytes for array in table)
+    assert memory.table - sum(array.nbytes for array in table) <= 8 * 1024  # the rows' hashes
+    assert memory.dense >= 2 * (model.weights.dense.nbytes + model.sums.nbytes)
+    assert memory.server < 2 * memory.learner
+
+
+def test_nothing_fails_where_all_is_well_and_nothing_is_created(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+
+    status, found = findings(config)
+
+    assert status == 0, found
+    assert [path.name for path in tmp_path.iterdir()] == ["sml.toml"]
+    create(load(config))
+    assert findings(config)[0] == 0
+    assert "[2, 2, 2]" in findings(config)[1]["topics"]["found"]
+
+
+def test_a_port_that_is_taken_fails(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        status, found = findings(settings(tmp_path, ports={"serve": server.getsockname()[1]}))
+
+    assert status == 1
+    assert not found["serve.port"]["fine"]
+
+
+def test_two_parts_that_want_one_port_fail(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    status, found = findings(settings(tmp_path, ports={"learn": port, "join": port}))
+
+    assert status == 1
+    assert "learn.metrics_port" in found["join.metrics_port"]["found"]
+
+
+def test_a_log_that_cannot_be_used_fails(tmp_path: Path) -> None:
+    status, found = findings(settings(tmp_path, url="sqlite:////proc/none/log.db"))
+
+    assert status == 1
+    assert not found["log"]["fine"]
+
+
+def test_a_folder_that_cannot_be_written_to_fails(tmp_path: Path) -> None:
+    status, found = findings(settings(tmp_path, directory="/proc/checkpoints"))
+
+    assert status == 1
+    assert not found["checkpoints"]["fine"]
+
+
+def test_topics_that_are_missing_fail(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    config.write_text(config.read_text().replace("[log]", '[log]\nprefix = "other"'))
+
+    status, found = findings(config)
+
+    assert status == 1
+    assert "sml topics create" in found["topics"]["found"]
