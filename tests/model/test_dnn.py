@@ -13,8 +13,8 @@ from model.layout import NETWORKS, Layout
 from model.networks import build
 from model.online import OnlineModel, Weights
 from model.skip import SkipTerm
+from model.skip_kernel import bound
 from model.terms import TERMS
-from model.tower import bound
 from tests.model.examples import examples, pack, spec
 
 
@@ -166,6 +166,7 @@ def test_parameters_are_views_of_the_flat_array(name: str) -> None:
     assert not (layout.defaults.of(dense) == 7).any()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(values=st.lists(st.floats(width=32), min_size=1, max_size=40))
 def test_the_vectorised_tanh_is_within_five_units_in_the_last_place(values: list[float]) -> None:
     """And gives NaN for NaN, so that it is found."""
