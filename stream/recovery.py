@@ -13,6 +13,8 @@ from contextlib import closing
 from itertools import takewhile
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from model.evaluation import Progressive
 from model.fingerprint import fingerprint
 from model.migrate import MigrationError, migrate
@@ -138,7 +140,10 @@ class Recovery:
         """Give what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
         if version.spec is None:
             return trainer
-        spec = Spec.model_validate(version.spec)
+        try:
+            spec = Spec.model_validate(version.spec)
+        except ValidationError as error:
+            raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
         return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrated(trainer, spec, version)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
