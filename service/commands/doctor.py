@@ -159,12 +159,13 @@ def _folder(folder: Path, wanted: int) -> Finding:
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(_existing(folder), os.W_OK | os.X_OK)
+    existing = _existing(folder)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def _existing(folder: Path) -> Path:
-    """Give the nearest folder above that exists."""
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+    """Give the folder, or the nearest above it that exists."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def _size(count: float) -> str:

@@ -88,14 +88,18 @@ def test_two_parts_that_want_one_port_fail(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_used_fails(tmp_path: Path) -> None:
-    status, found = findings(settings(tmp_path, url="sqlite:////proc/none/log.db"))
+    (tmp_path / "file").touch()
+
+    status, found = findings(settings(tmp_path, url=f"sqlite:///{tmp_path}/file/log.db"))
 
     assert status == 1
     assert not found["log"]["fine"]
 
 
 def test_a_folder_that_cannot_be_written_to_fails(tmp_path: Path) -> None:
-    status, found = findings(settings(tmp_path, directory="/proc/checkpoints"))
+    (tmp_path / "file").touch()
+
+    status, found = findings(settings(tmp_path, directory=f"{tmp_path}/file/checkpoints"))
 
     assert status == 1
     assert not found["checkpoints"]["fine"]
