@@ -64,8 +64,8 @@ def megabytes(site: Site, name: str) -> float:
     return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
 
 
-def soak(site: Site, log: Log, seconds: float, rate: float) -> list[Sample]:
-    """Send and watch."""
+def soak(site: Site, log: Log, seconds: float, rate: float) -> tuple[list[Sample], int]:
+    """Send and watch; give what was seen, and how many examples were sent."""
     samples: list[Sample] = []
     sent, stream = 0, itertools.cycle(pool(site.topics.examples))
     start = time.monotonic()
@@ -77,7 +77,7 @@ def soak(site: Site, log: Log, seconds: float, rate: float) -> list[Sample]:
             samples.append(sample(site, passed, sent))
             print(json.dumps(samples[-1]._asdict()), file=sys.stderr)  # noqa: T201 - a script
         time.sleep(TICK)
-    return samples
+    return samples, sent
 
 
 def sample(site: Site, passed: float, sent: int) -> Sample:
@@ -115,9 +115,8 @@ def main() -> None:
         site.start("learn")
         site.start("serve")
         site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights at the server")
-        samples = soak(site, log, given.minutes * 60, given.rate)
-        sent = samples[-1].sent
-        site.wait_for(lambda: site.get("serve", "/v1/model").json()["examples"] >= sent, "the rest")
+        samples, sent = soak(site, log, given.minutes * 60, given.rate)
+        site.wait_for(lambda: site.get("serve", "/v1/model").json()["examples"] == sent, "the rest")
         site.end()
         newest = newest_version(log, site.topics)
         settled = samples[len(samples) // 4]
