@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from model.layout import COLUMNS
 from model.maps import learn_each, map_each, output_backward, output_forward, sums_of, weight_of
+from model.network import Network
 from model.target import kernel
-from model.tower import Network
 
 PARTS = 4
 QUERY, KEY, VALUE, RESIDUAL = range(PARTS)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import attention, cin, cross, cross_v2, fm
+from model.network import Network
 from model.target import kernel, pointer
-from model.tower import Network
 
 
 @kernel

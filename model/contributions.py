@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from model.branch import Beside, beside
 from model.features import Features
 from model.layout import OUT, SKIP
+from model.network import Network, activations
 from model.online import Weights
 from model.step import longest, score
 from model.table import find
 from model.target import kernel
 from model.terms import NO_TERM
-from model.tower import Network, activations
 
 
 class Contributions(NamedTuple):

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.maps import output_backward, output_forward, sums_of, weight_of
+from model.matrix import learn_vector
+from model.network import Network
 from model.target import kernel
-from model.tower import Network, learn_vector
 
 
 class Crossed(NamedTuple):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from model.cross import crossed
 from model.maps import output_backward, output_forward, sums_of, weight_of
+from model.matrix import affine, learn_and_pass, learn_vector
+from model.network import Network
 from model.target import kernel
-from model.tower import Network, affine, learn_and_pass, learn_vector
 
 
 @kernel

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.network import Network
 from model.target import kernel
-from model.tower import Network
 
 
 def room(net: Network) -> int:

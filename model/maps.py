@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.layout import COLUMNS, ROWS, START, SUM_START
+from model.matrix import learn_vector
+from model.network import Network
 from model.target import kernel
-from model.tower import Network, learn_vector
 
 
 @kernel

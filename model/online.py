@@ -16,10 +16,10 @@ from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
 from model.layout import Layout
+from model.network import Network
 from model.settings import Spec
 from model.table import Table
 from model.terms import TERMS
-from model.tower import Network
 
 Arrays = dict[str, NDArray[Any]]
 

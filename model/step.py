@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from model.branch import Beside
 from model.delay import weight
 from model.features import Features
+from model.matrix import learn_vector
+from model.network import Activations, Network, activations
 from model.table import EMPTY, Table, claim, find
 from model.target import kernel
-from model.tower import Activations, Network, activations, backward, forward, learn_vector
+from model.tower import backward, forward
 
 OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
 

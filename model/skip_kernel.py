@@ -1,0 +1,146 @@
+"""The skip terms' kernels, forward and backward with the update; ``model.skip`` defines them.
+
+Shapes: ``n`` the width of the layer that a term reads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.layout import META, OUT, SCALE, SKIP, SQUARE, SUMS
+from model.matrix import affine, learn_matrix, learn_vector
+from model.network import Activations, Network
+from model.target import kernel
+from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
+
+LEAK = 0.01  # leaky_relu's slope below zero
+SINGLE = 4  # bytes of a single-precision number
+
+
+@kernel
+def bound(values: NDArray[Any]) -> None:
+    """``tanh`` in place. In single precision by Eigen's rational approximation, which the compiler vectorises: within 5 ulp."""
+    if values.itemsize > SINGLE:
+        for k in range(values.shape[0]):
+            values[k] = np.tanh(values[k])
+        return
+    one, end = np.float32(1), np.float32(7.90531110763549805)  # beyond it tanh is 1 in single precision
+    for k in range(values.shape[0]):
+        x = values[k]
+        x = min(x, end)
+        x = max(x, -end)  # NaN stays NaN
+        y = x * x
+        p = np.float32(-2.76076847742355e-16)
+        p = p * y + np.float32(2.00018790482477e-13)
+        p = p * y + np.float32(-8.60467152213735e-11)
+        p = p * y + np.float32(5.12229709037114e-08)
+        p = p * y + np.float32(1.48572235717979e-05)
+        p = p * y + np.float32(6.37261928875436e-04)
+        p = p * y + np.float32(4.89352455891786e-03)
+        q = np.float32(1.19825839466702e-06)
+        q = q * y + np.float32(1.18534705686654e-04)
+        q = q * y + np.float32(2.26843463243900e-03)
+        q = q * y + np.float32(4.89352518554385e-03)
+        values[k] = x * p * (one / q)
+
+
+@kernel
+def activate(activation: int, values: NDArray[Any]) -> None:
+    """Apply the activation of a skip term, in place."""
+    half = values.dtype.type(0.5)
+    if activation == RELU:
+        for k in range(values.shape[0]):
+            values[k] = values[k] if values[k] > 0 else values[k] * 0  # NaN stays NaN
+    if activation == SIGMOID:  # 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2
+        for k in range(values.shape[0]):
+            values[k] *= half
+    if activation in (SIGMOID, TANH):
+        bound(values)
+    if activation == SIGMOID:
+        for k in range(values.shape[0]):
+            values[k] = half + half * values[k]
+
+
+@kernel
+def slope_at(activation: int, value: Any) -> Any:
+    """The derivative of an activation where it gives ``value``."""
+    one = value * 0 + 1
+    if activation == TANH:
+        return one - value * value
+    if activation == SIGMOID:
+        return value * (one - value)
+    if activation == RELU:
+        return one if value > 0 else value * 0
+    return one
+
+
+@kernel
+def forward(net: Network, act: Activations, layer: int) -> Any:
+    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
+    p, at = net.dense, net.layers[layer]
+    n = at[OUT]
+    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
+    active = act.every[:n]
+    if not net.pre:
+        active = act.active[layer + 1, : act.actives[layer + 1]]
+        for k in range(n):
+            read[k] = act.x[layer + 1, k]
+    if net.scale == FROM_LAYER:
+        affine(p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n], read, active, scale)
+        leak = p.dtype.type(LEAK)
+        for k in range(n):
+            scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
+    else:
+        for k in range(n):
+            scale[k] = p[at[SCALE] + k] if net.scale == LEARNED else 1
+    if net.normed:
+        for k in range(n):
+            scale[k] /= np.sqrt(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
+    for k in range(n):
+        bounded[k] = scale[k] * read[k]
+    activate(net.activation, bounded)
+    total, weight = p.dtype.type(0), p[at[SKIP] : at[SKIP] + n]
+    for k in range(n):
+        total += weight[k] * bounded[k]
+    return total
+
+
+@kernel
+def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> Any:
+    """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; gives the sum of ``v``."""
+    epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
+    total = square.dtype.type(0)
+    for k in range(square.shape[0]):
+        of_scale[k] /= np.sqrt(square[k] + epsilon)
+        square[k] += (read[k] * read[k] - square[k]) / memory
+        total += square[k]
+    return total
+
+
+@kernel
+def backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, pull: NDArray[Any]) -> Any:
+    """Learn a layer's skip term; ``pull`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
+    p, at = net.dense, net.layers[layer]
+    n = at[OUT]
+    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
+    of_weight, of_scale = act.gradient[2, :n], act.gradient[3, :n]
+    weight = p[at[SKIP] : at[SKIP] + n]
+    for k in range(n):
+        through = slope * weight[k] * slope_at(net.activation, bounded[k])
+        of_weight[k] = slope * bounded[k]
+        of_scale[k] = through * read[k]
+        pull[k] = through * scale[k]
+    total = learn_vector(weight, net.sums[at[SKIP + SUMS] : at[SKIP + SUMS] + n], of_weight, rate)
+    if net.normed:
+        total += renorm(p[at[SQUARE] : at[SQUARE] + n], read, of_scale)
+    if net.scale == FROM_LAYER:
+        leak = p.dtype.type(LEAK)
+        for k in range(n):
+            of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
+        active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
+        meta, sums = p[at[META] : at[META] + n * n], net.sums[at[META + SUMS] : at[META + SUMS] + n]
+        total += learn_matrix(meta, sums, read, active, of_scale, rate)
+    if net.scale in (LEARNED, FROM_LAYER):
+        total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
+    return total
