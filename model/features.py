@@ -9,7 +9,7 @@ Axes: N examples, F fields, K keys of all examples together.
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import repeat
 from operator import is_
 from typing import Any, NamedTuple, TypeAlias
@@ -112,7 +112,7 @@ class Encoder:
         return bad
 
 
-def _lay_out(keys: list[list[bytes]], several: Container[int]) -> Features:
+def _lay_out(keys: list[list[bytes]], several: Collection[int]) -> Features:
     """Lay what each field gave for N examples out as one example after another; more than a key stands only in ``several``."""
     fields, n = len(keys), len(keys[0])
     counts = np.ones((n, fields), np.int64)

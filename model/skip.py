@@ -52,13 +52,13 @@ class SkipTerm(nn.Module):
         """Map ``(B, n)`` to ``(B,)``."""
         self.seen = x.detach()  # (B, n)
         scaled = self._scale(x) * x  # (B, n)
-        bounded = _ACTIVATIONS[self.term.activation](scaled)
+        bounded: Tensor = _ACTIVATIONS[self.term.activation](scaled)
         return bounded @ self.weight
 
     def observe(self) -> None:
         """Bring the mean square up to date with what was read last."""
         if self.term.normed:
-            self.square += (self.seen.square().mean(0) - self.square) / MEMORY
+            self.square.lerp_(self.seen.square().mean(0), 1 / MEMORY)
 
     def _scale(self, x: Tensor) -> Tensor:
         """Give ``s``, ``(B, n)`` or what broadcasts to it."""

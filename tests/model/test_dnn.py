@@ -91,7 +91,8 @@ def test_relu_and_vanilla_are_two_terms_before_relu_and_one_after_it(skip_input:
         online = OnlineModel(spec(hidden=(8, 8), skip=skip, skip_input=skip_input))
         logits.append(online.learn(stream.features, stream.labels).logits)
 
-    assert np.array_equal(*logits) == (skip_input == "post")
+    vanilla, relu = logits
+    assert np.array_equal(vanilla, relu) == (skip_input == "post")
 
 
 def test_the_running_mean_square_is_that_of_the_values_read() -> None:

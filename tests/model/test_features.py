@@ -206,7 +206,7 @@ EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS,
 def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_the_same_reason(examples: list[tuple[Any, int]]) -> None:
     (keys, starts), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
 
-    assert (keys.dtype, starts.dtype) == (np.uint64, np.int64)
+    assert (keys.dtype, starts.dtype) == (np.dtype(np.uint64), np.dtype(np.int64))
     positions = iter([keys[i:j].tolist() for i, j in pairwise(starts)])
     for n, (features, time) in enumerate(examples):
         if n in bad:

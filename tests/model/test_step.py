@@ -89,7 +89,9 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
     assert relative(online.weights.dense, reference.dense.numpy()) < 1e-10
 
 
-@pytest.mark.parametrize(("network", "skip_input", "steps"), [("dnn", "pre", 1000), ("dnn", "post", 1000), *((n, "pre", 250) for n in NETWORKS[1:])])
+@pytest.mark.parametrize(
+    ("network", "skip_input", "steps"), [("dnn", "pre", 1000), ("dnn", "post", 1000), *((n, "pre", 250) for n in NETWORKS[1:])]
+)
 def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(network: str, skip_input: str, steps: int) -> None:
     """At most three times torch float32's own distance."""
     model = spec(fields=6, network=network, hidden=(32, 16), skip_input=skip_input)

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi.testclient import TestClient
 from numpy.random import default_rng
 
-from model.features import Encoder
+from model.features import Encoder, Value
 from model.online import OnlineModel, Weights
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.app import build
@@ -98,7 +98,9 @@ class Site:
 def trained(seed: int = 0, spec: Spec = SPEC) -> Weights:
     """Weights that have learned a little, so that users, items and prices matter."""
     random = default_rng(seed)
-    examples = [{"user": f"u{random.integers(5)}", "item": f"i{random.integers(5)}", "price": float(random.random())} for _ in range(200)]
+    examples: list[dict[str, Value]] = [
+        {"user": f"u{random.integers(5)}", "item": f"i{random.integers(5)}", "price": float(random.random())} for _ in range(200)
+    ]
     features, _ = Encoder(spec.fields).encode(examples, [n * HOUR for n in range(200)])
     model = OnlineModel(spec)
     model.learn(features, random.integers(0, 2, 200).astype(np.float32))
