@@ -22,7 +22,7 @@ from stream.connect import connect
 from stream.events import Example, Impression, Watermark, encode
 from stream.log import Log, Message
 from stream.topics import create
-from tests.faults.traffic import FIRST, Traffic, everything, settle
+from tests.faults.traffic import FIRST, Traffic, everything, learned, settle
 from tests.kafka_server import JARS
 from tests.site import Site
 from tests.stream.learning import forget
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_does_not_stop_learning(kafka_site: Site, tmp_path:
         resource.prlimit(learner.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
         site.wait_for(lambda: site.metric("learn", "sml_learner_checkpoint_failures_total") >= 2, "two failures")
         traffic.finish()
-        site.wait_for(lambda: site.metric("learn", "sml_learner_examples_total") == traffic.learnable, "the rest")
+        site.wait_for(lambda: learned(site.url, site.topics) == traffic.learnable, "the rest")
         ended = site.end()
 
         assert ended == {"join": 0, "learn": 1}  # the last checkpoint is missing

@@ -11,7 +11,7 @@ from stream.connect import connect
 from stream.topics import create
 from stream.versions import newest_version
 from tests.faults.conftest import long_only
-from tests.faults.traffic import Traffic, settle
+from tests.faults.traffic import Traffic, learned, settle
 from tests.ports import free_port
 from tests.site import Site
 
@@ -60,7 +60,7 @@ def test_a_zombie_publishes_nothing_more_and_says_why_it_ends(site: Site, traffi
     for name in zombies:
         assert "owns" in site.said(name), site.said(name)[-2000:]
     with connect(site.url) as log:
-        site.wait_for(lambda: learned(site) == traffic.learnable, "the rest")
+        site.wait_for(lambda: learned(site.url, site.topics) == traffic.learnable, "the rest")
         assert site.end() == {"join": 0, "learn": 0}
         assert settle(log, site.topics, traffic.expected).balance() == 0
 
@@ -81,15 +81,8 @@ def test_an_owner_whose_transaction_timed_out_goes_on_where_it_has_no_rival(kafk
     for process in owners:
         process.send_signal(signal.SIGCONT)
     traffic.finish()
-    site.wait_for(lambda: learned(site) == traffic.learnable, "the rest")
+    site.wait_for(lambda: learned(site.url, site.topics) == traffic.learnable, "the rest")
 
     assert site.end() == {"join": 0, "learn": 0}
     with connect(site.url) as log:
         assert settle(log, site.topics, traffic.expected).balance() == 0
-
-
-def learned(site: Site) -> int:
-    """Say how many examples the newest version has learned."""
-    with connect(site.url) as log:
-        newest = newest_version(log, site.topics)
-        return newest.version.examples if newest else 0

@@ -19,7 +19,7 @@ from stream.log import Log, LogUnavailableError, Message, Record
 from stream.message import murmur2
 from stream.topics import Topics
 from stream.training import Trainer
-from stream.versions import Lineage, read_versions
+from stream.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
 
 SETTINGS = """
@@ -156,13 +156,13 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     joined = [decode_example(record.value) for record in stream]
     assert len({example.impression_id for example in joined}) == len(joined), "an impression became two examples"
     assert {example.impression_id: example.label for example in joined} == expected
-    learned = _learned(log, topics, stream)
+    in_order = _learned(log, topics, stream)
     aside = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, topics.dead_letters))
     assert aside[b"join"] == seen["junk"]
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + aside[b"learn"] == len(stream)
     trainer = Trainer(OnlineModel(SPEC), Progressive())
-    for record in learned:
+    for record in in_order:
         trainer.learn([record])
     assert trainer.model.digest() == versions[-1].digest
     return Books(
@@ -174,6 +174,13 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
         tombstones=seen["tombstone"],
         digest=versions[-1].digest,
     )
+
+
+def learned(url: str, topics: Topics) -> int:
+    """Say how many examples the newest version has learned."""
+    with connect(url) as log:
+        newest = newest_version(log, topics)
+        return newest.version.examples if newest else 0
 
 
 def everything(log: Log, topic: str) -> list[Record]:
