@@ -4,44 +4,22 @@ A command's work is imported when the command runs, so that ``sml --help`` answe
 """
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from service.commands.benches import bench_app
 from service.commands.init import init
-from service.program import Program, answer, print_version
-
-if TYPE_CHECKING:
-    from service.settings import Settings
-
-
-def _settings(config: Path) -> "Settings":
-    from service.settings import load
-
-    return load(config)
-
+from service.commands.letters import letters_app
+from service.commands.states import rebuild, snapshots_app
+from service.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, group, print_version, settings_of
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
-def _group(name: str, text: str) -> typer.Typer:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
-    app.add_typer(group, name=name)
-    return group
-
-
-topics_app = _group("topics", "The topics of the model.")
-snapshots_app = _group("snapshots", "The saved states of the model.")
-letters_app = _group("dead-letters", "The records that could not be used.")
-app.add_typer(bench_app, name="bench")
-
-Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
-Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, as the last line of stdout.")]
-UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="End once all is done that the log held at the start.")]
-CONFIG = Path("sml.toml")
+topics_app = group("The topics of the model.")
+for name, part in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": letters_app, "bench": bench_app}.items():
+    app.add_typer(part, name=name)
 
 
 @app.callback()
@@ -59,6 +37,7 @@ def main(
 
 
 app.command()(init)
+app.command()(rebuild)
 
 
 @app.command()
@@ -79,7 +58,7 @@ def up(
     """
     from service.commands.up import up as run
 
-    run(config, _settings(config), simulate=simulate)
+    run(config, settings_of(config), simulate=simulate)
 
 
 @topics_app.command("create")
@@ -92,7 +71,7 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """
     from service.commands.topics import create
 
-    created = create(_settings(config))
+    created = create(settings_of(config))
     answer(created if as_json else {name: "created" if new else "is there" for name, new in created.items()}, as_json)
 
 
@@ -105,7 +84,7 @@ def join(*, until_caught_up: UntilCaughtUp = False, config: Config = CONFIG) -> 
     """
     from service.commands.join import join as run
 
-    run(_settings(config), until_caught_up=until_caught_up)
+    run(settings_of(config), until_caught_up=until_caught_up)
 
 
 @app.command()
@@ -124,7 +103,7 @@ def learn(
     """
     from service.commands.learn import learn as run
 
-    answer(run(_settings(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    answer(run(settings_of(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
 
 
 @app.command()
@@ -140,7 +119,7 @@ def serve(*, config: Config = CONFIG) -> None:
     """
     from service.commands.serve import serve as run
 
-    run(_settings(config))
+    run(settings_of(config))
 
 
 @app.command()
@@ -165,7 +144,7 @@ def replay(
     """
     from service.commands.replay import replay as run
 
-    answer(run(file, _settings(config), events=events, speed=speed), as_json)
+    answer(run(file, settings_of(config), events=events, speed=speed), as_json)
 
 
 @app.command()
@@ -186,7 +165,7 @@ def simulate(
     """
     from service.commands.simulate import simulate as run
 
-    answer(run(_settings(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
+    answer(run(settings_of(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
 
 
 @app.command()
@@ -206,7 +185,7 @@ def evaluate(
     """
     from service.commands.evaluate import evaluate as run
 
-    result = run(file, _settings(config))
+    result = run(file, settings_of(config))
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
     answer(result, as_json)
@@ -229,7 +208,7 @@ def predict(
     """
     from service.commands.predict import predict as run
 
-    predicted = run(request.read(), _settings(config))
+    predicted = run(request.read(), settings_of(config))
     answer(predicted if as_json else predicted["predictions"], as_json)
 
 
@@ -245,7 +224,7 @@ def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """
     from service.commands.doctor import examine
 
-    findings = list(examine(_settings(config)))
+    findings = list(examine(settings_of(config)))
     if as_json:
         answer([finding._asdict() for finding in findings], as_json)
     else:
@@ -253,124 +232,3 @@ def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
             typer.secho(f"{'ok' if fine else 'FAILS':5}  {what:18}  {found}", fg=None if fine else "red")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
-
-
-@snapshots_app.command("list")
-def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """List the saved states, the oldest first.
-
-    \b
-        sml snapshots list
-        sml snapshots list --json
-    """
-    from service.commands.snapshots import kept
-
-    answer(kept(_settings(config)), as_json)
-
-
-@snapshots_app.command("verify")
-def snapshots_verify(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Check the saved states: the files by their checksums, the weights by their digests. Exit status 1 if one is damaged.
-
-    \b
-        sml snapshots verify
-    """
-    from service.commands.snapshots import verified
-
-    checked = verified(_settings(config))
-    answer(checked if as_json else [{each["file"]: each["problem"] or "is as it was saved"} for each in checked], as_json)
-    if any(each["problem"] for each in checked):
-        raise typer.Exit(1)
-
-
-@snapshots_app.command("rollback")
-def snapshots_rollback(
-    *,
-    to: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version's number; or a time, for the newest version then.")],
-    replay: Annotated[bool, typer.Option("--replay", help="Learn again what came after it; default: go on behind it.")] = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Go back to the weights of a past version: they become the next version.
-
-    Servers follow at once. A learner at work goes on from there; without one, nothing is learned until the next starts.
-
-    \b
-        sml snapshots rollback --to 4170
-        sml snapshots rollback --to 2026-03-01T12:00:00+01:00 --replay
-    """
-    from service.commands.snapshots import go_back
-
-    answer(go_back(_settings(config), to, replay=replay), as_json)
-
-
-@app.command()
-def rebuild(
-    *,
-    until: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version's number; or a time, for the newest version then.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that the state is written to.")] = Path("rebuilt"),
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Make the state of any past moment again from the log, with the digest that was published then.
-
-    The file is a checkpoint: `sml predict` answers by it where learn.directory is its folder.
-
-    \b
-        sml rebuild --until 4170
-        sml rebuild --until 2026-03-01T12:00:00 -o past
-        SML_LEARN__DIRECTORY=past sml predict request.json
-    """
-    from service.commands.snapshots import rebuilt
-
-    answer(rebuilt(_settings(config), until, output), as_json)
-
-
-@letters_app.command("list")
-def letters_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Count the records that were set aside, by where they come from and why.
-
-    \b
-        sml dead-letters list
-        sml dead-letters list --json
-    """
-    from service.commands.dead_letters import counted
-
-    answer(counted(_settings(config)), as_json)
-
-
-@letters_app.command("show")
-def letters_show(
-    offset: Annotated[int, typer.Argument(help="Its offset among the dead letters; `list` names the newest of each kind.")],
-    *,
-    raw: Annotated[bool, typer.Option("--raw", help="Write nothing but the record's bytes, as they came.")] = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Show a record that was set aside: what it held, where it stood, and why.
-
-    \b
-        sml dead-letters show 17
-        sml dead-letters show 17 --raw > record.json
-    """
-    from service.commands.dead_letters import shown
-
-    known, value = shown(_settings(config), offset)
-    if raw:
-        typer.get_binary_stream("stdout").write(value)
-    else:
-        answer(known, as_json)
-
-
-@letters_app.command("retry")
-def letters_retry(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Write the records that were set aside back to where they came from, after a fix.
-
-    Each goes back once: the next retry begins where this one ended. What still can't be used is set aside anew.
-
-    \b
-        sml dead-letters retry
-    """
-    from service.commands.dead_letters import written_back
-
-    answer(written_back(_settings(config)), as_json)

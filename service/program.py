@@ -1,11 +1,24 @@
-"""How the ``sml`` command tells a result or a failure: exit status 0 done, 1 failed, 2 wrong usage or settings."""
+"""What the commands of ``sml`` share: their options, and how they tell a result or a failure.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or settings.
+"""
 
 import json
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
+Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, as the last line of stdout.")]
+UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="End once all is done that the log held at the start.")]
+CONFIG = Path("sml.toml")
 
 
 class Program(TyperGroup):
@@ -31,6 +44,18 @@ def _status(error: Exception) -> int | None:
         return 2
     ours = type(error).__module__.partition(".")[0] in {"model", "stream", "service"}
     return 1 if ours or isinstance(error, OSError | ImportError) else None
+
+
+def group(text: str) -> typer.Typer:
+    """Give a group of commands."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
+
+
+def settings_of(config: Path) -> "Settings":
+    """Read the settings."""
+    from service.settings import load  # noqa: PLC0415 - `sml --help` does without it
+
+    return load(config)
 
 
 def answer(value: Any, as_json: bool) -> None:

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from service.program import answer
+from service.program import Json, answer, group
 
-bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is, beside what else there is.")
+bench_app = group("How fast it is, beside what else there is.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, as the last line of stdout.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measure so often; the medians are shown.")]
 Seconds = Annotated[float, typer.Option(min=1, help="Measure each for so long.")]
 LogUrl = Annotated[str | None, typer.Option("--log", help="The log, such as kafka://localhost:9092; default: a new SQLite file.")]
