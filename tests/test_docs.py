@@ -1,0 +1,32 @@
+"""What the pages say is there is there: the tests that the README names, the files it links, the commands it shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from service.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "deploy").glob("*.md")]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", README))))
+def test_a_test_that_shows_a_guarantee_exists(name: str) -> None:
+    assert f"def {name}(" in TESTS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_commands_that_the_readme_shows_are_commands() -> None:
+    shown = set(re.findall(r"\bsml ([a-z][a-z-]*)\b", README))
+
+    assert shown <= set(get_command(app).commands)  # type: ignore[attr-defined]
