@@ -1,6 +1,6 @@
 """Compile the kernels into numba's cache, while the image is built, so that a container starts with them.
 
-They are the same for every network and every CPU that runs the image, so one small model is enough.
+They are the same for every shape of a network and every CPU that runs the image, so one small model of each network is enough.
 """
 
 # ruff: noqa: INP001 - a script for the image, in no package
@@ -8,16 +8,18 @@ They are the same for every network and every CPU that runs the image, so one sm
 import numpy as np
 
 from model.evaluation import Progressive
-from model.features import Encoder, pack
+from model.features import Encoder
+from model.layout import NETWORKS
 from model.online import OnlineModel
-from model.settings import Field, Spec, TableSettings
+from model.settings import Field, ModelSettings, Spec, TableSettings
 
 if __name__ == "__main__":
-    spec = Spec(fields=(Field(name="item"),), table=TableSettings(capacity=8))
-    model, scores = OnlineModel(spec), Progressive()
-    features = pack([Encoder(spec.fields).encode({"item": item}, time=0) for item in "ab"])
-    labels = np.array([0, 1], np.float32)
-    model.weights.predict(features)
-    scores.update(model.learn(features, labels).logits, labels)
-    scores.recent()
-    model.digest()
+    fields, labels = (Field(name="item"), Field(name="user")), np.array([0, 1], np.float32)
+    features, _ = Encoder(fields).encode([{"item": "a"}, {"item": "b"}], times=[0, 0])
+    for network in NETWORKS:
+        spec = Spec(model=ModelSettings.model_validate({"network": network}), fields=fields, table=TableSettings(capacity=8))
+        model, scores = OnlineModel(spec), Progressive()
+        model.weights.predict(features)
+        scores.update(model.learn(features, labels).logits, labels)
+        scores.recent()
+        model.digest()
