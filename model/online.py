@@ -110,12 +110,35 @@ class Weights:
         return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
 
     def apply(self, arrays: Arrays) -> None:
-        """Overwrite the dense parameters and the rows named in ``arrays``."""
+        """Overwrite the dense parameters and the rows named in ``arrays``.
+
+        Raises:
+            KeyError: an array is missing; nothing was changed.
+            ValueError: one has another type or shape, or a position is outside the table; nothing was changed.
+        """
+        self._check(arrays)
         positions = arrays["positions"]
         self.dense[...] = arrays["dense"]
         self.keys[positions] = arrays["keys"]
         self.rows[positions] = arrays["rows"]
         self.rehash(positions)
+
+    def _check(self, arrays: Arrays) -> None:
+        """Make sure that ``arrays`` fit."""
+        positions = arrays["positions"]
+        count = len(positions)
+        expected = {
+            "dense": (self.dense.dtype, self.dense.shape),
+            "positions": (np.dtype(np.int64), (count,)),
+            "keys": (self.keys.dtype, (count,)),
+            "rows": (self.rows.dtype, (count, self.rows.shape[1])),
+        }
+        for name, own in expected.items():
+            got = (arrays[name].dtype, arrays[name].shape)
+            if got != own:
+                raise ValueError(f"{name}: got {got}, expected {own}")
+        if count and not 0 <= positions.min() <= positions.max() < len(self.keys):
+            raise ValueError(f"positions: got {positions.min()} to {positions.max()}, expected those of {len(self.keys)} rows")
 
 
 class Learned(NamedTuple):
