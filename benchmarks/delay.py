@@ -36,8 +36,7 @@ FIELDS = (
     Field(name="price", kind="numeric"),
 )
 
-# Seconds, by share of clicks that have come: Criteo's attribution log, where 35 % come within an hour, half within a day, and
-# 13 % after two weeks (Chapelle 2014), a day taken for four minutes.
+# Seconds, by share of clicks that have come: a tail as heavy as attribution logs show.
 _SHARES, _SECONDS = (0.0, 0.35, 0.5, 0.87, 1.0), (0.1, 10.0, 240.0, 3_360.0, 7_200.0)
 DELAYS: dict[str, Callable[[Floats], Floats]] = {
     "exponential, mean 4 min": lambda share: -240.0 * np.log1p(-share),
