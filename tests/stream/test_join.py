@@ -15,6 +15,19 @@ def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tupl
     return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END]).finish()]
 
 
+def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> list[int]:
+    """The times of the clicks on ``name`` that count: not later than ``closes``, by their own time and by the log's."""
+    return [
+        click.time
+        for place, click in enumerate(clicks)
+        if isinstance(click, Click)
+        and click.impression_id == name
+        and click.time <= closes
+        and seen(clicks[: place + 1]) - LATENESS < closes
+        and order <= click.time + LATENESS
+    ]
+
+
 def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
     """Decide everything from the definitions: (order time, offset, id, clicked_at), by comparing every record with every other."""
     orders = {
@@ -33,15 +46,7 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         forgotten = any(
             impressions[later] == name and seen(impressions[:later]) - LATENESS < closes for later in range(offset, len(impressions))
         )
-        counted = [
-            click.time
-            for place, click in enumerate(clicks)
-            if isinstance(click, Click)
-            and click.impression_id == name
-            and click.time <= closes
-            and seen(clicks[: place + 1]) - LATENESS < closes
-            and order <= click.time + LATENESS
-        ]
+        counted = in_time(clicks, name, closes, order)
         if order <= end and not duplicate and not forgotten:
             decided.append((order, offset, name, counted[0] if counted else None))
     return sorted(decided)

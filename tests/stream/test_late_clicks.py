@@ -8,7 +8,7 @@ from stream.events import Click, Watermark
 from stream.join import Join
 from stream.sight import Note
 from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
-from tests.stream.test_join import longhand
+from tests.stream.test_join import in_time, longhand
 
 
 def learning(impressions: Note, clicks: Note) -> Join:
@@ -22,15 +22,7 @@ def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> li
     extra = []
     for order, offset, name, clicked_at in decided:
         closes = impressions[offset].time + 2 * WINDOW  # type: ignore[union-attr]
-        late = [
-            click.time
-            for place, click in enumerate(clicks)
-            if isinstance(click, Click)
-            and click.impression_id == name
-            and click.time <= closes
-            and seen(clicks[: place + 1]) - LATENESS < closes
-            and order <= click.time + LATENESS
-        ]
+        late = in_time(clicks, name, closes, order)
         if clicked_at is None and late and order + WINDOW <= end:
             extra.append((order + WINDOW, offset, name, late[0]))
     return sorted([*decided, *extra], key=lambda each: each[:2])
