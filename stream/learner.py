@@ -140,7 +140,8 @@ class _Term:
         self._topics, self._metrics = topics, metrics
         anew = recovered.migrated or self.last is None
         self._begin_anew = anew or recovered.diverged or not publisher.snapshots.usable()
-        self._stretch = Stretch(source.offsets(), self.last.version.trained_through if self.last else None, anew=anew)
+        through, aside = (self.last.version.trained_through, self.last.version.aside) if self.last else (None, [])
+        self._stretch = Stretch(source.offsets(), through, aside=aside, anew=anew)
         self._next_tell = 0.0
 
     def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:

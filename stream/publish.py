@@ -5,7 +5,7 @@ progress in ``examples``, and the records set aside. Nobody sees a part of it.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
 
@@ -32,13 +32,21 @@ class Stretch:
         offsets: partition → next example to read.
         trained_through: the latest event time learned so far, epoch ms.
         rollback: where the weights went back to, before anything was read.
+        aside: partition and offset of examples that were set aside before a rollback had them read again.
         anew: the model's settings were others before, or there was no model.
     """
 
     def __init__(
-        self, offsets: Mapping[int, int], trained_through: int | None, rollback: Rollback | None = None, *, anew: bool = False
+        self,
+        offsets: Mapping[int, int],
+        trained_through: int | None,
+        rollback: Rollback | None = None,
+        *,
+        aside: Iterable[tuple[int, int]] = (),
+        anew: bool = False,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.anew = dict(offsets), trained_through, rollback, anew
+        self._aside = frozenset(aside)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
@@ -53,11 +61,19 @@ class Stretch:
         if taught.learned:
             self.trained_through = max(self.trained_through or 0, taught.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in taught.excluded]
-        self.dead_letters += [dead_letter(record, "learn", error, topics) for record, error in taught.bad + taught.excluded]
+        self.dead_letters += [
+            dead_letter(record, "learn", error, topics)
+            for record, error in taught.bad + taught.excluded
+            if (record.partition, record.offset) not in self._aside
+        ]
+
+    def aside(self) -> list[tuple[int, int]]:
+        """Give those set aside before that are still to be read."""
+        return sorted(place for place in self._aside if place[1] >= self.offsets.get(place[0], 0))
 
     def next(self) -> "Stretch":
         """Give the stretch that begins where this one ends."""
-        return Stretch(self.offsets, self.trained_through)
+        return Stretch(self.offsets, self.trained_through, aside=self.aside())
 
 
 class Publisher:
@@ -152,4 +168,5 @@ def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapsh
         snapshot=snapshots.newest,
         rollback=stretch.rollback,
         spec=spec.model_dump(mode="json") if stretch.anew else None,
+        aside=stretch.aside(),
     )

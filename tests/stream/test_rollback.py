@@ -10,9 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.checkpoint import Checkpoint, Checkpoints
+from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version
 from stream.follow import Follower
-from stream.log import FencedError, Log
+from stream.log import FencedError, Log, Message
 from stream.metrics import FollowerMetrics
 from stream.recovery import GapError, RecoveryError
 from stream.rollback import rebuild, roll_back
@@ -23,12 +24,14 @@ from tests.stream.learning import (
     SPEC,
     TOPICS,
     all_versions,
+    example,
     examples,
     forget,
     learn_all,
     learned_directly,
     learner,
     opened,
+    polls,
     records,
 )
 from tests.stream.test_follow import Service
@@ -50,6 +53,11 @@ def back(log: Log, folder: Path, to: int, *, replay: bool = False) -> Version:
     """Roll back."""
     settings = LearnSettings(directory=str(folder / "checkpoints"))
     return roll_back(log, TOPICS, SPEC, settings, to, replay=replay)
+
+
+def mixed(count: int, first: int = 0) -> list[Message]:
+    """Make up examples, of which every fifth can't be read."""
+    return [example(number, label="maybe" if number % 5 == 0 else 0) for number in range(first, first + count)]
 
 
 def learn_in_steps(log: Log, folder: Path, count: int = 100) -> list[Version]:
@@ -138,6 +146,20 @@ def test_a_replay_learns_again_what_came_after(log: Log, tmp_path: Path) -> None
     assert last.digest == learned_directly(records(log, TOPICS.examples))
     assert from_the_log(log, tmp_path, learned.version).version.digest == learned.digest
     assert learn_all(log, tmp_path / "elsewhere") == last
+
+
+def test_what_a_replay_cannot_read_again_is_not_set_aside_again(log: Log, tmp_path: Path) -> None:
+    log.append(mixed(100))
+    learn_all(fragile(log, lambda: 10), tmp_path)
+    back(log, tmp_path, 2, replay=True)
+    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # ended in mid-replay, and gone on with elsewhere
+    learn_all(log, tmp_path / "elsewhere")
+    log.append(mixed(20, 100))
+
+    last = learn_all(log, tmp_path / "elsewhere")
+
+    assert [(letter.offset, letter.stage) for letter in dead_letters(log, TOPICS)] == [(offset, "learn") for offset in range(0, 120, 5)]
+    assert last.aside == []
 
 
 def test_a_rollback_may_go_back_to_what_another_has_left_behind(log: Log, tmp_path: Path) -> None:
