@@ -14,7 +14,7 @@ import pytest
 
 from tests.system import need
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BASE, IMAGE = "localhost/sml-test-base", "localhost/sml-test"
 SUITE = "trixie"  # of the Dockerfile's own base
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
