@@ -1,5 +1,5 @@
 # One image for every process: docker build -t sml-online . && docker run sml-online --help
-# Debian's Python, what uv.lock names (no torch, no compiler), and the three packages; runs as a user without rights.
+# Debian's Python, what uv.lock names (no torch, no compiler), and the four packages; runs as a user without rights.
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS python
@@ -20,6 +20,7 @@ COPY pyproject.toml uv.lock ./
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-install-project
 COPY README.md LICENSE ./
 COPY model model
+COPY paper paper
 COPY stream stream
 COPY service service
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable

@@ -1,0 +1,1 @@
+"""What the paper shows, done again: file → preprocess → dataset → train → results → plan → report, pictures."""
