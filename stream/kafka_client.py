@@ -1,4 +1,4 @@
-"""kafka-python, made to keep the log's contract; the only module that imports it.
+"""kafka-python, made to keep the log's contract; with `kafka_records` the only module that imports it.
 
 Nothing waits without end, an open client that can't reach Kafka leaves no thread and no socket behind, and errors are the log's own.
 Offsets are read as of the last stable one, and what an open transaction has written is not there yet.
@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from stream.kafka_records import Unpacked
 from stream.log import (
     Bounds,
     FencedError,
@@ -127,6 +128,7 @@ class KafkaReader:
 
     def __init__(self, servers: Sequence[str], topic: str, start: Mapping[int, int]) -> None:
         self._consumer = _open_consumer(servers)
+        self._consumer._fetcher.PartitionRecords = Unpacked  # noqa: SLF001 - the place that it has for them
         self._places = [TopicPartition(topic, partition) for partition in start]
         self._consumer.assign(self._places)
         for place in self._places:
@@ -136,11 +138,7 @@ class KafkaReader:
         """Take up to ``max_records``; wait up to ``timeout`` seconds for the first. Without Kafka nothing comes: it reconnects."""
         with named_errors():
             found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
-        return [
-            Record(place.topic, place.partition, got.offset, got.timestamp, got.key, got.value, tuple(got.headers))
-            for place, records in found.items()
-            for got in records
-        ]
+        return [record for records in found.values() for record in records]
 
     def positions(self) -> dict[int, int]:
         """Give the next offset of each partition; the marks of transactions occupy offsets and are passed, too."""

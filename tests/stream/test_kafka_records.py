@@ -1,0 +1,73 @@
+"""What is unpacked is what kafka-python's own parser unpacks, whatever was sent; a damaged batch is refused."""
+
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, strategies as st
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError
+from kafka.protocol.consumer import IsolationLevel
+from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.structs import TopicPartition
+
+from stream.kafka_records import Unpacked
+
+PLACE = TopicPartition("clicks", 3)
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+
+texts = st.none() | st.binary(max_size=300)
+contents = st.lists(st.tuples(texts, texts, st.lists(st.tuples(st.text(max_size=5), texts), max_size=2)), min_size=1, max_size=20)
+
+
+class Aborted(NamedTuple):
+    """An aborted transaction, as the broker names it."""
+
+    producer_id: int
+    first_offset: int
+
+
+def batch(
+    offset: int, content: list[tuple[bytes | None, bytes | None, list[Any]]], codec: int = NONE, producer: int | None = None
+) -> bytes:
+    """Pack records as a producer does, and place them as a broker does; with a ``producer`` in a transaction."""
+    owned = {} if producer is None else {"transactional": True, "producer_id": producer, "producer_epoch": 0, "base_sequence": 0}
+    builder = MemoryRecordsBuilder(2, codec, 1 << 20, **owned)
+    for number, (key, value, headers) in enumerate(content):
+        builder.append(timestamp=1_000 + number, key=key, value=value, headers=headers)
+    builder.close()
+    return offset.to_bytes(8) + bytes(builder.buffer())[8:]  # the check covers what comes after
+
+
+def taken(kind: type[Fetcher.PartitionRecords], sent: bytes, start: int, at_once: int, aborted: list[Aborted]) -> list[tuple[Any, ...]]:
+    """Take all records from offset ``start`` on, and the place after each poll."""
+    part = kind(start, PLACE, MemoryRecords(sent), isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted)
+    found = []
+    while part:
+        got = part.take(at_once)
+        found += [(each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in got]
+    return [*found, (part.next_fetch_offset,)]
+
+
+@given(
+    st.lists(st.tuples(contents, st.sampled_from([NONE, GZIP, SNAPPY, LZ4, ZSTD]), st.sampled_from([None, 7, 8])), min_size=1, max_size=4),
+    st.integers(0, 30),
+    st.integers(1, 40),
+    st.sets(st.sampled_from([7, 8])),
+)
+def test_it_unpacks_what_kafka_python_does(batches: list[Any], start: int, at_once: int, aborted: set[int]) -> None:
+    sent, end = b"", 0
+    for content, codec, producer in batches:
+        sent += batch(end, content, codec, producer)
+        end += len(content)
+    begun = [Aborted(producer, 0) for producer in sorted(aborted)]
+
+    assert taken(Unpacked, sent, start, at_once, begun) == taken(Fetcher.PartitionRecords, sent, start, at_once, begun)
+
+
+@given(st.integers(21, 200), st.integers(1, 255))
+def test_a_damaged_batch_is_refused(place: int, change: int) -> None:
+    sent = bytearray(batch(0, [(b"key", b"value" * 50, [])]))
+    sent[max(place % len(sent), 21)] ^= change
+
+    with pytest.raises(CorruptRecordError, match="clicks, partition 3"):
+        taken(Unpacked, bytes(sent), 0, 10, [])
