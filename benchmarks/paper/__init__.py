@@ -1,0 +1,1 @@
+"""What was measured of the paper: its tables, its figures, its theory."""
