@@ -1,9 +1,12 @@
 """An owner that slept while another took its place writes nothing more, ends, and says why; one without a rival goes on."""
 
 import signal
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -31,6 +34,37 @@ def traffic(site: Site) -> Iterator[Traffic]:
     traffic.finish()
 
 
+@contextmanager
+def asleep(site: Site, processes: Collection[Popen[bytes]]) -> Iterator[None]:
+    """Stop processes until the block ends; one that holds SQLite's lock right then would keep all others out, and is stopped later."""
+    while True:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        if takes_writes(site):
+            break
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+def takes_writes(site: Site) -> bool:
+    """Say whether nobody sits on the log's lock; Kafka has none."""
+    if site.url.startswith("kafka"):
+        return True
+    with closing(sqlite3.connect(site.url.removeprefix("sqlite:///"), timeout=2.0, isolation_level=None)) as file:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        file.execute("ROLLBACK")
+    return True
+
+
 def versions(site: Site) -> int:
     """Say how many versions there are."""
     with connect(site.url) as log:
@@ -41,18 +75,14 @@ def versions(site: Site) -> int:
 def test_a_zombie_publishes_nothing_more_and_says_why_it_ends(site: Site, traffic: Traffic, tmp_path: Path) -> None:
     zombies = {name: site.start(name) for name in ("join", "learn")}
     site.wait_for(lambda: versions(site) > 3, "versions")
-    for process in zombies.values():
-        process.send_signal(signal.SIGSTOP)
-    asleep = time.monotonic()
-
-    site.start("join", SML_JOIN__METRICS_PORT=str(free_port()))
-    site.start("learn", SML_LEARN__METRICS_PORT=str(free_port()), SML_LEARN__DIRECTORY=str(tmp_path / "of the second"))
-    before = versions(site)
-    site.wait_for(lambda: versions(site) > before + 3, "versions of the second learner")
-    if site.url.startswith("kafka"):
-        time.sleep(max(0.0, TRANSACTION + 1 - (time.monotonic() - asleep)))
-    for process in zombies.values():
-        process.send_signal(signal.SIGCONT)
+    with asleep(site, zombies.values()):
+        since = time.monotonic()
+        site.start("join", SML_JOIN__METRICS_PORT=str(free_port()))
+        site.start("learn", SML_LEARN__METRICS_PORT=str(free_port()), SML_LEARN__DIRECTORY=str(tmp_path / "of the second"))
+        before = versions(site)
+        site.wait_for(lambda: versions(site) > before + 3, "versions of the second learner")
+        if site.url.startswith("kafka"):
+            time.sleep(max(0.0, TRANSACTION + 1 - (time.monotonic() - since)))
     statuses = {name: process.wait(60) for name, process in zombies.items()}
     traffic.finish()
 
@@ -75,11 +105,8 @@ def test_an_owner_whose_transaction_timed_out_goes_on_where_it_has_no_rival(kafk
     owners = [site.start(name) for name in ("join", "learn")]
     site.wait_for(lambda: versions(site) > 3, "versions")
 
-    for process in owners:
-        process.send_signal(signal.SIGSTOP)
-    time.sleep(TRANSACTION + 1)
-    for process in owners:
-        process.send_signal(signal.SIGCONT)
+    with asleep(site, owners):
+        time.sleep(TRANSACTION + 1)
     traffic.finish()
     site.wait_for(lambda: learned(site.url, site.topics) == traffic.learnable, "the rest")
 

@@ -64,7 +64,7 @@ class Traffic(threading.Thread):
     """
 
     def __init__(self, url: str, topics: Topics, partitions: int, rate: float = 400.0) -> None:
-        super().__init__(name="traffic")
+        super().__init__(name="traffic", daemon=True)
         self.sent = Counter[str]()
         self.expected: dict[str, int] = {}  # impression id → its label
         self._url, self._topics, self._partitions, self._pause = url, topics, partitions, BATCH / rate

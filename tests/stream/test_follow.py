@@ -60,7 +60,7 @@ def following(log: Log) -> Iterator[Service]:
     """Run a follower beside the block."""
     service, stop = Service(), threading.Event()
     follower = Follower(log, TOPICS, service, FollowerMetrics(CollectorRegistry()))
-    thread = threading.Thread(target=follower.run, args=(stop.is_set,))
+    thread = threading.Thread(target=follower.run, args=(stop.is_set,), daemon=True)
     thread.start()
     try:
         yield service

@@ -263,7 +263,7 @@ def test_a_second_learner_fences_the_first_which_publishes_nothing_more(log: Log
         except FencedError as error:
             fenced.append(error)
 
-    thread = threading.Thread(target=run_first)
+    thread = threading.Thread(target=run_first, daemon=True)
     thread.start()
     while not all_versions(log) or all_versions(log)[-1].examples < 20:
         pass

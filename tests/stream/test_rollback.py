@@ -178,7 +178,7 @@ def test_a_learner_at_work_goes_on_from_the_rollback_and_a_server_follows(replay
     at_work, stop = learner(log, tmp_path), threading.Event()
     service = Service()
     follower = Follower(log, TOPICS, service, FollowerMetrics(CollectorRegistry()))
-    threads = [threading.Thread(target=part.run, args=(stop.is_set,)) for part in (at_work, follower)]
+    threads = [threading.Thread(target=part.run, args=(stop.is_set,), daemon=True) for part in (at_work, follower)]
     for thread in threads:
         thread.start()
     while not all_versions(log) or all_versions(log)[-1].examples < 50:
