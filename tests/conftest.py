@@ -1,4 +1,4 @@
-"""What tests share: a real Kafka, started when the first test asks for it."""
+"""What tests share: a real Kafka, started when the first test asks for it, and an end that does not hang."""
 
 import gc
 import logging
@@ -8,6 +8,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kafka_server import KafkaServer, fetch_jars
+
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the status for the end."""
+    session.config.stash[_status] = exitstatus
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End once all is told: to take down a thousand kernels and the libraries' threads, Python needs long, or never comes to an end."""
+    if _status in config.stash:
+        config.get_terminal_writer().flush()
+        os._exit(config.stash[_status])
 
 
 @pytest.fixture(scope="session")
