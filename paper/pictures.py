@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 def draw_curves(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     """Draw panels side by side into a PNG; a band is the 95 % interval."""
-    rows = -(-len(panels) // columns)
+    rows = max(1, -(-len(panels) // columns))  # with none there is still a picture
     figure = Figure(figsize=(5.5 * columns, 3.6 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):

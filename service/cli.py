@@ -11,6 +11,7 @@ import typer
 from service.commands.benches import bench_app
 from service.commands.init import init
 from service.commands.letters import letters_app
+from service.commands.reproduce import reproduce
 from service.commands.states import rebuild, snapshots_app
 from service.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, group, print_version, settings_of
 
@@ -38,6 +39,7 @@ def main(
 
 app.command()(init)
 app.command()(rebuild)
+app.command()(reproduce)
 
 
 @app.command()

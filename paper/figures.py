@@ -1,0 +1,92 @@
+"""The paper's Figures 2 to 5 from the outcomes that are known: what a DNN of each depth predicts, and what its layers do."""
+
+from collections.abc import Callable, Mapping
+
+from paper.pictures import Panel
+from paper.plan import SML, Source
+from paper.published import DATA
+from paper.report import Estimate
+from paper.run import Outcome
+from paper.tables import MEASURES, Known, depth_scores, estimate
+
+Curve = Mapping[float, Estimate]
+
+SKIPS = {"none": "without SML", SML: "with SML"}
+LOOKED_INTO = (4, 16, 32, 100)  # depths whose layers are shown
+
+
+def figure2(known: Known) -> list[Panel]:
+    """The distribution of the logit on the test set, by depth; the paper's Figure 2."""
+    return [
+        Panel(
+            f"{DATA[source.data]}, {how}",
+            "hidden layers",
+            "logit: median and quantiles",
+            {"5 % to 95 %": _logits(outcomes, 0, 4), "25 % to 75 %": _logits(outcomes, 1, 3)},
+            log=True,
+        )
+        for source in known.plan.sources
+        for skip, how in SKIPS.items()
+        if (outcomes := _outcomes(known, source, skip))
+    ]
+
+
+def figure3(known: Known) -> list[Panel]:
+    """The share of the test examples on which a neuron is active, by layer: the median neuron, and from 5 % to 95 % of neurons."""
+    return _by_layer(known, "share of time active", _active)
+
+
+def figure4(known: Known) -> list[Panel]:
+    """How alike two test examples look to a layer, by layer."""
+    return _by_layer(known, "mean cosine similarity", lambda outcome: _numbered(outcome.layers.cosine))
+
+
+def figure5(known: Known) -> list[Panel]:
+    """AUC and log loss on the test set, by depth."""
+    return [
+        Panel(
+            DATA[source.data],
+            "hidden layers",
+            name,
+            {how: _scores(known, source, skip, measure) for skip, how in SKIPS.items()},
+            log=True,
+        )
+        for source in known.plan.sources
+        for measure, name in MEASURES.items()
+    ]
+
+
+def _outcomes(known: Known, source: Source, skip: str) -> dict[int, Outcome]:
+    """Of the first seed, by depth."""
+    plan = known.plan
+    runs = {layers: plan.at_depth(source, 0, skip, layers) for layers in plan.depths}
+    return {layers: known.results[run] for layers, run in runs.items() if run in known.results}
+
+
+def _logits(outcomes: Mapping[int, Outcome], low: int, high: int) -> Curve:
+    return {depth: Estimate(outcome.logit[2], outcome.logit[low], outcome.logit[high]) for depth, outcome in outcomes.items()}
+
+
+def _by_layer(known: Known, ylabel: str, curve: Callable[[Outcome], Curve]) -> list[Panel]:
+    panels = []
+    for source in known.plan.sources:
+        for skip, how in SKIPS.items():
+            outcomes = _outcomes(known, source, skip)
+            curves = {f"of {depth}": curve(outcomes[depth]) for depth in LOOKED_INTO if depth in outcomes}
+            if curves:
+                panels.append(Panel(f"{DATA[source.data]}, {how}", "layer", ylabel, curves, log=True))
+    return panels
+
+
+def _active(outcome: Outcome) -> Curve:
+    low, median, high = outcome.layers.active
+    return {layer: Estimate(*of) for layer, of in enumerate(zip(median, low, high, strict=True), 1)}
+
+
+def _numbered(values: list[float]) -> Curve:
+    return {layer: Estimate(value) for layer, value in enumerate(values, 1)}
+
+
+def _scores(known: Known, source: Source, skip: str, measure: str) -> Curve:
+    found = {layers: estimate(depth_scores(known, source, skip, layers, measure)) for layers in known.plan.depths}
+    return {layers: value for layers, value in found.items() if value}

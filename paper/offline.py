@@ -1,0 +1,79 @@
+"""The paper's tables and figures, offline: makes the runs that are not known yet, and writes the page."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from model.layout import Layout
+from paper.kaggle import fields
+from paper.pages import write
+from paper.plan import Plan
+from paper.results import Results
+from paper.run import Run
+from paper.tables import Known
+from paper.train import train
+
+log = logging.getLogger(__name__)
+
+
+class Done(NamedTuple):
+    """How far it is: the runs that the page is made of, those that are known, and the page."""
+
+    runs: int
+    known: int
+    page: str
+
+
+def reproduce(plan: Plan, folder: Path, most: int | None = None) -> Done:
+    """Make the runs that are not known yet, and write the page; it is also written when a run fails or is interrupted.
+
+    Args:
+        plan: what is to be run.
+        folder: of the results and the page.
+        most: make so many runs at most; None is all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results = Results(folder / "results.jsonl")
+    runs = plan.runs()
+    try:
+        _carry_out(plan, results, [run for run in runs if run not in results][:most])
+    finally:
+        write(Known(plan, results), folder)
+    return Done(len(runs), sum(run in results for run in runs), str(folder / "offline.md"))
+
+
+def _carry_out(plan: Plan, results: Results, runs: Sequence[Run]) -> None:
+    """Make runs one after the other; each is on the disk before the next begins."""
+    sources = {source.data: source for source in plan.sources}
+    work = {run: _work(run, sources[run.data].rows) for run in plan.runs()}
+    _tell(work, results, runs)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as progress:
+        task = progress.add_task("", total=sum(work[run] for run in runs))
+        for number, run in enumerate(runs, 1):
+
+            def tell(epoch: int, what: str = f"{number} of {len(runs)}: {run}") -> None:
+                progress.update(task, description=f"{what}, epoch {epoch}")
+
+            results.add(run, train(run, sources[run.data].folder, tell))
+            progress.advance(task, work[run])
+
+
+def _tell(work: Mapping[Run, float], results: Results, runs: Sequence[Run]) -> None:
+    """Say how much there is to do, and how long it will take at the pace of what is known."""
+    known = [run for run in work if run in results]
+    if not known:
+        log.info("%d runs to do", len(runs))
+        return
+    pace = sum(results[run].seconds for run in known) / sum(work[run] for run in known)
+    hours = pace * sum(work[run] for run in runs) / 3600
+    log.info("%d runs to do, %d are known: about %.1f hours at their pace", len(runs), len(known), hours)
+
+
+def _work(run: Run, rows: int) -> float:
+    """What a run costs, in weights × rows; how many epochs it will need is not known before."""
+    return float(Layout(run.spec(fields(run.data))).size * rows)

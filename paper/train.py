@@ -1,0 +1,95 @@
+"""One run: a network is trained by Adam in mini-batches, and its best epoch on the validation set is tried on the test set.
+
+A run depends on its settings alone, bit for bit on one machine and number of threads: its seed decides the split, the initial
+weights and the order of the examples.
+"""
+
+from collections.abc import Callable, Iterator
+from math import inf
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+
+from model.evaluation import Progressive, Scores
+from paper.dataset import Batch, Dataset, Rows, split
+from paper.embedded import Embedded
+from paper.kaggle import fields
+from paper.layers import Watched
+from paper.run import Outcome, Run
+
+AT_ONCE = 10_000  # examples that are predicted at once
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def train(run: Run, folder: Path, tell: Callable[[int], None] = lambda _epoch: None) -> Outcome:
+    """Train a network on the data encoded in ``folder``.
+
+    Args:
+        run: the network and how it is trained.
+        folder: what :func:`paper.preprocess.encode` gave.
+        tell: is called with the number of each epoch as it begins.
+    """
+    start = perf_counter()
+    trial = _Trial(run, Dataset.open(folder))
+    best, epoch = trial.outcome(0, trial.log_loss()), 0
+    while epoch < run.recipe.epochs and epoch - best.epoch < run.recipe.patience:
+        epoch += 1
+        tell(epoch)
+        trial.learn()
+        log_loss = trial.log_loss()
+        if log_loss < best.valid_log_loss:
+            best = trial.outcome(epoch, log_loss)
+    return best._replace(epochs=epoch, seconds=round(perf_counter() - start, 1))
+
+
+class _Trial:
+    """A network, its optimiser and its data."""
+
+    def __init__(self, run: Run, data: Dataset) -> None:
+        self.run, self.data = run, data
+        self.rows = split(len(data.labels), run.seed)
+        self.random = np.random.default_rng([run.seed, 1])
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = Embedded(run.spec(fields(data.name)), data.table).to(self.device)
+        self.adam = torch.optim.Adam(self.network.parameters(), lr=run.recipe.rate)
+
+    def learn(self) -> None:
+        """Train for one epoch."""
+        for batch in self.batches(self.random.permutation(self.rows.train), self.run.recipe.batch):
+            self.adam.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(self.network(batch.values, batch.ids), batch.labels)
+            torch.autograd.backward(loss)
+            self.adam.step()
+
+    def log_loss(self) -> float:
+        """Try the network on the validation set; one that predicts what is not finite is worse than any."""
+        logits = self.logits(self.rows.valid)
+        return self.score(logits, self.rows.valid).log_loss or 0.0 if np.isfinite(logits).all() else inf
+
+    def outcome(self, epoch: int, valid_log_loss: float) -> Outcome:
+        """Try the network on the test set, and look into its layers."""
+        with Watched(self.network.network.tower) as watched:
+            logits = self.logits(self.rows.test)
+        scores = self.score(logits, self.rows.test)
+        spread = [round(float(value), 5) for value in np.quantile(logits, QUANTILES)]
+        return Outcome(epoch, epoch, valid_log_loss, scores.log_loss or 0.0, scores.auc or 0.5, spread, watched.seen(), 0.0)
+
+    @torch.no_grad()
+    def logits(self, rows: Rows) -> NDArray[np.float32]:
+        """Predict."""
+        found = [self.network(batch.values, batch.ids).cpu().numpy() for batch in self.batches(np.sort(rows), AT_ONCE)]
+        return np.concatenate(found)
+
+    def score(self, logits: NDArray[np.float32], rows: Rows) -> Scores:
+        """Score what was predicted for ``rows``, exactly."""
+        scores = Progressive(window=len(rows))
+        scores.update(logits, self.data.labels[np.sort(rows)].astype(np.float32))
+        return scores.recent()
+
+    def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
+        """Read ``rows`` in their order, ``size`` at a time."""
+        return (self.data.take(rows[start : start + size], self.device) for start in range(0, len(rows), size))
