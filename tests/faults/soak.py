@@ -26,7 +26,7 @@ from stream.topics import create
 from stream.training import Trainer
 from stream.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC
-from tests.kafka_server import KafkaServer
+from tests.kafka_server import KafkaServer, fetch_jars
 from tests.site import Site
 
 POOL = 50_000  # different examples, sent over and over
@@ -104,6 +104,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5000.0, help="examples a second")
     parser.add_argument("--sqlite", action="store_true", help="not on Kafka, but on a log in a file")
     given = parser.parse_args()
+    if not given.sqlite and (problem := fetch_jars()):
+        raise SystemExit(problem)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "sml.toml").write_text(SETTINGS)
