@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Protocol
+from typing import Protocol, Self
 
 from model.online import Weights
 from model.settings import Spec
@@ -95,13 +95,9 @@ class Follower:
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
             while reader.positions()[SNAPSHOTS] <= ref.last:
                 records += reader.poll(_AT_ONCE, _PATIENCE)
-        packed = unpack(join_snapshot([record for record in records if record.offset <= ref.last]))
-        try:
-            weights = Weights.from_arrays(Spec.model_validate(packed.header["spec"]), packed.arrays)
-        except _MISFITS as error:
-            raise BrokenWeightsError(f"the snapshot of version {packed.standing.version} holds no weights: {error!r}") from error
+        copies = Copies.of_snapshot(join_snapshot([record for record in records if record.offset <= ref.last]))
         self._metrics.starts.inc()
-        return Copies(packed.standing, weights)
+        return copies
 
     def _apply(self, copies: "Copies", deltas: list[bytes]) -> None:
         if deltas:
@@ -140,6 +136,20 @@ class Copies:
         self._new = True  # the spare is newer than what is in service
         self._missed: list[Arrays] = []  # what the other has yet to apply
         _check(standing, weights)
+
+    @classmethod
+    def of_snapshot(cls, data: bytes) -> Self:
+        """Begin with what a snapshot holds.
+
+        Raises:
+            BrokenWeightsError: it holds no weights, or others than were published.
+        """
+        standing, arrays, header = unpack(data)
+        try:
+            weights = Weights.from_arrays(Spec.model_validate(header["spec"]), arrays)
+        except (*_MISFITS, MemoryError) as error:
+            raise BrokenWeightsError(f"the snapshot of version {standing.version} holds no weights: {error!r}") from error
+        return cls(standing, weights)
 
     def apply(self, deltas: Iterable[Packed]) -> None:
         """Bring the spare up to date.

@@ -224,6 +224,36 @@ def test_a_delta_that_does_not_fit_is_refused_and_what_serves_stays(parts: dict[
     assert served[0].digest() == before
 
 
+kept = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows"]), arrays, max_size=4)
+places = st.lists(st.sampled_from(["model", "table", "fields", "capacity", "hidden", "embedding", "network", "skip"]), max_size=2)
+
+
+def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Put ``value`` in a place of a nested record."""
+    if not path:
+        return value if isinstance(value, dict) else {"spec": value}
+    inner = record.get(path[0])
+    return record | {path[0]: replaced(inner, path[1:], value) if isinstance(inner, dict) and path[1:] else value}
+
+
+@settings(deadline=None)
+@given(other=kept, path=places, value=values | st.integers(2**40, 2**62))
+def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: list[str], value: Any) -> None:
+    weights = trained()
+    weights.rehash(np.flatnonzero(weights.keys))
+    spec = weights.spec.model_dump(mode="json")
+    standing = Standing(0, None, weights.digest(), 0, None, 0)
+    assert Copies.of_snapshot(pack(standing, weights.arrays(), spec=spec)).standing == standing
+
+    for rubbish in (
+        pack(standing, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
+        pack(standing, {}, spec=replaced(spec, path, value)),
+        pack(standing, weights.arrays()),
+    ):
+        with pytest.raises(BrokenWeightsError):
+            Copies.of_snapshot(rubbish)
+
+
 @given(rubbish=st.lists(st.binary(max_size=20), min_size=1, max_size=3), partition=st.sampled_from([DELTAS, SNAPSHOTS]))
 @settings(max_examples=4, deadline=None)
 def test_rubbish_among_the_weights_holds_a_server_up_to_the_next_snapshot_only(rubbish: list[bytes], partition: int) -> None:
