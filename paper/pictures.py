@@ -73,6 +73,8 @@ def draw_table(table: Table, measure: str, path: Path) -> None:
     axes.set_yticks(range(len(rows)), [" · ".join(label for label in row.labels if label) for row in rows])
     axes.invert_yaxis()
     axes.set(title=table.title, xlabel=measure)
+    if "difference" in measure:
+        axes.axvline(0, color="black", linewidth=0.8)
     axes.plot([], [], "o", color=OURS, label="ours, 95 % interval")
     axes.plot([], [], "D", color=PAPER, label="paper")
     axes.grid(alpha=0.3)

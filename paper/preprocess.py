@@ -10,8 +10,9 @@ added up one part of the hashes at a time; only the values that are kept stay in
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest, xxh3_128
 
-from paper.kaggle import BLOCK, FORMATS, DataError, blocks
+from paper.kaggle import BLOCK, FORMATS, DataError, Format, blocks
 
 ARRAYS = ("labels", "values", "ids")
 
@@ -96,31 +97,29 @@ def _frequent(path: Path, least: int) -> Hashes:
 
 def _write(batches: Iterable[pa.RecordBatch], name: str, kept: Sequence[Hashes], folder: Path) -> dict[str, Any]:
     """Write the arrays block by block; say how many rows they have, and a digest of their contents."""
-    form = FORMATS[name]
-    starts = np.cumsum([1, *(1 + len(values) for values in kept)])  # of each field: first what is rare, then what is kept
+    starts = np.cumsum([1, *(1 + len(values) for values in kept)]).tolist()  # of each field: what is rare, then what is kept
     digests = {array: xxh3_128() for array in ARRAYS}
-    files: dict[str, BinaryIO] = {array: (folder / array).open("wb") for array in ARRAYS}
     rows = 0
-    try:
+    with ExitStack() as stack:
+        files = {array: stack.enter_context((folder / array).open("wb")) for array in ARRAYS}
         for batch in batches:
-            arrays = {
-                "labels": _labels(batch.column(form.label)),
-                "values": _columns([scaled(batch.column(field)) for field in form.numeric], batch.num_rows, np.float32),
-                "ids": _columns(
-                    [_ids(batch.column(field), *of) for field, *of in zip(form.categorical, kept, starts, strict=False)],
-                    batch.num_rows,
-                    np.int32,
-                ),
-            }
-            for array, written in arrays.items():
+            for array, written in _arrays(batch, FORMATS[name], kept, starts[:-1]).items():
                 written.tofile(files[array])
                 digests[array].update(written.tobytes())
             rows += batch.num_rows
-    finally:
-        for file in files.values():
-            file.close()
     digest = xxh3_64_hexdigest(b"".join(digest.digest() for digest in digests.values()))
-    return {"rows": rows, "table": int(starts[-1]), "digest": digest}
+    return {"rows": rows, "table": starts[-1], "digest": digest}
+
+
+def _arrays(batch: pa.RecordBatch, form: Format, kept: Sequence[Hashes], starts: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Encode a block; each field's rows of the table begin at its ``starts``."""
+    numbers = [scaled(batch.column(field)) for field in form.numeric]
+    ids = [_ids(batch.column(field), values, start) for field, values, start in zip(form.categorical, kept, starts, strict=True)]
+    return {
+        "labels": _labels(batch.column(form.label)),
+        "values": _columns(numbers, batch.num_rows, np.float32),
+        "ids": _columns(ids, batch.num_rows, np.int32),
+    }
 
 
 def scaled(column: pa.Array) -> NDArray[np.float64]:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
-from model.evaluation import Progressive, Scores
+from model.evaluation import Progressive
 from paper.dataset import Batch, Dataset, Rows, split
 from paper.embedded import Embedded
-from paper.kaggle import fields
+from paper.kaggle import DataError, fields
 from paper.layers import Watched
 from paper.run import Outcome, Run
 
@@ -32,6 +32,9 @@ def train(run: Run, folder: Path, tell: Callable[[int], None] = lambda _epoch: N
         run: the network and how it is trained.
         folder: what :func:`paper.preprocess.encode` gave.
         tell: is called with the number of each epoch as it begins.
+
+    Raises:
+        DataError: a part of the split has but one label.
     """
     start = perf_counter()
     trial = _Trial(run, Dataset.open(folder))
@@ -68,15 +71,15 @@ class _Trial:
     def log_loss(self) -> float:
         """Try the network on the validation set; one that predicts what is not finite is worse than any."""
         logits = self.logits(self.rows.valid)
-        return self.score(logits, self.rows.valid).log_loss or 0.0 if np.isfinite(logits).all() else inf
+        return self.score(logits, self.rows.valid)[0] if np.isfinite(logits).all() else inf
 
     def outcome(self, epoch: int, valid_log_loss: float) -> Outcome:
         """Try the network on the test set, and look into its layers."""
         with Watched(self.network.network.tower) as watched:
             logits = self.logits(self.rows.test)
-        scores = self.score(logits, self.rows.test)
+        log_loss, auc = self.score(logits, self.rows.test)
         spread = [round(float(value), 5) for value in np.quantile(logits, QUANTILES)]
-        return Outcome(epoch, epoch, valid_log_loss, scores.log_loss or 0.0, scores.auc or 0.5, spread, watched.seen(), 0.0)
+        return Outcome(epoch, epoch, valid_log_loss, log_loss, auc, spread, watched.seen(), 0.0)
 
     @torch.no_grad()
     def logits(self, rows: Rows) -> NDArray[np.float32]:
@@ -84,11 +87,18 @@ class _Trial:
         found = [self.network(batch.values, batch.ids).cpu().numpy() for batch in self.batches(np.sort(rows), AT_ONCE)]
         return np.concatenate(found)
 
-    def score(self, logits: NDArray[np.float32], rows: Rows) -> Scores:
-        """Score what was predicted for ``rows``, exactly."""
+    def score(self, logits: NDArray[np.float32], rows: Rows) -> tuple[float, float]:
+        """Give the log loss and the AUC of what was predicted for ``rows``, exactly.
+
+        Raises:
+            DataError: they have but one label.
+        """
         scores = Progressive(window=len(rows))
         scores.update(logits, self.data.labels[np.sort(rows)].astype(np.float32))
-        return scores.recent()
+        found = scores.recent()
+        if found.log_loss is None or found.auc is None:
+            raise DataError(f"{self.data.name}: got {len(rows)} rows of one label in a part of the split, expected both labels")
+        return found.log_loss, found.auc
 
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
         """Read ``rows`` in their order, ``size`` at a time."""

@@ -13,7 +13,7 @@ from model.networks import build
 from paper import train as training
 from paper.dataset import Dataset, split
 from paper.embedded import Embedded
-from paper.kaggle import fields
+from paper.kaggle import DataError, fields
 from paper.layers import Watched
 from paper.preprocess import encode
 from paper.run import WIDE, Recipe, Run
@@ -98,6 +98,14 @@ def test_the_scores_are_those_of_the_best_epoch_on_the_validation_set(folder: Pa
     best = min(tried[: outcome.epochs + 1])
     assert outcome.epoch == best[1]
     assert (outcome.valid_log_loss, outcome.log_loss, outcome.auc) == pytest.approx((best[0], best[2], best[3]), rel=1e-5)
+
+
+def test_a_split_whose_test_set_has_one_label_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "rows", "criteo", rows=10)
+    folder = encode(tmp_path / "rows", "criteo", 3, tmp_path / "cache", lambda blocks, _what: iter(blocks))
+
+    with pytest.raises(DataError, match="1 rows of one label"):
+        train(run(folder), folder)
 
 
 def test_training_ends_when_it_has_not_been_better_for_as_long_as_the_patience(folder: Path) -> None:
