@@ -73,7 +73,7 @@ def log_loss(of: Tally, weights: Floats) -> Floats:
 def auc(of: Tally, weights: Floats) -> Floats:
     """The AUC over all pairs, those across blocks too; ``(R, B)`` to ``(R,)``."""
     clicks, others = weights * of.clicks, weights * of.others  # (R, B)
-    return np.asarray(np.einsum("rb,bc,rc->r", clicks, of.above, others) / (clicks.sum(1) * others.sum(1)))
+    return np.asarray((clicks @ of.above * others).sum(1) / (clicks.sum(1) * others.sum(1)))
 
 
 def auc_within(of: Tally, weights: Floats) -> Floats:

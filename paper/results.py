@@ -6,12 +6,24 @@ A line is on the disk before the next run is waited for. One that a kill has cut
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from paper.run import Layers, Outcome, Run
 
 
-class Results:
+class _Settings(Protocol):
+    def settings(self) -> dict[str, Any]: ...
+
+
+class _Line(Protocol):
+    def line(self) -> dict[str, Any]: ...
+
+
+R = TypeVar("R", bound=_Settings)
+O = TypeVar("O", bound=_Line)  # noqa: E741  # an outcome
+
+
+class Lines(Generic[R, O]):
     """The outcomes in a file, by run.
 
     Args:
@@ -21,7 +33,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         """Read what is there."""
         self.path = path
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, O] = {}
         if not path.exists():
             return
         text = path.read_bytes()
@@ -30,29 +42,40 @@ class Results:
             os.truncate(path, len(whole))
         for line in whole.splitlines():
             found = json.loads(line)
-            self._known[_key(found["run"])] = found["outcome"]
+            self._known[_key(found["run"])] = self.read(found["outcome"])
 
-    def __contains__(self, run: Run) -> bool:
+    def __contains__(self, run: R) -> bool:
         """Whether its outcome is known."""
         return _key(run.settings()) in self._known
 
-    def __getitem__(self, run: Run) -> Outcome:
+    def __getitem__(self, run: R) -> O:
         """Give the outcome of a run.
 
         Raises:
             KeyError: it is not known.
         """
-        found = self._known[_key(run.settings())]
-        return Outcome(**found | {"layers": Layers(**found["layers"])})
+        return self._known[_key(run.settings())]
 
-    def add(self, run: Run, outcome: Outcome) -> None:
+    def read(self, line: dict[str, Any]) -> O:
+        """Give the outcome whose line it is."""
+        raise NotImplementedError
+
+    def add(self, run: R, outcome: O) -> None:
         """Write an outcome down, so that no kill can lose it."""
         line = {"run": run.settings(), "outcome": outcome.line()}
-        self._known[_key(line["run"])] = line["outcome"]
+        self._known[_key(run.settings())] = self.read(outcome.line())  # as it will be read again
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+class Results(Lines[Run, Outcome]):
+    """The outcomes of the runs offline."""
+
+    def read(self, line: dict[str, Any]) -> Outcome:
+        """Give the outcome whose line it is."""
+        return Outcome(**line | {"layers": Layers(**line["layers"])})
 
 
 def _key(settings: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
+KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipped or not; online only.")]
 
 
 class Part(StrEnum):
@@ -27,11 +28,13 @@ def reproduce(
     *,
     criteo: Criteo = None,
     avazu: Avazu = None,
+    kuairand: KuaiRand = None,
+    online: Annotated[bool, typer.Option("--online", help="In a stream: one pass, one example a step.")] = False,
     criteo_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 11,
     avazu_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Examples in a step; take fewer for a small sample.")] = 10_000,
     epochs: Annotated[int, typer.Option(min=1, help="Train for so many at most.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the tables.")] = 5,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of the tables, and of all that is online; default: 5, online 10.")] = None,
     depth_seeds: Annotated[int, typer.Option(min=1, help="Of the figures by depth.")] = 1,
     depths: Annotated[str, typer.Option(help="Of the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
     only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
@@ -47,7 +50,12 @@ def reproduce(
     \b
         sml reproduce --criteo train.txt --avazu train.csv
         sml reproduce --avazu avazu_sample.csv.gz --avazu-least 3 --batch 1000 --only table1
+        sml reproduce --online --avazu avazu_sample.csv.gz --kuairand kuairand_pure.csv.gz
     """
+    if online:
+        files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
+        answer(_online(files, seeds or 10, pages, most), as_json)
+        return
     from paper.offline import reproduce as run
     from paper.plan import PARTS, Plan
     from paper.run import Recipe
@@ -56,8 +64,17 @@ def reproduce(
     if not sources:
         raise typer.BadParameter("got neither --criteo nor --avazu, expected one at least")
     layers = [int(depth) for depth in depths.split(",")]
-    plan = Plan(sources, Recipe(batch=batch, epochs=epochs), seeds, depth_seeds, layers, only or PARTS)
+    plan = Plan(sources, Recipe(batch=batch, epochs=epochs), seeds or 5, depth_seeds, layers, only or PARTS)
     answer(run(plan, pages, most)._asdict(), as_json)
+
+
+def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None) -> dict[str, Any]:
+    """Make the tables and figures of the stream."""
+    from service.commands.reproduce_online import run
+
+    if not files:
+        raise typer.BadParameter("got no file, expected --avazu, --kuairand or --criteo")
+    return run(files, seeds, pages, most)._asdict()
 
 
 def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "list[Source]":
