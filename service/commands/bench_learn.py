@@ -1,8 +1,8 @@
 """``sml bench learn``: from rows to learned weights, by file and by log, beside other learners on the same rows.
 
-Every side begins with what it reads best: ours with the file, and with the records of the log; River with dictionaries and Vowpal
-Wabbit with lines of its own text, both in memory already; PyTorch with the keys' numbers. Seconds are of the processor, so that what
-else the machine does counts little; a side that is not installed is left out.
+Every side begins with what it reads best: ours with the file, and with the records of the log; River with dictionaries in memory,
+Vowpal Wabbit with a file of its own text, PyTorch with the keys' numbers. Seconds are of the processor, so that what else the machine
+does counts little; a side that is not installed is left out.
 """
 
 import math
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -32,6 +32,10 @@ from stream.topics import Topics, create
 
 EAGER_ROWS = 2_000  # PyTorch learns no more than these
 LOSS_FLOOR = 1e-15
+
+
+Side: TypeAlias = Callable[[Spec, Sequence[Logged]], Callable[[], tuple[int, float | None]]]
+"""Another learner: given settings and rows, it prepares them as it reads them best, and gives what learns them."""
 
 
 class LearnSpeed(NamedTuple):
@@ -55,7 +59,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
         url = url or f"sqlite:///{folder}/log.db"
         _by_log(url, f"{folder}/first", settings, logged[:100])  # imports and kernels
         yield _beside(ours, _by_log(url, folder, settings, logged))
-    for name, side in (("River, logistic regression", _river), ("Vowpal Wabbit", _vowpal_wabbit), ("PyTorch, eager", _eager)):
+    for name, side in OTHERS.items():
         try:
             yield _beside(ours, _timed(name, side(settings.spec, logged)))
         except ModuleNotFoundError:
@@ -100,41 +104,61 @@ def _learn_log(log: Log, topics: Topics, settings: Settings, folder: str) -> tup
     return (learner.last.version.examples if learner.last else 0), loss
 
 
-def _river(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
+def _adagrad() -> Any:
     from river import linear_model, optim
 
-    model = linear_model.LogisticRegression(optim.AdaGrad(0.1))
-    examples = [({f"{name}={value}": 1.0 for name, value in row.features.items()}, row.label) for row in logged]
-
-    def learn() -> tuple[int, float]:
-        loss = 0.0
-        for x, y in examples:
-            loss += _loss(model.predict_proba_one(x)[True], y)
-            model.learn_one(x, bool(y))
-        return len(examples), loss / len(examples)
-
-    return learn
+    return linear_model.LogisticRegression(optim.AdaGrad(0.1))
 
 
-def _vowpal_wabbit(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
-    from vowpalwabbit import Workspace
+def _ftrl() -> Any:
+    from river import linear_model, optim
 
+    return linear_model.LogisticRegression(optim.FTRLProximal(alpha=0.1))
+
+
+def _factorisation_machine() -> Any:
+    from river import facto, optim
+
+    return facto.FMClassifier(8, optim.AdaGrad(0.1), optim.AdaGrad(0.05), seed=0)
+
+
+def _river(new: Callable[[], Any]) -> Side:
+    def prepared(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
+        model = new()
+        examples = [({f"{name}={value}": 1.0 for name, value in row.features.items()}, row.label) for row in logged]
+
+        def learn() -> tuple[int, float]:
+            loss = 0.0
+            for x, y in examples:
+                loss += _loss(model.predict_proba_one(x)[True], y)
+                model.learn_one(x, bool(y))
+            return len(examples), loss / len(examples)
+
+        return learn
+
+    return prepared
+
+
+def _vowpal_wabbit(more: str) -> Side:
     def text(value: Any) -> str:
         return str(value).translate({ord(mark): "_" for mark in ": |\n\r\t"})
 
-    lines = [f"{2 * row.label - 1} |f " + " ".join(f"{text(n)}={text(v)}" for n, v in row.features.items()) for row in logged]
+    def prepared(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
+        from vowpalwabbit import Workspace
 
-    def learn() -> tuple[int, float]:
-        loss = 0.0
-        with Workspace("--loss_function logistic --link logistic -b 22 --quiet") as model:
-            for line, row in zip(lines, logged, strict=True):
-                example = model.example(line)
-                loss += _loss(model.predict(example), row.label)
-                model.learn(example)
-                model.finish_example(example)
-        return len(lines), loss / len(lines)
+        lines = [f"{2 * row.label - 1} |f " + " ".join(f"{text(n)}={text(v)}" for n, v in row.features.items()) for row in logged]
+        with tempfile.NamedTemporaryFile("w", suffix=".vw", delete=False) as file:
+            file.write("\n".join(lines))
 
-    return learn
+        def learn() -> tuple[int, float]:
+            model = Workspace(f"--loss_function logistic --link logistic -b 22 --quiet --data {file.name} {more}")
+            model.finish()
+            Path(file.name).unlink()
+            return len(lines), model.get_sum_loss() / len(lines)
+
+        return learn
+
+    return prepared
 
 
 def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None]]:
@@ -155,6 +179,16 @@ def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None
         return len(few), None
 
     return learn
+
+
+OTHERS: dict[str, Side] = {
+    "River, logistic regression, Adagrad": _river(_adagrad),
+    "River, logistic regression, FTRL": _river(_ftrl),
+    "River, factorisation machine": _river(_factorisation_machine),
+    "Vowpal Wabbit": _vowpal_wabbit(""),
+    "Vowpal Wabbit, FTRL": _vowpal_wabbit("--ftrl"),
+    "PyTorch, eager": _eager,
+}
 
 
 def _loss(probability: float, label: int) -> float:
