@@ -83,6 +83,6 @@ def _settings(plan: Plan) -> str:
         "initial weights": "tower: He, biases 0; skip weights: spread 0.01; meta learner: spread 0.1/√n, bias 1; output: spread 0.05",
         "branches": f"DCN, DCN-V2: {recipe.cross_layers} cross layers; xDeepFM: {cin} feature maps; AutoInt: {attention} wide, one head",
         "wide term": f"{' and '.join(NETWORKS[network] for network in WIDE)} only",
-        "seeds": f"{plan.seeds} of the tables, {plan.depth_seeds} of the figures by depth",
+        "seeds": f"{plan.seeds} of the tables, {plan.depth_seeds} of the figures by depth, as far as they are measured",
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items())])
