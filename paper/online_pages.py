@@ -57,9 +57,10 @@ def write(plan: Plan, folder: Path) -> None:
     parts += [_section(tables.table1(plan, measure), "difference", folder) for measure in tables.MEASURES]
     parts.append(_section(tables.table2(plan), "AUC, difference from none", folder))
     for name, (title, text, make) in FIGURES.items():
-        panels: list[Panel] = make(plan)
-        draw_curves(panels, folder / f"{name}.png")
-        parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.png)")
+        panels: list[Panel] = [panel for panel in make(plan) if any(panel.curves.values())]
+        if panels:
+            draw_curves(panels, folder / f"{name}.png")
+            parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.png)")
     parts += [_section(tables.depth(plan, measure), None, folder) for measure in ("auc", "log_loss")]
     (folder / "online.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
 

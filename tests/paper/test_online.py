@@ -1,24 +1,28 @@
 """The claims in a stream: what is scored was predicted before it was learned, and a pass that was made is never made again."""
 
-from collections.abc import Iterator, Sequence
+import csv
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from model.online import OnlineModel
 from model.settings import Field
-from paper import online
 from paper.bootstrap import auc, log_loss, tally
 from paper.online import reproduce_online
 from paper.online_pass import Outcome, Pass, Passes, carry_out, embed, predict_then_learn, probes_of
 from paper.online_plan import CHOOSING, Plan
 from paper.online_stream import HOUR, PREFIX, Stream, encode
+from service.cli import app
 from stream.files import Logged
 
 FIELDS = [Field(name="user_id"), Field(name="tags", kind="multi"), Field(name="price", kind="numeric")]
 DAY = 24 * HOUR
+MIDNIGHT = 19_000 * DAY - 8 * HOUR  # where KuaiRand's users are
 
 
 def rows(n: int, days: int = 4) -> Iterator[list[Logged]]:
@@ -29,7 +33,7 @@ def rows(n: int, days: int = 4) -> Iterator[list[Logged]]:
         user = int(random.integers(200))
         features: dict[str, Any] = {"user_id": str(user), "tags": ["a", "b", "c"][: 1 + number % 3], "price": float(random.random())}
         clicked = int(random.random() < (0.3 if user % 2 else 0.7))
-        made.append(Logged(number, (number - 1) * days * DAY // n - 8 * HOUR + DAY, clicked, features, None))
+        made.append(Logged(number, MIDNIGHT + (number - 1) * days * DAY // n, clicked, features, None))
     for a in range(0, n, 1000):
         yield made[a : a + 1000]
 
@@ -172,53 +176,75 @@ class Fake:
         return self._outcome
 
 
-def carried_out(monkeypatch: pytest.MonkeyPatch, streams: Sequence[Stream], folder: Path, fake: Fake, **options: Any) -> list[Pass]:
-    monkeypatch.setattr(online, "carry_out", fake)
-    reproduce_online(streams, folder=folder, **options)
-    return fake.made
-
-
-def test_a_run_that_was_stopped_goes_on_where_it_was(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_was_stopped_goes_on_where_it_was(stream: Stream, tmp_path: Path) -> None:
     outcome = carry_out(a_pass(), stream)
-    whole = carried_out(monkeypatch, [stream], tmp_path / "whole", Fake(outcome), seeds=1)
+    first, rest = Fake(outcome, stop_after=50), Fake(outcome)
 
-    first = Fake(outcome, stop_after=50)
     with pytest.raises(KeyboardInterrupt):
-        carried_out(monkeypatch, [stream], tmp_path / "cut", first, seeds=1)
-    with (tmp_path / "cut" / "online.jsonl").open("a") as file:
+        reproduce_online([stream], 1, tmp_path, learn=first)
+    with (tmp_path / "online.jsonl").open("a") as file:
         file.write('{"run": {"data"')  # a line that the kill has cut short
-    rest = carried_out(monkeypatch, [stream], tmp_path / "cut", Fake(outcome), seeds=1)
+    done = reproduce_online([stream], 1, tmp_path, learn=rest)
 
-    assert first.made + rest == whole
-    assert len(set(whole)) == len(whole)
-    assert "Table 1 in a stream" in (tmp_path / "cut" / "online.md").read_text()
-    assert (tmp_path / "cut" / "online_figure5.png").exists()
-
-
-def test_more_seeds_make_only_what_is_new(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = carry_out(a_pass(), stream)
-    carried_out(monkeypatch, [stream], tmp_path, Fake(outcome), seeds=1)
-
-    more = carried_out(monkeypatch, [stream], tmp_path, Fake(outcome), seeds=2)
-
-    assert {run.seed for run in more} == {1}
+    plan = Plan({"kuairand": stream}, {"kuairand": stream.digest}, Passes(tmp_path / "online.jsonl"), 1)
+    assert first.made + rest.made == plan.choosing() + plan.passes()
+    assert done.known == done.runs == len(plan.passes())
+    assert "Table 1 in a stream" in (tmp_path / "online.md").read_text()
+    assert (tmp_path / "online_figure5.png").exists()
 
 
-def test_no_seed_that_is_scored_chose_the_settings(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = carried_out(monkeypatch, [stream], tmp_path, Fake(carry_out(a_pass(), stream)), seeds=2)
-
-    assert {run.prefix for run in made if run.seed == CHOOSING} == {True}
-    assert {run.prefix for run in made if run.seed != CHOOSING} == {False}
-
-
-def test_the_settings_with_the_least_log_loss_are_taken(stream: Stream, tmp_path: Path) -> None:
+@pytest.fixture
+def chosen(stream: Stream, tmp_path: Path) -> Plan:
+    """A plan of two seeds, whose settings are chosen."""
+    plan = Plan({"kuairand": stream}, {"kuairand": ""}, Passes(tmp_path / "online.jsonl"), 2)
     outcome = carry_out(a_pass(prefix=True), stream)
     better = outcome._replace(blocks=outcome.blocks._replace(loss=outcome.blocks.loss * 0.9))
-    known = Passes(tmp_path / "online.jsonl")
-    plan = Plan({"kuairand": stream}, {"kuairand": ""}, known, 1)
     for run in plan.choosing():
         best = (run.tower_rate, run.tower_accumulator) == ((0.03, 0.001) if len(run.hidden) == 16 else (0.003, 0.01))
-        known.add(run, better if best else outcome)
+        plan.known.add(run, better if best else outcome)
+    return plan
 
-    assert plan.chosen("kuairand", "relu", deep=False) == (0.003, 0.01)
-    assert plan.chosen("kuairand", "none", deep=True) == (0.03, 0.001)
+
+def test_the_settings_with_the_least_log_loss_are_taken(chosen: Plan) -> None:
+    assert chosen.chosen("kuairand", "relu", deep=False) == (0.003, 0.01)
+    assert chosen.chosen("kuairand", "none", deep=True) == (0.03, 0.001)
+
+
+def test_no_seed_that_is_scored_chose_the_settings(chosen: Plan) -> None:
+    assert {(run.seed, run.prefix) for run in chosen.choosing()} == {(CHOOSING, True)}
+    assert {(run.seed, run.prefix) for run in chosen.passes()} == {(0, False), (1, False)}
+
+
+def test_more_seeds_make_only_what_is_new(chosen: Plan) -> None:
+    of_one = chosen._replace(seeds=1).passes()
+
+    more = [run for run in chosen.passes() if run not in of_one]
+
+    assert {run.seed for run in more} == {1}
+    assert len(more) == len(of_one)
+
+
+def test_the_command_learns_a_file_once_and_writes_the_page(tmp_path: Path) -> None:
+    """Three passes of a made-up file; the next command has nothing left to do for them."""
+    with (tmp_path / "log.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["click", "time_ms", "user_id", "price"])
+        for batch in rows(2000):
+            writer.writerows([row.label, row.time, row.features["user_id"], row.features["price"]] for row in batch)
+    command = ["reproduce", "--online", "--kuairand", str(tmp_path / "log.csv"), "--seeds", "1", "--pages", str(tmp_path), "--json"]
+
+    known = []
+    for most in ("3", "0"):
+        done = CliRunner().invoke(app, [*command, "--most", most], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        known.append(json.loads(done.stdout.splitlines()[-1])["known"])
+
+    assert known == [3, 3]
+    assert "| KuaiRand, by user | DNN |  | 0." in (tmp_path / "online.md").read_text()
+
+
+def test_online_without_a_file_is_told_what_is_expected() -> None:
+    done = CliRunner().invoke(app, ["reproduce", "--online"])
+
+    assert done.exit_code == 2
+    assert "expected --avazu, --kuairand or --criteo" in done.output
