@@ -73,7 +73,7 @@ def traffic(site: Site) -> Iterator[Traffic]:
     traffic = Traffic(site.url, site.topics, PARTITIONS)
     traffic.start()
     yield traffic
-    traffic.finish()
+    traffic.give_up()
 
 
 @pytest.mark.usefixtures("refused")

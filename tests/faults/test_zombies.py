@@ -31,7 +31,7 @@ def traffic(site: Site) -> Iterator[Traffic]:
     traffic = Traffic(site.url, site.topics, 2)
     traffic.start()
     yield traffic
-    traffic.finish()
+    traffic.give_up()
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class Traffic(threading.Thread):
         self.sent = Counter[str]()
         self.expected: dict[str, int] = {}  # impression id → its label
         self._url, self._topics, self._partitions, self._pause = url, topics, partitions, BATCH / rate
-        self._stop_asked, self._chance = threading.Event(), random.Random(0)
+        self._stop_asked, self._given_up, self._chance = threading.Event(), threading.Event(), random.Random(0)
 
     def run(self) -> None:
         """Send."""
@@ -86,13 +86,18 @@ class Traffic(threading.Thread):
         self._stop_asked.set()
         self.join()
 
+    def give_up(self) -> None:
+        """Have it end, though the log may never take the rest."""
+        self._given_up.set()
+        self.finish()
+
     @property
     def learnable(self) -> int:
         """How many examples are to be learned in the end."""
         return len(self.expected) - self.sent["unlearnable"]
 
     def _send(self, log: Log, messages: Sequence[Message]) -> None:
-        while True:
+        while not self._given_up.is_set():
             try:
                 log.append(messages)
             except LogUnavailableError:
