@@ -56,6 +56,7 @@ def write(plan: Plan, folder: Path) -> None:
     parts = [HEAD, _samples(plan), _chosen(plan)]
     parts += [_section(tables.table1(plan, measure), "difference", folder) for measure in tables.MEASURES]
     parts.append(_section(tables.table2(plan), "AUC, difference from none", folder))
+    parts.append(_section(tables.hindsight(plan), "difference", folder))
     for name, (title, text, make) in FIGURES.items():
         panels: list[Panel] = [panel for panel in make(plan) if any(panel.curves.values())]
         if panels:

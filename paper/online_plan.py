@@ -12,8 +12,6 @@ TOWER = (64, 64)
 WIDTH = 64  # of every layer of the figures
 DEPTHS = (1, 2, 3, 4, 8, 16, 32, 64, 100)
 DEEP = 16  # depth that settings are chosen at for towers of 8 layers and more
-RATES = (0.003, 0.01, 0.03)
-ACCUMULATORS = (0.001, 0.003, 0.01)
 CHOOSING = 1_000  # the seed of the passes that settings are chosen by; no other has it
 SKIPS = (*TABLE_2, "meta_tanh_online")  # the last is not the paper's
 
@@ -23,6 +21,9 @@ class Tower(NamedTuple):
 
     rate: float
     accumulator: float
+
+
+TOWERS = [Tower(rate, accumulator) for rate in (0.003, 0.01, 0.03) for accumulator in (0.001, 0.003, 0.01)]
 
 
 class Plan(NamedTuple):
@@ -49,7 +50,8 @@ class Plan(NamedTuple):
 
     def passes(self) -> list[Pass]:
         """Every pass once, in order: the tables, a seed after the other, then the figures; settings have to be chosen before."""
-        tables = [run for seed in range(self.seeds) for data in self.streams for run in self.tables(data, seed)]
+        seeds = [(seed, data) for seed in range(self.seeds) for data in self.streams]
+        tables = [run for seed, data in seeds for run in (*self.tables(data, seed), *self.hindsight(data, seed))]
         cheap_first = sorted(self.streams, key=lambda data: len(self.streams[data].labels))
         depth = [run for data in cheap_first for seed in range(self.seeds) for run in self.depth(data, seed)]
         return list(dict.fromkeys(tables + depth))
@@ -62,6 +64,16 @@ class Plan(NamedTuple):
         for network in NETWORKS:
             for skip in ("none", SML):
                 yield self.run(data, seed, network=network, skip=skip)
+
+    def hindsight(self, data: str, seed: int) -> Iterator[Pass]:
+        """The DNN under every setting that was tried, without SML and with it."""
+        for tower in TOWERS:
+            for skip in ("none", SML):
+                yield self.under(data, seed, skip, tower)
+
+    def under(self, data: str, seed: int, skip: str, tower: Tower) -> Pass:
+        """One pass of the DNN under a setting that need not be the chosen one."""
+        return self._pass(data, "dnn", skip, "pre", TOWER, seed, tower)
 
     def depth(self, data: str, seed: int) -> Iterator[Pass]:
         """The DNN at every depth, without SML and with it."""
@@ -88,8 +100,7 @@ class Plan(NamedTuple):
 
     def _candidates(self, data: str, skip: str, *, deep: bool) -> list[Pass]:
         hidden = (WIDTH,) * DEEP if deep else TOWER
-        towers = [Tower(rate, accumulator) for rate in RATES for accumulator in ACCUMULATORS]
-        return [self._pass(data, "dnn", skip, "pre", hidden, CHOOSING, tower)._replace(prefix=True) for tower in towers]
+        return [self._pass(data, "dnn", skip, "pre", hidden, CHOOSING, tower)._replace(prefix=True) for tower in TOWERS]
 
     def _pass(self, data: str, network: str, skip: str, skip_input: str, hidden: tuple[int, ...], seed: int, tower: Tower) -> Pass:
         return Pass(data, self.digests[data], network, skip, skip_input, hidden, seed, tower.rate, tower.accumulator)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from paper.bootstrap import Measure, Tally, auc, auc_within, estimate, log_loss
 from paper.online_pass import Outcome, Pass
-from paper.online_plan import SKIPS, Plan
+from paper.online_plan import SKIPS, TOWERS, Plan, Tower
 from paper.online_stream import SAMPLES
 from paper.plan import SML, inputs
 from paper.published import NETWORKS, TABLE_1, TABLE_2
@@ -91,12 +91,36 @@ def _cells2(plan: Plan, view: View, skip: str, read: str) -> tuple[Cell, ...]:
     )
 
 
+def hindsight(plan: Plan) -> Table:
+    """The DNN under every setting that was tried, over the whole of what is scored: what another choice would have given."""
+    rows = [
+        Row((view.title, str(tower.rate), str(tower.accumulator)), _cells_under(plan, view, tower))
+        for view in views(plan)
+        if not view.by_user
+        for tower in TOWERS
+    ]
+    measures = ("log loss without SML", "log loss with SML", "difference", "AUC, difference")
+    return Table("online_settings", "The DNN under every setting that was tried", ("data", "rate", "accumulator"), measures, rows)
+
+
+def _cells_under(plan: Plan, view: View, tower: Tower) -> tuple[Cell, ...]:
+    without = _by_seed(plan, lambda seed: plan.under(view.data, seed, "none", tower))
+    with_sml = _by_seed(plan, lambda seed: plan.under(view.data, seed, SML, tower))
+    found = (
+        _mean(view, "log_loss", without),
+        _mean(view, "log_loss", with_sml),
+        _difference(view, "log_loss", with_sml, without),
+        _difference(view, "auc", with_sml, without),
+    )
+    return tuple(Cell(ours=value) for value in found)
+
+
 def depth(plan: Plan, measure: str) -> Table:
     """Figure 5 in numbers: the DNN at every depth, without SML and with it, by one measure."""
     name, _ = MEASURES[measure]
     rows = []
     for view in views(plan):
-        for layers in plan.depths if not view.by_user else ():
+        for layers in () if view.by_user else plan.depths:
             without, with_sml = (depth_runs(plan, view.data, skip, layers) for skip in ("none", SML))
             ours = (_mean(view, measure, without), _mean(view, measure, with_sml), _difference(view, measure, with_sml, without))
             rows.append(Row((view.title, str(layers)), tuple(Cell(ours=value) for value in ours)))
