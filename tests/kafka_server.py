@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 JARS = ROOT / ".kafka" / "lib"
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 
-_START = 60.0  # seconds that a node may take until it answers
+_START = 180.0  # seconds that a node may take until it answers
 _STOP = 30.0
 
 # Small, and no rebalance delay; a topic exists only if it was created.
