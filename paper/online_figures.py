@@ -12,7 +12,7 @@ from paper.report import Estimate, over_seeds
 
 LOOKED_INTO = 32  # hidden layers of the network whose layers are shown
 FOLLOWED = (2, 16, 64)  # hidden layers of the networks that are followed through the stream
-MOMENTS = ("before the first example", "half way", "at the end")
+MOMENTS = ("half way", "at the end")  # before the first example all values are unseen, and any two examples alike
 
 
 def figure2(plan: Plan) -> list[Panel]:
@@ -89,6 +89,6 @@ def _by_layer(plan: Plan, ylabel: str, curve: Callable[[Moment], Curve]) -> list
     panels = []
     for data, skip, how in _kinds(plan):
         of = depth_runs(plan, data, skip, LOOKED_INTO)
-        curves = {name: curve(moment) for name, moment in zip(MOMENTS, of[0].moments, strict=True)} if 0 in of else {}
+        curves = {name: curve(moment) for name, moment in zip(MOMENTS, of[0].moments[1:], strict=True)} if 0 in of else {}
         panels.append(Panel(f"{SAMPLES[data].title}, {how}, {LOOKED_INTO} layers", "layer", ylabel, curves))
     return panels
