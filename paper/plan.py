@@ -95,9 +95,9 @@ class Plan(NamedTuple):
         skip_input: str = "pre",
         hidden: tuple[int, ...] | None = None,
     ) -> Run:
-        """One run; the paper's tower unless ``hidden`` says otherwise. After ReLU, ``relu`` and ``vanilla`` are one network."""
-        if (skip, skip_input) == ("relu", "post"):
-            skip = "vanilla"
+        """One run; the paper's tower unless ``hidden`` says otherwise. ``relu``, whatever it reads, is ``vanilla`` after ReLU."""
+        if skip == "relu":
+            skip, skip_input = "vanilla", "post"
         return Run(source.data, source.digest, network, skip, skip_input, hidden or TOWERS[source.data], seed, self.recipe)
 
 

@@ -157,3 +157,13 @@ def test_what_layers_do_is_what_looking_at_every_neuron_and_every_pair_shows(fol
         ]
         assert seen.cosine[i] == pytest.approx(np.mean(pairs), abs=1e-5)
     assert not x.any(1).all()
+
+
+def test_relu_whatever_it_reads_is_the_network_that_vanilla_is_after_relu(folder: Path) -> None:
+    """So that one run stands for all three."""
+    of_relu = [train(run(folder, skip="relu")._replace(skip_input=read), folder) for read in ("pre", "post")]
+
+    vanilla = train(run(folder, skip="vanilla")._replace(skip_input="post"), folder)
+
+    for outcome in of_relu:
+        assert outcome.log_loss == pytest.approx(vanilla.log_loss, rel=1e-6)
