@@ -9,11 +9,11 @@ from model.branch import Beside, beside
 from model.features import Features
 from model.layout import OUT, SKIP
 from model.network import Network, activations
-from model.online import Weights
 from model.step import longest, score
 from model.table import find
 from model.target import kernel
 from model.terms import NO_TERM
+from model.weights import Weights
 
 
 class Contributions(NamedTuple):
