@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.layout import COLUMNS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_of, weight_of
+from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
 from model.network import Network
 from model.target import kernel
 
@@ -105,7 +105,7 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
         n = net.places[PARTS * layer, COLUMNS]
         mapped, above = kept.mapped[layer], kept.x[layer + 1]
         for part in range(PARTS):
-            map_each(weight_of(net, PARTS * layer + part), n, kept.x[layer], mapped[part])
+            map_each(net.dense[weights_at(net, PARTS * layer + part)], n, kept.x[layer], mapped[part])
         above[...] = mapped[RESIDUAL]
         attend(mapped, kept.share[layer], n // net.heads, above)
         for f in range(fields):
@@ -172,7 +172,15 @@ def backward(
         of_x[...] = 0
         for part in range(PARTS):
             place = PARTS * layer + part
-            total += learn_each(weight_of(net, place), sums_of(net, place), kept.x[layer], kept.of_mapped[part], rate, kept.row[:n], of_x)
+            total += learn_each(
+                net.dense[weights_at(net, place)],
+                net.sums[sums_at(net, place)],
+                kept.x[layer],
+                kept.of_mapped[part],
+                rate,
+                kept.row[:n],
+                of_x,
+            )
     for f in range(fields):
         for k in range(net.embedding):
             below[f * net.embedding + k] += of_x[f, k]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.layout import COLUMNS, ROWS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_of, weight_of
+from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
 from model.network import Network
 from model.target import kernel
 
@@ -68,7 +68,7 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
     for layer in range(layers):
         n = net.places[layer, COLUMNS]
         multiply(kept, layer, net.places[layer, ROWS] // fields, fields)
-        map_each(weight_of(net, layer), n, kept.products[0], kept.x[layer + 1])
+        map_each(net.dense[weights_at(net, layer)], n, kept.products[0], kept.x[layer + 1])
         for h in range(n):
             kept.pooled[0, at + h] = 0
             for k in range(d):
@@ -101,7 +101,9 @@ def backward(
                 here[k, h] += kept.pooled[1, at + h]
         multiply(kept, layer, features, fields)
         of_products[...] = 0
-        total += learn_each(weight_of(net, layer), sums_of(net, layer), kept.products[0], here, rate, kept.row[:n], of_products)
+        total += learn_each(
+            net.dense[weights_at(net, layer)], net.sums[sums_at(net, layer)], kept.products[0], here, rate, kept.row[:n], of_products
+        )
         for k in range(d):
             x, x0 = kept.x[layer, k], kept.x[0, k]
             for i in range(features):

@@ -5,9 +5,9 @@ Shapes: P positions, a matrix ``(in, n)``, one accumulator for each of its input
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from model.intrinsics import root
 from model.layout import COLUMNS, ROWS, START, SUM_START
 from model.matrix import learn_vector
 from model.network import Network
@@ -15,17 +15,17 @@ from model.target import kernel
 
 
 @kernel
-def weight_of(net: Network, place: int) -> NDArray[Any]:
-    """A parameter of the branch, flat."""
+def weights_at(net: Network, place: int) -> slice:
+    """Where in ``net.dense`` a parameter of the branch lies, flat."""
     at = net.places[place]
-    return net.dense[at[START] : at[START] + at[ROWS] * at[COLUMNS]]
+    return slice(at[START], at[START] + at[ROWS] * at[COLUMNS])
 
 
 @kernel
-def sums_of(net: Network, place: int) -> NDArray[Any]:
-    """Its accumulators."""
+def sums_at(net: Network, place: int) -> slice:
+    """Where in ``net.sums`` its accumulators lie."""
     at = net.places[place]
-    return net.sums[at[SUM_START] : at[SUM_START] + at[ROWS]]
+    return slice(at[SUM_START], at[SUM_START] + at[ROWS])
 
 
 @kernel
@@ -86,7 +86,7 @@ def learn_each(
         for k in range(n):
             mean_square += row[k] * row[k]
         sums[j] += mean_square / weight.dtype.type(n)
-        step = rate / np.sqrt(sums[j])
+        step = rate / root(sums[j])
         total += sums[j]
         for k in range(n):
             w[k] -= step * row[k]
@@ -96,7 +96,7 @@ def learn_each(
 @kernel
 def output_forward(net: Network, x: NDArray[Any]) -> Any:
     """``w · x``, ``w`` being the branch's last parameter."""
-    output = weight_of(net, net.places.shape[0] - 1)
+    output = net.dense[weights_at(net, net.places.shape[0] - 1)]
     logit = net.dense.dtype.type(0)
     for k in range(output.shape[0]):
         logit += output[k] * x[k]
@@ -107,9 +107,9 @@ def output_forward(net: Network, x: NDArray[Any]) -> Any:
 def output_backward(net: Network, x: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:
     """Learn ``w``; ``below`` gets the gradient of ``x``, and ``x`` becomes that of ``w``."""
     last = net.places.shape[0] - 1
-    output = weight_of(net, last)
+    output = net.dense[weights_at(net, last)]
     n = output.shape[0]
     for k in range(n):
         below[k] = slope * output[k]
         x[k] *= slope
-    return learn_vector(output, sums_of(net, last), x[:n], rate)
+    return learn_vector(output, net.sums[sums_at(net, last)], x[:n], rate)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import step
-from model.branch import beside
 from model.features import Features
 from model.settings import Spec
 from model.snapshot import Arrays
@@ -79,13 +78,11 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
-        branch = beside(network)
+        work = step.workspace(network, features)
 
         def learn(start: int, end: int) -> int:
-            fields, now = len(self.spec.fields), self.examples
-            labelled = labels[:end]
-            rows, log = self.table, self._journal
-            return step.learn(network, branch, rows, features, fields, labelled, importance, fnw, rates, start, now, logits, log)
+            now, log = self.examples, self._journal
+            return step.learn(network, work, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log)
 
         excluded: list[int] = []
         start = 0

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from model import step
-from model.branch import beside
 from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
@@ -82,7 +81,7 @@ class Weights:
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
         network = self.network(self.dense[:0])
-        step.predict(network, beside(network), self.keys, self.rows, features, fields, logits)
+        step.predict(network, step.workspace(network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:

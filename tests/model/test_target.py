@@ -19,7 +19,7 @@ examples = [{"a": int(random.integers(50)), "b": int(random.integers(50))} for _
 features, _ = Encoder(spec.fields).encode(examples, times=[0] * 500)
 if "apart" in sys.argv:
     one = np.ones(2, np.float32)
-    matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one, np.float32(1), one.copy())
+    matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one.copy())
 if "predict" in sys.argv:
     model.weights.predict(features)
 model.learn(features, (random.random(500) < 0.3).astype(np.float32))
