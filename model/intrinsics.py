@@ -1,8 +1,9 @@
-"""What Python has no word for: a square root that is one instruction, and a prefetch.
+"""What Python has no word for: a square root and a power of two that are an instruction or two, and a prefetch.
 
-Neither changes a result: a root is rounded correctly, and a prefetch only touches the cache.
+A root is rounded correctly, a power is exact, and a prefetch only touches the cache.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -11,7 +12,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-@intrinsic
+def word(function: Callable[..., Any]) -> Any:
+    """Make what ``function`` generates callable in kernels; what it is given first, the typing context, is not passed there."""
+    return intrinsic(function)
+
+
+@word
 def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and looks at errno
     """``√x``."""
 
@@ -21,8 +27,20 @@ def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and l
     return x(x), generate
 
 
-@intrinsic
-def prefetch(_typing: Any, array: Any, row: Any) -> Any:
+@word
+def power_of_two(_typing: Any, n: Any) -> Any:  # noqa: ARG001
+    """``2ⁿ`` of a whole number from -126 to 127, in single precision."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        whole = builder.fptosi(arguments[0], ir.IntType(32))
+        exponent = builder.add(whole, ir.Constant(ir.IntType(32), 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(ir.IntType(32), 23)), ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+@word
+def prefetch(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
     """Ask for ``array[row]``, from its first to its last cache line if it is no longer than two."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -32,7 +50,7 @@ def prefetch(_typing: Any, array: Any, row: Any) -> Any:
         last = builder.sub(builder.add(first, stride), ir.Constant(stride.type, 1))
         pointer, number = cgutils.voidptr_t, ir.IntType(32)
         typed = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        ask = cgutils.get_or_insert_function(builder.module, typed, "llvm.prefetch.p0")
+        ask = cgutils.get_or_insert_function(builder.module, typed, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
         for address in (first, last)[: array.ndim]:  # an item lies in one line
             builder.call(ask, [builder.inttoptr(address, pointer), *(ir.Constant(number, n) for n in (1, 3, 1))])  # to write, near, data
         return context.get_dummy_value()

@@ -95,16 +95,9 @@ def settle_all(net: Network, act: Activations) -> None:
 
 
 @kernel
-def forward(net: Network, act: Activations, layer: int) -> Any:
-    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
-    p, at = net.dense, net.layers[layer]
-    n = at[OUT]
-    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
-    active = act.every[:n]
-    if not net.pre:
-        active = act.active[layer + 1, : act.actives[layer + 1]]
-        for k in range(n):
-            read[k] = act.x[layer + 1, k]
+def find_scale(net: Network, act: Activations, layer: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
+    """``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
+    p, at, n = net.dense, net.layers[layer], scale.shape[0]
     if net.scale == FROM_LAYER:
         meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
         if owes(net):
@@ -120,6 +113,20 @@ def forward(net: Network, act: Activations, layer: int) -> Any:
     if net.normed:
         for k in range(n):
             scale[k] /= root(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
+
+
+@kernel
+def forward(net: Network, act: Activations, layer: int) -> Any:
+    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
+    p, at = net.dense, net.layers[layer]
+    n = at[OUT]
+    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
+    active = act.every[:n]
+    if not net.pre:
+        active = act.active[layer + 1, : act.actives[layer + 1]]
+        for k in range(n):
+            read[k] = act.x[layer + 1, k]
+    find_scale(net, act, layer, read, active, scale)
     for k in range(n):
         bounded[k] = scale[k] * read[k]
     activate(net.activation, bounded)

@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
 def workspace(net: Network, features: Features) -> Workspace:
     """Room for the examples of ``features``."""
     longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
-    return Workspace(activations(net.layers, net.dense), beside(net), np.empty(longest, np.int64))
+    return Workspace(activations(net), beside(net), np.empty(longest, np.int64))
 
 
 @kernel
