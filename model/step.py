@@ -249,6 +249,7 @@ def learn(
     one = net.dense.dtype.type(1)
     tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
     act.owed[...] = 0
+    act.owed_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
     for n in range(start, labels.shape[0]):
         first = n * net.fields
         now += 1

@@ -1,9 +1,18 @@
 """The same events give the same bits in every process, whatever it compiled, loaded or called before."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from model import matrix, target
 
 _PROGRAM = """
 import sys
@@ -35,3 +44,15 @@ def test_kernels_just_compiled_and_kernels_loaded_give_the_same_bits(tmp_path: P
     compiled = digest("apart")  # into an empty cache
 
     assert {digest(), digest("apart"), digest("predict")} == {compiled}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instructions are those of x86")
+def test_no_root_and_no_quotient_is_taken_by_the_processors_estimates() -> None:
+    """Their bits are its maker's choice, so that the same events would give other weights on Intel's processors than on AMD's."""
+    learn: Any = numba.njit(**{**target._FLAGS, "cache": False})(matrix.learn_vector.py_func)  # type: ignore[attr-defined]
+
+    learn(*np.ones((3, 64), np.float32), np.float32(1))
+
+    instructions = learn.inspect_asm(learn.signatures[0])
+    assert "vsqrtps" in instructions
+    assert not re.search(r"rsqrt|vrcp", instructions)
