@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.intrinsics import power_of_two
 from model.layout import COLUMNS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_of, weight_of
+from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
+from model.matrix import affine
 from model.network import Network
 from model.target import kernel
 
+SINGLE = 4  # bytes of a single-precision number
 PARTS = 4
 QUERY, KEY, VALUE, RESIDUAL = range(PARTS)
 
@@ -27,14 +30,16 @@ class Attended(NamedTuple):
     gradient: NDArray[Any]  # (2, F, W)
     flat: NDArray[Any]  # (2, F W), the last layer's output, and its gradient
     share: NDArray[Any]  # (L, H, F, F), how much a field attends to each other
+    turned: NDArray[Any]  # (4, W F), a head's keys and values (width, F), then (F, width), each lying together
     of_share: NDArray[Any]  # (F,)
     row: NDArray[Any]  # (W,)
+    zeros: NDArray[Any]  # (max(F, W),)
 
 
 def room(net: Network) -> int:
     """How many numbers :class:`Attended` holds."""
     layers, fields, width = len(net.places) // PARTS, net.fields, max(net.embedding, net.places[:-1, COLUMNS].max())
-    return int((5 * layers + 9) * fields * width + layers * net.heads * fields**2 + fields + width)
+    return int((5 * layers + 13) * fields * width + layers * net.heads * fields**2 + fields + width + max(fields, width))
 
 
 @kernel
@@ -46,55 +51,92 @@ def attended(net: Network, room: NDArray[Any]) -> Attended:
     x = room[: (5 * layers + 7) * fields * width].reshape(5 * layers + 7, fields, width)
     flat = room[x.size : x.size + 2 * fields * width].reshape(2, fields * width)
     rest = room[x.size + flat.size :]
+    turned = rest[: 4 * fields * width].reshape(4, fields * width)
+    rest = rest[turned.size :]
     shares = layers * heads * fields * fields
+    share = rest[:shares].reshape(layers, heads, fields, fields)
+    rest = rest[shares:]
     return Attended(
         x[: layers + 1],
         x[layers + 1 : 5 * layers + 1].reshape(layers, PARTS, fields, width),
         x[5 * layers + 1 : 5 * layers + 5],
         x[5 * layers + 5 :],
         flat,
-        rest[:shares].reshape(layers, heads, fields, fields),
-        rest[shares : shares + fields],
-        rest[shares + fields :],
+        share,
+        turned,
+        rest[:fields],
+        rest[fields : fields + width],
+        rest[fields + width :],
     )
+
+
+@kernel
+def exponential(values: NDArray[Any], most: Any) -> None:
+    """``exp(v_k - most)`` in place. In single precision ``2ⁿ p(r)`` as in Cephes' expf, which the compiler vectorises: within 2 ulp."""
+    if values.itemsize > SINGLE:
+        for k in range(values.shape[0]):
+            values[k] = np.exp(values[k] - most)
+        return
+    least, per_bit = np.float32(-87), np.float32(1.44269504088896341)
+    for k in range(values.shape[0]):
+        x = values[k] - most
+        x = max(x, least)  # NaN stays NaN
+        n = np.floor(x * per_bit + np.float32(0.5))
+        r = x - n * np.float32(0.693359375)
+        r -= n * np.float32(-2.12194440e-4)
+        p = np.float32(1.9875691500e-4)
+        p = p * r + np.float32(1.3981999507e-3)
+        p = p * r + np.float32(8.3334519073e-3)
+        p = p * r + np.float32(4.1665795894e-2)
+        p = p * r + np.float32(1.6666665459e-1)
+        p = p * r + np.float32(5.0000001201e-1)
+        values[k] = (p * r * r + r + np.float32(1)) * power_of_two(n)
 
 
 @kernel
 def softmax(values: NDArray[Any]) -> None:
     """``exp(v_k) / Σ exp(v)`` in place."""
     most = values[0]
-    for k in range(values.shape[0]):
-        most = max(most, values[k])
     total = values.dtype.type(0)
     for k in range(values.shape[0]):
-        values[k] = np.exp(values[k] - most)
-        total += values[k]
+        most = max(most, values[k])
+    exponential(values, most)
     for k in range(values.shape[0]):
-        values[k] /= total
+        total += values[k]
+    total = values.dtype.type(1) / total
+    for k in range(values.shape[0]):
+        values[k] *= total
 
 
 @kernel
-def attend(mapped: NDArray[Any], share: NDArray[Any], width: int, out: NDArray[Any]) -> None:
-    """Of each head, of ``width``: ``out_m += Σ_k α_mk V_k`` with ``α_m = softmax_k(Q_m · K_k)`` (AutoInt's Eq. 5 and 6)."""
+def turn(mapped: NDArray[Any], a: int, width: int, turned: NDArray[Any]) -> None:
+    """Lay a head's keys and values together, its columns beginning at ``a``."""
+    fields = mapped.shape[1]
+    for k in range(fields):
+        for c in range(width):
+            turned[0, c * fields + k] = turned[2, k * width + c] = mapped[KEY, k, a + c]
+            turned[1, c * fields + k] = turned[3, k * width + c] = mapped[VALUE, k, a + c]
+
+
+@kernel
+def attend(mapped: NDArray[Any], share: NDArray[Any], kept: Attended, every: NDArray[np.int64], width: int, out: NDArray[Any]) -> None:
+    """Of each head: ``out_m = relu(Σ_k α_mk V_k + residual_m)`` with ``α_m = softmax_k(Q_m · K_k)`` (AutoInt's Eq. 5, 6 and 8)."""
+    fields, turned = out.shape[0], kept.turned
     for head in range(share.shape[0]):
         a, b = head * width, head * width + width
-        for m in range(out.shape[0]):
-            query, alpha, to = mapped[QUERY, m, a:b], share[head, m], out[m, a:b]
-            for k in range(out.shape[0]):
-                key = mapped[KEY, k, a:b]
-                dot = out.dtype.type(0)
-                for c in range(width):
-                    dot += query[c] * key[c]
-                alpha[k] = dot
+        turn(mapped, a, width, turned)
+        for m in range(fields):
+            alpha, attended = share[head, m], kept.row[:width]
+            affine(turned[0], kept.zeros[:fields], mapped[QUERY, m, a:b], every[:width], alpha)
             softmax(alpha)
-            for k in range(out.shape[0]):
-                value = mapped[VALUE, k, a:b]
-                for c in range(width):
-                    to[c] += alpha[k] * value[c]
+            affine(turned[3], kept.zeros[:width], alpha, every[:fields], attended)
+            for c in range(width):
+                value = mapped[RESIDUAL, m, a + c] + attended[c]
+                out[m, a + c] = value * 0 if value <= 0 else value  # NaN stays NaN
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
     """``w · x^L`` with ``x^{l+1} = relu(attend(x^l) + x^l W_res)``, every field's ``(in,)`` mapped to ``(n,)`` (Eq. 8)."""
     kept = attended(net, room)
     fields, layers, n = net.fields, kept.x.shape[0] - 1, net.embedding
@@ -105,12 +147,8 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
         n = net.places[PARTS * layer, COLUMNS]
         mapped, above = kept.mapped[layer], kept.x[layer + 1]
         for part in range(PARTS):
-            map_each(weight_of(net, PARTS * layer + part), n, kept.x[layer], mapped[part])
-        above[...] = mapped[RESIDUAL]
-        attend(mapped, kept.share[layer], n // net.heads, above)
-        for f in range(fields):
-            for k in range(n):
-                above[f, k] = above.dtype.type(0) if above[f, k] <= 0 else above[f, k]  # NaN stays NaN
+            map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], every, mapped[part])
+        attend(mapped, kept.share[layer], kept, every, n // net.heads, above)
     for f in range(fields):
         for k in range(n):
             kept.flat[0, f * n + k] = kept.x[layers, f, k]
@@ -119,34 +157,33 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
 
 @kernel
 def attend_backward(
-    mapped: NDArray[Any], share: NDArray[Any], width: int, here: NDArray[Any], of: NDArray[Any], room: NDArray[Any]
+    mapped: NDArray[Any], share: NDArray[Any], kept: Attended, every: NDArray[np.int64], width: int, here: NDArray[Any]
 ) -> None:
-    """Fill ``of`` with the gradients of query, key and value, ``here`` being the layer's."""
+    """Fill the gradients of query, key and value, ``here`` being the layer's."""
+    of, turned, pull, fields = kept.of_mapped, kept.turned, kept.of_share, here.shape[0]
     for head in range(share.shape[0]):
         a, b = head * width, head * width + width
-        for m in range(here.shape[0]):
-            g, alpha, query, of_query = here[m, a:b], share[head, m], mapped[QUERY, m, a:b], of[QUERY, m, a:b]
+        turn(mapped, a, width, turned)
+        for m in range(fields):
+            g, alpha, query = here[m, a:b], share[head, m], mapped[QUERY, m, a:b]
+            affine(turned[1], kept.zeros[:fields], g, every[:width], pull)
             mean = here.dtype.type(0)
-            for k in range(here.shape[0]):
-                value, of_value = mapped[VALUE, k, a:b], of[VALUE, k, a:b]
-                dot = here.dtype.type(0)
+            for k in range(fields):
+                mean += alpha[k] * pull[k]
+            for k in range(fields):
+                pull[k] = alpha[k] * (pull[k] - mean)
+            affine(turned[2], kept.zeros[:width], pull, every[:fields], of[QUERY, m, a:b])
+            for k in range(fields):
+                p, q, of_key, of_value = alpha[k], pull[k], of[KEY, k, a:b], of[VALUE, k, a:b]
                 for c in range(width):
-                    dot += g[c] * value[c]
-                    of_value[c] += alpha[k] * g[c]
-                room[k] = dot
-                mean += alpha[k] * dot
-            for k in range(here.shape[0]):
-                key, of_key = mapped[KEY, k, a:b], of[KEY, k, a:b]
-                pull = alpha[k] * (room[k] - mean)
-                for c in range(width):
-                    of_query[c] += pull * key[c]
-                    of_key[c] += pull * query[c]
+                    of_value[c] += p * g[c]
+                    of_key[c] += q * query[c]
 
 
 @kernel
 def backward(
     net: Network,
-    every: NDArray[np.int64],  # noqa: ARG001
+    every: NDArray[np.int64],
     room: NDArray[Any],
     slope: Any,
     rate: Any,
@@ -168,11 +205,19 @@ def backward(
             for k in range(n):
                 here[f, k] = of_x[f, k] if kept.x[layer + 1, f, k] > 0 else net.dense.dtype.type(0)
                 kept.of_mapped[RESIDUAL, f, k] = here[f, k]
-        attend_backward(kept.mapped[layer], kept.share[layer], n // net.heads, here, kept.of_mapped, kept.of_share)
+        attend_backward(kept.mapped[layer], kept.share[layer], kept, every, n // net.heads, here)
         of_x[...] = 0
         for part in range(PARTS):
             place = PARTS * layer + part
-            total += learn_each(weight_of(net, place), sums_of(net, place), kept.x[layer], kept.of_mapped[part], rate, kept.row[:n], of_x)
+            total += learn_each(
+                net.dense[weights_at(net, place)],
+                net.sums[sums_at(net, place)],
+                kept.x[layer],
+                kept.of_mapped[part],
+                rate,
+                kept.row[:n],
+                of_x,
+            )
     for f in range(fields):
         for k in range(net.embedding):
             below[f * net.embedding + k] += of_x[f, k]

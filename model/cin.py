@@ -1,6 +1,7 @@
 """The compressed interaction network beside the tower, forward and backward with the update; torch's twin is ``model.xdeepfm``.
 
-Along each of the embedding's ``d`` positions a layer maps the products of the last layer's features and the input's.
+Along each of the embedding's ``d`` positions a layer maps the products of the last layer's features and the input's. No product is
+formed: ``Σ_ij W_ij x_i x⁰_j = Σ_j x⁰_j Σ_i x_i W_i``, so that a weight is a matrix ``(H_{l-1}, F H_l)`` like any other.
 
 Shapes: K layers, F fields, d the width of an embedding, H the feature maps of the layer at hand (F of the input), M the
 most of them. Places: each layer's weight ``(H_{l-1} F, H_l)``, the output.
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.layout import COLUMNS, ROWS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_of, weight_of
+from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
+from model.matrix import affine
 from model.network import Network
 from model.target import kernel
 
@@ -22,16 +24,18 @@ class Compressed(NamedTuple):
 
     x: NDArray[Any]  # (K + 1, d, M), x[0] is the input
     gradient: NDArray[Any]  # (2, d, M)
-    products: NDArray[Any]  # (2, d, M F), of the layer at hand, and their gradient
+    mixed: NDArray[Any]  # (K + 1, d, F M), Σ_i x_i W_i of each layer, and the gradient of it
     pooled: NDArray[Any]  # (2, ΣH), every layer's features summed over d, and their gradient
-    row: NDArray[Any]  # (M,)
+    row: NDArray[Any]  # (F M,)
+    zeros: NDArray[Any]  # (F M,)
 
 
 def room(net: Network) -> int:
     """How many numbers :class:`Compressed` holds."""
     maps = net.places[:-1, COLUMNS]
     most = max(net.fields, maps.max())
-    return int((len(maps) + 3 + 2 * net.fields) * net.embedding * most + 2 * maps.sum() + most)
+    layers, d = len(maps), net.embedding
+    return int(((layers + 3) * d + ((layers + 1) * d + 2) * net.fields) * most + 2 * maps.sum())
 
 
 @kernel
@@ -40,25 +44,18 @@ def compressed(net: Network, room: NDArray[Any]) -> Compressed:
     layers, d, most, outputs = net.places.shape[0] - 1, net.embedding, net.fields, net.places[-1, ROWS]
     for layer in range(layers):
         most = max(most, net.places[layer, COLUMNS])
+    wide = most * net.fields
     x = room[: (layers + 3) * d * most].reshape(layers + 3, d, most)
     rest = room[x.size :]
-    products = rest[: 2 * d * most * net.fields].reshape(2, d, most * net.fields)
-    rest = rest[products.size :]
-    return Compressed(x[: layers + 1], x[layers + 1 :], products, rest[: 2 * outputs].reshape(2, outputs), rest[2 * outputs :])
+    mixed = rest[: (layers + 1) * d * wide].reshape(layers + 1, d, wide)
+    rest = rest[mixed.size :]
+    pooled = rest[: 2 * outputs].reshape(2, outputs)
+    rest = rest[pooled.size :]
+    return Compressed(x[: layers + 1], x[layers + 1 :], mixed, pooled, rest[:wide], rest[wide:])
 
 
 @kernel
-def multiply(kept: Compressed, layer: int, features: int, fields: int) -> None:
-    """``products_{k, i F + j} = x^l_{k i} x^0_{k j}``."""
-    for k in range(kept.x.shape[1]):
-        x, x0, products = kept.x[layer, k], kept.x[0, k], kept.products[0, k]
-        for i in range(features):
-            for j in range(fields):
-                products[i * fields + j] = x[i] * x0[j]
-
-
-@kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
     """``Σ_l w_l · Σ_k x^l_k`` with ``x^{l+1}_{k h} = Σ_ij W^l_{ij h} x^l_{k i} x^0_{k j}`` (xDeepFM's Eq. 6, 7 and 8)."""
     kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, 0
@@ -66,15 +63,29 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
         for k in range(d):
             kept.x[0, k, f] = x[f * d + k]
     for layer in range(layers):
-        n = net.places[layer, COLUMNS]
-        multiply(kept, layer, net.places[layer, ROWS] // fields, fields)
-        map_each(weight_of(net, layer), n, kept.products[0], kept.x[layer + 1])
-        for h in range(n):
-            kept.pooled[0, at + h] = 0
-            for k in range(d):
-                kept.pooled[0, at + h] += kept.x[layer + 1, k, h]
+        n, mixed, above = net.places[layer, COLUMNS], kept.mixed[layer], kept.x[layer + 1]
+        map_each(net.dense[weights_at(net, layer)], kept.zeros[: fields * n], kept.x[layer], every, mixed)
+        pooled = kept.pooled[0, at : at + n]
+        pooled[...] = 0
+        for k in range(d):
+            affine(mixed[k, : fields * n], kept.zeros[:n], kept.x[0, k], every[:fields], above[k, :n])
+            for h in range(n):
+                pooled[h] += above[k, h]
         at += n
     return output_forward(net, kept.pooled[0])
+
+
+@kernel
+def unmix(x0: NDArray[Any], here: NDArray[Any], mixed: NDArray[Any], of_mixed: NDArray[Any], of_input: NDArray[Any]) -> None:
+    """At one position, through ``x_h = Σ_j x⁰_j u_jh``: ``∂u_jh = x⁰_j ∂x_h`` and ``∂x⁰_j += u_j · ∂x``."""
+    n = here.shape[0]
+    for j in range(of_input.shape[0]):
+        u, of_u, xj = mixed[j * n : j * n + n], of_mixed[j * n : j * n + n], x0[j]
+        pull = here.dtype.type(0)
+        for h in range(n):
+            pull += u[h] * here[h]
+            of_u[h] = xj * here[h]
+        of_input[j] += pull
 
 
 @kernel
@@ -89,28 +100,19 @@ def backward(
     """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
     kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, kept.pooled.shape[1]
-    here, of_input, of_products = kept.gradient[0], kept.gradient[1], kept.products[1]
+    here, of_input, of_mixed = kept.gradient[0], kept.gradient[1], kept.mixed[layers]
     total = output_backward(net, kept.pooled[0], slope, rate, kept.pooled[1])
-    here[...] = 0
-    of_input[...] = 0
+    kept.gradient[...] = 0
     for layer in range(layers - 1, -1, -1):
-        features, n = net.places[layer, ROWS] // fields, net.places[layer, COLUMNS]
+        n = net.places[layer, COLUMNS]
         at -= n
         for k in range(d):
             for h in range(n):
                 here[k, h] += kept.pooled[1, at + h]
-        multiply(kept, layer, features, fields)
-        of_products[...] = 0
-        total += learn_each(weight_of(net, layer), sums_of(net, layer), kept.products[0], here, rate, kept.row[:n], of_products)
-        for k in range(d):
-            x, x0 = kept.x[layer, k], kept.x[0, k]
-            for i in range(features):
-                pull = net.dense.dtype.type(0)
-                for j in range(fields):
-                    g = of_products[k, i * fields + j]
-                    pull += g * x0[j]
-                    of_input[k, j] += g * x[i]
-                here[k, i] = pull
+            unmix(kept.x[0, k], here[k, :n], kept.mixed[layer, k], of_mixed[k], of_input[k, :fields])
+        here[...] = 0
+        weight, sums, row = net.dense[weights_at(net, layer)], net.sums[sums_at(net, layer)], kept.row[: fields * n]
+        total += learn_each(weight, sums, kept.x[layer], of_mixed, rate, row, here)
     for f in range(fields):
         for k in range(d):
             below[f * d + k] += of_input[k, f] + here[k, f]

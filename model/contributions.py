@@ -5,15 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.branch import Beside, beside
 from model.features import Features
 from model.layout import OUT, SKIP
-from model.network import Network, activations
-from model.online import Weights
-from model.step import longest, score
+from model.network import Network
+from model.step import Workspace, score, workspace
 from model.table import find
 from model.target import kernel
 from model.terms import NO_TERM
+from model.weights import Weights
 
 
 class Contributions(NamedTuple):
@@ -33,19 +32,18 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     network = weights.network(weights.dense[:0])
     wide, skip = np.zeros((n, fields), weights.dense.dtype), np.zeros((n, depth), weights.dense.dtype)
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _take_apart(network, beside(network), weights.keys, weights.rows, features, terms)
+    _take_apart(network, workspace(network, features), weights.keys, weights.rows, features, terms)
     return terms
 
 
 @kernel
 def _take_apart(
-    net: Network, beside: Beside, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, terms: Contributions
+    net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, terms: Contributions
 ) -> None:
-    act = activations(net.layers, net.dense)
-    found = np.empty(longest(features.starts, net.fields), np.int64)
+    act, beside = work.act, work.beside
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
-        score(net, keys, rows, features, first, net.fields, act, beside, found)
+        score(net, work, keys, rows, features, first)
         terms.branch[n] = beside.forward(net, act.x[0], act.every, beside.room)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.maps import output_backward, output_forward, sums_of, weight_of
+from model.maps import output_backward, output_forward, sums_at, weights_at
 from model.matrix import learn_vector
 from model.network import Network
 from model.target import kernel
@@ -19,12 +19,12 @@ class Crossed(NamedTuple):
 
     x: NDArray[Any]  # (C + 1, D), x[0] is the input
     z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.cross`` a number, in z[:, 0]
-    gradient: NDArray[Any]  # (3, D)
+    gradient: NDArray[Any]  # (4, D)
 
 
 def room(net: Network) -> int:
     """How many numbers :class:`Crossed` holds."""
-    return (len(net.places) - 1 + 4) * net.fields * net.embedding
+    return (len(net.places) - 1 + 5) * net.fields * net.embedding
 
 
 @kernel
@@ -44,7 +44,7 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
     for k in range(width):
         x0[k] = x[k]
     for layer in range(layers):
-        weight, bias = weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1)
+        weight, bias = net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)]
         here, above = kept.x[layer], kept.x[layer + 1]
         scale = net.dense.dtype.type(0)
         for k in range(width):
@@ -71,7 +71,7 @@ def backward(
     here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
     total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
-        weight, x, scale = weight_of(net, 2 * layer), kept.x[layer], kept.z[layer, 0]
+        weight, x, scale = net.dense[weights_at(net, 2 * layer)], kept.x[layer], kept.z[layer, 0]
         pull = net.dense.dtype.type(0)
         for k in range(width):
             pull += here[k] * x0[k]
@@ -80,8 +80,8 @@ def backward(
             of_bias[k] = here[k]
             of_weight[k] = pull * x[k]
             here[k] += pull * weight[k]
-        total += learn_vector(weight, sums_of(net, 2 * layer), of_weight, rate)
-        total += learn_vector(weight_of(net, 2 * layer + 1), sums_of(net, 2 * layer + 1), of_bias, rate)
+        total += learn_vector(weight, net.sums[sums_at(net, 2 * layer)], of_weight, rate)
+        total += learn_vector(net.dense[weights_at(net, 2 * layer + 1)], net.sums[sums_at(net, 2 * layer + 1)], of_bias, rate)
     for k in range(width):
         below[k] += here[k]
     return total

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.cross import crossed
-from model.maps import output_backward, output_forward, sums_of, weight_of
-from model.matrix import affine, learn_and_pass, learn_vector
+from model.maps import output_backward, output_forward, sums_at, weights_at
+from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
 from model.network import Network
 from model.target import kernel
 
@@ -25,7 +25,7 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
         x0[k] = x[k]
     for layer in range(layers):
         here, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
-        affine(weight_of(net, 2 * layer), weight_of(net, 2 * layer + 1), here, every[:width], z)
+        affine(net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)], here, every[:width], z)
         for k in range(width):
             above[k] = x0[k] * z[k] + here[k]
     return output_forward(net, kept.x[layers])
@@ -37,15 +37,16 @@ def backward(net: Network, every: NDArray[np.int64], room: NDArray[Any], slope: 
     kept = crossed(net, room)
     layers, width = kept.z.shape
     x0 = kept.x[0]
-    here, of_z, passed = kept.gradient[0], kept.gradient[1], kept.gradient[2]
+    here, of_z, passed, step = kept.gradient[0], kept.gradient[1], kept.gradient[2], kept.gradient[3]
     total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         z = kept.z[layer]
         for k in range(width):
             below[k] += here[k] * z[k]
             of_z[k] = here[k] * x0[k]
-        total += learn_and_pass(weight_of(net, 2 * layer), sums_of(net, 2 * layer), kept.x[layer], every[:width], of_z, rate, passed)
-        total += learn_vector(weight_of(net, 2 * layer + 1), sums_of(net, 2 * layer + 1), of_z, rate)
+        total += learn_sums(net.sums[sums_at(net, 2 * layer)], kept.x[layer], of_z, rate, step)
+        learn_and_pass(net.dense[weights_at(net, 2 * layer)], step, of_z, every[:width], passed)
+        total += learn_vector(net.dense[weights_at(net, 2 * layer + 1)], net.sums[sums_at(net, 2 * layer + 1)], of_z, rate)
         for k in range(width):
             here[k] += passed[k]
     for k in range(width):

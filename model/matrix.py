@@ -1,7 +1,7 @@
 """What a matrix ``(in, out)`` and a vector do: map an input, and take a step of Adagrad.
 
-Only the rows of active inputs are visited, once in each direction. The kernels that learn give the sum of the accumulators that they
-touched, which is finite if and only if the step is: a row moves by at most ``rate √n``.
+A matrix has one accumulator for each input row ``j``: ``A_j += x_j² mean(g²)``, ``W_j -= s_j g`` with ``s_j = rate x_j / √A_j``. The
+kernels that learn give the sum of the accumulators, which is finite if and only if the step is: a row moves by at most ``rate √n``.
 
 Shapes: ``n`` the width of the output; a matrix is flat, row after row.
 """
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.target import kernel
+from model.intrinsics import root
+from model.target import kernel, ordered
 
 
-@kernel
+@ordered
 def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: NDArray[np.int64], out: NDArray[Any]) -> None:
-    """``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, four rows at a time."""
+    """``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, in their order, four rows at a time."""
     n = out.shape[0]
     for k in range(n):
         out[k] = bias[k]
@@ -27,13 +28,47 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
         w0, w1 = weight[j0 * n : j0 * n + n], weight[j1 * n : j1 * n + n]
         w2, w3 = weight[j2 * n : j2 * n + n], weight[j3 * n : j3 * n + n]
         for k in range(n):
-            out[k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
+            out[k] = out[k] + x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
     for a in range(whole, active.shape[0]):
         j = active[a]
-        xj = x[j]
+        x0 = x[j]
         w = weight[j * n : j * n + n]
         for k in range(n):
-            out[k] += xj * w[k]
+            out[k] = out[k] + x0 * w[k]
+
+
+@ordered
+def settle_and_map(
+    weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """:func:`settle` the step before over every row, and map as :func:`affine` does, to the bit, in one pass, two rows at a time."""
+    n = out.shape[0]
+    for k in range(n):
+        out[k] = bias[k]
+    whole = x.shape[0] // 2 * 2
+    for j in range(0, whole, 2):
+        x0, x1, s0, s1 = x[j], x[j + 1], step[j], step[j + 1]
+        w0, w1 = weight[j * n : j * n + n], weight[j * n + n : j * n + 2 * n]
+        for k in range(n):
+            v0, v1 = w0[k] - s0 * gradient[k], w1[k] - s1 * gradient[k]
+            w0[k], w1[k] = v0, v1
+            out[k] = out[k] + x0 * v0 + x1 * v1
+    if whole < x.shape[0]:
+        x0, s0, w = x[whole], step[whole], weight[whole * n : whole * n + n]
+        for k in range(n):
+            v0 = w[k] - s0 * gradient[k]
+            w[k] = v0
+            out[k] = out[k] + x0 * v0
+
+
+@ordered
+def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
+    """``W_j -= s_j g`` of the active rows."""
+    n = gradient.shape[0]
+    for a in range(active.shape[0]):
+        s0, w = step[active[a]], weight[active[a] * n : active[a] * n + n]
+        for k in range(n):
+            w[k] = w[k] - s0 * gradient[k]
 
 
 @kernel
@@ -42,62 +77,51 @@ def learn_vector(weight: NDArray[Any], sums: NDArray[Any], gradient: NDArray[Any
     total = weight.dtype.type(0)
     for k in range(weight.shape[0]):
         sums[k] += gradient[k] * gradient[k]
-        weight[k] -= rate * gradient[k] / np.sqrt(sums[k])
+        weight[k] -= rate * gradient[k] / root(sums[k])
         total += sums[k]
     return total
 
 
 @kernel
-def mean_square(values: NDArray[Any]) -> Any:
-    """``mean(v²)``."""
-    total = values.dtype.type(0)
-    for k in range(values.shape[0]):
-        total += values[k] * values[k]
-    return total / values.dtype.type(values.shape[0])
-
-
-@kernel
-def learn_matrix(
-    weight: NDArray[Any], sums: NDArray[Any], x: NDArray[Any], active: NDArray[np.int64], gradient: NDArray[Any], rate: Any
-) -> Any:
-    """Adagrad, an accumulator per input row ``j``: ``A_j += x_j² mean(g²)``, ``W_j -= rate x_j g / √A_j``."""
-    n = gradient.shape[0]
-    square = mean_square(gradient)
-    total = weight.dtype.type(0)
-    for a in range(active.shape[0]):
-        j = active[a]
-        w = weight[j * n : j * n + n]
+def learn_sums(sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
+    """A matrix's accumulators, and ``step``, the ``s_j`` by which each row is to move; silenced inputs are 0 and move nothing."""
+    square = sums.dtype.type(0)
+    for k in range(gradient.shape[0]):
+        square += gradient[k] * gradient[k]
+    square /= sums.dtype.type(gradient.shape[0])
+    total = sums.dtype.type(0)
+    for j in range(sums.shape[0]):
         sums[j] += x[j] * x[j] * square
+        step[j] = rate * x[j] / root(sums[j])
         total += sums[j]
-        step = rate * x[j] / np.sqrt(sums[j])
-        for k in range(n):
-            w[k] -= step * gradient[k]
     return total
 
 
 @kernel
 def learn_and_pass(
-    weight: NDArray[Any],
-    sums: NDArray[Any],
-    x: NDArray[Any],
-    active: NDArray[np.int64],
-    gradient: NDArray[Any],
-    rate: Any,
-    below: NDArray[Any],
-) -> Any:
-    """As :func:`learn_matrix`, and ``below_j = W_j · g`` of the weights before the step, in the same pass over a row."""
+    weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64], below: NDArray[Any]
+) -> None:
+    """As :func:`settle`, and ``below_j = W_j · g`` of the weights before the step, in one pass, two rows at a time."""
     n = gradient.shape[0]
-    square = mean_square(gradient)
-    total = weight.dtype.type(0)
-    for a in range(active.shape[0]):
-        j = active[a]
-        w = weight[j * n : j * n + n]
-        sums[j] += x[j] * x[j] * square
-        total += sums[j]
-        step = rate * x[j] / np.sqrt(sums[j])
-        dot = weight.dtype.type(0)
+    whole = active.shape[0] // 2 * 2
+    for a in range(0, whole, 2):
+        j0, j1 = active[a], active[a + 1]
+        s0, s1 = step[j0], step[j1]
+        w0, w1 = weight[j0 * n : j0 * n + n], weight[j1 * n : j1 * n + n]
+        dot0 = dot1 = weight.dtype.type(0)
         for k in range(n):
-            dot += w[k] * gradient[k]
-            w[k] -= step * gradient[k]
-        below[j] = dot
-    return total
+            g, v0, v1 = gradient[k], w0[k], w1[k]
+            dot0 += v0 * g
+            dot1 += v1 * g
+            w0[k] = v0 - s0 * g
+            w1[k] = v1 - s1 * g
+        below[j0], below[j1] = dot0, dot1
+    if whole < active.shape[0]:
+        j0 = active[whole]
+        s0, w = step[j0], weight[j0 * n : j0 * n + n]
+        dot0 = weight.dtype.type(0)
+        for k in range(n):
+            g, v0 = gradient[k], w[k]
+            dot0 += v0 * g
+            w[k] = v0 - s0 * g
+        below[j0] = dot0

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.layout import IN, OUT
-from model.target import kernel
+from model.layout import COLUMNS, IN, OUT, ROWS
 
 
 class Network(NamedTuple):
     """The dense half of a model, as the kernels see it."""
 
     dense: NDArray[Any]  # (P,)
-    sums: NDArray[Any]  # (A,), Adagrad's accumulators
+    sums: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
     layers: NDArray[np.int64]  # (L, columns), see model.layout
     output: int  # where the output weights, the bias and the default embeddings begin
     output_sum: int
@@ -44,19 +43,34 @@ class Activations(NamedTuple):
     bounded: NDArray[Any]  # (L + 1, W), act(s * read)
     active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
     actives: NDArray[np.int64]  # (L + 1,), how many they are
-    every: NDArray[np.int64]  # (W,), 0, 1, 2, …
+    every: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
     gradient: NDArray[Any]  # (4, W)
+    step: NDArray[Any]  # (W,), by which each row of the matrix at hand is to move
+    owed: NDArray[Any]  # (L + 1, W), by which each row of a layer's meta learner is still to move
+    owed_gradient: NDArray[Any]  # (L + 1, W), along which
 
 
-@kernel
-def activations(layers: NDArray[np.int64], like: NDArray[Any]) -> Activations:
-    """Room for one example's pass, of the float type of ``like``."""
-    depth = layers.shape[0] + 1
-    width = max(layers[:, IN].max(), layers[:, OUT].max())
-    every = np.arange(width)
-    active = np.zeros((depth, width), np.int64)
-    active[0] = every
-    actives = np.zeros(depth, np.int64)
-    actives[0] = layers[0, IN]
-    x = np.zeros((depth, width), like.dtype)
-    return Activations(x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), active, actives, every, np.zeros((4, width), like.dtype))
+def activations(net: Network) -> Activations:
+    """Room for one example's pass."""
+    depth, width = len(net.layers) + 1, int(net.layers[:, [IN, OUT]].max())
+    every = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
+    active, actives = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)
+    active[0], actives[0] = every[:width], net.layers[0, IN]
+
+    def room(*shape: int) -> NDArray[Any]:
+        return np.zeros(shape, net.dense.dtype)
+
+    layers = (depth, width)
+    return Activations(
+        x=room(*layers),
+        read=room(*layers),
+        scale=room(*layers),
+        bounded=room(*layers),
+        active=active,
+        actives=actives,
+        every=every,
+        gradient=room(4, width),
+        step=room(width),
+        owed=room(*layers),
+        owed_gradient=room(*layers),
+    )

@@ -1,144 +1,21 @@
 """A model that learns online: weights that predict, and the state that carries one example a step into the next.
 
-``Weights`` is what is published and served; ``OnlineModel`` adds what only learning needs. Both are flat named
-arrays over one memory that the kernels work on in place.
+The state is flat named arrays that the kernels work on in place; it depends on the order of the examples alone.
 """
 
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_128_hexdigest
 
 from model import step
-from model.branch import beside
-from model.delay import corrected
-from model.digest import rehash
 from model.features import Features
-from model.layout import Layout
-from model.network import Network
 from model.settings import Spec
+from model.snapshot import Arrays
 from model.table import Table
-from model.terms import TERMS
-
-Arrays = dict[str, NDArray[Any]]
+from model.weights import Weights
 
 RUN = 1024  # examples in one kernel call: what is done again when a step has to be undone
-
-
-def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities, in float64: ``1 / (1 + exp(-logit))``."""
-    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
-
-
-class Weights:
-    """Everything a prediction needs: dense parameters, and the rows of the table.
-
-    Attributes:
-        dense: the dense parameters, ``(P,)``, laid out by :class:`~model.layout.Layout`.
-        keys: the table's keys, ``(C,)``; 0 is an empty row.
-        rows: embedding and wide weight of each row, ``(C, d + 1)``.
-    """
-
-    def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
-        """Weights before the first example."""
-        capacity = spec.table.capacity
-        self.spec = spec
-        self.layout = Layout(spec)
-        self.dense = self.layout.initial().astype(dtype)
-        self.keys = np.zeros(capacity, np.uint64)
-        self.rows = np.zeros((capacity, spec.model.embedding + 1), dtype)
-        self._hashes = np.zeros(capacity, np.uint64)
-        self._hash = np.zeros(1, np.uint64)  # their sum
-
-    @classmethod
-    def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
-        """The weights that :meth:`arrays` gave."""
-        weights = cls(spec)
-        weights.apply(arrays)
-        return weights
-
-    def network(self, sums: NDArray[Any]) -> Network:
-        """The dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
-        layout, model, term = self.layout, self.spec.model, TERMS[self.spec.model.skip]
-        return Network(
-            self.dense,
-            sums,
-            layout.layers,
-            output=layout.output.start,
-            output_sum=layout.output.sum_start,
-            bias=layout.bias.start,
-            bias_sum=layout.bias.sum_start,
-            defaults=layout.defaults.start,
-            scale=term.scale,
-            activation=term.activation,
-            normed=term.normed,
-            pre=model.skip_input == "pre",
-            wide=model.wide,
-            branch=layout.branch,
-            places=layout.places,
-            fields=len(self.spec.fields),
-            embedding=model.embedding,
-            heads=model.heads,
-        )
-
-    def predict(self, features: Features) -> NDArray[Any]:
-        """The logit of each example, ``(N,)``."""
-        fields = len(self.spec.fields)
-        logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
-        network = self.network(self.dense[:0])
-        step.predict(network, beside(network), self.keys, self.rows, features, fields, logits)
-        return logits
-
-    def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """The probability of a click on each example, ``(N,)``."""
-        logits = self.predict(features)
-        return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
-
-    def digest(self) -> str:
-        """128 bits over the dense parameters and every occupied row's position, key and values."""
-        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes())
-
-    def rehash(self, positions: NDArray[np.int64]) -> None:
-        """Bring the digest up to date with rows that have changed."""
-        rehash(self.keys, self.rows.view(np.uint32), positions, self._hashes, self._hash)
-
-    def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
-        """Copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
-        if positions is None:
-            positions = np.flatnonzero(self.keys)
-        return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
-
-    def apply(self, arrays: Arrays) -> None:
-        """Overwrite the dense parameters and the rows named in ``arrays``.
-
-        Raises:
-            KeyError: an array is missing; nothing was changed.
-            ValueError: one has another type or shape, or a position is outside the table; nothing was changed.
-        """
-        self._check(arrays)
-        positions = arrays["positions"]
-        self.dense[...] = arrays["dense"]
-        self.keys[positions] = arrays["keys"]
-        self.rows[positions] = arrays["rows"]
-        self.rehash(positions)
-
-    def _check(self, arrays: Arrays) -> None:
-        """Make sure that ``arrays`` fit."""
-        positions = arrays["positions"]
-        count = len(positions)
-        expected = {
-            "dense": (self.dense.dtype, self.dense.shape),
-            "positions": (np.dtype(np.int64), (count,)),
-            "keys": (self.keys.dtype, (count,)),
-            "rows": (self.rows.dtype, (count, self.rows.shape[1])),
-        }
-        for name, own in expected.items():
-            got = (arrays[name].dtype, arrays[name].shape)
-            if got != own:
-                raise ValueError(f"{name}: got {got}, expected {own}")
-        if count and not 0 <= positions.min() <= positions.max() < len(self.keys):
-            raise ValueError(f"positions: got {positions.min()} to {positions.max()}, expected those of {len(self.keys)} rows")
 
 
 class Learned(NamedTuple):
@@ -201,13 +78,11 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
-        branch = beside(network)
+        work = step.workspace(network, features)
 
         def learn(start: int, end: int) -> int:
-            fields, now = len(self.spec.fields), self.examples
-            labelled = labels[:end]
-            rows, log = self.table, self._journal
-            return step.learn(network, branch, rows, features, fields, labelled, importance, fnw, rates, start, now, logits, log)
+            now, log = self.examples, self._journal
+            return step.learn(network, work, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log)
 
         excluded: list[int] = []
         start = 0

@@ -1,5 +1,7 @@
 """The skip terms' kernels, forward and backward with the update; ``model.skip`` defines them.
 
+Where a meta learner reads every value of a layer, its matrix is visited once an example: the step is owed until the matrix is next read.
+
 Shapes: ``n`` the width of the layer that a term reads.
 """
 
@@ -8,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.intrinsics import root
 from model.layout import META, OUT, SCALE, SKIP, SQUARE, SUMS
-from model.matrix import affine, learn_matrix, learn_vector
+from model.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
 from model.network import Activations, Network
 from model.target import kernel
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
@@ -76,6 +79,43 @@ def slope_at(activation: int, value: Any) -> Any:
 
 
 @kernel
+def owes(net: Network) -> bool:
+    """Whether the meta learners' steps are owed."""
+    return net.scale == FROM_LAYER and net.pre and net.sums.shape[0] > 0
+
+
+@kernel
+def settle_all(net: Network, act: Activations) -> None:
+    """Take every step that is owed."""
+    if not owes(net):
+        return
+    for layer in range(net.layers.shape[0]):
+        start, n = net.layers[layer, META], net.layers[layer, OUT]
+        settle(net.dense[start : start + n * n], act.owed[layer + 1, :n], act.owed_gradient[layer + 1, :n], act.every[:n])
+
+
+@kernel
+def find_scale(net: Network, act: Activations, layer: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
+    """``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
+    p, at, n = net.dense, net.layers[layer], scale.shape[0]
+    if net.scale == FROM_LAYER:
+        meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
+        if owes(net):
+            settle_and_map(meta, bias, act.owed[layer + 1, :n], act.owed_gradient[layer + 1, :n], read, scale)
+        else:
+            affine(meta, bias, read, active, scale)
+        leak = p.dtype.type(LEAK)
+        for k in range(n):
+            scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
+    else:
+        for k in range(n):
+            scale[k] = p[at[SCALE] + k] if net.scale == LEARNED else 1
+    if net.normed:
+        for k in range(n):
+            scale[k] /= root(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
+
+
+@kernel
 def forward(net: Network, act: Activations, layer: int) -> Any:
     """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
     p, at = net.dense, net.layers[layer]
@@ -86,17 +126,7 @@ def forward(net: Network, act: Activations, layer: int) -> Any:
         active = act.active[layer + 1, : act.actives[layer + 1]]
         for k in range(n):
             read[k] = act.x[layer + 1, k]
-    if net.scale == FROM_LAYER:
-        affine(p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n], read, active, scale)
-        leak = p.dtype.type(LEAK)
-        for k in range(n):
-            scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
-    else:
-        for k in range(n):
-            scale[k] = p[at[SCALE] + k] if net.scale == LEARNED else 1
-    if net.normed:
-        for k in range(n):
-            scale[k] /= np.sqrt(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
+    find_scale(net, act, layer, read, active, scale)
     for k in range(n):
         bounded[k] = scale[k] * read[k]
     activate(net.activation, bounded)
@@ -112,7 +142,7 @@ def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> 
     epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
     total = square.dtype.type(0)
     for k in range(square.shape[0]):
-        of_scale[k] /= np.sqrt(square[k] + epsilon)
+        of_scale[k] /= root(square[k] + epsilon)
         square[k] += (read[k] * read[k] - square[k]) / memory
         total += square[k]
     return total
@@ -124,7 +154,7 @@ def backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, 
     p, at = net.dense, net.layers[layer]
     n = at[OUT]
     read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
-    of_weight, of_scale = act.gradient[2, :n], act.gradient[3, :n]
+    of_weight, of_scale = act.gradient[2, :n], act.owed_gradient[layer + 1, :n]
     weight = p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
         through = slope * weight[k] * slope_at(net.activation, bounded[k])
@@ -138,9 +168,10 @@ def backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, 
         leak = p.dtype.type(LEAK)
         for k in range(n):
             of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
-        active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
-        meta, sums = p[at[META] : at[META] + n * n], net.sums[at[META + SUMS] : at[META + SUMS] + n]
-        total += learn_matrix(meta, sums, read, active, of_scale, rate)
+        owed = act.owed[layer + 1, :n]
+        total += learn_sums(net.sums[at[META + SUMS] : at[META + SUMS] + n], read, of_scale, rate, owed)
+        if not owes(net):
+            settle(p[at[META] : at[META] + n * n], owed, of_scale, act.active[layer + 1, : act.actives[layer + 1]])
     if net.scale in (LEARNED, FROM_LAYER):
         total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
     return total

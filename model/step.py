@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.branch import Beside
+from model.branch import Beside, beside
 from model.delay import weight
 from model.features import Features
-from model.matrix import learn_vector
+from model.intrinsics import prefetch, root
 from model.network import Activations, Network, activations
-from model.table import EMPTY, Table, claim, find
+from model.skip_kernel import settle_all
+from model.table import EMPTY, Table, claim, find, first_way
 from model.target import kernel
 from model.tower import backward, forward
 
@@ -56,6 +57,20 @@ def journal(table: Table, keys: int) -> Journal:
     )
 
 
+class Workspace(NamedTuple):
+    """Room for one example's pass, allocated once for a run."""
+
+    act: Activations
+    beside: Beside
+    found: NDArray[np.int64]  # (K,), the row of each key, -1 if it is new
+
+
+def workspace(net: Network, features: Features) -> Workspace:
+    """Room for the examples of ``features``."""
+    longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
+    return Workspace(activations(net), beside(net), np.empty(longest, np.int64))
+
+
 @kernel
 def finite(value: Any) -> bool:
     """Whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
@@ -63,33 +78,15 @@ def finite(value: Any) -> bool:
 
 
 @kernel
-def longest(starts: NDArray[np.int64], fields: int) -> int:
-    """The most keys that one example has."""
-    most = 0
-    for first in range(0, starts.shape[0] - 1, fields):
-        most = max(most, starts[first + fields] - starts[first])
-    return most
-
-
-@kernel
-def score(
-    net: Network,
-    keys: NDArray[np.uint64],
-    rows: NDArray[Any],
-    features: Features,
-    first: int,
-    fields: int,
-    act: Activations,
-    beside: Beside,
-    found: NDArray[np.int64],
-) -> Any:
-    """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if new."""
+def score(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int) -> Any:
+    """The logit of the example whose fields' keys begin at ``starts[first]``; finds the row of each key."""
+    act, beside, found = work.act, work.beside, work.found
     d = rows.shape[1] - 1
     p = net.dense
     x = act.x[0]
     logit = p[net.bias]
     begin = features.starts[first]
-    for f in range(fields):
+    for f in range(net.fields):
         start, end = features.starts[first + f], features.starts[first + f + 1]
         share = p.dtype.type(1) / p.dtype.type(end - start)
         for k in range(d):
@@ -109,20 +106,10 @@ def score(
 
 
 @kernel
-def predict(
-    net: Network,
-    beside: Beside,
-    keys: NDArray[np.uint64],
-    rows: NDArray[Any],
-    features: Features,
-    fields: int,
-    logits: NDArray[Any],
-) -> None:
-    """Fill ``logits (N,)``; changes nothing."""
-    act = activations(net.layers, net.dense)
-    found = np.empty(longest(features.starts, fields), np.int64)
+def predict(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, logits: NDArray[Any]) -> None:
+    """Fill ``logits (N,)``; changes nothing that is learned."""
     for n in range(logits.shape[0]):
-        logits[n] = score(net, keys, rows, features, n * fields, fields, act, beside, found)
+        logits[n] = score(net, work, keys, rows, features, n * net.fields)
 
 
 @kernel
@@ -152,15 +139,15 @@ def undo(table: Table, log: Journal) -> None:
 
 @kernel
 def admit(
-    net: Network, table: Table, features: Features, first: int, fields: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int
+    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int
 ) -> None:
     """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
     d = table.rows.shape[1] - 1
-    begin, end = features.starts[first], features.starts[first + fields]
+    begin, end = features.starts[first], features.starts[first + net.fields]
     for i in range(end - begin):
         if found[i] >= 0 and table.used[found[i]] != now:
             remember(table, log, found[i], now)
-    for f in range(fields):
+    for f in range(net.fields):
         for i in range(features.starts[first + f], features.starts[first + f + 1]):
             if found[i - begin] >= 0:
                 continue
@@ -186,7 +173,6 @@ def learn_rows(
     table: Table,
     features: Features,
     first: int,
-    fields: int,
     found: NDArray[np.int64],
     gradient: NDArray[Any],
     slope: Any,
@@ -198,7 +184,7 @@ def learn_rows(
     embedding_rate, wide_rate = p.dtype.type(rates.embedding), p.dtype.type(rates.wide)
     begin = features.starts[first]
     total = p.dtype.type(0)
-    for f in range(fields):
+    for f in range(net.fields):
         start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
         for i in range(start, end):
             row = found[i]
@@ -215,23 +201,37 @@ def learn_rows(
             for k in range(d):
                 g = share * gradient[f * d + k]
                 table.sums[row, k] += g * g
-                table.rows[row, k] -= embedding_rate * g / np.sqrt(table.sums[row, k])
+                table.rows[row, k] -= embedding_rate * g / root(table.sums[row, k])
                 total += table.sums[row, k]
             if net.wide:
                 g = share * slope
                 table.sums[row, d] += g * g
-                table.rows[row, d] -= wide_rate * g / np.sqrt(table.sums[row, d])
+                table.rows[row, d] -= wide_rate * g / root(table.sums[row, d])
                 total += table.sums[row, d]
     return total
 
 
 @kernel
+def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
+    """Have the rows of example ``n + 1`` brought near, and the keys of the sets that hold those of example ``n + 2``."""
+    starts, last = features.starts, features.starts.shape[0] - 1
+    for i in range(starts[min((n + 1) * fields, last)], starts[min((n + 2) * fields, last)]):
+        row = find(table.keys, features.keys[i])
+        if row >= 0:
+            prefetch(table.rows, row)
+            prefetch(table.sums, row)
+            prefetch(table.used, row)
+            prefetch(table.touched, row)
+    for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
+        prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
+
+
+@kernel
 def learn(
     net: Network,
-    beside: Beside,
+    work: Workspace,
     table: Table,
     features: Features,
-    fields: int,
     labels: NDArray[Any],
     importance: NDArray[Any],
     fnw: NDArray[np.bool_],
@@ -245,27 +245,30 @@ def learn(
 
     Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
     """
-    act = activations(net.layers, net.dense)
-    found = np.empty(longest(features.starts, fields), np.int64)
+    act, beside = work.act, work.beside
     one = net.dense.dtype.type(1)
     tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
-    slopes = np.zeros(1, net.dense.dtype)
+    act.owed[...] = 0
+    act.owed_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
     for n in range(start, labels.shape[0]):
-        first = n * fields
+        first = n * net.fields
         now += 1
-        logits[n] = score(net, table.keys, table.rows, features, first, fields, act, beside, found)
+        logits[n] = score(net, work, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
         probability = one / (one + np.exp(-logits[n]))
         slope = (probability - labels[n]) * importance[n]
         if fnw[n]:
             slope *= weight(labels[n], probability, one)
-        slopes[0] = slope
-        admit(net, table, features, first, fields, found, rates, log, now)
+        admit(net, table, features, first, work.found, rates, log, now)
+        look_ahead(table, features, net.fields, n)
         total = backward(net, act, slope, tower_rate)
         total += beside.backward(net, act.every, beside.room, slope, tower_rate, act.gradient[0])
-        total += learn_vector(net.dense[net.bias : net.bias + 1], net.sums[net.bias_sum : net.bias_sum + 1], slopes, wide_rate)
-        total += learn_rows(net, table, features, first, fields, found, act.gradient[0], slope, rates)
+        net.sums[net.bias_sum] += slope * slope
+        net.dense[net.bias] -= wide_rate * slope / root(net.sums[net.bias_sum])
+        total += net.sums[net.bias_sum]
+        total += learn_rows(net, table, features, first, work.found, act.gradient[0], slope, rates)
         if not finite(total):
             return n
+    settle_all(net, act)
     return int(labels.shape[0])

@@ -29,13 +29,15 @@ if not config.CACHE_DIR and os.access(_HERE, os.W_OK):
 
 # Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
 _FLAGS: dict[str, Any] = {
-    "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"},
+    # Nor arcp and afn: with them it takes roots and quotients by the processor's estimates, whose bits each maker chooses.
+    "fastmath": {"reassoc", "contract", "nsz"},
     "error_model": "numpy",  # Python's check for division by zero stops the vectoriser
     "nogil": True,
     "cache": True,
     # A kernel called from another is part of it. Else each has a copy of its own, compiled apart, and which of them is run
     # depends on what the process has loaded before: one that has just compiled would get other bits than the next.
     "forceinline": True,
+    "_nrt": False,  # kernels allocate nothing, so no array in them needs to be counted: a slice would cost two locked additions
 }
 
 
@@ -50,5 +52,8 @@ def pointer(function: Callable[..., Any], signature: Any) -> Any:
 
 
 def ordered(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result."""
-    return numba.njit(**{**_FLAGS, "fastmath": False})(function)  # type: ignore[no-any-return]
+    """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result.
+
+    A product and the sum that it goes into are one operation, rounded once.
+    """
+    return numba.njit(**{**_FLAGS, "fastmath": {"contract"}})(function)  # type: ignore[no-any-return]

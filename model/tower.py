@@ -10,7 +10,7 @@ from typing import Any
 
 from model import skip_kernel
 from model.layout import BIAS, IN, OUT, SUMS, WEIGHT
-from model.matrix import affine, learn_and_pass, learn_vector
+from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
 from model.network import Activations, Network
 from model.target import kernel
 from model.terms import NO_TERM
@@ -24,17 +24,15 @@ def forward(net: Network, act: Activations) -> Any:
     for layer in range(net.layers.shape[0]):
         at = net.layers[layer]
         n = at[OUT]
-        x, read = act.x[layer + 1, :n], act.read[layer + 1, :n]
+        x, read, active = act.x[layer + 1, :n], act.read[layer + 1, :n], act.active[layer + 1]
         weight = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n]
         affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.actives[layer]], read)
         count = 0
         for k in range(n):
-            if read[k] > 0:
-                x[k] = read[k]
-                act.active[layer + 1, count] = k
-                count += 1
-            else:
-                x[k] = 0
+            x[k] = read[k] if read[k] > 0 else p.dtype.type(0)
+        for k in range(n):  # without a branch, which would be guessed wrongly half of the time
+            active[count] = k
+            count += read[k] > 0
         act.actives[layer + 1] = count
         if net.scale != NO_TERM:
             logit += skip_kernel.forward(net, act, layer)
@@ -73,7 +71,7 @@ def backward(net: Network, act: Activations, slope: Any, rate: Any) -> Any:
                 g += here[k]
             here[k] = g
         weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT + SUMS] : at[WEIGHT + SUMS] + at[IN]]
-        active = act.active[layer, : act.actives[layer]]
-        total += learn_and_pass(weight, sums, act.x[layer], active, here[:n], rate, above)
+        total += learn_sums(sums, act.x[layer], here[:n], rate, act.step)
+        learn_and_pass(weight, act.step, here[:n], act.active[layer, : act.actives[layer]], above)
         total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS + SUMS] : at[BIAS + SUMS] + n], here[:n], rate)
     return total

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from model.dnn import bind
 from model.features import Features
 from model.networks import build
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.weights import Weights
 from paper.bootstrap import Tally, tally
 from paper.layers import Watched
 from paper.online_stream import Stream

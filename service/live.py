@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from model.features import Encoder
-from model.online import Weights
+from model.weights import Weights
 from service.predictor import Predictor
 from stream.weights import Standing
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from model.features import Encoder
-from model.online import Weights
+from model.weights import Weights
 from service.messages import Features, PredictRequest
 from service.wire import BadRequestError
 from stream.weights import Standing

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Protocol, Self
 
-from model.online import Weights
 from model.settings import Spec
 from model.snapshot import Arrays
+from model.weights import Weights
 from stream.events import SnapshotRef
 from stream.log import Log, LogUnavailableError, OffsetGoneError, Record
 from stream.metrics import FollowerMetrics

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
+from model.weights import Weights
 from service.settings import Settings, SettingsError, load
 from stream.events import Watermark, decode_click, decode_impression, encode
 from stream.follow import Copies

@@ -1,8 +1,10 @@
 """``sml bench step``: how fast one example is learned, beside eager PyTorch and beside the memory's own speed.
 
-Both sides learn the same random examples on one thread, in turn, several times; the figures are medians.
+Both sides learn random examples on one thread, in turn, several times; the figures are medians of processor time, so that
+other processes disturb them as little as can be.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -18,61 +20,84 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
-from model.dnn import DNN, bind
+from model.dnn import bind
 from model.features import Features
+from model.layout import NETWORKS
+from model.networks import build
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec
 from model.target import kernel
 
 FIELDS, VALUES, ROWS = 39, 25_000, 1 << 20
 SIZES = (((128, 64, 32), 8), ((256, 128, 64), 16), ((1024, 512, 256), 16))
-FLOAT = 4  # bytes
+FLOAT, LINE = 4, 64  # bytes of a number, and of a line of the cache, which the keys of a set fill
 
 
 class StepSpeed(NamedTuple):
     """One network's line of ``sml bench step``."""
 
     network: str
-    hidden: tuple[int, ...]
+    hidden: str
     embedding: int
     skip: str
-    examples_per_second: float
-    eager_examples_per_second: float
-    ratio: float  # of the two, measured in turn
-    bytes_bound_ratio: float  # time of a step ÷ time that its bytes take at the speed of a triad of the same footprint
+    examples_per_second: int
+    eager_per_second: int
+    times_eager: float  # the median of the ratios of the two, measured in turn
+    step_us: float
+    bytes_us: float  # what a step must move ÷ the speed of a triad of the same footprint
+    times_bytes: float
+    most_bytes: str  # which part moves most, and its share
+
+
+class Traffic(NamedTuple):
+    """What a step has to do with a part of the model."""
+
+    touched: float  # bytes
+    moved: float  # bytes: each read, and each write
 
 
 def steps(repeats: int) -> Iterator[StepSpeed]:
-    """Measure every size, with and without skip terms."""
+    """Measure the tower in every size, with and without skip terms, then what stands beside it in the default size."""
     torch.set_num_threads(1)
     for hidden, embedding in SIZES:
         for skip in ("meta_tanh", "none"):
-            model = ModelSettings(hidden=hidden, embedding=embedding, skip=skip)
-            yield measure(Spec(model=model, fields=tuple(Field(name=f"C{f}") for f in range(FIELDS))), repeats)
+            yield measure(_spec({"hidden": hidden, "embedding": embedding, "skip": skip}), repeats)
+    for network in NETWORKS[1:]:
+        yield measure(_spec({"network": network}), repeats)
+
+
+def _spec(model: dict[str, Any]) -> Spec:
+    return Spec(model=ModelSettings.model_validate(model), fields=tuple(Field(name=f"C{f}") for f in range(FIELDS)))
 
 
 def measure(spec: Spec, repeats: int) -> StepSpeed:
-    """Let both sides learn in turn."""
+    """Let both sides learn in turn, and a triad run between."""
     few = max(spec.model.hidden) > 512  # noqa: PLR2004
-    fast, eager = _Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 400)
+    fast, eager = _Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 300)
     fast.learn()
     eager.learn()
-    ours, theirs = [], []
+    parts = traffic(fast.model)
+    touched, moved = (sum(of_part) for of_part in zip(*parts.values(), strict=True))
+    triad = Triad(touched)
+    ours, theirs, bandwidths = [], [], []
     for _ in range(repeats):
         ours.append(fast.learn())
+        bandwidths.append(triad.bandwidth())
         theirs.append(eager.learn())
-    speed = statistics.median(ours)
-    moved = step_bytes(fast.model)
-    bound = triad_bandwidth(moved, repeats) / moved  # steps a second
+    step, bound = 1 / statistics.median(ours), moved / statistics.median(bandwidths)
+    most = max(parts, key=lambda part: parts[part].moved)
     return StepSpeed(
         network=spec.model.network,
-        hidden=spec.model.hidden,
+        hidden="-".join(map(str, spec.model.hidden)),
         embedding=spec.model.embedding,
         skip=spec.model.skip,
-        examples_per_second=round(speed),
-        eager_examples_per_second=round(statistics.median(theirs)),
-        ratio=round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 1),
-        bytes_bound_ratio=round(float(bound / speed), 2),
+        examples_per_second=round(1 / step),
+        eager_per_second=round(statistics.median(theirs)),
+        times_eager=round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 1),
+        step_us=round(1e6 * step, 1),
+        bytes_us=round(1e6 * bound, 1),
+        times_bytes=round(step / bound, 2),
+        most_bytes=f"{most} {parts[most].moved / moved:.0%}",
     )
 
 
@@ -88,10 +113,10 @@ class _Fast:
         self.model = OnlineModel(spec)
 
     def learn(self) -> float:
-        """Learn every example once; give examples per second."""
-        start = time.perf_counter()
+        """Learn every example once; give examples per second of processor time."""
+        start = time.thread_time()
         self.model.learn(self.features, self.labels)
-        return len(self.labels) / (time.perf_counter() - start)
+        return len(self.labels) / (time.thread_time() - start)
 
 
 class Eager:
@@ -100,7 +125,7 @@ class Eager:
     def __init__(self, spec: Spec, examples: int) -> None:
         self.embedding = nn.Embedding(ROWS, spec.model.embedding, sparse=True)
         self.wide = nn.Embedding(ROWS, 1, sparse=True)
-        self.network = DNN(spec)
+        self.network = build(spec)
         model = OnlineModel(spec).weights
         bind(self.network, model.layout.named(model.dense))
         settings = spec.model
@@ -119,8 +144,8 @@ class Eager:
         self.labels = (torch.rand(examples, generator=generator) < 0.2).float()  # noqa: PLR2004  a click rate
 
     def learn(self) -> float:
-        """Learn every example once; give examples per second."""
-        start = time.perf_counter()
+        """Learn every example once; give examples per second of processor time."""
+        start = time.thread_time()
         for n in range(len(self.labels)):
             ids = self.ids[n : n + 1]
             loss = F.binary_cross_entropy_with_logits(self.network(self.embedding(ids), self.wide(ids)[:, :, 0]), self.labels[n : n + 1])
@@ -129,40 +154,57 @@ class Eager:
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in self.optimizers:
                 optimizer.step()
-        return len(self.labels) / (time.perf_counter() - start)
+        return len(self.labels) / (time.thread_time() - start)
 
 
-def step_bytes(model: OnlineModel) -> float:
-    """The bytes that a step must move.
+def traffic(model: OnlineModel) -> dict[str, Traffic]:
+    """What each part of a step touches and moves.
 
-    A weight in a row whose input is not silenced is read on the way forward, read and written on the way back;
-    a row of the table, with its accumulators, is read and written.
+    A weight whose input is not silenced is read on the way forward, read and written on the way back; a meta learner's, which passes
+    nothing back, is read and written once. An accumulator, and a row of the table, is read and written once. Vectors of an
+    example, which stay near, count nothing.
     """
+    shares = _shares(model)
+    rows = 2 * FIELDS * (model.spec.model.embedding + 1)
+    parts = {"rows": Traffic(FLOAT * rows + LINE * FIELDS, FLOAT * 2 * rows + LINE * FIELDS)}
+    for name, parameter in model.weights.layout.parameters.items():
+        if name == "defaults":
+            continue
+        part, *rest = name.split(".")
+        part = part if rest else "tower"
+        weights = math.prod(parameter.shape) * (shares[int(rest[0])] if name.endswith("weight") and part == "tower" else 1)
+        sums, visits = parameter.shape[0], 2 if name.endswith("meta") else 3
+        before = parts.get(part, Traffic(0, 0))
+        parts[part] = Traffic(before.touched + FLOAT * (weights + sums), before.moved + FLOAT * (visits * weights + 2 * sums))
+    return parts
+
+
+def _shares(model: OnlineModel) -> list[float]:
+    """The share of each layer's inputs that is not silenced, over the values that the table holds."""
     named = model.weights.layout.named(model.weights.dense)
     x = model.weights.rows[model.weights.keys != 0][: 64 * FIELDS, :-1].reshape(64, -1)
-    weights = 0.0
-    for layer, width in enumerate(model.spec.model.hidden):
-        active = (x != 0).mean()
-        z = x @ named[f"tower.{layer}.weight"] + named[f"tower.{layer}.bias"]
-        weights += active * x.shape[1] * width
-        if model.spec.model.skip != "none":
-            weights += width * width
-        x = np.maximum(z, 0)
-    return FLOAT * (3 * weights + 4 * FIELDS * (model.spec.model.embedding + 1))
+    shares = []
+    for layer in range(len(model.spec.model.hidden)):
+        shares.append(float((x != 0).mean()))
+        x = np.maximum(x @ named[f"tower.{layer}.weight"] + named[f"tower.{layer}.bias"], 0)
+    return shares
 
 
-def triad_bandwidth(footprint: float, repeats: int) -> float:
-    """Bytes a second of ``a = b + s c`` (McCalpin's STREAM) over arrays of ``footprint`` bytes together."""
-    size = max(1024, int(footprint / 3 / FLOAT))
-    a, b, c = (np.ones(size, np.float32) for _ in range(3))
-    rounds = max(1, int(2e8 / footprint))
-    _triad(a, b, c, 1)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        _triad(a, b, c, rounds)
-        seconds.append(time.perf_counter() - start)
-    return 3 * FLOAT * size * rounds / statistics.median(seconds)
+class Triad:
+    """``a = b + s c`` (McCalpin's STREAM) over arrays of ``footprint`` bytes together."""
+
+    def __init__(self, footprint: float) -> None:
+        size = max(1024, int(footprint / 3 / FLOAT))
+        self.arrays = tuple(np.ones(size, np.float32) for _ in range(3))
+        self.rounds = max(1, int(4e8 / footprint))
+        self.moved = 3 * FLOAT * size * self.rounds
+        _triad(*self.arrays, 1)
+
+    def bandwidth(self) -> float:
+        """Bytes a second."""
+        start = time.thread_time()
+        _triad(*self.arrays, self.rounds)
+        return self.moved / (time.thread_time() - start)
 
 
 @kernel

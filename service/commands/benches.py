@@ -20,11 +20,13 @@ class _Line(Protocol):
 
 
 def _tell(lines: Iterable[_Line], as_json: bool) -> None:
-    """Show each line as it comes; with ``--json`` on stderr, and all of them at the end."""
-    told = []
+    """Show each line as it comes, as a table in Markdown; with ``--json`` on stderr, and all of them at the end."""
+    told: list[dict[str, Any]] = []
     for line in lines:
         told.append(line._asdict())
-        typer.echo("  ".join(f"{name} {value}" for name, value in told[-1].items()), err=as_json)
+        if len(told) == 1 or told[-2].keys() != told[-1].keys():
+            typer.echo(f"| {' | '.join(told[-1])} |\n|{' --- |' * len(told[-1])}", err=as_json)
+        typer.echo(f"| {' | '.join(map(str, told[-1].values()))} |", err=as_json)
     if as_json:
         answer(told, as_json)
 

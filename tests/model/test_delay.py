@@ -7,8 +7,9 @@ import pytest
 
 from model.delay import corrected, stream_logits, weight
 from model.features import Features
-from model.online import OnlineModel, sigmoid
+from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.weights import sigmoid
 
 SPEC = Spec(model=ModelSettings(hidden=(4,), embedding=2), table=TableSettings(capacity=8), fields=(Field(name="item"),))
 TRUE = 0.3

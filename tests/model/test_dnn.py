@@ -11,10 +11,11 @@ from torch import Tensor
 from model.dnn import DNN, bind
 from model.layout import NETWORKS, Layout
 from model.networks import build
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
 from model.skip import SkipTerm
 from model.skip_kernel import bound
 from model.terms import TERMS
+from model.weights import Weights
 from tests.model.examples import examples, pack, spec
 
 

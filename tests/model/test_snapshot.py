@@ -6,8 +6,9 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
 from model.snapshot import SnapshotError, dump, load
+from model.weights import Weights
 from tests.model.examples import examples, spec
 
 arrays = st.dictionaries(

@@ -1,9 +1,18 @@
 """The same events give the same bits in every process, whatever it compiled, loaded or called before."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from model import matrix, target
 
 _PROGRAM = """
 import sys
@@ -19,7 +28,7 @@ examples = [{"a": int(random.integers(50)), "b": int(random.integers(50))} for _
 features, _ = Encoder(spec.fields).encode(examples, times=[0] * 500)
 if "apart" in sys.argv:
     one = np.ones(2, np.float32)
-    matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one, np.float32(1), one.copy())
+    matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one.copy())
 if "predict" in sys.argv:
     model.weights.predict(features)
 model.learn(features, (random.random(500) < 0.3).astype(np.float32))
@@ -35,3 +44,15 @@ def test_kernels_just_compiled_and_kernels_loaded_give_the_same_bits(tmp_path: P
     compiled = digest("apart")  # into an empty cache
 
     assert {digest(), digest("apart"), digest("predict")} == {compiled}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instructions are those of x86")
+def test_no_root_and_no_quotient_is_taken_by_the_processors_estimates() -> None:
+    """Their bits are its maker's choice, so that the same events would give other weights on Intel's processors than on AMD's."""
+    learn: Any = numba.njit(**{**target._FLAGS, "cache": False})(matrix.learn_vector.py_func)  # type: ignore[attr-defined]
+
+    learn(*np.ones((3, 64), np.float32), np.float32(1))
+
+    instructions = learn.inspect_asm(learn.signatures[0])
+    assert "vsqrtps" in instructions
+    assert not re.search(r"rsqrt|vrcp", instructions)

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from numpy.random import default_rng
 
 from model.features import Encoder, Value
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.weights import Weights
 from service.app import build
 from service.live import Live
 from stream.log import Log, LogUnavailableError, Message

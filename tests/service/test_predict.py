@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model.features import Encoder, Value
-from model.online import sigmoid
 from model.settings import Field
+from model.weights import sigmoid
 from stream.events import Impression, decode_impression
 from stream.log import RecordTooLargeError
 from tests.service.fakes import HOUR, SPEC, TRAINED_THROUGH, Site, trained

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.features import Encoder
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
+from model.weights import Weights
 from stream.checkpoint import Checkpoints
 from stream.follow import Copies, Follower
 from stream.log import Log, Message

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from model.evaluation import Progressive
-from model.online import OnlineModel, Weights
+from model.online import OnlineModel
 from model.settings import Spec
+from model.weights import Weights
 from stream.events import Run, decode_version
 from stream.log import FencedError, LogUnavailableError, Message, Progress, Record
 from stream.publish import BUDGET, Publisher, Stretch
