@@ -1,6 +1,6 @@
 """The paper's Figures 2 to 5 from the outcomes that are known: what a DNN of each depth predicts, and what its layers do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from paper.pictures import Panel
 from paper.plan import SML, Source
@@ -33,12 +33,34 @@ def figure2(known: Known) -> list[Panel]:
 
 def figure3(known: Known) -> list[Panel]:
     """The share of the test examples on which a neuron is active, by layer: the median neuron, and from 5 % to 95 % of neurons."""
-    return _by_layer(known, "share of time active", _active)
+    panels = []
+    for source in known.plan.sources:
+        found = {how: _looked_into(known, source, skip) for skip, how in SKIPS.items()}
+        for depth in LOOKED_INTO:
+            for how, outcomes in found.items():
+                if depth in outcomes:
+                    title = f"{DATA[source.data]}, {how}, {depth} layers"
+                    panels.append(
+                        Panel(title, "layer", "share of time active", {"neurons": _active(outcomes[depth])}, log=True, shares=True)
+                    )
+    return panels
 
 
 def figure4(known: Known) -> list[Panel]:
     """How alike two test examples look to a layer, by layer."""
-    return _by_layer(known, "mean cosine similarity", lambda outcome: _numbered(outcome.layers.cosine))
+    return [
+        Panel(
+            f"{DATA[source.data]}, {how}",
+            "layer",
+            "mean cosine similarity",
+            {f"of {depth}": _numbered(outcome.layers.cosine) for depth, outcome in outcomes.items()},
+            log=True,
+            shares=True,
+        )
+        for source in known.plan.sources
+        for skip, how in SKIPS.items()
+        if (outcomes := _looked_into(known, source, skip))
+    ]
 
 
 def figure5(known: Known) -> list[Panel]:
@@ -67,15 +89,8 @@ def _logits(outcomes: Mapping[int, Outcome], low: int, high: int) -> Curve:
     return {depth: Estimate(outcome.logit[2], outcome.logit[low], outcome.logit[high]) for depth, outcome in outcomes.items()}
 
 
-def _by_layer(known: Known, ylabel: str, curve: Callable[[Outcome], Curve]) -> list[Panel]:
-    panels = []
-    for source in known.plan.sources:
-        for skip, how in SKIPS.items():
-            outcomes = _outcomes(known, source, skip)
-            curves = {f"of {depth}": curve(outcomes[depth]) for depth in LOOKED_INTO if depth in outcomes}
-            if curves:
-                panels.append(Panel(f"{DATA[source.data]}, {how}", "layer", ylabel, curves, log=True))
-    return panels
+def _looked_into(known: Known, source: Source, skip: str) -> dict[int, Outcome]:
+    return {depth: outcome for depth, outcome in _outcomes(known, source, skip).items() if depth in LOOKED_INTO}
 
 
 def _active(outcome: Outcome) -> Curve:

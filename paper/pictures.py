@@ -24,6 +24,7 @@ class Panel(NamedTuple):
         ylabel: what is measured.
         curves: by their name in the legend, estimates by place.
         log: places are spread by their logarithm.
+        shares: what is measured lies between 0 and 1, and all of that is shown.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Panel(NamedTuple):
     ylabel: str
     curves: Mapping[str, Mapping[float, Estimate]]
     log: bool = False
+    shares: bool = False
 
 
 def draw_curves(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
@@ -56,6 +58,8 @@ def _curves(axes: Axes, panel: Panel) -> None:
     if panel.log:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
+    if panel.shares:
+        axes.set_ylim(-0.02, 1.02)
     axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
     axes.grid(alpha=0.3)
     if panel.curves:
