@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from paper.figures import SKIPS, Curve
 from paper.online_pass import Moment, Outcome
 from paper.online_plan import Plan
 from paper.online_stream import SAMPLES
 from paper.online_tables import MEASURES, depth_estimate, depth_runs
 from paper.pictures import Panel
-from paper.report import Estimate, over_seeds
+from paper.report import Estimate
 
 LOOKED_INTO = 32  # hidden layers of the network whose layers are shown
 FOLLOWED = (2, 16, 64)  # hidden layers of the networks that are followed through the stream
@@ -59,7 +61,7 @@ def figure5(plan: Plan) -> list[Panel]:
 
 
 def figure5_stream(plan: Plan) -> list[Panel]:
-    """AUC within each block, as the stream goes by."""
+    """AUC within each block of time, as the stream goes by."""
     return [
         Panel(
             f"{SAMPLES[data].title}, {how}",
@@ -68,6 +70,7 @@ def figure5_stream(plan: Plan) -> list[Panel]:
             {f"{layers} layers": _followed(of) for layers in FOLLOWED if (of := depth_runs(plan, data, skip, layers))},
         )
         for data, skip, how in _kinds(plan)
+        if plan.streams[data].ordered
     ]
 
 
@@ -82,7 +85,7 @@ def _over_depth(plan: Plan, data: str, skip: str, measure: str) -> Curve:
 
 def _followed(outcomes: dict[int, Outcome]) -> Curve:
     by_seed = [outcome.blocks.above.diagonal() for outcome in outcomes.values()]
-    return {block: over_seeds([float(value) for value in values]) for block, values in enumerate(zip(*by_seed, strict=True), 1)}
+    return {block: Estimate(float(value)) for block, value in enumerate(np.mean(by_seed, axis=0), 1)}
 
 
 def _by_layer(plan: Plan, ylabel: str, curve: Callable[[Moment], Curve]) -> list[Panel]:

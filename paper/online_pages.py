@@ -45,7 +45,7 @@ FIGURES = {
     "online_figure5": ("Figure 5: AUC and log loss by depth", "Over the whole pass. Band: as in the tables.", figures.figure5),
     "online_figure5_stream": (
         "Figure 5, as the stream goes by",
-        "AUC within each block. Band: Student's 95 % interval over seeds, where there are several.",
+        "AUC within each block of time, the mean over seeds.",
         figures.figure5_stream,
     ),
 }
