@@ -195,7 +195,7 @@ class Triad:
 
     def __init__(self, footprint: float) -> None:
         size = max(1024, int(footprint / 3 / FLOAT))
-        self.arrays = tuple(np.ones(size, np.float32) for _ in range(3))
+        self.arrays = np.ones(size, np.float32), np.ones(size, np.float32), np.ones(size, np.float32)
         self.rounds = max(1, int(4e8 / footprint))
         self.moved = 3 * FLOAT * size * self.rounds
         _triad(*self.arrays, 1)
