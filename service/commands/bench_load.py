@@ -74,16 +74,19 @@ async def _at_most(port: int, path: str, bodies: Sequence[bytes], seconds: float
 class _Connection:
     """One connection, one request at a time: no more than a load needs, so that it takes little of the server's machine."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._port, self._reader, self._writer = port, reader, writer
 
     @classmethod
     async def open(cls, port: int) -> "_Connection":
         """Connect to a server on this machine."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        return cls(port, *await asyncio.open_connection("127.0.0.1", port))
 
     async def post(self, path: str, body: bytes) -> bytes:
         """Send a request and give the answer's body."""
+        if self._reader.at_eof():  # a server closes a connection that is idle for seconds
+            self._writer.close()
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writer.write(_HEAD % (path.encode(), len(body)) + body)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
