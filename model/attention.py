@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import power_of_two
+from model.intrinsics import SINGLE, power_of_two
 from model.layout import COLUMNS
 from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
 from model.matrix import affine
 from model.network import Network
 from model.target import kernel
 
-SINGLE = 4  # bytes of a single-precision number
 PARTS = 4
 QUERY, KEY, VALUE, RESIDUAL = range(PARTS)
 

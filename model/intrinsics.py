@@ -11,6 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+SINGLE = 4  # bytes of a single-precision number
+
 
 def word(function: Callable[..., Any]) -> Any:
     """Make what ``function`` generates callable in kernels; what it is given first, the typing context, is not passed there."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import root
+from model.intrinsics import SINGLE, root
 from model.layout import META, OUT, SCALE, SKIP, SQUARE, SUMS
 from model.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
 from model.network import Activations, Network
@@ -18,7 +18,6 @@ from model.target import kernel
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero
-SINGLE = 4  # bytes of a single-precision number
 
 
 @kernel

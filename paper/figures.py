@@ -1,12 +1,12 @@
 """The paper's Figures 2 to 5 from the outcomes that are known: what a DNN of each depth predicts, and what its layers do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from paper.pictures import Panel
 from paper.plan import SML, Source
 from paper.published import DATA
 from paper.report import Estimate
-from paper.run import Outcome
+from paper.run import QUANTILES, Layers, Outcome
 from paper.tables import MEASURES, Known, depth_scores, estimate
 
 Curve = Mapping[float, Estimate]
@@ -22,7 +22,7 @@ def figure2(known: Known) -> list[Panel]:
             f"{DATA[source.data]}, {how}",
             "hidden layers",
             "logit: median and quantiles",
-            {"5 % to 95 %": _logits(outcomes, 0, 4), "25 % to 75 %": _logits(outcomes, 1, 3)},
+            logits({layers: outcome.logit for layers, outcome in outcomes.items()}),
             log=True,
         )
         for source in known.plan.sources
@@ -41,7 +41,7 @@ def figure3(known: Known) -> list[Panel]:
                 if depth in outcomes:
                     title = f"{DATA[source.data]}, {how}, {depth} layers"
                     panels.append(
-                        Panel(title, "layer", "share of time active", {"neurons": _active(outcomes[depth])}, log=True, shares=True)
+                        Panel(title, "layer", "share of time active", {"neurons": active(outcomes[depth].layers)}, log=True, shares=True)
                     )
     return panels
 
@@ -53,7 +53,7 @@ def figure4(known: Known) -> list[Panel]:
             f"{DATA[source.data]}, {how}",
             "layer",
             "mean cosine similarity",
-            {f"of {depth}": _numbered(outcome.layers.cosine) for depth, outcome in outcomes.items()},
+            {f"of {depth}": cosine(outcome.layers) for depth, outcome in outcomes.items()},
             log=True,
             shares=True,
         )
@@ -85,21 +85,26 @@ def _outcomes(known: Known, source: Source, skip: str) -> dict[int, Outcome]:
     return {layers: known.results[run] for layers, run in runs.items() if run in known.results}
 
 
-def _logits(outcomes: Mapping[int, Outcome], low: int, high: int) -> Curve:
-    return {depth: Estimate(outcome.logit[2], outcome.logit[low], outcome.logit[high]) for depth, outcome in outcomes.items()}
+def logits(by_depth: Mapping[int, Sequence[float]]) -> dict[str, Curve]:
+    """The logit's median and how far its other quantiles are apart; ``by_depth`` are those of :data:`paper.run.QUANTILES`."""
+    low, quarter, median, three_quarters, high = ({depth: of[n] for depth, of in by_depth.items()} for n in range(len(QUANTILES)))
+    bands = {"5 % to 95 %": (low, high), "25 % to 75 %": (quarter, three_quarters)}
+    return {name: {depth: Estimate(median[depth], a[depth], b[depth]) for depth in by_depth} for name, (a, b) in bands.items()}
 
 
 def _looked_into(known: Known, source: Source, skip: str) -> dict[int, Outcome]:
     return {depth: outcome for depth, outcome in _outcomes(known, source, skip).items() if depth in LOOKED_INTO}
 
 
-def _active(outcome: Outcome) -> Curve:
-    low, median, high = outcome.layers.active
+def active(layers: Layers) -> Curve:
+    """How often the median neuron of each layer is active, and 5 % to 95 % of its neurons."""
+    low, median, high = layers.active
     return {layer: Estimate(*of) for layer, of in enumerate(zip(median, low, high, strict=True), 1)}
 
 
-def _numbered(values: list[float]) -> Curve:
-    return {layer: Estimate(value) for layer, value in enumerate(values, 1)}
+def cosine(layers: Layers) -> Curve:
+    """How alike two examples look to each layer."""
+    return {layer: Estimate(value) for layer, value in enumerate(layers.cosine, 1)}
 
 
 def _scores(known: Known, source: Source, skip: str, measure: str) -> Curve:

@@ -3,29 +3,18 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from model.layout import Layout
 from paper.kaggle import fields
 from paper.pages import write
 from paper.plan import Plan
+from paper.progress import Done, Tell, carry_out
 from paper.results import Results
-from paper.run import Run
+from paper.run import Outcome, Run
 from paper.tables import Known
 from paper.train import train
 
 log = logging.getLogger(__name__)
-
-
-class Done(NamedTuple):
-    """How far it is: the runs that the page is made of, those that are known, and the page."""
-
-    runs: int
-    known: int
-    page: str
 
 
 def reproduce(plan: Plan, folder: Path, most: int | None = None) -> Done:
@@ -47,20 +36,15 @@ def reproduce(plan: Plan, folder: Path, most: int | None = None) -> Done:
 
 
 def _carry_out(plan: Plan, results: Results, runs: Sequence[Run]) -> None:
-    """Make runs one after the other; each is on the disk before the next begins."""
+    """Say what is to do, and do it."""
     sources = {source.data: source for source in plan.sources}
     work = {run: _work(run, sources[run.data].rows) for run in plan.runs()}
     _tell(work, results, runs)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as progress:
-        task = progress.add_task("", total=sum(work[run] for run in runs))
-        for number, run in enumerate(runs, 1):
 
-            def tell(epoch: int, what: str = f"{number} of {len(runs)}: {run}") -> None:
-                progress.update(task, description=f"{what}, epoch {epoch}")
+    def make(run: Run, tell: Tell) -> Outcome:
+        return train(run, sources[run.data].folder, lambda epoch: tell(f", epoch {epoch}"))
 
-            results.add(run, train(run, sources[run.data].folder, tell))
-            progress.advance(task, work[run])
+    carry_out(runs, work.__getitem__, results, make)
 
 
 def _tell(work: Mapping[Run, float], results: Results, runs: Sequence[Run]) -> None:

@@ -4,22 +4,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from model.layout import Layout
-from paper.offline import Done
 from paper.online_pages import write
-from paper.online_pass import Outcome, Pass, Passes, carry_out
+from paper.online_pass import Outcome, Pass, Passes, learn_once
 from paper.online_plan import Plan
 from paper.online_stream import Stream
+from paper.progress import Done, carry_out
 
 log = logging.getLogger(__name__)
 
 Learn = Callable[[Pass, Stream], Outcome]
 
 
-def reproduce_online(streams: Sequence[Stream], seeds: int, folder: Path, most: int | None = None, learn: Learn = carry_out) -> Done:
+def reproduce_online(streams: Sequence[Stream], seeds: int, folder: Path, most: int | None = None, learn: Learn = learn_once) -> Done:
     """Choose settings on the beginnings, make the passes that are not known yet, and write the page; also when interrupted.
 
     Args:
@@ -43,14 +40,11 @@ def reproduce_online(streams: Sequence[Stream], seeds: int, folder: Path, most: 
 
 
 def _carry_out(runs: Sequence[Pass], streams: Mapping[str, Stream], results: Passes, learn: Learn) -> None:
-    """Make passes one after the other; each is on the disk before the next begins."""
+    """Say what is to do, and do it."""
     log.info("%d passes to do", len(runs))
-    work = [Layout(run.spec(streams[run.data].fields)).size * len(streams[run.data].labels) for run in runs]
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as progress:
-        task = progress.add_task("", total=sum(work))
-        for number, (run, share) in enumerate(zip(runs, work, strict=True), 1):
-            what = f"{run.data} {run.network} {run.skip} {run.skip_input}, {len(run.hidden)} layers, seed {run.seed}"
-            progress.update(task, description=f"{number} of {len(runs)}: {what}")
-            results.add(run, learn(run, streams[run.data]))
-            progress.advance(task, share)
+
+    def work(run: Pass) -> float:
+        stream = streams[run.data]
+        return float(Layout(run.spec(stream.fields)).size * len(stream.labels))
+
+    carry_out(runs, work, results, lambda run, _: learn(run, streams[run.data]))

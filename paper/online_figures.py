@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from paper.figures import SKIPS, Curve
-from paper.online_pass import Moment, Outcome
+from paper.figures import SKIPS, Curve, active, cosine, logits
+from paper.online_pass import Outcome
 from paper.online_plan import Plan
 from paper.online_stream import SAMPLES
 from paper.online_tables import MEASURES, depth_estimate, depth_runs
 from paper.pictures import Panel
 from paper.report import Estimate
+from paper.run import Layers
 
 LOOKED_INTO = 32  # hidden layers of the network whose layers are shown
 FOLLOWED = (2, 16, 64)  # hidden layers of the networks that are followed through the stream
@@ -22,27 +23,18 @@ def figure2(plan: Plan) -> list[Panel]:
     panels = []
     for data, skip, how in _kinds(plan):
         ends = {layers: of[0].moments[-1].logit for layers in plan.depths if 0 in (of := depth_runs(plan, data, skip, layers))}
-        curves: dict[str, Curve] = {
-            name: {layers: Estimate(logit[2], logit[low], logit[high]) for layers, logit in ends.items()}
-            for name, low, high in (("5 % to 95 %", 0, 4), ("25 % to 75 %", 1, 3))
-        }
-        panels.append(Panel(f"{SAMPLES[data].title}, {how}", "hidden layers", "logit", curves if ends else {}, log=True))
+        panels.append(Panel(f"{SAMPLES[data].title}, {how}", "hidden layers", "logit", logits(ends) if ends else {}, log=True))
     return panels
 
 
 def figure3(plan: Plan) -> list[Panel]:
     """The share of the probes on which a neuron is active, by layer and moment: the median neuron, and from 5 % to 95 % of neurons."""
-
-    def active(moment: Moment) -> Curve:
-        low, median, high = moment.layers.active
-        return {layer: Estimate(*of) for layer, of in enumerate(zip(median, low, high, strict=True), 1)}
-
     return _by_layer(plan, "share of time active", active)
 
 
 def figure4(plan: Plan) -> list[Panel]:
     """How alike two probes look to a layer, by layer and moment."""
-    return _by_layer(plan, "mean cosine similarity", lambda moment: {n: Estimate(value) for n, value in enumerate(moment.layers.cosine, 1)})
+    return _by_layer(plan, "mean cosine similarity", cosine)
 
 
 def figure5(plan: Plan) -> list[Panel]:
@@ -88,10 +80,10 @@ def _followed(outcomes: dict[int, Outcome]) -> Curve:
     return {block: Estimate(float(value)) for block, value in enumerate(np.mean(by_seed, axis=0), 1)}
 
 
-def _by_layer(plan: Plan, ylabel: str, curve: Callable[[Moment], Curve]) -> list[Panel]:
+def _by_layer(plan: Plan, ylabel: str, curve: Callable[[Layers], Curve]) -> list[Panel]:
     panels = []
     for data, skip, how in _kinds(plan):
         of = depth_runs(plan, data, skip, LOOKED_INTO)
-        curves = {name: curve(moment) for name, moment in zip(MOMENTS, of[0].moments[1:], strict=True)} if 0 in of else {}
+        curves = {name: curve(moment.layers) for name, moment in zip(MOMENTS, of[0].moments[1:], strict=True)} if 0 in of else {}
         panels.append(Panel(f"{SAMPLES[data].title}, {how}, {LOOKED_INTO} layers", "layer", ylabel, curves))
     return panels

@@ -1,4 +1,4 @@
-"""Writes what is known of the stream as ``online.md``, with a JSON file and a picture for each table and figure."""
+"""Writes what is known of the stream as ``online.md``, with a JSON file for each table, and pictures of the tables and figures."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from paper.bootstrap import RESAMPLES
 from paper.online_pass import PROBES
 from paper.online_plan import DEEP, TOWER, WIDTH, Plan
 from paper.online_stream import PREFIX, ROWS, SAMPLES, USER_GROUPS
-from paper.pictures import Panel, draw_curves, draw_table
+from paper.pages import section
+from paper.pictures import Panel, draw_curves
 from paper.plan import SML
-from paper.report import Table, markdown, write_json
 
 HEAD = f"""# The paper's claims in a stream
 
@@ -54,25 +54,16 @@ FIGURES = {
 def write(plan: Plan, folder: Path) -> None:
     """Write the page, the JSON files and the pictures."""
     parts = [HEAD, _samples(plan), _chosen(plan)]
-    parts += [_section(tables.table1(plan, measure), "difference", folder) for measure in tables.MEASURES]
-    parts.append(_section(tables.table2(plan), "AUC, difference from none", folder))
-    parts.append(_section(tables.hindsight(plan), "difference", folder))
+    parts += [section(tables.table1(plan, measure), "difference", folder) for measure in tables.MEASURES]
+    parts.append(section(tables.table2(plan), "AUC, difference from none", folder))
+    parts.append(section(tables.hindsight(plan), "difference", folder))
     for name, (title, text, make) in FIGURES.items():
         panels: list[Panel] = [panel for panel in make(plan) if any(panel.curves.values())]
         if panels:
             draw_curves(panels, folder / f"{name}.png")
             parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.png)")
-    parts += [_section(tables.depth(plan, measure), None, folder) for measure in ("auc", "log_loss")]
+    parts += [section(tables.depth(plan, measure), None, folder) for measure in ("auc", "log_loss")]
     (folder / "online.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
-
-
-def _section(table: Table, drawn: str | None, folder: Path) -> str:
-    write_json(table, folder)
-    text = f"## {table.title}\n\n{markdown(table)}"
-    if drawn is None:
-        return text
-    draw_table(table, drawn, folder / f"{table.name}.png")
-    return f"{text}\n\n![{drawn}]({table.name}.png)"
 
 
 def _samples(plan: Plan) -> str:

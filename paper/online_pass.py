@@ -21,7 +21,7 @@ from paper.layers import Watched
 from paper.online_stream import Stream
 from paper.plan import SML
 from paper.results import Lines
-from paper.run import Layers
+from paper.run import QUANTILES, Layers
 
 CAPACITY = 1 << 18  # rows of the table: more than any sample has values
 PROBES = 256  # examples that the layers are looked at with
@@ -53,6 +53,10 @@ class Pass(NamedTuple):
     tower_rate: float
     tower_accumulator: float
     prefix: bool = False
+
+    def __str__(self) -> str:
+        """Name it in a line of progress."""
+        return f"{self.data} {self.network} {self.skip} {self.skip_input}, {len(self.hidden)} layers, seed {self.seed}"
 
     @property
     def probed(self) -> bool:
@@ -130,7 +134,7 @@ class Predicted(NamedTuple):
     weights_digest: str
 
 
-def carry_out(run: Pass, stream: Stream) -> Outcome:
+def learn_once(run: Pass, stream: Stream) -> Outcome:
     """Learn the stream once; score it from where scoring begins."""
     begin = time.perf_counter()
     stream = stream.in_order(run.seed)
@@ -179,7 +183,7 @@ def moment(model: OnlineModel, probes: Features) -> Moment:
     embedded, wide = (torch.from_numpy(part) for part in embed(model.weights, probes))
     with torch.no_grad(), Watched(network.tower) as watched:
         logits = network(embedded, wide)
-    quantiles = np.quantile(logits.numpy(), [0.05, 0.25, 0.5, 0.75, 0.95])
+    quantiles = np.quantile(logits.numpy(), QUANTILES)
     return Moment(model.examples, np.round(quantiles, 4).tolist(), watched.seen())
 
 

@@ -10,7 +10,7 @@ from paper.online_stream import SAMPLES
 from paper.plan import SML, inputs
 from paper.published import NETWORKS, TABLE_1, TABLE_2
 from paper.report import Cell, Estimate, Row, Table
-from paper.tables import READS
+from paper.tables import READS, compared
 
 MEASURES: dict[str, tuple[str, Measure]] = {
     "log_loss": ("log loss", log_loss),
@@ -50,14 +50,13 @@ def table1(plan: Plan, measure: str) -> Table:
         if not (view.by_user and measure == "auc_within")  # windows are of time
         for network in NETWORKS
     ]
-    measures = (f"{name} without SML", f"{name} with SML", "difference")
-    return Table(f"online_table1_{measure}", f"Table 1 in a stream: {name} of six networks", ("data", "network"), measures, rows)
+    return Table(f"online_table1_{measure}", f"Table 1 in a stream: {name} of six networks", ("data", "network"), compared(name), rows)
 
 
 def _cells1(plan: Plan, view: View, network: str, measure: str) -> tuple[Cell, ...]:
     without = _by_seed(plan, lambda seed: plan.run(view.data, seed, network=network, skip="none"))
     with_sml = _by_seed(plan, lambda seed: plan.run(view.data, seed, network=network, skip=SML))
-    ours = (_mean(view, measure, without), _mean(view, measure, with_sml), _difference(view, measure, with_sml, without))
+    ours = _compared(view, measure, without, with_sml)
     if (view.data, network) not in TABLE_1 or measure == "auc_within":  # the paper has neither
         return tuple(Cell(ours=value) for value in ours)
     before, after = (float(getattr(score, measure)) for score in TABLE_1[view.data, network])
@@ -106,12 +105,7 @@ def hindsight(plan: Plan) -> Table:
 def _cells_under(plan: Plan, view: View, tower: Tower) -> tuple[Cell, ...]:
     without = _by_seed(plan, lambda seed: plan.under(view.data, seed, "none", tower))
     with_sml = _by_seed(plan, lambda seed: plan.under(view.data, seed, SML, tower))
-    found = (
-        _mean(view, "log_loss", without),
-        _mean(view, "log_loss", with_sml),
-        _difference(view, "log_loss", with_sml, without),
-        _difference(view, "auc", with_sml, without),
-    )
+    found = (*_compared(view, "log_loss", without, with_sml), _difference(view, "auc", with_sml, without))
     return tuple(Cell(ours=value) for value in found)
 
 
@@ -122,10 +116,9 @@ def depth(plan: Plan, measure: str) -> Table:
     for view in views(plan):
         for layers in () if view.by_user else plan.depths:
             without, with_sml = (depth_runs(plan, view.data, skip, layers) for skip in ("none", SML))
-            ours = (_mean(view, measure, without), _mean(view, measure, with_sml), _difference(view, measure, with_sml, without))
+            ours = _compared(view, measure, without, with_sml)
             rows.append(Row((view.title, str(layers)), tuple(Cell(ours=value) for value in ours)))
-    measures = (f"{name} without SML", f"{name} with SML", "difference")
-    return Table(f"online_figure5_{measure}", f"Figure 5 in a stream: {name} by depth", ("data", "hidden layers"), measures, rows)
+    return Table(f"online_figure5_{measure}", f"Figure 5 in a stream: {name} by depth", ("data", "hidden layers"), compared(name), rows)
 
 
 def depth_runs(plan: Plan, data: str, skip: str, layers: int) -> dict[int, Outcome]:
@@ -141,6 +134,11 @@ def depth_estimate(plan: Plan, data: str, skip: str, layers: int, measure: str) 
 def _by_seed(plan: Plan, make: Callable[[int], Pass]) -> dict[int, Outcome]:
     runs = ((seed, make(seed)) for seed in range(plan.seeds))
     return {seed: plan.known[run] for seed, run in runs if run in plan.known}
+
+
+def _compared(view: View, measure: str, without: dict[int, Outcome], with_sml: dict[int, Outcome]) -> tuple[Estimate | None, ...]:
+    """Without SML, with it, and the difference."""
+    return _mean(view, measure, without), _mean(view, measure, with_sml), _difference(view, measure, with_sml, without)
 
 
 def _mean(view: View, measure: str, outcomes: dict[int, Outcome]) -> Estimate | None:

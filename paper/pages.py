@@ -38,10 +38,8 @@ FIGURES = {
 def write(known: Known, folder: Path) -> None:
     """Write the page, the JSON files and the pictures."""
     parts = [HEAD, _settings(known.plan)]
-    for table in (tables.table1(known, "auc"), tables.table1(known, "log_loss"), tables.table2(known)):
-        measure = DIFFERENCE.get(table.name, "difference")
-        draw_table(table, measure, folder / f"{table.name}.png")
-        parts.append(f"{_section(table, folder)}\n\n![{measure}]({table.name}.png)")
+    shown = (tables.table1(known, "auc"), tables.table1(known, "log_loss"), tables.table2(known))
+    parts += [section(table, DIFFERENCE.get(table.name, "difference"), folder) for table in shown]
     parts.append(
         "## Table 3: the online A/B test\n\n| | |\n| --- | --- |\n| A/B test, with SML against without | not measured: it needs traffic |"
     )
@@ -49,13 +47,18 @@ def write(known: Known, folder: Path) -> None:
         panels: list[Panel] = getattr(figures, name)(known)
         _draw(panels, name, folder)
         parts.append(f"## {title}\n\n{text}\n\n![{title}]({name}.png)")
-    parts += [_section(tables.depth(known, measure), folder) for measure in tables.MEASURES]
+    parts += [section(tables.depth(known, measure), None, folder) for measure in tables.MEASURES]
     (folder / "offline.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
 
 
-def _section(table: Table, folder: Path) -> str:
+def section(table: Table, drawn: str | None, folder: Path) -> str:
+    """Write a table's JSON file, and a picture of its measure ``drawn``; give what stands on the page."""
     write_json(table, folder)
-    return f"## {table.title}\n\n{markdown(table)}"
+    text = f"## {table.title}\n\n{markdown(table)}"
+    if drawn is None:
+        return text
+    draw_table(table, drawn, folder / f"{table.name}.png")
+    return f"{text}\n\n![{drawn}]({table.name}.png)"
 
 
 def _draw(panels: Sequence[Panel], name: str, folder: Path) -> None:

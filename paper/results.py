@@ -63,7 +63,7 @@ class Lines(Generic[R, O]):
     def add(self, run: R, outcome: O) -> None:
         """Write an outcome down, so that no kill can lose it."""
         line = {"run": run.settings(), "outcome": outcome.line()}
-        self._known[_key(run.settings())] = self.read(outcome.line())  # as it will be read again
+        self._known[_key(line["run"])] = self.read(line["outcome"])  # as it will be read again
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()

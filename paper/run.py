@@ -7,6 +7,7 @@ from model.settings import Field, ModelSettings, Spec
 
 # DeepFM's first order and xDeepFM's linear part; the paper's other networks have no wide term.
 WIDE = ("deepfm", "xdeepfm")
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the logit
 
 
 class Recipe(NamedTuple):

@@ -39,12 +39,16 @@ def difference(scores: Mapping[int, float], base: Mapping[int, float]) -> Estima
     return estimate({seed: scores[seed] - base[seed] for seed in scores.keys() & base.keys()})
 
 
+def compared(name: str) -> tuple[str, str, str]:
+    """What the cells of a row hold that compares a network without SML and with it."""
+    return f"{name} without SML", f"{name} with SML", "difference"
+
+
 def table1(known: Known, measure: str) -> Table:
     """Six networks on each data set, without SML and with it, by one measure."""
     name = MEASURES[measure]
     rows = [_row1(known, source, network, measure) for source in known.plan.sources for network in NETWORKS]
-    measures = (f"{name} without SML", f"{name} with SML", "difference")
-    return Table(f"table1_{measure}", f"Table 1: {name} of six networks", ("data", "network"), measures, rows)
+    return Table(f"table1_{measure}", f"Table 1: {name} of six networks", ("data", "network"), compared(name), rows)
 
 
 def _row1(known: Known, source: Source, network: str, measure: str) -> Row:
@@ -101,8 +105,7 @@ def depth(known: Known, measure: str) -> Table:
             without, with_sml = (depth_scores(known, source, skip, layers, measure) for skip in ("none", SML))
             cells = (Cell(ours=estimate(without)), Cell(ours=estimate(with_sml)), Cell(ours=difference(with_sml, without)))
             rows.append(Row((DATA[source.data], str(layers)), cells))
-    measures = (f"{name} without SML", f"{name} with SML", "difference")
-    return Table(f"figure5_{measure}", f"Figure 5: {name} by depth", ("data", "hidden layers"), measures, rows)
+    return Table(f"figure5_{measure}", f"Figure 5: {name} by depth", ("data", "hidden layers"), compared(name), rows)
 
 
 def depth_scores(known: Known, source: Source, skip: str, layers: int, measure: str) -> dict[int, float]:

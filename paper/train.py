@@ -19,10 +19,9 @@ from paper.dataset import Batch, Dataset, Rows, split
 from paper.embedded import Embedded
 from paper.kaggle import DataError, fields
 from paper.layers import Watched
-from paper.run import Outcome, Run
+from paper.run import QUANTILES, Outcome, Run
 
 AT_ONCE = 10_000  # examples that are predicted at once
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def train(run: Run, folder: Path, tell: Callable[[int], None] = lambda _epoch: None) -> Outcome:

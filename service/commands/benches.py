@@ -24,7 +24,7 @@ def _tell(lines: Iterable[_Line], as_json: bool) -> None:
     told: list[dict[str, Any]] = []
     for line in lines:
         told.append(line._asdict())
-        if len(told) == 1 or told[-2].keys() != told[-1].keys():
+        if len(told) == 1:
             typer.echo(f"| {' | '.join(told[-1])} |\n|{' --- |' * len(told[-1])}", err=as_json)
         typer.echo(f"| {' | '.join(map(str, told[-1].values()))} |", err=as_json)
     if as_json:

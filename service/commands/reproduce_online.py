@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.settings import Field
-from paper.offline import Done
 from paper.online import reproduce_online
 from paper.online_stream import SAMPLES, Stream, encode
+from paper.progress import Done
 from service.commands.evaluate import BATCH, batches
 from service.init import settings_text
 from service.progress import counting

@@ -14,7 +14,7 @@ from model.online import OnlineModel
 from model.settings import Field
 from paper.bootstrap import auc, log_loss, tally
 from paper.online import reproduce_online
-from paper.online_pass import Outcome, Pass, Passes, carry_out, embed, predict_then_learn, probes_of
+from paper.online_pass import Outcome, Pass, Passes, embed, learn_once, predict_then_learn, probes_of
 from paper.online_plan import CHOOSING, Plan
 from paper.online_stream import HOUR, PREFIX, Stream, encode
 from service.cli import app
@@ -108,7 +108,7 @@ def test_a_pass_scores_what_one_learner_predicts_example_by_example(stream: Stre
     logits = np.array([model.learn(one.features, one.labels).logits[0] for one in ones])
     expected = tally(logits[1000:], stream.labels[1000:], stream.blocks[1000:])
 
-    outcome = carry_out(run, stream)
+    outcome = learn_once(run, stream)
 
     for ours, theirs in zip(outcome.blocks, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -121,7 +121,7 @@ def test_settings_are_chosen_on_the_beginning_alone(stream: Stream) -> None:
     labels[stream.scored :] = 1 - labels[stream.scored :]
     run = a_pass(prefix=True)
 
-    one, other = (carry_out(run, of) for of in (stream, stream._replace(labels=labels)))
+    one, other = (learn_once(run, of) for of in (stream, stream._replace(labels=labels)))
 
     assert one.blocks.clicks.sum() + one.blocks.others.sum() == stream.scored
     np.testing.assert_array_equal(one.blocks.loss, other.blocks.loss)
@@ -149,7 +149,7 @@ def test_what_is_looked_into_gives_the_logits_that_are_served(stream: Stream) ->
 
 
 def test_an_outcome_that_was_written_down_is_the_same(stream: Stream, tmp_path: Path) -> None:
-    run, outcome = a_pass(), carry_out(a_pass(), stream)
+    run, outcome = a_pass(), learn_once(a_pass(), stream)
     Passes(tmp_path / "online.jsonl").add(run, outcome)
 
     again = Passes(tmp_path / "online.jsonl")[run]
@@ -177,7 +177,7 @@ class Fake:
 
 
 def test_a_command_that_was_stopped_goes_on_where_it_was(stream: Stream, tmp_path: Path) -> None:
-    outcome = carry_out(a_pass(), stream)
+    outcome = learn_once(a_pass(), stream)
     first, rest = Fake(outcome, stop_after=50), Fake(outcome)
 
     with pytest.raises(KeyboardInterrupt):
@@ -197,7 +197,7 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(stream: Stream, tmp_pat
 def chosen(stream: Stream, tmp_path: Path) -> Plan:
     """A plan of two seeds, whose settings are chosen."""
     plan = Plan({"kuairand": stream}, {"kuairand": ""}, Passes(tmp_path / "online.jsonl"), 2)
-    outcome = carry_out(a_pass(prefix=True), stream)
+    outcome = learn_once(a_pass(prefix=True), stream)
     better = outcome._replace(blocks=outcome.blocks._replace(loss=outcome.blocks.loss * 0.9))
     for run in plan.choosing():
         best = (run.tower_rate, run.tower_accumulator) == ((0.03, 0.001) if len(run.hidden) == 16 else (0.003, 0.01))
