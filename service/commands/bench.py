@@ -22,11 +22,13 @@ except ModuleNotFoundError as error:
 
 from model.dnn import bind
 from model.features import Features
-from model.layout import NETWORKS
+from model.layout import IN, NETWORKS
 from model.networks import build
 from model.online import OnlineModel
-from model.settings import Field, ModelSettings, Spec
+from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.target import kernel
+
+torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]  # else the first sparse gradient warns
 
 FIELDS, VALUES, ROWS = 39, 25_000, 1 << 20
 SIZES = (((128, 64, 32), 8), ((256, 128, 64), 16), ((1024, 512, 256), 16))
@@ -44,7 +46,7 @@ class StepSpeed(NamedTuple):
     eager_per_second: int
     times_eager: float  # the median of the ratios of the two, measured in turn
     step_us: float
-    bytes_us: float  # what a step must move ÷ the speed of a triad of the same footprint
+    bytes_us: float  # what a step must move ÷ the speed at which an update of the same footprint moves bytes
     times_bytes: float
     most_bytes: str  # which part moves most, and its share
 
@@ -61,28 +63,33 @@ def steps(repeats: int) -> Iterator[StepSpeed]:
     torch.set_num_threads(1)
     for hidden, embedding in SIZES:
         for skip in ("meta_tanh", "none"):
-            yield measure(_spec({"hidden": hidden, "embedding": embedding, "skip": skip}), repeats)
+            yield measure(spec_of({"hidden": hidden, "embedding": embedding, "skip": skip}), repeats)
     for network in NETWORKS[1:]:
-        yield measure(_spec({"network": network}), repeats)
+        yield measure(spec_of({"network": network}), repeats)
 
 
-def _spec(model: dict[str, Any]) -> Spec:
-    return Spec(model=ModelSettings.model_validate(model), fields=tuple(Field(name=f"C{f}") for f in range(FIELDS)))
+def spec_of(model: dict[str, Any], fields: int = FIELDS, rows: int = ROWS) -> Spec:
+    """A model of so many categorical fields, with a table of so many rows."""
+    return Spec(
+        model=ModelSettings.model_validate(model),
+        table=TableSettings(capacity=rows),
+        fields=tuple(Field(name=f"C{f}") for f in range(fields)),
+    )
 
 
 def measure(spec: Spec, repeats: int) -> StepSpeed:
-    """Let both sides learn in turn, and a triad run between."""
+    """Let both sides learn in turn, and a plain update run between."""
     few = max(spec.model.hidden) > 512  # noqa: PLR2004
-    fast, eager = _Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 300)
+    fast, eager = Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 300)
     fast.learn()
     eager.learn()
     parts = traffic(fast.model)
     touched, moved = (sum(of_part) for of_part in zip(*parts.values(), strict=True))
-    triad = Triad(touched)
+    update = Update(touched)
     ours, theirs, bandwidths = [], [], []
     for _ in range(repeats):
         ours.append(fast.learn())
-        bandwidths.append(triad.bandwidth())
+        bandwidths.append(update.bandwidth())
         theirs.append(eager.learn())
     step, bound = 1 / statistics.median(ours), moved / statistics.median(bandwidths)
     most = max(parts, key=lambda part: parts[part].moved)
@@ -101,12 +108,13 @@ def measure(spec: Spec, repeats: int) -> StepSpeed:
     )
 
 
-class _Fast:
-    """The kernel's side."""
+class Fast:
+    """The kernel's side: random examples, each field having so many values."""
 
-    def __init__(self, spec: Spec, examples: int) -> None:
+    def __init__(self, spec: Spec, examples: int, values_of_field: int = VALUES) -> None:
         random = np.random.default_rng(0)
-        values = random.integers(VALUES, size=(examples, FIELDS)) + 1 + (np.arange(FIELDS) << 40)
+        fields = len(spec.fields)
+        values = random.integers(values_of_field, size=(examples, fields)) + 1 + (np.arange(fields) << 40)
         keys = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         self.features = Features(keys.ravel(), np.arange(keys.size + 1))
         self.labels = random.random(examples) < 0.2  # noqa: PLR2004  a click rate
@@ -140,7 +148,7 @@ class Eager:
             ),
         ]
         generator = torch.Generator().manual_seed(0)
-        self.ids = torch.randint(ROWS, (examples, FIELDS), generator=generator)
+        self.ids = torch.randint(ROWS, (examples, len(spec.fields)), generator=generator)
         self.labels = (torch.rand(examples, generator=generator) < 0.2).float()  # noqa: PLR2004  a click rate
 
     def learn(self) -> float:
@@ -165,8 +173,9 @@ def traffic(model: OnlineModel) -> dict[str, Traffic]:
     example, which stay near, count nothing.
     """
     shares = _shares(model)
-    rows = 2 * FIELDS * (model.spec.model.embedding + 1)
-    parts = {"rows": Traffic(FLOAT * rows + LINE * FIELDS, FLOAT * 2 * rows + LINE * FIELDS)}
+    fields = len(model.spec.fields)
+    rows, keys = FLOAT * 2 * fields * (model.spec.model.embedding + 1), LINE * fields
+    parts = {"rows": Traffic(rows + keys, 2 * rows + keys)}
     for name, parameter in model.weights.layout.parameters.items():
         if name == "defaults":
             continue
@@ -182,7 +191,9 @@ def traffic(model: OnlineModel) -> dict[str, Traffic]:
 def _shares(model: OnlineModel) -> list[float]:
     """The share of each layer's inputs that is not silenced, over the values that the table holds."""
     named = model.weights.layout.named(model.weights.dense)
-    x = model.weights.rows[model.weights.keys != 0][: 64 * FIELDS, :-1].reshape(64, -1)
+    width = model.weights.layout.layers[0, IN]
+    embeddings = model.weights.rows[model.weights.keys != 0, :-1].ravel()
+    x = embeddings[: min(64, len(embeddings) // width) * width].reshape(-1, width)
     shares = []
     for layer in range(len(model.spec.model.hidden)):
         shares.append(float((x != 0).mean()))
@@ -190,26 +201,26 @@ def _shares(model: OnlineModel) -> list[float]:
     return shares
 
 
-class Triad:
-    """``a = b + s c`` (McCalpin's STREAM) over arrays of ``footprint`` bytes together."""
+class Update:
+    """``a += s b``, what a step does to its weights, over arrays of ``footprint`` bytes together: two reads and a write."""
 
     def __init__(self, footprint: float) -> None:
-        size = max(1024, int(footprint / 3 / FLOAT))
-        self.arrays = np.ones(size, np.float32), np.ones(size, np.float32), np.ones(size, np.float32)
+        size = max(1024, int(footprint / 2 / FLOAT))
+        self.arrays = np.ones(size, np.float32), np.ones(size, np.float32)
         self.rounds = max(1, int(4e8 / footprint))
         self.moved = 3 * FLOAT * size * self.rounds
-        _triad(*self.arrays, 1)
+        _update(*self.arrays, 1)
 
     def bandwidth(self) -> float:
         """Bytes a second."""
         start = time.thread_time()
-        _triad(*self.arrays, self.rounds)
+        _update(*self.arrays, self.rounds)
         return self.moved / (time.thread_time() - start)
 
 
 @kernel
-def _triad(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], rounds: int) -> None:
+def _update(a: NDArray[Any], b: NDArray[Any], rounds: int) -> None:
     for r in range(rounds):
-        s = a.dtype.type(1) + a.dtype.type(r) * a.dtype.type(1e-9)
+        s = a.dtype.type(r) * a.dtype.type(1e-9)
         for k in range(a.shape[0]):
-            a[k] = b[k] + s * c[k]
+            a[k] += s * b[k]
