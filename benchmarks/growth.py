@@ -1,0 +1,176 @@
+"""How the step grows: examples a second against fields, rows of the table, depth, width, and partitions of the log.
+
+    python -m benchmarks.growth
+
+prints the tables of benchmarks/growth.md and draws benchmarks/growth.png. The first four learn random examples on one thread, with and
+without skip terms in turn, medians of thread time; the last runs the learner on an SQLite log, medians of the process's time.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from prometheus_client import CollectorRegistry
+
+from model.features import Features
+from model.settings import Spec
+from service.commands.bench import FIELDS, VALUES, Fast, spec_of
+from stream.events import Example, encode
+from stream.learner import Learner
+from stream.log import Log, Message
+from stream.metrics import LearnerMetrics
+from stream.settings import LearnSettings
+from stream.sqlite_log import SqliteLog
+from stream.topics import Topics, create
+
+Speeds: TypeAlias = dict[int, float]  # examples a second by place
+
+SKIPS = {"with SML": "meta_tanh", "without": "none"}
+MOST, WEIGHTS = 10_000, 7e8  # how many examples are timed at once, and how many weights they go through, at most
+IN_LOG = 20_000  # examples
+
+
+class Panel(NamedTuple):
+    """One plot, and one table."""
+
+    title: str
+    curves: Mapping[str, Speeds]
+    along: str
+    guide: int = 0  # the slope of the dashed line that ends where the last curve does; 0 is none
+
+
+def grow(places: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) -> dict[str, Speeds]:
+    """Measure at each place what ``fast`` makes, with and without skip terms in turn."""
+    curves: dict[str, Speeds] = {name: {} for name in SKIPS}
+    for place in places:
+        sides = {name: fast(place, skip) for name, skip in SKIPS.items()}
+        for side in sides.values():
+            side.learn()
+            few = min(MOST, int(WEIGHTS / side.model.weights.layout.size))
+            fields = len(side.model.spec.fields)
+            side.features = Features(side.features.keys[: few * fields], side.features.starts[: few * fields + 1])
+            side.labels = side.labels[:few]
+        pairs = [[side.learn() for side in sides.values()] for _ in range(repeats)]
+        for name, speeds in zip(sides, zip(*pairs, strict=True), strict=True):
+            curves[name][place] = statistics.median(speeds)
+    return curves
+
+
+def by_fields(fields: int, skip: str) -> Fast:
+    """The tower of the defaults over so many fields."""
+    return Fast(spec_of({"skip": skip}, fields), MOST)
+
+
+def by_rows(rows: int, skip: str) -> Fast:
+    """The tower of the defaults, and as many values as the table has rows, which are drawn once on average before the clock starts."""
+    return Fast(spec_of({"skip": skip}, rows=rows), max(MOST, rows // FIELDS), rows // FIELDS)
+
+
+def by_depth(depth: int, skip: str) -> Fast:
+    """So many layers of width 64."""
+    return Fast(spec_of({"skip": skip, "hidden": (64,) * depth}), MOST // depth)
+
+
+def by_width(width: int, skip: str) -> Fast:
+    """Two layers of a width."""
+    return Fast(spec_of({"skip": skip, "hidden": (width, width)}), min(MOST, 1_000_000 // width))
+
+
+def by_partitions(places: Iterable[int], repeats: int) -> Speeds:
+    """The learner of the defaults, from examples in an SQLite log to published weights."""
+    random = np.random.default_rng(0)
+    spec = spec_of({})
+    values = random.integers(VALUES, size=(IN_LOG, FIELDS)).tolist()
+    labels = (random.random(IN_LOG) < 0.2).tolist()  # noqa: PLR2004  a click rate
+    records = [
+        encode(Example(str(n), n, {field.name: value for field, value in zip(spec.fields, row, strict=True)}, 1 if label else 0))
+        for n, (row, label) in enumerate(zip(values, labels, strict=True))
+    ]
+    with tempfile.TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as log:
+        learn_log(log, folder, spec, records[:100], 1, "first")  # imports and kernels
+        return {
+            place: statistics.median(learn_log(log, folder, spec, records, place, f"{place}.{r}") for r in range(repeats))
+            for place in places
+        }
+
+
+def learn_log(log: Log, folder: str, spec: Spec, records: list[bytes], partitions: int, name: str) -> float:
+    """Write records to topics of their own, then learn and publish them; give examples per second of the learner's processor time."""
+    topics = Topics(name)
+    create(log, topics, partitions)
+    log.append([Message(topics.examples, str(n).encode(), record) for n, record in enumerate(records)])
+    learner = Learner(log, topics, spec, LearnSettings(directory=f"{folder}/{name}"), LearnerMetrics(CollectorRegistry()))
+    start = time.process_time()
+    learner.run(lambda: False, until_caught_up=True)
+    return len(records) / (time.process_time() - start)
+
+
+def draw(panels: list[Panel], path: Path) -> None:
+    """Draw small multiples, both axes by their logarithm."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    grid = figure.subplots(2, 3, sharey=True)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw(axes, panel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("examples a second")
+    grid.flat[-1].set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for name, speeds in panel.curves.items():
+        axes.plot(list(speeds), list(speeds.values()), marker=".", label=name)
+        places = list(speeds)
+        last = np.array(places[-3:], float)
+        guide = speeds[places[-1]] * (last / last[-1]) ** panel.guide
+    if panel.guide:
+        axes.plot(last, guide, "--", color="gray", label=f"slope {panel.guide}")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(places, [f"{place:,}" if place < MOST else f"$2^{{{place.bit_length() - 1}}}$" for place in places])
+    axes.minorticks_off()
+    axes.set(title=panel.title, xlabel=panel.along)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="lower left")
+
+
+def tell(panel: Panel) -> None:
+    """Print a panel as a table in Markdown."""
+    places = list(next(iter(panel.curves.values())))
+    print(f"| {panel.along} | {' | '.join(f'{place:,}' for place in places)} |\n| --- |{' ---: |' * len(places)}")
+    for name, speeds in panel.curves.items():
+        print(f"| {name} | {' | '.join(f'{speeds[place]:,.0f}' for place in places)} |")
+    print(flush=True)
+
+
+def main() -> None:
+    """Print the tables and draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--picture", type=Path, default=Path("benchmarks/growth.png"))
+    options = parser.parse_args()
+    grown = (
+        ("Fields", (5, 10, 20, 39, 70, 100), by_fields, "fields", -1),
+        ("Table", tuple(2**n for n in range(14, 25, 2)), by_rows, "rows of the table", 0),
+        ("Depth", (1, 3, 10, 30, 100), by_depth, "layers of width 64", -1),
+        ("Width", (16, 32, 64, 128, 256, 512, 1024), by_width, "width of two layers", -2),
+    )
+    panels: list[Panel] = []
+    for title, places, fast, along, guide in grown:
+        panels.append(Panel(title, grow(places, fast, options.repeats), along, guide))
+        tell(panels[-1])
+    partitions = by_partitions((1, 2, 4, 8, 16), options.repeats)
+    panels.append(Panel("Partitions", {"learner, with SML": partitions}, "partitions of examples"))
+    tell(panels[-1])
+    draw(panels, options.picture)
+
+
+if __name__ == "__main__":
+    main()
