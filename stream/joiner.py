@@ -98,8 +98,14 @@ class Joining:
         return all(positions[place] >= end for place, end in ends.items())
 
     def step(self) -> None:
-        """Read some records, and write what they decide."""
-        self.write(self._take(self._poll()) + self._break_silence())
+        """Read some records, of both inputs where both have some, and write what they decide in one transaction."""
+        messages: list[Message] = []
+        for wait in (PAUSE, 0.0):
+            records = self._poll(wait)
+            if not records:
+                break
+            messages += self._take(records)
+        self.write(messages + self._break_silence())
         if time.monotonic() - self._measured_at >= BREATH:
             self._measure()
 
@@ -113,11 +119,11 @@ class Joining:
                 return
             messages = []
 
-    def _poll(self) -> list[Record]:
+    def _poll(self, wait: float) -> list[Record]:
         """Read the input that is behind in event time, or else the other: what runs ahead would only wait in memory."""
-        behind, ahead = sorted(self._readers, key=lambda topic: min(self._streams[topic, p].seen for p in self._joins))
+        behind, ahead = sorted(self._readers, key=lambda topic: min(self._streams[topic, p].read for p in self._joins))
         first, second = self._readers[behind], self._readers[ahead]
-        return first.poll(BATCH, 0) or second.poll(BATCH, 0) or first.poll(BATCH, PAUSE)
+        return first.poll(BATCH, 0) or second.poll(BATCH, 0) or (first.poll(BATCH, wait) if wait else [])
 
     def _take(self, records: Sequence[Record]) -> list[Message]:
         """Give each record to the join of its partition; give the dead letters."""

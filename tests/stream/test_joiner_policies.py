@@ -72,6 +72,17 @@ def test_without_clicks_a_watermark_lets_the_impressions_through(policy: str) ->
         assert {each.label for each in examples(log)[0]} == {0}
 
 
+def test_what_both_inputs_hold_is_one_transaction() -> None:
+    with new_log() as log:
+        log.append([shown("a", 1), shown("b", 2), clicked("a", 3)])
+        mortal = Mortal(log, records=1_000, dies_at=10, after=False)
+
+        join(mortal, POLICIES["fnw"])
+
+        assert [(each.impression_id, each.label) for each in examples(log)[0]] == [("a", 0), ("a", 1), ("b", 0)]
+        assert 10 - mortal.commits_left == 1
+
+
 def test_another_policy_on_the_same_topics_is_a_refusal_to_start() -> None:
     with new_log() as log:
         log.append([shown("a", 1)])
