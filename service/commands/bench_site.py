@@ -9,6 +9,7 @@ import secrets
 import socket
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,19 +22,22 @@ from service.commands.topics import create
 from service.commands.up import Children
 from service.settings import Settings, load
 from stream.connect import connect
-from stream.events import Example, encode
+from stream.events import Click, Example, Impression, encode
 from stream.log import Message
 from stream.topics import Topics
 
 USER_FIELDS, ITEM_FIELDS = 10, 10  # of the context, of each candidate
 VALUES = 20_000  # different ones in each field
 TICK = 0.01  # seconds between two appends of the stream
+CLICKED = 0.2  # of the impressions
+CLICK_AFTER = 1.0  # seconds from an impression to its click
 _START = 300.0  # seconds that the first start on a machine may take: it compiles the kernels
 
 
 class Site(NamedTuple):
     """Where they run."""
 
+    config: Path
     settings: Settings
     port: int
 
@@ -43,18 +47,28 @@ class Site(NamedTuple):
         return Topics(self.settings.log.prefix)
 
 
+def prepared(folder: Path, url: str | None = None, policy: str = "window") -> Site:
+    """Write settings into ``folder`` and create the topics, by default in a new SQLite file there; ``policy`` is the joiner's."""
+    config, port = folder / "sml.toml", free_port()
+    config.write_text(_toml(url or f"sqlite:///{folder}/log.db", folder, port, policy), encoding="utf-8")
+    site = Site(config, load(config), port)
+    create(site.settings)
+    return site
+
+
 @contextlib.contextmanager
-def running(url: str | None) -> Iterator[Site]:
-    """Start a learner and a server on the log at ``url``, by default a new SQLite file, and wait until predictions are answered."""
+def running(url: str | None, policy: str | None = None) -> Iterator[Site]:
+    """Start a learner and a server on the log at ``url``, by default a new SQLite file, and wait until predictions are answered.
+
+    With a label policy, a joiner joins under it.
+    """
     with tempfile.TemporaryDirectory() as name:
-        folder, config, port = Path(name), Path(name) / "sml.toml", free_port()
-        config.write_text(_toml(url or f"sqlite:///{folder}/log.db", folder, port), encoding="utf-8")
-        site = Site(load(config), port)
-        create(site.settings)
-        with Children(config, folder / "logs") as children:
-            children.start("learn")
-            children.start("serve")
-            _wait(f"http://127.0.0.1:{port}/readyz", children.check)
+        folder = Path(name)
+        site = prepared(folder, url, policy or "window")
+        with Children(site.config, folder / "logs") as children:
+            for command in ("learn", "serve", *(["join"] if policy else [])):
+                children.start(command)
+            _wait(f"http://127.0.0.1:{site.port}/readyz", children.check)
             yield site
 
 
@@ -82,17 +96,35 @@ def stream(site: Site, rate: float) -> Iterator[None]:
 
 
 def appends(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
-    """Give without end the messages of each tick and the time, in seconds from the first, that they are due."""
+    """Give without end the examples of each tick, ``rate`` a second, and the time, in seconds from the first, that they are due."""
+    for due, examples in _ticks(rate):
+        yield due, [Message(topics.examples, each.impression_id.encode(), encode(each)) for each in examples]
+
+
+def visits(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
+    """Give without end the impressions of each tick, then its clicks, both together ``rate`` a second, and the time that they are due."""
+    to_click: deque[tuple[float, str]] = deque()
+    for due, examples in _ticks(rate / (1 + CLICKED)):
+        shown = [Impression(each.impression_id, each.time, each.features) for each in examples]
+        to_click += [(due + CLICK_AFTER, each.impression_id) for each in examples if each.label]
+        clicks = []
+        while to_click and to_click[0][0] <= due:
+            clicks.append(Click(to_click.popleft()[1], int(time.time() * 1000)))
+        messages = [(topics.impressions, each) for each in shown] + [(topics.clicks, each) for each in clicks]
+        yield due, [Message(topic, each.impression_id.encode(), encode(each)) for topic, each in messages]
+
+
+def _ticks(rate: float) -> Iterator[tuple[float, list[Example]]]:
     random = np.random.default_rng(0)
     number, due = 0, 0.0
     ready = [{**user(random), **item(random)} for _ in range(5_000)]
     while True:
-        messages = []
+        examples = []
         while number < rate * (due + TICK):
-            example = Example(f"{number}", int(time.time() * 1000), ready[int(random.integers(len(ready)))], int(random.random() < 0.2))  # type: ignore[arg-type] # noqa: PLR2004 - a click rate
-            messages.append(Message(topics.examples, example.impression_id.encode(), encode(example)))
+            features, label = ready[int(random.integers(len(ready)))], int(random.random() < CLICKED)
+            examples.append(Example(f"{number}", int(time.time() * 1000), features, label))  # type: ignore[arg-type]
             number += 1
-        yield due, messages
+        yield due, examples
         due += TICK
 
 
@@ -127,13 +159,16 @@ def _write(url: str, prefix: str, rate: float, stop: Callable[[], bool]) -> None
             log.append(messages)
 
 
-def _toml(url: str, folder: Path, port: int) -> str:
+def _toml(url: str, folder: Path, port: int, policy: str) -> str:
     fields = [f"{name}_{f}" for name, count in (("user", USER_FIELDS), ("item", ITEM_FIELDS)) for f in range(count)]
     tables = "".join(f'[[field]]\nname = "{field}"\nkind = "{"numeric" if field.endswith("_0") else "categorical"}"\n' for field in fields)
     return f"""
 [log]
 url = "{url}"
 prefix = "bench-{secrets.token_hex(4)}"
+[join]
+label_policy = "{policy}"
+metrics_port = 0
 [learn]
 directory = "{folder}/checkpoints"
 metrics_port = 0

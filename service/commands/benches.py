@@ -104,15 +104,19 @@ def publish(
     *,
     rate: Annotated[float, typer.Option(min=10, help="Examples a second.")] = 2000,
     seconds: Seconds = 20,
+    join: Annotated[
+        bool, typer.Option("--join", help="Write impressions and clicks, of which the joiner makes the examples at once.")
+    ] = False,
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Time how long it takes from an example in the log to an answer by weights that learned it.
+    """Time how long it takes from an example or a click in the log to an answer by weights that learned it.
 
     \b
         sml bench publish
+        sml bench publish --join
         sml bench publish --rate 5000 --log kafka://localhost:9092 --json
     """
     from service.commands.bench_publish import publications
 
-    _tell(publications(rate, seconds, url), as_json)
+    _tell(publications(rate, seconds, url, join=join), as_json)
