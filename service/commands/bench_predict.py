@@ -1,6 +1,7 @@
-"""``sml bench predict``: how long an answer of ``/v1/predict`` takes, idle and while the model learns, beside plain FastAPI and PyTorch.
+"""``sml bench predict``: how long an answer of ``/v1/predict`` takes, idle and while the model learns, beside plain PyTorch.
 
-Requests come at a fixed rate, and a latency counts from when its request was due. The load runs on the same machine.
+PyTorch is asked behind plain FastAPI and behind Ray Serve; what is not installed is left out. Requests come at a fixed rate, and a
+latency counts from when its request was due. The load runs on the same machine.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from service.commands.bench_site import Site, free_port, request, running, strea
 
 RATES = {1: 200, 10: 200, 100: 100, 1000: 10}  # candidates → requests a second
 EAGER_RATES = {1: 50, 10: 50, 100: 20, 1000: 2}
+EAGER = {"FastAPI and PyTorch": "bench_eager", "Ray Serve and PyTorch": "bench_ray"}  # a module each
 BODIES = 50  # different requests
 
 
@@ -36,12 +38,14 @@ class PredictSpeed(NamedTuple):
 
 
 def predictions(seconds: float, learning: int, url: str | None) -> Iterator[PredictSpeed]:
-    """Measure plain PyTorch, then ``sml serve`` idle, then ``sml serve`` beside a learner of ``learning`` examples a second."""
-    eager = {}
-    with contextlib.suppress(ImportError), _eager() as port:
-        for candidates, rate in EAGER_RATES.items():
-            eager[candidates] = _measure("FastAPI and PyTorch", port, 0, candidates, rate, seconds)
-            yield eager[candidates]
+    """Measure eager PyTorch, then ``sml serve`` idle, then ``sml serve`` beside a learner of ``learning`` examples a second."""
+    eager: dict[int, PredictSpeed] = {}
+    for name, module in EAGER.items():
+        with contextlib.suppress(ModuleNotFoundError), _running(module) as port:
+            for candidates, rate in EAGER_RATES.items():
+                speed = _measure(name, port, 0, candidates, rate, seconds)
+                eager.setdefault(candidates, speed)
+                yield speed
     with running(url) as site:
         _warm(site)
         for examples in (0, learning):
@@ -68,19 +72,23 @@ def _warm(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def _eager() -> Iterator[int]:
-    """Run the other side in a process of its own; give its port."""
+def _running(module: str) -> Iterator[int]:
+    """Run another side in a process of its own; give its port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "service.commands.bench_eager", str(port)])  # noqa: S603 - this program
+    process = subprocess.Popen([sys.executable, "-m", f"service.commands.{module}", str(port)])  # noqa: S603 - this program
     try:
-        while True:
+        while not _answers(f"http://127.0.0.1:{port}/docs"):
             if process.poll() is not None:
-                raise ImportError("the eager side has ended: is PyTorch installed?")
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"http://127.0.0.1:{port}/docs")
-                break
+                raise ModuleNotFoundError(f"{module} has ended: is what it needs installed?")
             time.sleep(0.2)
         yield port
     finally:
         process.terminate()
         process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,27 @@
+"""The application of :mod:`service.commands.bench_eager` behind Ray Serve: its proxy, and one replica.
+
+``python -m service.commands.bench_ray PORT`` serves it for ``sml bench predict``.
+"""
+
+import signal
+import sys
+
+import ray
+from ray import serve
+
+from service.commands.bench_eager import build
+
+
+def main(port: int) -> None:
+    """Serve until SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(serve.deployment(serve.ingress(build)(), logging_config={"log_level": "ERROR", "enable_access_log": False}).bind())
+    signal.sigwait({signal.SIGTERM})
+    serve.shutdown()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
