@@ -1,12 +1,15 @@
 """The ``sml`` command: quick to help, plain about failures, and the same numbers whichever way they are asked for."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from numpy.random import default_rng
@@ -23,6 +26,7 @@ from stream.follow import Follower
 from stream.log import Message
 from stream.metrics import FollowerMetrics
 from stream.topics import Topics
+from tests.ports import free_port
 
 SETTINGS = """
 [log]
@@ -123,6 +127,31 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == []
+
+
+def _metric(port: int, name: str) -> float:
+    try:
+        lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    except httpx.TransportError:
+        return 0
+    return sum(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+@pytest.mark.parametrize(("command", "metric"), [("learn", "sml_learner_table_rows"), ("serve", "sml_server_weights_version")])
+def test_learning_and_serving_load_no_torch(learned: Folder, command: str, metric: str) -> None:
+    port, listing = free_port(), learned.path / "imports"
+    words = [sys.executable, "-X", "importtime", "-m", "service", command, "--config", str(learned.config)]
+    settings = os.environ | {"SML_SERVE__PORT": f"{port}", "SML_LEARN__METRICS_PORT": f"{port}"}
+
+    with listing.open("w") as errors, subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=settings) as process:
+        while not _metric(port, metric) > 0:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+
+    loaded = {line.rpartition("|")[2].strip() for line in listing.read_text().splitlines()}
+    assert "model.step" in loaded
+    assert "torch" not in loaded
 
 
 def _commands(group: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
