@@ -88,7 +88,9 @@ def predict(
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for predictions at a fixed rate, idle and while the model learns, beside plain FastAPI and eager PyTorch.
+    """Ask for predictions at a fixed rate, idle and while the model learns, beside eager PyTorch behind plain FastAPI and Ray Serve.
+
+    What is not installed is left out: pip install torch 'ray[serve]'.
 
     \b
         sml bench predict
