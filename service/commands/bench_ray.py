@@ -6,14 +6,14 @@
 import signal
 import sys
 
-import ray
-from ray import serve
-
 from service.commands.bench_eager import build
 
 
 def main(port: int) -> None:
     """Serve until SIGTERM."""
+    import ray
+    from ray import serve
+
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     # By itself it runs its workers at niceness 15, behind whatever else the machine does.
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", _system_config={"worker_niceness": 0})
