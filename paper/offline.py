@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from model.layout import Layout
 from paper.kaggle import fields
 from paper.pages import write
-from paper.plan import Plan
-from paper.progress import Done, Tell, carry_out
+from paper.plan import Plan, Source
+from paper.progress import Done, carry_out
 from paper.results import Results
 from paper.run import Outcome, Run
 from paper.tables import Known
@@ -17,34 +18,36 @@ from paper.train import train
 log = logging.getLogger(__name__)
 
 
-def reproduce(plan: Plan, folder: Path, most: int | None = None) -> Done:
+def reproduce(plan: Plan, folder: Path, most: int | None = None, jobs: int = 1) -> Done:
     """Make the runs that are not known yet, and write the page; it is also written when a run fails or is interrupted.
 
     Args:
         plan: what is to be run.
         folder: of the results and the page.
         most: make so many runs at most; None is all.
+        jobs: make so many at a time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.jsonl")
     runs = plan.runs()
     try:
-        _carry_out(plan, results, [run for run in runs if run not in results][:most])
+        _carry_out(plan, results, [run for run in runs if run not in results][:most], jobs)
     finally:
         write(Known(plan, results), folder)
     return Done(len(runs), sum(run in results for run in runs), str(folder / "offline.md"))
 
 
-def _carry_out(plan: Plan, results: Results, runs: Sequence[Run]) -> None:
+def _carry_out(plan: Plan, results: Results, runs: Sequence[Run], jobs: int) -> None:
     """Say what is to do, and do it."""
     sources = {source.data: source for source in plan.sources}
     work = {run: _work(run, sources[run.data].rows) for run in plan.runs()}
     _tell(work, results, runs)
 
-    def make(run: Run, tell: Tell) -> Outcome:
-        return train(run, sources[run.data].folder, lambda epoch: tell(f", epoch {epoch}"))
+    carry_out(runs, work.__getitem__, results, partial(_train, sources), jobs)
 
-    carry_out(runs, work.__getitem__, results, make)
+
+def _train(sources: Mapping[str, Source], run: Run) -> Outcome:
+    return train(run, sources[run.data].folder)
 
 
 def _tell(work: Mapping[Run, float], results: Results, runs: Sequence[Run]) -> None:

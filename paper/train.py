@@ -4,7 +4,7 @@ A run depends on its settings alone, bit for bit on one machine and number of th
 weights and the order of the examples.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -24,13 +24,12 @@ from paper.run import QUANTILES, Outcome, Run
 AT_ONCE = 10_000  # examples that are predicted at once
 
 
-def train(run: Run, folder: Path, tell: Callable[[int], None] = lambda _epoch: None) -> Outcome:
+def train(run: Run, folder: Path) -> Outcome:
     """Train a network on the data encoded in ``folder``.
 
     Args:
         run: the network and how it is trained.
         folder: what :func:`paper.preprocess.encode` gave.
-        tell: is called with the number of each epoch as it begins.
 
     Raises:
         DataError: a part of the split has but one label.
@@ -40,7 +39,6 @@ def train(run: Run, folder: Path, tell: Callable[[int], None] = lambda _epoch: N
     best, epoch = trial.outcome(0, trial.log_loss()), 0
     while epoch < run.recipe.epochs and epoch - best.epoch < run.recipe.patience:
         epoch += 1
-        tell(epoch)
         trial.learn()
         log_loss = trial.log_loss()
         if log_loss < best.valid_log_loss:

@@ -39,6 +39,7 @@ def reproduce(
     depths: Annotated[str, typer.Option(help="Of the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
     only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
     most: Annotated[int | None, typer.Option(min=0, help="Make so many runs at most; 0 only writes the page.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Make so many runs at a time, of one thread each; one alone takes every core.")] = 1,
     cache: Annotated[Path, typer.Option(help="The folder of what is encoded.")] = Path("data/paper"),
     pages: Annotated[Path, typer.Option(help="The folder of the results and the page.")] = Path("benchmarks/paper"),
     as_json: Json = False,
@@ -54,7 +55,7 @@ def reproduce(
     """
     if online:
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
-        answer(_online(files, seeds or 10, pages, most), as_json)
+        answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
     from paper.offline import reproduce as run
     from paper.plan import PARTS, Plan
@@ -65,16 +66,16 @@ def reproduce(
         raise typer.BadParameter("got neither --criteo nor --avazu, expected one at least")
     layers = [int(depth) for depth in depths.split(",")]
     plan = Plan(sources, Recipe(batch=batch, epochs=epochs), seeds or 5, depth_seeds, layers, only or PARTS)
-    answer(run(plan, pages, most)._asdict(), as_json)
+    answer(run(plan, pages, most, jobs)._asdict(), as_json)
 
 
-def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None) -> dict[str, Any]:
+def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> dict[str, Any]:
     """Make the tables and figures of the stream."""
     from service.commands.reproduce_online import run
 
     if not files:
         raise typer.BadParameter("got no file, expected --avazu, --kuairand or --criteo")
-    return run(files, seeds, pages, most)._asdict()
+    return run(files, seeds, pages, most, jobs)._asdict()
 
 
 def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "list[Source]":

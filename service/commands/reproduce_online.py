@@ -17,13 +17,13 @@ from stream.files import read
 from stream.settings import DataSettings
 
 
-def run(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None) -> Done:
+def run(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
     """Make the tables and figures of the stream; ``files`` are by the name of their sample.
 
     Raises:
         FileError: one can't be read.
     """
-    return reproduce_online([_stream(name, path) for name, path in files.items()], seeds, pages, most)
+    return reproduce_online([_stream(name, path) for name, path in files.items()], seeds, pages, most, jobs)
 
 
 def _stream(name: str, path: Path) -> Stream:

@@ -87,6 +87,16 @@ def test_a_run_that_is_known_is_not_made_again(folder: Path) -> None:
     assert len(lines(folder)) == 5
 
 
+def test_runs_that_are_made_two_at_a_time_give_what_one_at_a_time_gives(folder: Path) -> None:
+    reproduce(folder, "--only", "depth")
+    one_at_a_time = lines(folder)
+    (folder / "pages/results.jsonl").unlink()
+
+    reproduce(folder, "--only", "depth", "--jobs", "2")
+
+    assert sorted(lines(folder), key=str) == sorted(one_at_a_time, key=str)
+
+
 def test_the_page_can_be_written_before_anything_is_known(folder: Path) -> None:
     answer = reproduce(folder, "--most", "0")
 
