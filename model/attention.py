@@ -13,7 +13,7 @@ from model.intrinsics import SINGLE, power_of_two
 from model.layout import COLUMNS
 from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
 from model.matrix import affine
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel
 
 PARTS = 4
@@ -135,19 +135,19 @@ def attend(mapped: NDArray[Any], share: NDArray[Any], kept: Attended, every: NDA
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
     """``w · x^L`` with ``x^{l+1} = relu(attend(x^l) + x^l W_res)``, every field's ``(in,)`` mapped to ``(n,)`` (Eq. 8)."""
     kept = attended(net, room)
     fields, layers, n = net.fields, kept.x.shape[0] - 1, net.embedding
     for f in range(fields):
         for k in range(n):
-            kept.x[0, f, k] = x[f * n + k]
+            kept.x[0, f, k] = act.x[0, f * n + k]
     for layer in range(layers):
         n = net.places[PARTS * layer, COLUMNS]
         mapped, above = kept.mapped[layer], kept.x[layer + 1]
         for part in range(PARTS):
-            map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], every, mapped[part])
-        attend(mapped, kept.share[layer], kept, every, n // net.heads, above)
+            map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], act.every, mapped[part])
+        attend(mapped, kept.share[layer], kept, act.every, n // net.heads, above)
     for f in range(fields):
         for k in range(n):
             kept.flat[0, f * n + k] = kept.x[layers, f, k]
@@ -180,15 +180,8 @@ def attend_backward(
 
 
 @kernel
-def backward(
-    net: Network,
-    every: NDArray[np.int64],
-    room: NDArray[Any],
-    slope: Any,
-    rate: Any,
-    below: NDArray[Any],
-) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
     kept = attended(net, room)
     fields, layers = net.fields, kept.x.shape[0] - 1
     here, of_x = kept.gradient[0], kept.gradient[1]
@@ -204,7 +197,7 @@ def backward(
             for k in range(n):
                 here[f, k] = of_x[f, k] if kept.x[layer + 1, f, k] > 0 else net.dense.dtype.type(0)
                 kept.of_mapped[RESIDUAL, f, k] = here[f, k]
-        attend_backward(kept.mapped[layer], kept.share[layer], kept, every, n // net.heads, here)
+        attend_backward(kept.mapped[layer], kept.share[layer], kept, act.every, n // net.heads, here)
         of_x[...] = 0
         for part in range(PARTS):
             place = PARTS * layer + part
@@ -219,5 +212,5 @@ def backward(
             )
     for f in range(fields):
         for k in range(net.embedding):
-            below[f * net.embedding + k] += of_x[f, k]
+            act.gradient[0, f * net.embedding + k] += of_x[f, k]
     return total

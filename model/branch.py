@@ -4,7 +4,7 @@ A branch is a pair of kernels that are called by their addresses: the step is co
 a branch when a network first has it. A branch reads the embeddings that the tower reads; the gradients of both are
 summed before the one update of a row.
 
-Shapes: the input is ``(F d,)``; ``every`` is 0, 1, 2, …; ``room (R,)`` is what a branch keeps from its forward pass for
+Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``room (R,)`` is what a branch keeps from its forward pass for
 its backward pass, allocated once for a run of examples.
 """
 
@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import attention, cin, cross, cross_v2, fm
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel, pointer
 
 
 @kernel
-def no_term(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+def no_term(net: Network, act: Activations, room: NDArray[Any]) -> Any:  # noqa: ARG001
     """The tower stands alone."""
     return net.dense.dtype.type(0)
 
 
 @kernel
-def no_step(net: Network, every: NDArray[np.int64], room: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:  # noqa: ARG001
+def no_step(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
     """There is nothing to learn."""
     return net.dense.dtype.type(0)
 
@@ -55,20 +55,20 @@ class Beside(NamedTuple):
     """A branch as the step calls it."""
 
     forward: Any  # gives its term of the logit
-    backward: Any  # takes one Adagrad step, adds the input's gradient to ``below``; gives a sum that is finite if the step is
+    backward: Any  # takes one Adagrad step, adds the input's gradient to ``act.gradient[0]``; gives a sum that is finite if the step is
     room: NDArray[Any]  # (R,)
 
 
-def beside(net: Network) -> Beside:
+def beside(net: Network, act: Activations) -> Beside:
     """The network's branch, with room for one example's pass."""
-    typed = numba.typeof(net)  # type: ignore[no-untyped-call]
-    return Beside(*_compiled(net.branch, typed), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+    typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
+    return Beside(*_compiled(net.branch, *typed), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
 
 
 @cache
-def _compiled(branch: int, network: Any) -> tuple[Any, Any]:
+def _compiled(branch: int, network: Any, act: Any) -> tuple[Any, Any]:
     number = network.types[0].dtype
-    numbers, places = number[::1], numba.int64[::1]
-    forward = number(network, numbers, places, numbers)
-    backward = number(network, places, numbers, number, number, numbers)
+    numbers = number[::1]
+    forward = number(network, act, numbers)
+    backward = number(network, act, numbers, number, number)
     return pointer(BRANCHES[branch].forward, forward), pointer(BRANCHES[branch].backward, backward)

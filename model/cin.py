@@ -9,13 +9,12 @@ most of them. Places: each layer's weight ``(H_{l-1} F, H_l)``, the output.
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from model.layout import COLUMNS, ROWS
 from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
 from model.matrix import affine
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel
 
 
@@ -55,20 +54,20 @@ def compressed(net: Network, room: NDArray[Any]) -> Compressed:
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
     """``Σ_l w_l · Σ_k x^l_k`` with ``x^{l+1}_{k h} = Σ_ij W^l_{ij h} x^l_{k i} x^0_{k j}`` (xDeepFM's Eq. 6, 7 and 8)."""
     kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, 0
     for f in range(fields):
         for k in range(d):
-            kept.x[0, k, f] = x[f * d + k]
+            kept.x[0, k, f] = act.x[0, f * d + k]
     for layer in range(layers):
         n, mixed, above = net.places[layer, COLUMNS], kept.mixed[layer], kept.x[layer + 1]
-        map_each(net.dense[weights_at(net, layer)], kept.zeros[: fields * n], kept.x[layer], every, mixed)
+        map_each(net.dense[weights_at(net, layer)], kept.zeros[: fields * n], kept.x[layer], act.every, mixed)
         pooled = kept.pooled[0, at : at + n]
         pooled[...] = 0
         for k in range(d):
-            affine(mixed[k, : fields * n], kept.zeros[:n], kept.x[0, k], every[:fields], above[k, :n])
+            affine(mixed[k, : fields * n], kept.zeros[:n], kept.x[0, k], act.every[:fields], above[k, :n])
             for h in range(n):
                 pooled[h] += above[k, h]
         at += n
@@ -89,15 +88,8 @@ def unmix(x0: NDArray[Any], here: NDArray[Any], mixed: NDArray[Any], of_mixed: N
 
 
 @kernel
-def backward(
-    net: Network,
-    every: NDArray[np.int64],  # noqa: ARG001
-    room: NDArray[Any],
-    slope: Any,
-    rate: Any,
-    below: NDArray[Any],
-) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
     kept = compressed(net, room)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, kept.pooled.shape[1]
     here, of_input, of_mixed = kept.gradient[0], kept.gradient[1], kept.mixed[layers]
@@ -115,5 +107,5 @@ def backward(
         total += learn_each(weight, sums, kept.x[layer], of_mixed, rate, row, here)
     for f in range(fields):
         for k in range(d):
-            below[f * d + k] += of_input[k, f] + here[k, f]
+            act.gradient[0, f * d + k] += of_input[k, f] + here[k, f]
     return total

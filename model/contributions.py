@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.layout import OUT, SKIP
+from model.layout import OUT, SKIP, WIDTH
 from model.network import Network
 from model.step import Workspace, score, workspace
 from model.table import find
@@ -20,17 +20,17 @@ class Contributions(NamedTuple):
 
     bias: NDArray[Any]  # (N,), the same for all
     wide: NDArray[Any]  # (N, F), each field's own weight
-    skip: NDArray[Any]  # (N, L), each hidden layer's own term
+    skip: NDArray[Any]  # (N, T), the term of each hidden layer, then that of each cross layer if they have any
     output: NDArray[Any]  # (N,), of the last hidden layer
     branch: NDArray[Any]  # (N,), of what stands beside the tower
 
 
 def contributions(weights: Weights, features: Features) -> Contributions:
     """Take the logit of each example apart."""
-    fields, depth = len(weights.spec.fields), len(weights.spec.model.hidden)
+    fields = len(weights.spec.fields)
     n = (len(features.starts) - 1) // fields
     network = weights.network(weights.dense[:0])
-    wide, skip = np.zeros((n, fields), weights.dense.dtype), np.zeros((n, depth), weights.dense.dtype)
+    wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
     _take_apart(network, workspace(network, features), weights.keys, weights.rows, features, terms)
     return terms
@@ -44,16 +44,17 @@ def _take_apart(
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
         score(net, work, keys, rows, features, first)
-        terms.branch[n] = beside.forward(net, act.x[0], act.every, beside.room)
+        terms.branch[n] = beside.forward(net, act, beside.room)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]
             for i in range(start, end):
                 row = find(keys, features.keys[i])
                 if net.wide and row >= 0:
                     terms.wide[n, f] += rows[row, -1] / rows.dtype.type(end - start)
-        for layer in range(net.layers.shape[0]):
-            width, weight = net.layers[layer, OUT], net.layers[layer, SKIP]
-            for k in range(width if net.scale != NO_TERM else 0):
-                terms.skip[n, layer] += net.dense[weight + k] * act.bounded[layer + 1, k]
+        for term in range(net.terms.shape[0] if net.scale != NO_TERM else 0):
+            for k in range(net.terms[term, WIDTH]):
+                terms.skip[n, term] += net.dense[net.terms[term, SKIP] + k] * act.bounded[term, k]
+        for term in range(net.layers.shape[0], net.terms.shape[0]):
+            terms.branch[n] -= terms.skip[n, term]
         for k in range(net.layers[-1, OUT]):
             terms.output[n] += net.dense[net.output + k] * act.x[-1, k]

@@ -5,12 +5,12 @@ Shapes: C layers, D = F d the width of the input and of every layer. Places: eac
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
+from model import skip_kernel
 from model.maps import output_backward, output_forward, sums_at, weights_at
 from model.matrix import learn_vector
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel
 
 
@@ -36,13 +36,36 @@ def crossed(net: Network, room: NDArray[Any]) -> Crossed:
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
-    """``w · x_C`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
+def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) -> Any:
+    """The own term of a layer that gives ``x``, if it has one."""
+    term = net.layers.shape[0] + layer
+    if term >= net.terms.shape[0]:
+        return net.dense.dtype.type(0)
+    for k in range(x.shape[0]):
+        act.read[term, k] = x[k]
+    return skip_kernel.forward(net, act, term, act.every[: x.shape[0]])
+
+
+@kernel
+def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, here: NDArray[Any], pull: NDArray[Any]) -> Any:
+    """Learn it; adds its gradient to ``here``, that of what the layer gives. ``pull`` is room for it."""
+    term = net.layers.shape[0] + layer
+    if term >= net.terms.shape[0]:
+        return net.dense.dtype.type(0)
+    total = skip_kernel.backward(net, act, term, act.every[: here.shape[0]], slope, rate, pull)
+    for k in range(here.shape[0]):
+        here[k] += pull[k]
+    return total
+
+
+@kernel
+def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+    """``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
     kept = crossed(net, room)
     layers, width = kept.z.shape
-    x0 = kept.x[0]
+    x0, logit = kept.x[0], net.dense.dtype.type(0)
     for k in range(width):
-        x0[k] = x[k]
+        x0[k] = act.x[0, k]
     for layer in range(layers):
         weight, bias = net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)]
         here, above = kept.x[layer], kept.x[layer + 1]
@@ -52,26 +75,21 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
         for k in range(width):
             above[k] = x0[k] * scale + bias[k] + here[k]
         kept.z[layer, 0] = scale
-    return output_forward(net, kept.x[layers])
+        logit += skip_forward(net, act, layer, above)
+    return logit + output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(
-    net: Network,
-    every: NDArray[np.int64],  # noqa: ARG001
-    room: NDArray[Any],
-    slope: Any,
-    rate: Any,
-    below: NDArray[Any],
-) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
     kept = crossed(net, room)
     layers, width = kept.z.shape
-    x0 = kept.x[0]
+    x0, below = kept.x[0], act.gradient[0]
     here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
     total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         weight, x, scale = net.dense[weights_at(net, 2 * layer)], kept.x[layer], kept.z[layer, 0]
+        total += skip_backward(net, act, layer, slope, rate, here, of_weight)
         pull = net.dense.dtype.type(0)
         for k in range(width):
             pull += here[k] * x0[k]

@@ -5,47 +5,48 @@ Shapes: C layers, D = F d the width of the input and of every layer. Places: eac
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from model.cross import crossed
+from model.cross import crossed, skip_backward, skip_forward
 from model.maps import output_backward, output_forward, sums_at, weights_at
 from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:
-    """``w · x_C`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l``."""
+def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+    """``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l``."""
     kept = crossed(net, room)
     layers, width = kept.z.shape
-    x0 = kept.x[0]
+    x0, logit = kept.x[0], net.dense.dtype.type(0)
     for k in range(width):
-        x0[k] = x[k]
+        x0[k] = act.x[0, k]
     for layer in range(layers):
         here, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
-        affine(net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)], here, every[:width], z)
+        affine(net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)], here, act.every[:width], z)
         for k in range(width):
             above[k] = x0[k] * z[k] + here[k]
-    return output_forward(net, kept.x[layers])
+        logit += skip_forward(net, act, layer, above)
+    return logit + output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(net: Network, every: NDArray[np.int64], room: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``below``. Gives a sum that is finite if and only if the step is."""
+def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
     kept = crossed(net, room)
     layers, width = kept.z.shape
-    x0 = kept.x[0]
+    x0, below = kept.x[0], act.gradient[0]
     here, of_z, passed, step = kept.gradient[0], kept.gradient[1], kept.gradient[2], kept.gradient[3]
     total = output_backward(net, kept.x[layers], slope, rate, here)
     for layer in range(layers - 1, -1, -1):
         z = kept.z[layer]
+        total += skip_backward(net, act, layer, slope, rate, here, passed)
         for k in range(width):
             below[k] += here[k] * z[k]
             of_z[k] = here[k] * x0[k]
         total += learn_sums(net.sums[sums_at(net, 2 * layer)], kept.x[layer], of_z, rate, step)
-        learn_and_pass(net.dense[weights_at(net, 2 * layer)], step, of_z, every[:width], passed)
+        learn_and_pass(net.dense[weights_at(net, 2 * layer)], step, of_z, act.every[:width], passed)
         total += learn_vector(net.dense[weights_at(net, 2 * layer + 1)], net.sums[sums_at(net, 2 * layer + 1)], of_z, rate)
         for k in range(width):
             here[k] += passed[k]

@@ -10,8 +10,10 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.layout import branch_shapes
+from model.layout import branch_shapes, cross_term
 from model.settings import Spec
+from model.skip import SkipTerm
+from model.terms import Term
 
 
 class CrossLayer(nn.Module):
@@ -19,32 +21,42 @@ class CrossLayer(nn.Module):
 
     Args:
         width: ``D``.
+        term: what the layer adds to the logit itself.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, term: Term) -> None:
         """Leave the values to :func:`model.dnn.bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.empty(width))
+        self.skip = SkipTerm(width, term)
 
-    def forward(self, x0: Tensor, x: Tensor) -> Tensor:
-        """Map two ``(B, D)`` to ``(B, D)``."""
+    def forward(self, x0: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map two ``(B, D)`` to ``(B, D)``, and to the layer's own term of the logit ``(B,)``."""
         scale = x @ self.weight  # (B,)
-        return x0 * scale[:, None] + self.bias + x
+        x = x0 * scale[:, None] + self.bias + x
+        return x, self.skip(x)
 
 
 class Cross(nn.ModuleList):
-    """The cross layers' own term of the logit, ``w · x_C``: Eq. 6's share of the last layer that reads them."""
+    """The cross layers' term of the logit, ``w · x_C + Σ_l F(x_l)``: Eq. 6's share of the last layer, and what each layer adds itself.
 
-    def __init__(self, spec: Spec) -> None:
+    Args:
+        spec: the model.
+        layer: what a layer is.
+    """
+
+    def __init__(self, spec: Spec, layer: type[nn.Module] = CrossLayer) -> None:
         """Build the modules; :func:`model.dnn.bind` gives them their values."""
         _, width = branch_shapes(spec)
-        super().__init__(CrossLayer(width) for _ in range(spec.model.cross_layers))
+        super().__init__(layer(width, cross_term(spec)) for _ in range(spec.model.cross_layers))
         self.output = nn.Parameter(torch.empty(width))
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` to ``(B,)``."""
         x = x0 = embedded.flatten(1)  # (B, D)
+        logit = x0.new_zeros(len(x0))  # (B,)
         for layer in self:
-            x = layer(x0, x)
-        return x @ self.output
+            x, term = layer(x0, x)
+            logit = logit + term
+        return logit + x @ self.output

@@ -11,23 +11,36 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.dnn import Affine
-from model.layout import branch_shapes
+from model.dcn import Cross
 from model.settings import Spec
+from model.skip import SkipTerm
+from model.terms import Term
 
 
-class CrossV2(nn.ModuleList):
-    """The cross layers' own term of the logit, ``w · x_C`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1)."""
+class CrossV2Layer(nn.Module):
+    """``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1).
+
+    Args:
+        width: ``D``.
+        term: what the layer adds to the logit itself.
+    """
+
+    def __init__(self, width: int, term: Term) -> None:
+        """Leave the values to :func:`model.dnn.bind`."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.skip = SkipTerm(width, term)
+
+    def forward(self, x0: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map two ``(B, D)`` to ``(B, D)``, and to the layer's own term of the logit ``(B,)``."""
+        x = x0 * (x @ self.weight + self.bias) + x
+        return x, self.skip(x)
+
+
+class CrossV2(Cross):
+    """The same, of these layers."""
 
     def __init__(self, spec: Spec) -> None:
         """Build the modules; :func:`model.dnn.bind` gives them their values."""
-        _, width = branch_shapes(spec)
-        super().__init__(Affine(width, width) for _ in range(spec.model.cross_layers))
-        self.output = nn.Parameter(torch.empty(width))
-
-    def forward(self, embedded: Tensor) -> Tensor:
-        """Map embeddings ``(B, F, d)`` to ``(B,)``."""
-        x = x0 = embedded.flatten(1)  # (B, D)
-        for affine in self:
-            x = x0 * affine(x) + x  # (B, D)
-        return x @ self.output
+        super().__init__(spec, CrossV2Layer)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.settings import Spec
 from model.skip import SkipTerm
-from model.terms import NO_TERM, TERMS
+from model.terms import TERMS
 
 
 class Affine(nn.Module):
@@ -57,8 +57,7 @@ class DNN(nn.Module):
         widths = (len(spec.fields) * model.embedding, *model.hidden)
         self.pre = model.skip_input == "pre"
         self.tower = nn.ModuleList(Affine(*pair) for pair in pairwise(widths))
-        term = TERMS[model.skip]
-        self.skip = nn.ModuleList(SkipTerm(width, term) for width in model.hidden if term.scale != NO_TERM)
+        self.skip = nn.ModuleList(SkipTerm(width, TERMS[model.skip]) for width in model.hidden)
         self.output = nn.Parameter(torch.empty(widths[-1]))
         self.bias = nn.Parameter(torch.empty(1))
         self.branch = branch
@@ -67,11 +66,10 @@ class DNN(nn.Module):
         """Map embeddings ``(B, F, d)`` and wide weights ``(B, F)`` to logits ``(B,)``."""
         logit = wide.sum(1) + self.bias  # (B,)
         x = embedded.flatten(1)  # (B, F d)
-        for i, layer in enumerate(self.tower):
+        for layer, skip in zip(self.tower, self.skip, strict=True):
             z = layer(x)  # (B, n)
             x = F.relu(z)
-            if self.skip:
-                logit = logit + self.skip[i](z if self.pre else x)
+            logit = logit + skip(z if self.pre else x)
         if self.branch is not None:
             logit = logit + self.branch(embedded)
         return logit + x @ self.output

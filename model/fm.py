@@ -7,10 +7,9 @@ Shapes: F fields, d the width of an embedding; the input is ``(F d,)``.
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from model.network import Network
+from model.network import Activations, Network
 from model.target import kernel
 
 
@@ -20,9 +19,9 @@ def room(net: Network) -> int:
 
 
 @kernel
-def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArray[Any]) -> Any:  # noqa: ARG001
+def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
     """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
-    d = net.embedding
+    d, x = net.embedding, act.x[0]
     total, kept = room[:d], room[d:]
     for k in range(kept.shape[0]):
         kept[k] = x[k]
@@ -40,16 +39,9 @@ def forward(net: Network, x: NDArray[Any], every: NDArray[np.int64], room: NDArr
 
 
 @kernel
-def backward(
-    net: Network,
-    every: NDArray[np.int64],  # noqa: ARG001
-    room: NDArray[Any],
-    slope: Any,
-    rate: Any,  # noqa: ARG001
-    below: NDArray[Any],
-) -> Any:
-    """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``below``."""
-    d = net.embedding
+def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
+    """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
+    d, below = net.embedding, act.gradient[0]
     total, x = room[:d], room[d:]
     for f in range(net.fields):
         for k in range(d):

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from model.settings import Spec
-from model.terms import FROM_LAYER, LEARNED, NO_TERM, TERMS
+from model.terms import FROM_LAYER, LEARNED, NO_TERM, TERMS, Term
 
 Floats = NDArray[Any]
 
-# The columns of ``Layout.layers``: widths, then where each parameter begins; where its accumulators do is SUMS columns further.
-IN, OUT, WEIGHT, BIAS, META, SCALE, SKIP, SQUARE = range(8)
-SUMS = 6
+# The columns of ``Layout.layers``: widths, then where each parameter and its accumulators begin.
+IN, OUT, WEIGHT, BIAS, WEIGHT_SUMS, BIAS_SUMS = range(6)
+
+# The columns of ``Layout.terms``: the width, then where each parameter begins; where its accumulators do is SUMS columns further.
+WIDTH, META, SCALE, SKIP, SQUARE = range(5)
+SUMS = 4
 
 # The columns of ``Layout.places``, a row for each parameter of the branch; a vector has one column.
 ROWS, COLUMNS, START, SUM_START = range(4)
@@ -67,13 +70,19 @@ def branch_shapes(spec: Spec) -> tuple[list[dict[str, tuple[int, ...]]], int]:
     return [], 0
 
 
+def cross_term(spec: Spec) -> Term:
+    """What each cross layer adds to the logit."""
+    crossed = spec.model.skip_cross and spec.model.network in ("dcn", "dcn_v2")
+    return TERMS[spec.model.skip if crossed else "none"]
+
+
 class Layout:
     """The dense parameters of a network, by name and by place.
 
     For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and what its skip term has of
     ``skip.i.meta (out, out)``, ``skip.i.meta_bias``, ``skip.i.scale``, ``skip.i.weight``, ``skip.i.square``. Then the branch's,
-    if the network has one: for each of its layers ``branch.i.…``, and ``branch.output``. Then ``output``, ``bias``, and
-    ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
+    if the network has one: for each of its layers ``branch.i.…``, with what its skip term has, and ``branch.output``. Then ``output``,
+    ``bias``, and ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -82,11 +91,13 @@ class Layout:
         self.parameters: dict[str, Parameter] = {}
         self.size = self.sums = 0  # of the two flat arrays
         widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
-        layers = [self._layer(i, *pair) for i, pair in enumerate(pairwise(widths))]
-        self.layers = np.array(layers, np.int64)  # (L, 2 + 2 SUMS)
+        tower = [(self._layer(i, *pair), self._term(f"skip.{i}", pair[-1])) for i, pair in enumerate(pairwise(widths))]
+        self.layers = np.array([layer for layer, _ in tower], np.int64)  # (L, 6)
         self.branch = NETWORKS.index(spec.model.network)
-        places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in self._branch()]
+        branch, branchs_terms = self._branch()
+        places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in branch]
         self.places = np.array(places, np.int64).reshape(-1, 4)  # (P', 4)
+        self.terms = np.array([*(term for _, term in tower), *branchs_terms], np.int64)  # (T, 1 + 2 SUMS)
         self.output = self._place("output", (widths[-1],), std=0.05)
         self.bias = self._place("bias", (1,))
         self.defaults = self._place("defaults", (len(spec.fields), spec.model.embedding))
@@ -98,34 +109,39 @@ class Layout:
         return parameter
 
     def _layer(self, i: int, inputs: int, outputs: int) -> list[int]:
+        weight = self._place(f"tower.{i}.weight", (inputs, outputs), std=(2 / inputs) ** 0.5)  # He
+        bias = self._place(f"tower.{i}.bias", (outputs,))
+        return [inputs, outputs, weight.start, bias.start, weight.sum_start, bias.sum_start]
+
+    def _term(self, name: str, width: int) -> list[int]:
+        """Place what a skip term has; nothing where there is none."""
         term = TERMS[self.spec.model.skip]
-        placed = {
-            WEIGHT: self._place(f"tower.{i}.weight", (inputs, outputs), std=(2 / inputs) ** 0.5),  # He
-            BIAS: self._place(f"tower.{i}.bias", (outputs,)),
-        }
+        placed = {}
         if term.scale == FROM_LAYER:
-            placed[META] = self._place(f"skip.{i}.meta", (outputs, outputs), std=0.1 / outputs**0.5)
-            placed[SCALE] = self._place(f"skip.{i}.meta_bias", (outputs,), mean=1.0)
+            placed[META] = self._place(f"{name}.meta", (width, width), std=0.1 / width**0.5)
+            placed[SCALE] = self._place(f"{name}.meta_bias", (width,), mean=1.0)
         if term.scale == LEARNED:
-            placed[SCALE] = self._place(f"skip.{i}.scale", (outputs,), mean=1.0)
+            placed[SCALE] = self._place(f"{name}.scale", (width,), mean=1.0)
         if term.scale != NO_TERM:
-            placed[SKIP] = self._place(f"skip.{i}.weight", (outputs,), std=0.01)
+            placed[SKIP] = self._place(f"{name}.weight", (width,), std=0.01)
         if term.normed:
-            placed[SQUARE] = self._place(f"skip.{i}.square", (outputs,), mean=1.0)
-        row = [inputs, outputs, *[0] * (2 * SUMS)]
+            placed[SQUARE] = self._place(f"{name}.square", (width,), mean=1.0)
+        row = [width, *[0] * (2 * SUMS)]
         for column, parameter in placed.items():
             row[column], row[column + SUMS] = parameter.start, parameter.sum_start
         return row
 
-    def _branch(self) -> list[Parameter]:
-        """Place the parameters of what stands beside the tower, in the order in which its kernels count them."""
+    def _branch(self) -> tuple[list[Parameter], list[list[int]]]:
+        """Place the parameters of what stands beside the tower, in the order in which its kernels count them, and its skip terms."""
         layers, output = branch_shapes(self.spec)
-        placed = [
-            self._place(f"branch.{i}.{name}", shape, std=0.0 if name == "bias" else shape[0] ** -0.5)
-            for i, layer in enumerate(layers)
-            for name, shape in layer.items()
-        ]
-        return [*placed, self._place("branch.output", (output,), std=0.05)] if output else placed
+        placed, terms = [], []
+        for i, layer in enumerate(layers):
+            placed += [self._place(f"branch.{i}.{n}", shape, std=0.0 if n == "bias" else shape[0] ** -0.5) for n, shape in layer.items()]
+            if cross_term(self.spec).scale != NO_TERM:
+                terms.append(self._term(f"branch.{i}.skip", output))
+        if output:
+            placed.append(self._place("branch.output", (output,), std=0.05))
+        return placed, terms
 
     def named(self, dense: Floats) -> dict[str, Floats]:
         """Every parameter as a view of ``dense``."""

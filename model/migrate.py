@@ -40,10 +40,10 @@ def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
         differing = [name for name in ("model", "table", "label_policy") if getattr(old, name) != getattr(new, name)]
         raise MigrationError(f"expected other fields and nothing else, got another {' and '.join(differing)}")
     fresh = OnlineModel(new)
-    dense, sums = np.zeros_like(fresh.weights.dense), fresh.sums
+    dense, sums = np.empty_like(fresh.weights.dense), fresh.sums
     before, after, kept = Layout(old), fresh.weights.layout, _kept(old.fields, new.fields)
-    after.defaults.of(dense)[...] = after.defaults.of(fresh.weights.dense)
     for name, parameter in after.parameters.items():
+        parameter.of(dense)[...] = parameter.mean if name != "defaults" else parameter.of(fresh.weights.dense)
         shape, source = _shape(name, new), before.parameters[name]
         _carry(source.of(arrays["dense"]), parameter.of(dense), (*shape.rows, *shape.columns), kept)
         _carry(source.sums_of(arrays["dense_sums"]), parameter.sums_of(sums), shape.rows, kept)

@@ -1,6 +1,6 @@
 """A network as the kernels see it: flat arrays and where things lie in them, so that depth and widths are data, never types.
 
-Shapes: L layers, W the widest of all layers and of the input, P parameters, A accumulators.
+Shapes: L layers, T ≥ L skip terms, W the widest of all layers and of the input, P parameters, A accumulators.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ class Network(NamedTuple):
     dense: NDArray[Any]  # (P,)
     sums: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
     layers: NDArray[np.int64]  # (L, columns), see model.layout
+    terms: NDArray[np.int64]  # (T, columns), the tower's, then the branch's
     output: int  # where the output weights, the bias and the default embeddings begin
     output_sum: int
     bias: int
@@ -25,7 +26,7 @@ class Network(NamedTuple):
     scale: int  # of the skip terms, and their activation: see model.terms
     activation: int
     normed: bool
-    pre: bool  # the terms read a layer before ReLU
+    pre: bool  # the tower's terms read a layer before ReLU
     wide: bool
     branch: int  # what stands beside the tower, see model.branch
     places: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
@@ -38,16 +39,16 @@ class Activations(NamedTuple):
     """What a forward pass leaves for the backward pass; allocated once for a run of examples."""
 
     x: NDArray[Any]  # (L + 1, W), a layer's output after ReLU; x[0] is the input
-    read: NDArray[Any]  # (L + 1, W), what the layer's skip term reads: x, or the value before ReLU
-    scale: NDArray[Any]  # (L + 1, W), s of the skip term
-    bounded: NDArray[Any]  # (L + 1, W), act(s * read)
+    read: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
+    scale: NDArray[Any]  # (T, W), s of the skip term
+    bounded: NDArray[Any]  # (T, W), act(s * read)
     active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
     actives: NDArray[np.int64]  # (L + 1,), how many they are
     every: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
     gradient: NDArray[Any]  # (4, W)
     step: NDArray[Any]  # (W,), by which each row of the matrix at hand is to move
-    owed: NDArray[Any]  # (L + 1, W), by which each row of a layer's meta learner is still to move
-    owed_gradient: NDArray[Any]  # (L + 1, W), along which
+    owed: NDArray[Any]  # (T, W), by which each row of a term's meta learner is still to move
+    owed_gradient: NDArray[Any]  # (T, W), along which
 
 
 def activations(net: Network) -> Activations:
@@ -60,17 +61,17 @@ def activations(net: Network) -> Activations:
     def room(*shape: int) -> NDArray[Any]:
         return np.zeros(shape, net.dense.dtype)
 
-    layers = (depth, width)
+    terms = (len(net.terms), width)
     return Activations(
-        x=room(*layers),
-        read=room(*layers),
-        scale=room(*layers),
-        bounded=room(*layers),
+        x=room(depth, width),
+        read=room(*terms),
+        scale=room(*terms),
+        bounded=room(*terms),
         active=active,
         actives=actives,
         every=every,
         gradient=room(4, width),
         step=room(width),
-        owed=room(*layers),
-        owed_gradient=room(*layers),
+        owed=room(*terms),
+        owed_gradient=room(*terms),
     )

@@ -42,6 +42,8 @@ class ModelSettings(_Settings):
     """numbers that stand for a value"""
     cross_layers: Annotated[int, Setting(ge=1, le=64)] = 3
     """of dcn and dcn_v2"""
+    skip_cross: bool = False
+    """the cross layers add terms to the logit too; what they read has no ReLU"""
     cin: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)
     """of xdeepfm: feature maps of each layer of its compressed interaction network"""
     attention: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)

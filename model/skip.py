@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from model.terms import EPSILON, FROM_LAYER, IDENTITY, LEARNED, MEMORY, RELU, SIGMOID, TANH, Term
+from model.terms import EPSILON, FROM_LAYER, IDENTITY, LEARNED, MEMORY, NO_TERM, RELU, SIGMOID, TANH, Term
 
 _ACTIVATIONS = {IDENTITY: lambda x: x, RELU: F.relu, SIGMOID: torch.sigmoid, TANH: torch.tanh}
 
@@ -25,7 +25,7 @@ class SkipTerm(nn.Module):
 
     ``sg`` stops the gradient: the scale learns from ``x`` but never pulls on the layer that made it. ``tanh`` takes
     the place of batch normalisation: the term stays within ``±Σ|W|``, and nothing averages over B. The variants of
-    Table 2 have another activation, or a simpler scale.
+    Table 2 have another activation, or a simpler scale; "none" gives 0.
 
     With ``term.normed``, ``s`` is also divided by ``√(v + ε)``, where ``v`` is the mean square of the last thousand or so
     values of each unit, kept one example at a time (the paper's future work (2)).
@@ -39,6 +39,8 @@ class SkipTerm(nn.Module):
         """Leave the values to :func:`model.dnn.bind`."""
         super().__init__()
         self.term = term
+        if term.scale == NO_TERM:
+            return
         if term.scale == FROM_LAYER:
             self.meta = nn.Parameter(torch.empty(width, width))
             self.meta_bias = nn.Parameter(torch.empty(width))
@@ -50,6 +52,8 @@ class SkipTerm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, n)`` to ``(B,)``."""
+        if self.term.scale == NO_TERM:
+            return x.new_zeros(len(x))
         self.seen = x.detach()  # (B, n)
         scaled = self._scale(x) * x  # (B, n)
         bounded: Tensor = _ACTIVATIONS[self.term.activation](scaled)

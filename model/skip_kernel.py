@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.intrinsics import SINGLE, root
-from model.layout import META, OUT, SCALE, SKIP, SQUARE, SUMS
+from model.layout import META, SCALE, SKIP, SQUARE, SUMS, WIDTH
 from model.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
 from model.network import Activations, Network
 from model.target import kernel
@@ -88,19 +88,19 @@ def settle_all(net: Network, act: Activations) -> None:
     """Take every step that is owed."""
     if not owes(net):
         return
-    for layer in range(net.layers.shape[0]):
-        start, n = net.layers[layer, META], net.layers[layer, OUT]
-        settle(net.dense[start : start + n * n], act.owed[layer + 1, :n], act.owed_gradient[layer + 1, :n], act.every[:n])
+    for term in range(net.terms.shape[0]):
+        start, n = net.terms[term, META], net.terms[term, WIDTH]
+        settle(net.dense[start : start + n * n], act.owed[term, :n], act.owed_gradient[term, :n], act.every[:n])
 
 
 @kernel
-def find_scale(net: Network, act: Activations, layer: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
+def find_scale(net: Network, act: Activations, term: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
     """``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
-    p, at, n = net.dense, net.layers[layer], scale.shape[0]
+    p, at, n = net.dense, net.terms[term], scale.shape[0]
     if net.scale == FROM_LAYER:
         meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
         if owes(net):
-            settle_and_map(meta, bias, act.owed[layer + 1, :n], act.owed_gradient[layer + 1, :n], read, scale)
+            settle_and_map(meta, bias, act.owed[term, :n], act.owed_gradient[term, :n], read, scale)
         else:
             affine(meta, bias, read, active, scale)
         leak = p.dtype.type(LEAK)
@@ -115,17 +115,19 @@ def find_scale(net: Network, act: Activations, layer: int, read: NDArray[Any], a
 
 
 @kernel
-def forward(net: Network, act: Activations, layer: int) -> Any:
-    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16)."""
-    p, at = net.dense, net.layers[layer]
-    n = at[OUT]
-    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
-    active = act.every[:n]
-    if not net.pre:
-        active = act.active[layer + 1, : act.actives[layer + 1]]
-        for k in range(n):
-            read[k] = act.x[layer + 1, k]
-    find_scale(net, act, layer, read, active, scale)
+def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]) -> Any:
+    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16); ``x`` is ``act.read[term]``.
+
+    Args:
+        net: the network.
+        act: room for its pass.
+        term: which of its terms.
+        active: the places where ``x`` is not silenced.
+    """
+    p, at = net.dense, net.terms[term]
+    n = at[WIDTH]
+    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
+    find_scale(net, act, term, read, active, scale)
     for k in range(n):
         bounded[k] = scale[k] * read[k]
     activate(net.activation, bounded)
@@ -148,12 +150,12 @@ def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> 
 
 
 @kernel
-def backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, pull: NDArray[Any]) -> Any:
-    """Learn a layer's skip term; ``pull`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
-    p, at = net.dense, net.layers[layer]
-    n = at[OUT]
-    read, scale, bounded = act.read[layer + 1, :n], act.scale[layer + 1, :n], act.bounded[layer + 1, :n]
-    of_weight, of_scale = act.gradient[2, :n], act.owed_gradient[layer + 1, :n]
+def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], slope: Any, rate: Any, pull: NDArray[Any]) -> Any:
+    """Learn a skip term; ``pull`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
+    p, at = net.dense, net.terms[term]
+    n = at[WIDTH]
+    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
+    of_weight, of_scale = act.gradient[2, :n], act.owed_gradient[term, :n]
     weight = p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
         through = slope * weight[k] * slope_at(net.activation, bounded[k])
@@ -167,10 +169,10 @@ def backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, 
         leak = p.dtype.type(LEAK)
         for k in range(n):
             of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
-        owed = act.owed[layer + 1, :n]
+        owed = act.owed[term, :n]
         total += learn_sums(net.sums[at[META + SUMS] : at[META + SUMS] + n], read, of_scale, rate, owed)
         if not owes(net):
-            settle(p[at[META] : at[META] + n * n], owed, of_scale, act.active[layer + 1, : act.actives[layer + 1]])
+            settle(p[at[META] : at[META] + n * n], owed, of_scale, active)
     if net.scale in (LEARNED, FROM_LAYER):
         total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
     return total

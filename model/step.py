@@ -68,7 +68,8 @@ class Workspace(NamedTuple):
 def workspace(net: Network, features: Features) -> Workspace:
     """Room for the examples of ``features``."""
     longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
-    return Workspace(activations(net), beside(net), np.empty(longest, np.int64))
+    act = activations(net)
+    return Workspace(act, beside(net, act), np.empty(longest, np.int64))
 
 
 @kernel
@@ -102,7 +103,7 @@ def score(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray
                     x[f * d + k] += share * rows[row, k]
                 if net.wide:
                     logit += share * rows[row, d]
-    return logit + forward(net, act) + beside.forward(net, x, act.every, beside.room)
+    return logit + forward(net, act) + beside.forward(net, act, beside.room)
 
 
 @kernel
@@ -263,7 +264,7 @@ def learn(
         admit(net, table, features, first, work.found, rates, log, now)
         look_ahead(table, features, net.fields, n)
         total = backward(net, act, slope, tower_rate)
-        total += beside.backward(net, act.every, beside.room, slope, tower_rate, act.gradient[0])
+        total += beside.backward(net, act, beside.room, slope, tower_rate)
         net.sums[net.bias_sum] += slope * slope
         net.dense[net.bias] -= wide_rate * slope / root(net.sums[net.bias_sum])
         total += net.sums[net.bias_sum]

@@ -9,7 +9,7 @@ Shapes: ``n`` the width of the layer at hand.
 from typing import Any
 
 from model import skip_kernel
-from model.layout import BIAS, IN, OUT, SUMS, WEIGHT
+from model.layout import BIAS, BIAS_SUMS, IN, OUT, WEIGHT, WEIGHT_SUMS
 from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
 from model.network import Activations, Network
 from model.target import kernel
@@ -24,7 +24,7 @@ def forward(net: Network, act: Activations) -> Any:
     for layer in range(net.layers.shape[0]):
         at = net.layers[layer]
         n = at[OUT]
-        x, read, active = act.x[layer + 1, :n], act.read[layer + 1, :n], act.active[layer + 1]
+        x, read, active = act.x[layer + 1, :n], act.read[layer, :n], act.active[layer + 1]
         weight = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n]
         affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.actives[layer]], read)
         count = 0
@@ -35,7 +35,10 @@ def forward(net: Network, act: Activations) -> Any:
             count += read[k] > 0
         act.actives[layer + 1] = count
         if net.scale != NO_TERM:
-            logit += skip_kernel.forward(net, act, layer)
+            if not net.pre:
+                for k in range(n):
+                    read[k] = x[k]
+            logit += skip_kernel.forward(net, act, layer, act.every[:n] if net.pre else active[:count])
     n = net.layers[-1, OUT]
     output, x = p[net.output : net.output + n], act.x[-1, :n]
     total = p.dtype.type(0)
@@ -63,15 +66,16 @@ def backward(net: Network, act: Activations, slope: Any, rate: Any) -> Any:
         x = act.x[layer + 1, :n]
         has_term = net.scale != NO_TERM
         if has_term:
-            total += skip_kernel.backward(net, act, layer, slope, rate, here)
+            active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
+            total += skip_kernel.backward(net, act, layer, active, slope, rate, here)
         for k in range(n):
             open_ = x[k] > 0
             g = above[k] if open_ else p.dtype.type(0)
             if has_term and (net.pre or open_):
                 g += here[k]
             here[k] = g
-        weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT + SUMS] : at[WEIGHT + SUMS] + at[IN]]
+        weight, sums = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n], net.sums[at[WEIGHT_SUMS] : at[WEIGHT_SUMS] + at[IN]]
         total += learn_sums(sums, act.x[layer], here[:n], rate, act.step)
         learn_and_pass(weight, act.step, here[:n], act.active[layer, : act.actives[layer]], above)
-        total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS + SUMS] : at[BIAS + SUMS] + n], here[:n], rate)
+        total += learn_vector(p[at[BIAS] : at[BIAS] + n], net.sums[at[BIAS_SUMS] : at[BIAS_SUMS] + n], here[:n], rate)
     return total

@@ -59,6 +59,7 @@ class Weights:
             self.dense,
             sums,
             layout.layers,
+            layout.terms,
             output=layout.output.start,
             output_sum=layout.output.sum_start,
             bias=layout.bias.start,

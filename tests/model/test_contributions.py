@@ -12,8 +12,9 @@ from tests.model.examples import examples, spec
 
 @pytest.mark.parametrize(("network", "skip"), [("dnn", skip) for skip in TERMS] + [(network, "meta_tanh") for network in NETWORKS[1:]])
 @pytest.mark.parametrize("skip_input", ["pre", "post"])
-def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str) -> None:
-    online = OnlineModel(spec(network=network, hidden=(7, 5), skip=skip, skip_input=skip_input), np.float64)
+@pytest.mark.parametrize("skip_cross", [False, True])
+def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str, skip_cross: bool) -> None:
+    online = OnlineModel(spec(network=network, hidden=(7, 5), skip=skip, skip_input=skip_input, skip_cross=skip_cross), np.float64)
     stream = examples(np.random.default_rng(0), 300, values=20, most=3)
     online.learn(stream.features, stream.labels)
 
@@ -23,6 +24,7 @@ def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str)
     total = terms.bias + terms.wide.sum(1) + terms.skip.sum(1) + terms.output + terms.branch
     np.testing.assert_allclose(total, logits, rtol=1e-11)
     assert bool(terms.skip.any()) == (skip != "none")
+    assert terms.skip.shape[1] == (5 if skip_cross and network in ("dcn", "dcn_v2") else 2)
     assert bool(terms.branch.any()) == (network != "dnn")
     assert terms.wide.any()
     assert terms.output.any()

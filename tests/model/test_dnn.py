@@ -32,7 +32,7 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
         z = [bias[k] + sum(x[j] * weight[j, k] for j in range(len(x))) for k in range(width)]
         x = [max(value, 0) for value in z]
         if model.skip != "none":
-            logit += longhand_term(named, i, z if model.skip_input == "pre" else x, model.skip)
+            logit += longhand_term(named, f"skip.{i}", z if model.skip_input == "pre" else x, model.skip)
     return logit + float(sum(named["output"][k] * x[k] for k in range(len(x))))
 
 
@@ -47,7 +47,7 @@ def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
     return pooled
 
 
-def longhand_term(named: dict[str, np.ndarray], i: int, read: list[float], skip: str) -> float:
+def longhand_term(named: dict[str, np.ndarray], name: str, read: list[float], skip: str) -> float:
     """A layer's own term, one number at a time."""
     activation = {
         "vanilla": lambda u: u,
@@ -59,13 +59,13 @@ def longhand_term(named: dict[str, np.ndarray], i: int, read: list[float], skip:
     for k in range(len(read)):
         s = 1.0
         if skip.startswith("meta_"):
-            s = named[f"skip.{i}.meta_bias"][k] + sum(read[j] * named[f"skip.{i}.meta"][j, k] for j in range(len(read)))
+            s = named[f"{name}.meta_bias"][k] + sum(read[j] * named[f"{name}.meta"][j, k] for j in range(len(read)))
             s = s if s > 0 else 0.01 * s
         if skip.startswith("weight_"):
-            s = named[f"skip.{i}.scale"][k]
+            s = named[f"{name}.scale"][k]
         if skip.endswith("_online"):
-            s /= math.sqrt(named[f"skip.{i}.square"][k] + 1e-5)
-        total += named[f"skip.{i}.weight"][k] * activation(s * read[k])
+            s /= math.sqrt(named[f"{name}.square"][k] + 1e-5)
+        total += named[f"{name}.weight"][k] * activation(s * read[k])
     return total
 
 

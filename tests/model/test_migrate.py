@@ -16,7 +16,8 @@ EXAMPLES = 400
 
 
 def spec(*fields: Field, network: str = "dnn") -> Spec:
-    model = ModelSettings.model_validate({"network": network, "hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2)})
+    shape = {"hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2)}
+    model = ModelSettings.model_validate({"network": network, "skip_cross": True, **shape})
     return Spec(model=model, table=TableSettings(capacity=256), fields=fields)
 
 
@@ -110,3 +111,14 @@ def test_another_network_is_refused() -> None:
 
     with pytest.raises(MigrationError, match="got another model"):
         migrate(before.state(), before.spec, other)
+
+
+@pytest.mark.parametrize("network", ["dcn", "dcn_v2"])
+def test_a_new_fields_part_of_a_cross_layers_term_is_learned(network: str) -> None:
+    model = moved(trained(spec(A, B, network=network), keys_of(1, 2)), spec(A, B, C, network=network))
+    learned = model.weights.layout.named(model.weights.dense)["branch.0.skip.weight"]
+    assert not learned[6:].any()
+
+    model.learn(keys_of(1, 2, 3), np.ones(EXAMPLES, np.float32))
+
+    assert learned[6:].all()

@@ -15,8 +15,9 @@ from model.layout import DNN, NETWORKS, Layout
 from model.networks import BRANCHES
 from model.online import OnlineModel
 from model.settings import Spec
+from model.terms import TERMS
 from tests.model.examples import examples, spec
-from tests.model.test_dnn import longhand, longhand_rows
+from tests.model.test_dnn import longhand, longhand_rows, longhand_term
 
 Named = dict[str, Any]
 Vectors = list[list[float]]  # a field's embedding each
@@ -32,22 +33,32 @@ def through(x: list[float], weight: np.ndarray) -> list[float]:
     return [dot(x, list(weight[:, k])) for k in range(weight.shape[1])]
 
 
-def longhand_dcn(named: Named, v: Vectors, _: Spec) -> float:
+def longhand_own(named: Named, layer: int, x: list[float], shape: Spec) -> float:
+    """A cross layer's own term: by default none."""
+    model = shape.model
+    return longhand_term(named, f"branch.{layer}.skip", x, model.skip) if model.skip_cross and model.skip != "none" else 0.0
+
+
+def longhand_dcn(named: Named, v: Vectors, shape: Spec) -> float:
     """``x_{l+1} = x_0 (x_l · w) + b + x_l``."""
     x0 = x = [number for of_field in v for number in of_field]
+    own = 0.0
     for layer in range(2):
         scale = dot(x, named[f"branch.{layer}.weight"])
         x = [x0[k] * scale + named[f"branch.{layer}.bias"][k] + x[k] for k in range(len(x))]
-    return dot(x, named["branch.output"])
+        own += longhand_own(named, layer, x, shape)
+    return own + dot(x, named["branch.output"])
 
 
-def longhand_dcn_v2(named: Named, v: Vectors, _: Spec) -> float:
+def longhand_dcn_v2(named: Named, v: Vectors, shape: Spec) -> float:
     """``x_{l+1} = x_0 ⊙ (x_l W + b) + x_l``."""
     x0 = x = [number for of_field in v for number in of_field]
+    own = 0.0
     for layer in range(2):
         z = through(x, named[f"branch.{layer}.weight"])
         x = [x0[k] * (z[k] + named[f"branch.{layer}.bias"][k]) + x[k] for k in range(len(x))]
-    return dot(x, named["branch.output"])
+        own += longhand_own(named, layer, x, shape)
+    return own + dot(x, named["branch.output"])
 
 
 def longhand_deepfm(_: Named, v: Vectors, __: Spec) -> float:
@@ -95,11 +106,14 @@ LONGHAND = {
 }
 
 
-@pytest.mark.parametrize("network", LONGHAND)
-@pytest.mark.parametrize("skip", ["none", "meta_tanh"])
+@pytest.mark.parametrize(
+    ("network", "skip", "skip_cross"),
+    [(network, skip, False) for network in LONGHAND for skip in ("none", "meta_tanh")]
+    + [(network, skip, True) for network in ("dcn", "dcn_v2") for skip in TERMS],
+)
 @pytest.mark.parametrize("skip_input", ["pre", "post"])
-def test_logit_equals_the_formula_written_out_longhand(network: str, skip: str, skip_input: str) -> None:
-    online = OnlineModel(spec(network=network, skip=skip, skip_input=skip_input, **SHAPE), np.float64)
+def test_logit_equals_the_formula_written_out_longhand(network: str, skip: str, skip_cross: bool, skip_input: str) -> None:
+    online = OnlineModel(spec(network=network, skip=skip, skip_cross=skip_cross, skip_input=skip_input, **SHAPE), np.float64)
     stream = examples(np.random.default_rng(0), 300, values=20, most=3)
     online.learn(stream.features, stream.labels)
     named = online.weights.layout.named(online.weights.dense)

@@ -24,6 +24,7 @@ shapes = st.fixed_dictionaries(
     {
         "network": st.sampled_from(NETWORKS),
         "cross_layers": st.integers(1, 4),
+        "skip_cross": st.booleans(),
         "cin": few,
         "attention": few,
         "heads": st.integers(1, 3),
