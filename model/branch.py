@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numba
-import numpy as np
 from numpy.typing import NDArray
 
 from model import attention, cin, cross, cross_v2, fm
+from model.aligned import zeros
 from model.network import Activations, Network
 from model.target import kernel, pointer
 
@@ -62,7 +62,7 @@ class Beside(NamedTuple):
 def beside(net: Network, act: Activations) -> Beside:
     """The network's branch, with room for one example's pass."""
     typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
-    return Beside(*_compiled(net.branch, *typed), np.zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+    return Beside(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.aligned import zeros
 from model.layout import COLUMNS, IN, OUT, ROWS
 
 
@@ -59,7 +60,7 @@ def activations(net: Network) -> Activations:
     active[0], actives[0] = every[:width], net.layers[0, IN]
 
     def room(*shape: int) -> NDArray[Any]:
-        return np.zeros(shape, net.dense.dtype)
+        return zeros(shape, net.dense.dtype)
 
     terms = (len(net.terms), width)
     return Activations(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import step
+from model.aligned import zeros
 from model.features import Features
 from model.settings import Spec
 from model.snapshot import Arrays
@@ -33,14 +34,15 @@ class OnlineModel:
         self.spec = spec
         self.weights = Weights(spec, dtype)
         self.examples = 0
-        self.sums = np.full(self.weights.layout.sums, spec.model.tower_accumulator, dtype)
+        self.sums = zeros(self.weights.layout.sums, dtype)
+        self.sums[...] = spec.model.tower_accumulator
         self.weights.layout.bias.sums_of(self.sums)[...] = spec.model.wide_accumulator
         capacity = spec.table.capacity
         self.table = Table(
             keys=self.weights.keys,
             rows=self.weights.rows,
-            used=np.zeros(capacity, np.int64),
-            sums=np.zeros_like(self.weights.rows),
+            used=zeros(capacity, np.int64),
+            sums=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )

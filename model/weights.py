@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from model import step
+from model.aligned import zeros
 from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
@@ -39,9 +40,10 @@ class Weights:
         capacity = spec.table.capacity
         self.spec = spec
         self.layout = Layout(spec)
-        self.dense = self.layout.initial().astype(dtype)
-        self.keys = np.zeros(capacity, np.uint64)
-        self.rows = np.zeros((capacity, spec.model.embedding + 1), dtype)
+        self.dense = zeros(self.layout.size, dtype)
+        self.dense[...] = self.layout.initial()
+        self.keys = zeros(capacity, np.uint64)
+        self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 
