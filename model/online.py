@@ -3,6 +3,7 @@
 The state is flat named arrays that the kernels work on in place; it depends on the order of the examples alone.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from model.features import Features
 from model.settings import Spec
 from model.snapshot import Arrays
 from model.table import Table
+from model.target import settled
 from model.weights import Weights
 
 RUN = 1024  # examples in one kernel call: what is done again when a step has to be undone
@@ -46,8 +48,13 @@ class OnlineModel:
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
+        self._step = settled(step.learn)
         self._journal = step.journal(self.table, 0)
         self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
+
+    @cached_property
+    def _workspace(self) -> step.Workspace:
+        return step.workspace(self.weights.network(self.sums))
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -80,11 +87,11 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
-        work = step.workspace(network, features)
+        work = step.fitted(self._workspace, network, features)
 
         def learn(start: int, end: int) -> int:
             now, log = self.examples, self._journal
-            return step.learn(network, work, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log)
+            return self._step(network, work, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log)
 
         excluded: list[int] = []
         start = 0

@@ -58,18 +58,23 @@ def journal(table: Table, keys: int) -> Journal:
 
 
 class Workspace(NamedTuple):
-    """Room for one example's pass, allocated once for a run."""
+    """Room for one example's pass, allocated once for a model."""
 
     act: Activations
     beside: Beside
     found: NDArray[np.int64]  # (K,), the row of each key, -1 if it is new
 
 
-def workspace(net: Network, features: Features) -> Workspace:
-    """Room for the examples of ``features``."""
-    longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
+def workspace(net: Network) -> Workspace:
+    """Room for a pass, but for the rows of its keys: see :func:`fitted`."""
     act = activations(net)
-    return Workspace(act, beside(net, act), np.empty(longest, np.int64))
+    return Workspace(act, beside(net, act), np.empty(0, np.int64))
+
+
+def fitted(work: Workspace, net: Network, features: Features) -> Workspace:
+    """The same room, with as much as the examples of ``features`` need."""
+    longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
+    return work._replace(found=np.empty(longest, np.int64))
 
 
 @kernel

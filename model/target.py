@@ -51,6 +51,22 @@ def pointer(function: Callable[..., Any], signature: Any) -> Any:
     return numba.cfunc(signature, **{**_FLAGS, "forceinline": False})(function.py_func)  # type: ignore[attr-defined]
 
 
+def settled(function: Callable[P, R]) -> Callable[P, R]:
+    """A kernel whose arguments have the types of the first call for ever: numba finds those of named tuples anew at each, in 0.2 ms."""
+    dispatcher: Any = function
+    entry: Callable[P, R] | None = None
+
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        nonlocal entry
+        if entry is None:
+            types = tuple(map(numba.typeof, arguments))
+            dispatcher.compile(types)
+            entry = dispatcher.overloads[types].entry_point
+        return entry(*arguments, **named)
+
+    return call
+
+
 def ordered(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result.
 

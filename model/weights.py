@@ -3,6 +3,7 @@
 Its digest names it: equal weights have equal digests, whoever computes them.
 """
 
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from model.layout import Layout
 from model.network import Network
 from model.settings import Spec
 from model.snapshot import Arrays
+from model.target import settled
 from model.terms import TERMS
 
 
@@ -44,6 +46,7 @@ class Weights:
         self.dense[...] = self.layout.initial()
         self.keys = zeros(capacity, np.uint64)
         self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
+        self._predict = settled(step.predict)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 
@@ -79,12 +82,16 @@ class Weights:
             heads=model.heads,
         )
 
+    @cached_property
+    def _workspace(self) -> step.Workspace:
+        return step.workspace(self.network(self.dense[:0]))
+
     def predict(self, features: Features) -> NDArray[Any]:
-        """The logit of each example, ``(N,)``."""
+        """The logit of each example, ``(N,)``; from one thread at a time."""
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
         network = self.network(self.dense[:0])
-        step.predict(network, step.workspace(network, features), self.keys, self.rows, features, logits)
+        self._predict(network, step.fitted(self._workspace, network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
