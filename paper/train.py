@@ -1,7 +1,7 @@
 """One run: a network is trained by Adam in mini-batches, and its best epoch on the validation set is tried on the test set.
 
-A run depends on its settings alone, bit for bit on one machine and number of threads: its seed decides the split, the initial
-weights and the order of the examples.
+A run depends on its settings alone: its seed decides the split, the initial weights and the order of the examples. On one machine and
+number of threads that holds bit for bit; a GPU adds in an order of its own.
 """
 
 from collections.abc import Iterator
