@@ -8,7 +8,6 @@ Axes: N examples, F fields, K keys of all examples together.
 
 import math
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import repeat
 from operator import is_
@@ -89,8 +88,9 @@ class Encoder:
             good = [n for n in range(len(examples)) if n not in bad]
             examples = [examples[n] for n in good]
             keys = [field.of_all([column[n] for n in good]) for field, column in zip(self._keys, columns, strict=True)]
-        for names, count in Counter(map(tuple, examples)).items():
-            self.unknown += count * len(set(names) - self._known)
+        for features in examples:
+            if not self._known.issuperset(features):
+                self.unknown += len(features.keys() - self._known)
         return Encoded(_lay_out(keys, self._several), bad)
 
     def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
