@@ -10,7 +10,7 @@ from xxhash import xxh3_128
 
 FORMAT = "sml-online/1"
 
-_TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64}  # by their names in safetensors
+_TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64, "BOOL": np.bool_}  # by their names in safetensors
 _LENGTH = 8  # bytes, of the length of the header before them
 
 Arrays = dict[str, NDArray[Any]]
@@ -21,7 +21,7 @@ class SnapshotError(ValueError):
 
 
 def dump(arrays: Arrays, header: dict[str, Any]) -> bytes:
-    """Write ``arrays`` and a JSON ``header`` as one safetensors file."""
+    """Write ``arrays``, of numbers of 64 bits, of floats or of booleans, and a JSON ``header`` as one safetensors file."""
     text = json.dumps(header)
     metadata = {"format": FORMAT, "header": text, "checksum": _checksum(arrays, text)}
     return save_tensors({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
@@ -36,21 +36,22 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
     try:
         start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
         entries = json.loads(data[_LENGTH:start])
-        metadata = entries.pop("__metadata__", {})
-        body = np.frombuffer(data, np.uint8)[start:].copy()
+        metadata = dict(entries.pop("__metadata__", {}))
+        body = np.frombuffer(data, np.uint8)[start:].copy()  # so that arrays can be written; numpy lets other threads run meanwhile
         arrays = {name: _array(body, **entry) for name, entry in entries.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        text = str(metadata.get("header", "{}"))
+        header, checksum = json.loads(text), _checksum(arrays, text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"not a snapshot: {error}"
         raise SnapshotError(message) from error
     if metadata.get("format") != FORMAT:
         message = f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}"
         raise SnapshotError(message)
-    header, expected = metadata.get("header", ""), metadata.get("checksum")
-    checksum = _checksum(arrays, header)
-    if checksum != expected:
-        message = f"damaged snapshot: its checksum is {checksum}, expected {expected}"
+    expected, size = metadata.get("checksum"), sum(array.nbytes for array in arrays.values())
+    if checksum != expected or size != len(body):
+        message = f"damaged snapshot: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}"
         raise SnapshotError(message)
-    return arrays, json.loads(header)
+    return arrays, header
 
 
 def _array(body: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray[Any]:

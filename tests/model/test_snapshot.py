@@ -1,5 +1,7 @@
 """A snapshot gives back what was put in, and refuses what is damaged or foreign."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -7,13 +9,13 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
 from model.online import OnlineModel
-from model.snapshot import SnapshotError, dump, load
+from model.snapshot import FORMAT, SnapshotError, dump, load
 from model.weights import Weights
 from tests.model.examples import examples, spec
 
 arrays = st.dictionaries(
     st.text(st.characters(categories=["Ll"]), min_size=1),
-    hnp.arrays(st.sampled_from([np.float32, np.uint64, np.int64]), hnp.array_shapes(min_side=0)),
+    hnp.arrays(st.sampled_from([np.float32, np.float64, np.uint64, np.int64, np.bool_]), hnp.array_shapes(min_side=0)),
     min_size=1,
     max_size=4,
 )
@@ -40,7 +42,7 @@ def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
     byte = data.draw(st.integers(1, 255))
     changed = whole[:at] + bytes([whole[at] ^ byte]) + whole[at + 1 :]
 
-    for damaged in (changed, whole[:at]):
+    for damaged in (changed, whole[:at], whole + b"more"):
         try:
             given_back = load(damaged)
         except SnapshotError:
@@ -54,6 +56,15 @@ def test_rubbish_is_refused(rubbish: bytes) -> None:
     """With an error of ours."""
     with pytest.raises(SnapshotError, match="snapshot"):
         load(rubbish)
+
+
+@pytest.mark.parametrize("metadata", [[], "text", {"format": FORMAT, "header": 3}, {"format": FORMAT}, {"format": FORMAT, "header": "["}])
+def test_a_header_of_another_kind_is_refused(metadata: object) -> None:
+    """Whatever stands where ours would."""
+    header = json.dumps({"__metadata__": metadata}).encode()
+    for text in (header, b"[" * 100_000, b'{"\\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'):
+        with pytest.raises(SnapshotError):
+            load(len(text).to_bytes(8, "little") + text)
 
 
 def test_a_file_of_somebody_else_is_refused() -> None:
