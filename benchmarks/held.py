@@ -25,15 +25,15 @@ FIELDS, ROWS, CHANGED, CLICKED, DELTAS, LOADS = 20, 1_000_000, 200, 0.2, 100, 5
 EVERY, TICK, ALONE = 0.1, 0.001, 10.0  # seconds
 
 
-class Weights(NamedTuple):
+class Published(NamedTuple):
     """What a follower gets."""
 
     snapshot: bytes
     deltas: list[bytes]
 
 
-def published() -> Weights:
-    """Learn random examples, each of new values until the table is full."""
+def published() -> Published:
+    """Learn random examples, of new values until the table is full, then of known ones."""
     random = np.random.default_rng(0)
     spec = Spec(fields=tuple(Field(name=f"field {f}") for f in range(FIELDS)))
     model, version = OnlineModel(spec), itertools.count(1)
@@ -56,7 +56,7 @@ def published() -> Weights:
         model.mark_published()
         learn(random.choice(seen, CHANGED * FIELDS))
         deltas.append(packed(base))
-    return Weights(snapshot, deltas)
+    return Published(snapshot, deltas)
 
 
 async def lateness(work: Callable[[], None]) -> list[float]:
@@ -71,7 +71,7 @@ async def lateness(work: Callable[[], None]) -> list[float]:
     return late
 
 
-async def measure(weights: Weights) -> None:
+async def measure(weights: Published) -> None:
     """Print what the loop went through."""
     live = Live()
     async with live.following(wait):

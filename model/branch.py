@@ -5,7 +5,7 @@ a branch when a network first has it. A branch reads the embeddings that the tow
 summed before the one update of a row.
 
 Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``room (R,)`` is what a branch keeps from its forward pass for
-its backward pass, allocated once for a run of examples.
+its backward pass, allocated once for a model.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.layout import OUT, SKIP, WIDTH
 from model.network import Network
-from model.step import Workspace, fitted, score, workspace
+from model.step import Workspace, places, score, workspace
 from model.table import find
 from model.target import kernel
 from model.terms import NO_TERM
@@ -22,7 +22,7 @@ class Contributions(NamedTuple):
     wide: NDArray[Any]  # (N, F), each field's own weight
     skip: NDArray[Any]  # (N, T), the term of each hidden layer, then that of each cross layer if they have any
     output: NDArray[Any]  # (N,), of the last hidden layer
-    branch: NDArray[Any]  # (N,), of what stands beside the tower
+    branch: NDArray[Any]  # (N,), of what stands beside the tower, without the terms of its layers
 
 
 def contributions(weights: Weights, features: Features) -> Contributions:
@@ -32,18 +32,24 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     network = weights.network(weights.dense[:0])
     wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _take_apart(network, fitted(workspace(network), network, features), weights.keys, weights.rows, features, terms)
+    _take_apart(network, workspace(network), places(network, features), weights.keys, weights.rows, features, terms)
     return terms
 
 
 @kernel
 def _take_apart(
-    net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, terms: Contributions
+    net: Network,
+    work: Workspace,
+    found: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    features: Features,
+    terms: Contributions,
 ) -> None:
     act, beside = work.act, work.beside
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
-        score(net, work, keys, rows, features, first)
+        score(net, work, found, keys, rows, features, first)
         terms.branch[n] = beside.forward(net, act, beside.room)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]

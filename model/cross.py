@@ -42,13 +42,13 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)
     for k in range(x.shape[0]):
-        act.read[term, k] = x[k]
+        act.read[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
     return skip_kernel.forward(net, act, term, act.every[: x.shape[0]])
 
 
 @kernel
 def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, here: NDArray[Any], pull: NDArray[Any]) -> Any:
-    """Learn it; adds its gradient to ``here``, that of what the layer gives. ``pull`` is room for it."""
+    """Learn a layer's own term; adds to ``here``, the gradient of what the layer gives. ``pull`` is room for as much."""
     term = net.layers.shape[0] + layer
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)

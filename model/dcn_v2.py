@@ -39,7 +39,7 @@ class CrossV2Layer(nn.Module):
 
 
 class CrossV2(Cross):
-    """The same, of these layers."""
+    """``w · x_C + Σ_l F(x_l)``, of these layers."""
 
     def __init__(self, spec: Spec) -> None:
         """Build the modules; :func:`model.dnn.bind` gives them their values."""

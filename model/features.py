@@ -44,6 +44,10 @@ class Features(NamedTuple):
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
 
+    def contiguous(self) -> "Features":
+        """The same, each array in one piece, as the kernels read them."""
+        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
+
 
 class Encoded(NamedTuple):
     """Many examples as keys, but for those that hold a value that its field can't take."""

@@ -94,10 +94,10 @@ class Layout:
         tower = [(self._layer(i, *pair), self._term(f"skip.{i}", pair[-1])) for i, pair in enumerate(pairwise(widths))]
         self.layers = np.array([layer for layer, _ in tower], np.int64)  # (L, 6)
         self.branch = NETWORKS.index(spec.model.network)
-        branch, branchs_terms = self._branch()
+        branch, cross_terms = self._branch()
         places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in branch]
         self.places = np.array(places, np.int64).reshape(-1, 4)  # (P', 4)
-        self.terms = np.array([*(term for _, term in tower), *branchs_terms], np.int64)  # (T, 1 + 2 SUMS)
+        self.terms = np.array([*(term for _, term in tower), *cross_terms], np.int64)  # (T, 1 + 2 SUMS)
         self.output = self._place("output", (widths[-1],), std=0.05)
         self.bias = self._place("bias", (1,))
         self.defaults = self._place("defaults", (len(spec.fields), spec.model.embedding))

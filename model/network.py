@@ -18,7 +18,7 @@ class Network(NamedTuple):
     dense: NDArray[Any]  # (P,)
     sums: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
     layers: NDArray[np.int64]  # (L, columns), see model.layout
-    terms: NDArray[np.int64]  # (T, columns), the tower's, then the branch's
+    terms: NDArray[np.int64]  # (T, columns): a row for each layer of the tower, then for each of the branch's that has a term
     output: int  # where the output weights, the bias and the default embeddings begin
     output_sum: int
     bias: int
@@ -37,7 +37,7 @@ class Network(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """What a forward pass leaves for the backward pass; allocated once for a run of examples."""
+    """What a forward pass leaves for the backward pass; allocated once for a model."""
 
     x: NDArray[Any]  # (L + 1, W), a layer's output after ReLU; x[0] is the input
     read: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x

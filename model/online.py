@@ -70,7 +70,8 @@ class OnlineModel:
         fields, dtype = len(self.spec.fields), self.weights.dense.dtype
         labels = labels.astype(dtype)
         importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
-        fnw = np.zeros(len(labels), np.bool_) if fnw is None else fnw
+        fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
+        features = features.contiguous()
         logits = np.empty_like(labels)
         excluded: list[int] = []
         for a in range(0, len(labels), RUN):
@@ -87,11 +88,13 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
-        work = step.fitted(self._workspace, network, features)
+        found = step.places(network, features)
 
         def learn(start: int, end: int) -> int:
             now, log = self.examples, self._journal
-            return self._step(network, work, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log)
+            return self._step(
+                network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log
+            )
 
         excluded: list[int] = []
         start = 0

@@ -43,7 +43,7 @@ class ModelSettings(_Settings):
     cross_layers: Annotated[int, Setting(ge=1, le=64)] = 3
     """of dcn and dcn_v2"""
     skip_cross: bool = False
-    """the cross layers add terms to the logit too; what they read has no ReLU"""
+    """the cross layers of dcn and dcn_v2 add terms to the logit too, whatever skip_input: there is no ReLU to read before"""
     cin: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)
     """of xdeepfm: feature maps of each layer of its compressed interaction network"""
     attention: Annotated[tuple[Width, ...], Setting(min_length=1)] = (16, 16)

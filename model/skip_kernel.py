@@ -1,6 +1,6 @@
 """The skip terms' kernels, forward and backward with the update; ``model.skip`` defines them.
 
-Where a meta learner reads every value of a layer, its matrix is visited once an example: the step is owed until the matrix is next read.
+Where the terms read before ReLU, a meta learner's matrix is visited once an example: the step is owed until the matrix is next read.
 
 Shapes: ``n`` the width of the layer that a term reads.
 """

@@ -62,19 +62,17 @@ class Workspace(NamedTuple):
 
     act: Activations
     beside: Beside
-    found: NDArray[np.int64]  # (K,), the row of each key, -1 if it is new
 
 
 def workspace(net: Network) -> Workspace:
-    """Room for a pass, but for the rows of its keys: see :func:`fitted`."""
+    """Room for a pass."""
     act = activations(net)
-    return Workspace(act, beside(net, act), np.empty(0, np.int64))
+    return Workspace(act, beside(net, act))
 
 
-def fitted(work: Workspace, net: Network, features: Features) -> Workspace:
-    """The same room, with as much as the examples of ``features`` need."""
-    longest = int(np.diff(features.starts[:: net.fields]).max(initial=0))
-    return work._replace(found=np.empty(longest, np.int64))
+def places(net: Network, features: Features) -> NDArray[np.int64]:
+    """Room for the row of each key of any one example."""
+    return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
 
 @kernel
@@ -84,9 +82,11 @@ def finite(value: Any) -> bool:
 
 
 @kernel
-def score(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int) -> Any:
-    """The logit of the example whose fields' keys begin at ``starts[first]``; finds the row of each key."""
-    act, beside, found = work.act, work.beside, work.found
+def score(
+    net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
+) -> Any:
+    """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if it is new."""
+    act, beside = work.act, work.beside
     d = rows.shape[1] - 1
     p = net.dense
     x = act.x[0]
@@ -112,10 +112,18 @@ def score(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray
 
 
 @kernel
-def predict(net: Network, work: Workspace, keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, logits: NDArray[Any]) -> None:
+def predict(
+    net: Network,
+    work: Workspace,
+    found: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    features: Features,
+    logits: NDArray[Any],
+) -> None:
     """Fill ``logits (N,)``; changes nothing that is learned."""
     for n in range(logits.shape[0]):
-        logits[n] = score(net, work, keys, rows, features, n * net.fields)
+        logits[n] = score(net, work, found, keys, rows, features, n * net.fields)
 
 
 @kernel
@@ -236,6 +244,7 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
 def learn(
     net: Network,
     work: Workspace,
+    found: NDArray[np.int64],
     table: Table,
     features: Features,
     labels: NDArray[Any],
@@ -259,21 +268,21 @@ def learn(
     for n in range(start, labels.shape[0]):
         first = n * net.fields
         now += 1
-        logits[n] = score(net, work, table.keys, table.rows, features, first)
+        logits[n] = score(net, work, found, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
         probability = one / (one + np.exp(-logits[n]))
         slope = (probability - labels[n]) * importance[n]
         if fnw[n]:
             slope *= weight(labels[n], probability, one)
-        admit(net, table, features, first, work.found, rates, log, now)
+        admit(net, table, features, first, found, rates, log, now)
         look_ahead(table, features, net.fields, n)
         total = backward(net, act, slope, tower_rate)
         total += beside.backward(net, act, beside.room, slope, tower_rate)
         net.sums[net.bias_sum] += slope * slope
         net.dense[net.bias] -= wide_rate * slope / root(net.sums[net.bias_sum])
         total += net.sums[net.bias_sum]
-        total += learn_rows(net, table, features, first, work.found, act.gradient[0], slope, rates)
+        total += learn_rows(net, table, features, first, found, act.gradient[0], slope, rates)
         if not finite(total):
             return n
     settle_all(net, act)

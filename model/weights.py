@@ -88,10 +88,11 @@ class Weights:
 
     def predict(self, features: Features) -> NDArray[Any]:
         """The logit of each example, ``(N,)``; from one thread at a time."""
+        features = features.contiguous()
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
         network = self.network(self.dense[:0])
-        self._predict(network, step.fitted(self._workspace, network, features), self.keys, self.rows, features, logits)
+        self._predict(network, self._workspace, step.places(network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:

@@ -15,9 +15,9 @@ NETWORKS = ["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"]
 EXAMPLES = 400
 
 
-def spec(*fields: Field, network: str = "dnn") -> Spec:
+def spec(*fields: Field, network: str = "dnn", **more: Any) -> Spec:
     shape = {"hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2)}
-    model = ModelSettings.model_validate({"network": network, "skip_cross": True, **shape})
+    model = ModelSettings.model_validate({"network": network, **shape, **more})
     return Spec(model=model, table=TableSettings(capacity=256), fields=fields)
 
 
@@ -114,8 +114,11 @@ def test_another_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize("network", ["dcn", "dcn_v2"])
-def test_a_new_fields_part_of_a_cross_layers_term_is_learned(network: str) -> None:
-    model = moved(trained(spec(A, B, network=network), keys_of(1, 2)), spec(A, B, C, network=network))
+@pytest.mark.parametrize("skip", ["tanh", "weight_tanh", "meta_tanh", "meta_tanh_online"])
+def test_a_new_fields_part_of_a_cross_layers_term_weighs_nothing_and_is_learned(network: str, skip: str) -> None:
+    before = trained(spec(A, B, network=network, skip=skip, skip_cross=True), keys_of(1, 2))
+    model = moved(before, spec(A, B, C, network=network, skip=skip, skip_cross=True))
+    assert model.weights.predict(keys_of(1, 2, 3)) == pytest.approx(before.weights.predict(keys_of(1, 2)), abs=1e-5)
     learned = model.weights.layout.named(model.weights.dense)["branch.0.skip.weight"]
     assert not learned[6:].any()
 

@@ -95,7 +95,7 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
 )
 def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(network: str, skip_input: str, steps: int) -> None:
     """At most three times torch float32's own distance."""
-    model = spec(fields=6, network=network, hidden=(32, 16), skip_input=skip_input)
+    model = spec(fields=6, network=network, hidden=(32, 16), skip_input=skip_input, skip_cross=True)
     stream = examples(np.random.default_rng(1), steps, fields=6)
     online, single, double = OnlineModel(model), ReferenceModel(model), ReferenceModel(model, torch.float64)
 
@@ -120,12 +120,15 @@ def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.nda
     cuts=st.sets(st.integers(1, 1499), max_size=12),
     expiring=st.booleans(),
     overflow=st.sets(st.integers(0, 1499), max_size=3),
+    skip_cross=st.booleans(),
 )
-def test_weights_are_bit_identical_however_a_run_is_cut(network: str, cuts: set[int], expiring: bool, overflow: set[int]) -> None:
+def test_weights_are_bit_identical_however_a_run_is_cut(
+    network: str, cuts: set[int], expiring: bool, overflow: set[int], skip_cross: bool
+) -> None:
     """The state depends on the order of the examples alone, with rows expiring and with steps undone too."""
     stream = examples(np.random.default_rng(2), 1500, values=400 if expiring else 40, most=2)
     stream.labels[list(overflow)] = 1e30  # its step is not finite
-    model = spec(capacity=512, network=network, hidden=(16, 8))
+    model = spec(capacity=512, network=network, hidden=(16, 8), skip_cross=skip_cross)
     whole, pieces = OnlineModel(model), OnlineModel(model)
 
     excluded = whole.learn(stream.features, stream.labels).excluded
@@ -157,8 +160,15 @@ def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, Any], 
 
 PLACES = {
     "dnn": ["tower.0.weight", "tower.1.bias", "skip.0.meta", "skip.1.weight", "skip.2.meta_bias", "output", "bias", "defaults"],
-    "dcn": ["branch.0.weight", "branch.2.bias", "branch.output"],
-    "dcn_v2": ["branch.0.weight", "branch.2.bias", "branch.output"],
+    "dcn": ["branch.0.weight", "branch.2.bias", "branch.0.skip.weight", "branch.1.skip.meta", "branch.2.skip.meta_bias", "branch.output"],
+    "dcn_v2": [
+        "branch.0.weight",
+        "branch.2.bias",
+        "branch.0.skip.weight",
+        "branch.1.skip.meta",
+        "branch.2.skip.meta_bias",
+        "branch.output",
+    ],
     "deepfm": ["defaults"],
     "xdeepfm": ["branch.0.weight", "branch.1.weight", "branch.output"],
     "autoint": ["branch.0.query", "branch.0.key", "branch.1.value", "branch.1.residual", "branch.output"],
@@ -169,7 +179,7 @@ PLACES = {
 @pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
 def test_overflow_at_any_layer_is_found_and_undone(network: str, place: str, value: float) -> None:
     """Nothing of the state changes, and the step is named."""
-    online = OnlineModel(spec(network=network, hidden=(8, 8, 8)))
+    online = OnlineModel(spec(network=network, hidden=(8, 8, 8), skip_cross=True))
     parameter = online.weights.layout.parameters[place]
     parameter.of(online.weights.dense)[...] = value
     stream = examples(np.random.default_rng(3), 5)
@@ -237,3 +247,17 @@ def test_importance_multiplies_the_gradient() -> None:
     online.learn(stream.features, stream.labels, np.zeros(10))
 
     np.testing.assert_array_equal(online.weights.dense, dense)
+
+
+def test_arrays_in_pieces_are_read_as_they_stand() -> None:
+    """The kernels take arrays in one piece, and no notice of others."""
+    stream = examples(np.random.default_rng(8), 100)
+    online, strided = OnlineModel(spec()), OnlineModel(spec())
+    doubled = Features(np.repeat(stream.features.keys, 2)[::2], np.repeat(stream.features.starts, 2)[::2])
+
+    for _ in range(2):
+        expected = online.learn(stream.features, stream.labels).logits
+        logits = strided.learn(doubled, stream.labels, fnw=np.broadcast_to(np.False_, 100)).logits
+
+    np.testing.assert_array_equal(logits, expected)
+    np.testing.assert_array_equal(strided.weights.predict(doubled), online.weights.predict(stream.features))
