@@ -95,7 +95,8 @@ def load(path: Path) -> Settings:
         message = f"{path}: got {error}, expected TOML"
         raise SettingsError(message) from error
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{_source(detail, path)}: {_complaint(detail)}" for detail in error.errors())) from error
+        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]  # it waits for another
+        raise SettingsError("\n".join(f"{_source(detail, path)}: {_complaint(detail)}" for detail in details)) from error
     except VariableError as error:
         message = f"environment: got {error}, expected JSON in a variable that is a list or a table"
         raise SettingsError(message) from error

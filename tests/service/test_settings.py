@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from model.settings import Field
+from model.settings import Field, ModelSettings
 from service.settings import Settings, SettingsError, load
 from stream.settings import format_duration, parse_duration
 
@@ -88,6 +88,21 @@ def test_a_wrong_setting_is_answered_with_where_got_and_expected(sml_toml: Path,
     sml_toml.write_text(text)
 
     with pytest.raises(SettingsError, match=complaint):
+        load(sml_toml)
+
+
+def test_the_embeddings_of_deepfm_have_their_own_defaults(sml_toml: Path) -> None:
+    sml_toml.write_text('[model]\nnetwork = "deepfm"')
+    assert load(sml_toml).model.embedding_rate < ModelSettings().embedding_rate
+
+    sml_toml.write_text('[model]\nnetwork = "deepfm"\nembedding_rate = 0.5')
+    assert load(sml_toml).model.embedding_rate == 0.5
+
+
+def test_a_wrong_network_is_the_only_complaint(sml_toml: Path) -> None:
+    sml_toml.write_text('[model]\nnetwork = "fm"')
+
+    with pytest.raises(SettingsError, match=r"^[^\n]*model.network: got 'fm', expected 'dnn', [^\n]*$"):
         load(sml_toml)
 
 
