@@ -62,7 +62,6 @@ class Live:
         nothing, _ = Encoder(weights.spec.fields).encode([], [])
         weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
         if self._predictor is None:
-            gc.collect()
             gc.freeze()  # what is loaded by now stays: to look through it for garbage would hold the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(standing, weights), self._loop).result()
 

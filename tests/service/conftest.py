@@ -1,11 +1,19 @@
 """A site with weights in service, for the tests of its endpoints."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.service.fakes import Site, trained
+
+
+@pytest.fixture(autouse=True)
+def thaw() -> Iterator[None]:
+    """Let what an application has frozen be collected when its test is over."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """``/v1/predict``: every candidate is predicted as the model alone predicts it, by one state of the weights, which the answer names."""
 
+import gc
 import json
 import time
 
@@ -101,6 +102,17 @@ def test_predictions_follow_the_newest_weights(site: Site) -> None:
 
     assert [answer["version"] for answer in answers] == [1, 2]
     assert answers[0]["predictions"][0]["probability"] != answers[1]["predictions"][0]["probability"]
+
+
+def test_what_is_loaded_with_the_first_weights_is_not_looked_through_for_garbage(site: Site) -> None:
+    with site.client():
+        assert gc.get_freeze_count() == 0
+        site.source.publish(1, trained())
+        loaded = gc.get_freeze_count()
+        site.source.publish(2, trained())
+
+    assert loaded > 10_000
+    assert gc.get_freeze_count() <= loaded
 
 
 def test_every_impression_has_an_id_of_its_own(client: TestClient) -> None:
