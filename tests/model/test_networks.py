@@ -137,7 +137,7 @@ def test_every_network_but_the_first_has_a_branch() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_tower_starts_the_same_whatever_stands_beside_it(network: str) -> None:
     """So that networks can be compared, and a model of the tower alone keeps its layout."""
-    alone, beside = (Layout(spec(network=name, **SHAPE)) for name in ("dnn", network))
+    alone, beside = (Layout(spec(network=name, embedding_std=0.05, **SHAPE)) for name in ("dnn", network))
 
     ours, theirs = beside.named(beside.initial()), alone.named(alone.initial())
 
