@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from model.contributions import contributions
-from model.layout import NETWORKS
 from model.online import OnlineModel
-from model.terms import TERMS
-from tests.model.examples import examples, spec
+from tests.model.examples import EVERY, examples, spec
 
 
-@pytest.mark.parametrize(("network", "skip"), [("dnn", skip) for skip in TERMS] + [(network, "meta_tanh") for network in NETWORKS[1:]])
+@pytest.mark.parametrize(("network", "skip"), EVERY)
 @pytest.mark.parametrize("skip_input", ["pre", "post"])
 @pytest.mark.parametrize("skip_cross", [False, True])
 def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str, skip_cross: bool) -> None:
@@ -24,7 +22,7 @@ def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str,
     total = terms.bias + terms.wide.sum(1) + terms.skip.sum(1) + terms.output + terms.branch
     np.testing.assert_allclose(total, logits, rtol=1e-11)
     assert bool(terms.skip.any()) == (skip != "none")
-    assert terms.skip.shape[1] == (5 if skip_cross and network in ("dcn", "dcn_v2") else 2)
+    assert terms.skip.shape[1] == (5 if skip_cross and skip != "none" and network in ("dcn", "dcn_v2") else 2)
     assert bool(terms.branch.any()) == (network != "dnn")
     assert terms.wide.any()
     assert terms.output.any()

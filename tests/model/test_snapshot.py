@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from model.online import OnlineModel
 from model.snapshot import FORMAT, SnapshotError, dump, load
 from model.weights import Weights
-from tests.model.examples import examples, spec
+from tests.model.examples import EVERY, examples, spec
 
 arrays = st.dictionaries(
     st.text(st.characters(categories=["Ll"]), min_size=1),
@@ -73,10 +73,11 @@ def test_a_file_of_somebody_else_is_refused() -> None:
         load(save({"weight": np.zeros(3, np.float32)}))
 
 
-def test_weights_predict_the_same_after_a_snapshot() -> None:
+@pytest.mark.parametrize(("network", "skip"), EVERY)
+def test_weights_predict_the_same_after_a_snapshot(network: str, skip: str) -> None:
     """And have the same digest."""
     stream = examples(np.random.default_rng(0), 200)
-    online = OnlineModel(spec())
+    online = OnlineModel(spec(network=network, skip=skip, hidden=(8, 4)))
     online.learn(stream.features, stream.labels)
 
     weights = Weights.from_arrays(online.spec, load(dump(online.weights.arrays(), {}))[0])

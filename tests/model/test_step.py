@@ -14,7 +14,7 @@ from model.online import Learned, OnlineModel
 from model.reference import ReferenceModel
 from model.settings import Spec
 from model.terms import TERMS
-from tests.model.examples import Examples, examples, learn_both, spec
+from tests.model.examples import EVERY, Examples, examples, learn_both, spec
 
 LR_ONE: dict[str, Any] = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
 
@@ -75,6 +75,22 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
         position = int(np.flatnonzero(online.weights.keys == key)[0])
         np.testing.assert_allclose(online.weights.rows[position], row.values.numpy(), rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(online.table.sums[position], row.sums.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("network", "skip"), EVERY)
+@pytest.mark.parametrize("skip_input", ["pre", "post"])
+@pytest.mark.parametrize("skip_cross", [False, True])
+def test_every_network_with_every_term_learns_as_autograd_does(network: str, skip: str, skip_input: str, skip_cross: bool) -> None:
+    """Three steps, relative to 1e-10 over everything learned."""
+    online, reference = in_double(
+        spec(network=network, skip=skip, skip_input=skip_input, skip_cross=skip_cross, hidden=(6, 5), embedding=3)
+    )
+    stream = examples(np.random.default_rng(0), 3, values=2, most=2)
+
+    ours, theirs = learn_both(online, reference, stream)
+
+    assert relative(ours, theirs) < 1e-10
+    assert relative(online.weights.dense, reference.dense.numpy()) < 1e-10
 
 
 @settings(max_examples=60, deadline=None)
