@@ -33,9 +33,13 @@ class CrossLayer(nn.Module):
 
     def forward(self, x0: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map two ``(B, D)`` to ``(B, D)``, and to the layer's own term of the logit ``(B,)``."""
-        scale = x @ self.weight  # (B,)
-        x = x0 * scale[:, None] + self.bias + x
+        x = self.cross(x0, x)
         return x, self.skip(x)
+
+    def cross(self, x0: Tensor, x: Tensor) -> Tensor:
+        """Map two ``(B, D)`` to ``(B, D)``."""
+        scale = x @ self.weight  # (B,)
+        return x0 * scale[:, None] + self.bias + x
 
 
 class Cross(nn.ModuleList):
@@ -46,7 +50,7 @@ class Cross(nn.ModuleList):
         layer: what a layer is.
     """
 
-    def __init__(self, spec: Spec, layer: type[nn.Module] = CrossLayer) -> None:
+    def __init__(self, spec: Spec, layer: type[CrossLayer] = CrossLayer) -> None:
         """Build the modules; :func:`model.dnn.bind` gives them their values."""
         _, width = branch_shapes(spec)
         super().__init__(layer(width, cross_term(spec)) for _ in range(spec.model.cross_layers))

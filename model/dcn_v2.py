@@ -11,31 +11,22 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.dcn import Cross
+from model.dcn import Cross, CrossLayer
 from model.settings import Spec
-from model.skip import SkipTerm
 from model.terms import Term
 
 
-class CrossV2Layer(nn.Module):
-    """``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1).
-
-    Args:
-        width: ``D``.
-        term: what the layer adds to the logit itself.
-    """
+class CrossV2Layer(CrossLayer):
+    """``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1)."""
 
     def __init__(self, width: int, term: Term) -> None:
         """Leave the values to :func:`model.dnn.bind`."""
-        super().__init__()
+        super().__init__(width, term)
         self.weight = nn.Parameter(torch.empty(width, width))
-        self.bias = nn.Parameter(torch.empty(width))
-        self.skip = SkipTerm(width, term)
 
-    def forward(self, x0: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map two ``(B, D)`` to ``(B, D)``, and to the layer's own term of the logit ``(B,)``."""
-        x = x0 * (x @ self.weight + self.bias) + x
-        return x, self.skip(x)
+    def cross(self, x0: Tensor, x: Tensor) -> Tensor:
+        """Map two ``(B, D)`` to ``(B, D)``."""
+        return x0 * (x @ self.weight + self.bias) + x
 
 
 class CrossV2(Cross):
