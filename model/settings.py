@@ -1,6 +1,6 @@
 """What a model is: its fields, its network, its table. A snapshot carries it, so a server needs nothing else."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field as Setting
 
@@ -25,10 +25,6 @@ class Field(_Settings):
     """hour and weekday (UTC) are taken from the example's time, the others from its features"""
     separator: str = ","
     """between the values of a multi field that is written as one string"""
-
-
-def _for_network(model: dict[str, Any], default: float, **others: float) -> float:
-    return others.get(model.get("network", ""), default)
 
 
 class ModelSettings(_Settings):
@@ -59,10 +55,10 @@ class ModelSettings(_Settings):
     seed: int = 0
     tower_rate: Positive = 0.01
     tower_accumulator: Positive = 0.003
-    embedding_rate: Positive = Setting(default_factory=lambda model: _for_network(model, 0.1, deepfm=0.02))
+    embedding_rate: Positive = Setting(default_factory=lambda model: 0.02 if model.get("network") == "deepfm" else 0.1)
     """0.1 if not set, and 0.02 for deepfm, whose embeddings meet without a weight between them"""
     embedding_accumulator: Positive = 0.001
-    embedding_std: Positive = Setting(default_factory=lambda model: _for_network(model, 0.05, deepfm=0.01))
+    embedding_std: Positive = Setting(default_factory=lambda model: 0.01 if model.get("network") == "deepfm" else 0.05)
     """spread of the embeddings of values never seen: 0.05 if not set, and 0.01 for deepfm"""
     wide_rate: Positive = 0.02
     wide_accumulator: Positive = 1.0
