@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.layout import OUT, SKIP, WIDTH
 from model.network import Network
-from model.step import Workspace, places, score, workspace
+from model.step import Workspace, room_for_rows, score, workspace
 from model.table import find
 from model.target import kernel
 from model.terms import NO_TERM
@@ -32,7 +32,7 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     network = weights.network(weights.dense[:0])
     wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _take_apart(network, workspace(network), places(network, features), weights.keys, weights.rows, features, terms)
+    _take_apart(network, workspace(network), room_for_rows(network, features), weights.keys, weights.rows, features, terms)
     return terms
 
 

@@ -88,7 +88,7 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
         network, rates = self.weights.network(self.sums), self._rates()
-        found = step.places(network, features)
+        found = step.room_for_rows(network, features)
 
         def learn(start: int, end: int) -> int:
             now, log = self.examples, self._journal

@@ -70,7 +70,7 @@ def workspace(net: Network) -> Workspace:
     return Workspace(act, beside(net, act))
 
 
-def places(net: Network, features: Features) -> NDArray[np.int64]:
+def room_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
     """Room for the row of each key of any one example."""
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 

@@ -92,7 +92,7 @@ class Weights:
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
         network = self.network(self.dense[:0])
-        self._predict(network, self._workspace, step.places(network, features), self.keys, self.rows, features, logits)
+        self._predict(network, self._workspace, step.room_for_rows(network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
