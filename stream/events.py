@@ -32,6 +32,11 @@ class BadRecordError(ValueError):
         super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
         self.field, self.value, self.expected = field, value, expected
 
+    @property
+    def reason(self) -> str:
+        """What metrics count it under: the field at fault, without the name of a feature."""
+        return self.field.partition(".")[0]
+
 
 class Watermark(Struct, frozen=True):
     """A promise in ``impressions`` or ``clicks``: what its partition holds from here on is not older, but for ``lateness``."""

@@ -67,6 +67,8 @@ class LogSettings(Section):
     """topics are PREFIX.impressions, PREFIX.clicks, …"""
     partitions: Annotated[int, Setting(ge=1)] = 1
     """of impressions, clicks and examples, when `sml topics create` makes them"""
+    partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    """how keys choose partitions where we write: murmur2 as Java's clients do, crc32 as librdkafka's (kcat, Python, Go, Node, .NET)"""
 
 
 class JoinSettings(Section):
@@ -80,6 +82,12 @@ class JoinSettings(Section):
     """under window, whether a click that comes up to click_window too late becomes an extra example"""
     lateness: Duration = 60.0
     """how far out of order records may be"""
+    clock_skew: Duration = 60.0
+    """how much later than its append time an event may be; one later than that is set aside"""
+    accept_future: bool = False
+    """whether records that `sml replay --future` has marked may be later than that: for made-up logs only"""
+    rekey: bool = False
+    """whether to join by way of internal topics keyed by the impression id: then the sites' own keys may be any"""
     idle_after: Duration = 5.0
     """a partition silent for so long no longer holds up the others"""
     metrics_port: Port = 9102
@@ -99,6 +107,8 @@ class LearnSettings(Section):
     """how many deltas a new server has to follow"""
     keep: Annotated[int, Setting(ge=1)] = 3
     """checkpoints kept"""
+    max_weight: Annotated[float, Setting(gt=0)] = 100.0
+    """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
     """the learner's /metrics"""
 

@@ -1,0 +1,72 @@
+"""What a record's append time allows its event time to be: one wrong clock harms its own events only.
+
+The append time is the log's own, so what is decided here is a function of the log, the same in every run.
+"""
+
+from typing import NamedTuple
+
+from stream.events import BadRecordError
+from stream.log import Record
+from stream.settings import JoinSettings
+
+FUTURE = "sml.future"  # the header of records whose times were made up: `sml replay --future`
+
+_YEARS = 10 * 365 * 86_400_000  # ms: how far from its append time a time in seconds may be and still be told
+
+
+class FutureTimeError(BadRecordError):
+    """An event is later than its record's append time allows."""
+
+    reason = "future_time"
+
+
+class TimeUnitError(BadRecordError):
+    """A time is in seconds where milliseconds are expected."""
+
+    reason = "time_unit"
+
+
+class TimeRule(NamedTuple):
+    """Which event times are accepted, and how far each lets event time come."""
+
+    clock_skew: int  # ms
+    accept_future: bool = False  # of records that bear the header FUTURE
+
+    @classmethod
+    def of(cls, settings: JoinSettings) -> "TimeRule":
+        """Return the rule that the settings ask for."""
+        return cls(round(settings.clock_skew * 1000), settings.accept_future)
+
+    def observed(self, time: int, record: Record, field: str = "time") -> int:
+        """Return the lesser of the event's time and its append time: no watermark may pass the present.
+
+        Args:
+            time: The event's, epoch ms.
+            record: Where it stands; its ``timestamp`` is the append time.
+            field: What the record calls the time.
+
+        Raises:
+            FutureTimeError: it is later than the append time by more than ``clock_skew``.
+            TimeUnitError: it is in seconds.
+        """
+        if self.accept_future and any(name == FUTURE for name, _ in record.headers):
+            return time
+        self.check(time, record.timestamp, field)
+        return min(time, record.timestamp)
+
+    def check(self, time: int, appended: int, field: str = "time") -> None:
+        """Refuse a time that an event appended at ``appended`` can't have.
+
+        >>> TimeRule(60_000).check(4_102_444_800_000, 1_790_000_000_000)
+        Traceback (most recent call last):
+        ...
+        stream.event_time.FutureTimeError: field 'time': got 4102444800000, expected at most 60000 ms after its append time, 1790000000000
+
+        Raises:
+            FutureTimeError: it is later by more than ``clock_skew``.
+            TimeUnitError: it is in seconds.
+        """
+        if time > appended + self.clock_skew:
+            raise FutureTimeError(field, time, f"at most {self.clock_skew} ms after its append time, {appended}")
+        if abs(time * 1000 - appended) < _YEARS:
+            raise TimeUnitError(field, time, "epoch milliseconds; this looks like seconds")
