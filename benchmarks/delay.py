@@ -83,11 +83,11 @@ class Run:
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:
         """Join what has happened up to ``now``, and learn what that decides."""
         for shown in impressions:
-            self.join.impression(self._next(), shown)
+            self.join.impression(self._next(), shown, shown.time)
         for clicked in clicks:
-            self.join.click(self._next(), clicked)
-        self.join.impression(self._next(), Watermark(now))
-        self.join.click(self._next(), Watermark(now))
+            self.join.click(self._next(), clicked, clicked.time)
+        self.join.impression(self._next(), Watermark(now), now)
+        self.join.click(self._next(), Watermark(now), now)
         examples = self.join.decided(1_000_000)
         for example in examples:
             self._time(example, now)
@@ -100,9 +100,9 @@ class Run:
         if example.clicked_at is None or self.join.policy == "window":
             self.waits.append(now - example.time)
 
-    def _next(self) -> int:
+    def _next(self) -> Record:
         self._offset += 1
-        return self._offset
+        return Record("inputs", 0, self._offset, 0, None, None)
 
 
 def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats], Floats], scored: float = HOUR) -> Result:

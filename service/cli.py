@@ -78,7 +78,12 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
 
 
 @app.command()
-def join(*, until_caught_up: UntilCaughtUp = False, config: Config = CONFIG) -> None:
+def join(
+    *,
+    until_caught_up: UntilCaughtUp = False,
+    from_now: Annotated[bool, typer.Option("--from-now", help="Leave behind all that the log holds by now, read or not.")] = False,
+    config: Config = CONFIG,
+) -> None:
     """Join impressions and clicks to examples.
 
     \b
@@ -86,7 +91,7 @@ def join(*, until_caught_up: UntilCaughtUp = False, config: Config = CONFIG) -> 
     """
     from service.commands.join import join as run
 
-    run(settings_of(config), until_caught_up=until_caught_up)
+    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now)
 
 
 @app.command()

@@ -6,7 +6,7 @@ The append time is the log's own, so what is decided here is a function of the l
 from typing import NamedTuple
 
 from stream.events import BadRecordError
-from stream.log import Record
+from stream.log import Headers, Record
 from stream.settings import JoinSettings
 
 FUTURE = "sml.future"  # the header of records whose times were made up: `sml replay --future`
@@ -26,6 +26,12 @@ class TimeUnitError(BadRecordError):
     reason = "time_unit"
 
 
+class LateImpressionError(BadRecordError):
+    """An impression came when its click could no longer count."""
+
+    reason = "late_impression"
+
+
 class TimeRule(NamedTuple):
     """Which event times are accepted, and how far each lets event time come."""
 
@@ -36,6 +42,11 @@ class TimeRule(NamedTuple):
     def of(cls, settings: JoinSettings) -> "TimeRule":
         """Return the rule that the settings ask for."""
         return cls(round(settings.clock_skew * 1000), settings.accept_future)
+
+    @property
+    def headers(self) -> Headers:
+        """Return those of the records that we write from what was accepted."""
+        return ((FUTURE, b"1"),) if self.accept_future else ()
 
     def observed(self, time: int, record: Record, field: str = "time") -> int:
         """Return the lesser of the event's time and its append time: no watermark may pass the present.

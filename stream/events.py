@@ -59,6 +59,7 @@ class Impression(Struct, frozen=True, omit_defaults=True, gc=False):
     time: Time
     features: dict[str, Feature]
     served: Served | None = None
+    source: Any = None  # who wrote it, so that a wrong clock can be found
 
 
 class Click(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -67,6 +68,7 @@ class Click(Struct, frozen=True, omit_defaults=True, gc=False):
     impression_id: Id
     time: Time
     value: float | None = None  # what the click was worth
+    source: Any = None  # who wrote it, so that a wrong clock can be found
 
 
 class Example(Struct, frozen=True, omit_defaults=True, gc=False):

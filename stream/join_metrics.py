@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+SOURCES = 20  # that late events are counted by; those of all others together
+LONGEST_SOURCE = 60  # characters
+
 
 class JoinerMetrics:
     """What the joiner tells."""
@@ -14,16 +17,17 @@ class JoinerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register the metrics."""
 
-        def counter(noun: str, text: str, label: str) -> Counter:
-            return Counter(f"sml_joiner_{noun}", text, [label], registry=registry)
+        def counter(noun: str, text: str, *labels: str) -> Counter:
+            return Counter(f"sml_joiner_{noun}", text, labels, registry=registry)
 
         self._counters = {
             "record": counter("records", "Records read.", "topic"),
             "example": counter("examples", "Examples written.", "label"),
             "impression": counter("impressions", "Impressions settled: decided, duplicate or forgotten.", "fate"),
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
-            "oddity": counter("oddities", "Late impressions, early clicks, tombstones in vain, misrouted keys.", "kind"),
-            "dead_letter": counter("dead_letters", "Records set aside, by the field at fault.", "reason"),
+            "oddity": counter("oddities", "Early clicks, tombstones in vain, late clicks learned, misrouted keys.", "kind"),
+            "dead_letter": counter("dead_letters", "Records set aside, by the field at fault or the rule that refused them.", "reason"),
+            "late_event": counter("late_events", "Events behind their input's watermark, by the source that they name.", "input", "source"),
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
         }
         self.waiting = Gauge("sml_joiner_waiting_impressions", "Impressions whose label is not decided.", registry=registry)
@@ -41,7 +45,18 @@ class JoinerMetrics:
             registry=registry,
         )
 
-    def count(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Add counts by (what, value of its label)."""
-        for (what, value), number in counts.items():
-            self._counters[what].labels(value).inc(number)
+        for reason in ("future_time", "late_impression", "time_unit"):
+            self._counters["dead_letter"].labels(reason)  # 0 is shown, too
+        self._sources: set[str] = set()
+
+    def count(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        """Add counts by (what, values of its labels …)."""
+        for (what, *values), number in counts.items():
+            labels = [values[0], self._source(values[1])] if what == "late_event" else values
+            self._counters[what].labels(*labels).inc(number)
+
+    def _source(self, source: str) -> str:
+        """Return a source by its name, the first few; the names are the records', so their number has to be bounded."""
+        if len(self._sources) < SOURCES:
+            self._sources.add(source)
+        return source[:LONGEST_SOURCE] if source in self._sources else "other"

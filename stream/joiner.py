@@ -16,12 +16,13 @@ from itertools import groupby
 from operator import attrgetter
 
 from stream.dead_letters import dead_letter
+from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Idleness, Place
 from stream.join_metrics import JoinerMetrics
 from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
 from stream.message import murmur2
-from stream.rejoin import BATCH, progress, rejoin, take
+from stream.rejoin import BATCH, from_now, progress, rejoin, take
 from stream.settings import JoinSettings
 from stream.topics import Topics
 
@@ -35,9 +36,11 @@ REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again
 class Joiner:
     """The one joiner of a model: a newer one fences an older one."""
 
-    def __init__(self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics) -> None:
+    def __init__(
+        self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Prepare to join ``topics`` of the log ``source``; nothing is read or taken before :meth:`run`."""
-        self.log, self.topics, self.settings, self.metrics = source, topics, settings, metrics
+        self.log, self.topics, self.settings, self.metrics, self.clock = source, topics, settings, metrics, clock
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -60,6 +63,21 @@ class Joiner:
                 else:
                     return
 
+    def leave_behind(self) -> int:
+        """Begin anew at the ends of both inputs, whatever they hold; return how many records will never be read.
+
+        Raises:
+            FencedError: another joiner has taken over.
+            JoinerError: the topics don't fit each other.
+        """
+        inputs = (self.topics.impressions, self.topics.clicks)
+        with closing(self.log.writer(self.owner)) as writer:
+            read = {(topic, p): entry.offset for topic in inputs for p, entry in self.log.progress(self.owner, topic).items()}
+            ends = from_now(self.log, self.topics, self.settings)
+            writer.commit([], ends)
+        first = {(topic, p): bounds.first for topic in inputs for p, bounds in self.log.bounds(topic).items()}
+        return sum(entry.offset - read.get(place, first[place]) for place, entry in ends.items())
+
     def _run(self, writer: Writer, should_stop: Callable[[], bool], *, until_caught_up: bool) -> None:
         with closing(Joining(self, writer)) as joining:
             ends = joining.ends()
@@ -77,12 +95,13 @@ class Joining:
         self._joins, starts = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
         self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
         self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
-        self._idleness = Idleness(joiner.settings.idle_after)
+        self._times, self._clock = TimeRule.of(joiner.settings), joiner.clock
+        self._idleness = Idleness(joiner.settings.idle_after, self._clock)
         for place, stream in self._streams.items():
             self._idleness.heard(place, stream.read)
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, ...]] = Counter()
         self._committed: dict[Place, int] = {}
-        self._committed_at = self._measured_at = -REFRESH
+        self._committed_at = self._measured_at = self._clock() - REFRESH
         with ExitStack() as stack:
             self._readers = {topic: stack.enter_context(closing(joiner.log.reader(topic, start))) for topic, start in starts.items()}
             self.close = stack.pop_all().close
@@ -106,13 +125,14 @@ class Joining:
                 break
             messages += self._take(records)
         self.write(messages + self._break_silence())
-        if time.monotonic() - self._measured_at >= BREATH:
+        if self._clock() - self._measured_at >= BREATH:
             self._measure()
 
     def write(self, messages: list[Message], *, final: bool = False) -> None:
         """Commit ``messages``, all examples that are decided, and the progress: in transactions of bounded size."""
         while True:
-            examples = self._decided()
+            examples, late = self._decided()
+            messages += late
             if messages or examples or self._is_due(at_once=final):
                 self._commit(messages, examples)
             if len(examples) < BATCH:
@@ -133,10 +153,9 @@ class Joining:
                 self._counts["record", record.topic] += 1
                 self._check_key(record)
                 try:
-                    take(self._joins[record.partition], self._topics, record)
+                    take(self._joins[record.partition], self._topics, record, self._times)
                 except BadRecordError as error:
-                    self._counts["dead_letter", error.field.partition(".")[0]] += 1
-                    dead_letters.append(dead_letter(record, "join", error, self._topics))
+                    dead_letters.append(self._dead_letter(record, error))
             self._idleness.heard(place, self._streams[place].read)
         return dead_letters
 
@@ -144,6 +163,10 @@ class Joining:
         partitions = len(self._joins)
         if partitions > 1 and record.key and (murmur2(record.key) & 0x7FFFFFFF) % partitions != record.partition:
             self._counts["oddity", "misrouted_key"] += 1
+
+    def _dead_letter(self, record: Record, error: BadRecordError) -> Message:
+        self._counts["dead_letter", error.reason] += 1
+        return dead_letter(record, "join", error, self._topics)
 
     def _break_silence(self) -> list[Message]:
         """Write a watermark for each partition that stands still, is read to its end, and keeps an impression waiting."""
@@ -154,27 +177,32 @@ class Joining:
                 continue
             if self._positions()[topic, p] >= self._log.bounds(topic)[p].end:
                 self._counts["watermark", topic] += 1
-                messages.append(Message(topic, None, encode(Watermark(watermark)), partition=p))
+                messages.append(Message(topic, None, encode(Watermark(watermark)), self._times.headers, p))
         return messages
 
-    def _decided(self) -> list[Message]:
+    def _decided(self) -> tuple[list[Message], list[Message]]:
+        """Give the examples that are decided by now, a batch at most, and the impressions set aside meanwhile."""
         messages: list[Message] = []
+        dead_letters: list[Message] = []
         for p, join in self._joins.items():
-            for example in join.decided(BATCH - len(messages)):
+            examples = join.decided(BATCH - len(messages))
+            dead_letters += [self._dead_letter(record, error) for record, error in join.set_aside()]
+            for example in examples:
                 self._counts["example", str(example.label)] += 1
-                messages.append(Message(self._topics.examples, example.impression_id.encode(), encode(example), partition=p))
-        return messages
+                key = example.impression_id.encode()
+                messages.append(Message(self._topics.examples, key, encode(example), self._times.headers, p))
+        return messages, dead_letters
 
     def _is_due(self, *, at_once: bool) -> bool:
         """Say whether to commit although there is nothing to write but progress."""
-        age = time.monotonic() - self._committed_at
+        age = self._clock() - self._committed_at
         return age >= REFRESH or ((at_once or age >= BREATH) and self._positions() != self._committed)
 
     def _commit(self, messages: list[Message], examples: list[Message]) -> None:
         positions = self._positions()
         with self._metrics.commit_seconds.time():
             self._writer.commit(messages + examples, self._progress(positions))
-        self._committed, self._committed_at = positions, time.monotonic()
+        self._committed, self._committed_at = positions, self._clock()
         for counts in (self._counts, *(join.counts for join in self._joins.values())):
             self._metrics.count(counts)
             counts.clear()
@@ -194,7 +222,7 @@ class Joining:
         return sum(join.waiting for join in self._joins.values())
 
     def _measure(self) -> None:
-        self._measured_at = time.monotonic()
+        self._measured_at = self._clock()
         positions = self._positions()
         for topic in self._readers:
             ends = self._log.bounds(topic).items()

@@ -3,6 +3,7 @@
 Nothing is kept but the log. A note committed with each input's next offset says from where to read, and what came before that.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from stream.eager import EagerJoin
-from stream.events import BadRecordError, decode_click, decode_impression
+from stream.event_time import TimeRule
+from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
 from stream.join import Join
 from stream.log import Bounds, Log, LogError, Progress, Record
 from stream.settings import JoinSettings
@@ -18,6 +20,7 @@ from stream.sight import Note
 from stream.topics import Topics
 
 BATCH = 5_000  # records read at once
+_DAY = 86_400_000  # ms: our clock may be wrong, too
 
 
 class JoinerError(LogError):
@@ -44,9 +47,10 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
         message = f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. "
         raise JoinerError(message + "Joining from the start would write every example a second time; use another prefix")
+    _check_times(committed, settings)
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
     for topic, entries in committed.items():
-        _read_again(log, topics, topic, entries, joins)
+        _read_again(log, topics, topic, entries, joins, TimeRule.of(settings))
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
@@ -63,24 +67,32 @@ def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
     if impressions.policy != policy:
         message = f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
         raise JoinerError(message + "Another policy needs another prefix")
-    window, lateness = round(settings.click_window * 1000), round(settings.lateness * 1000)
+    window, lateness, skew = (round(1000 * seconds) for seconds in (settings.click_window, settings.lateness, settings.clock_skew))
     if policy == "window":
-        return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn")
-    return EagerJoin(policy, window, lateness, impressions, clicks)
+        return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn", clock_skew=skew)
+    return EagerJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
 
 
-def take(join: Join, topics: Topics, record: Record) -> None:
+def take(join: Join, topics: Topics, record: Record, times: TimeRule) -> None:
     """Give a record of either input to the join of its partition.
 
     Raises:
         BadRecordError: it can't be used.
     """
     if record.topic == topics.clicks:
-        join.click(record.offset, decode_click(record.value))
+        click = decode_click(record.value)
+        join.click(record, click, _observed(click, record, times))
     elif record.value is None:
         join.forget(record.offset, _impression_id(record.key))
     else:
-        join.impression(record.offset, decode_impression(record.value))
+        impression = decode_impression(record.value)
+        join.impression(record, impression, _observed(impression, record, times))
+
+
+def _observed(event: Impression | Click | Watermark, record: Record, times: TimeRule) -> int:
+    if isinstance(event, Watermark):
+        return times.observed(event.watermark, record, "watermark")
+    return times.observed(event.time, record)
 
 
 def progress(next_offset: int, note: Note) -> Progress:
@@ -95,6 +107,28 @@ def _impression_id(key: bytes | None) -> str:
         return key.decode()
     except UnicodeDecodeError as error:
         raise BadRecordError("key", key, "an impression's id in UTF-8") from error
+
+
+def from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[tuple[str, int], Progress]:
+    """Return the progress of a joiner that has read both inputs to their ends, and knows nothing of what they held."""
+    _check_partitions(log, topics)
+    return {
+        (topic, p): progress(bounds.end, Note(bounds.end, policy=settings.label_policy))
+        for topic in (topics.impressions, topics.clicks)
+        for p, bounds in log.bounds(topic).items()
+    }
+
+
+def _check_times(committed: Mapping[str, Mapping[int, tuple[int, Note]]], settings: JoinSettings) -> None:
+    """Refuse to go on from a time that has not come yet: an earlier version believed an event whose clock was wrong."""
+    latest = int(time.time() * 1000) + _DAY
+    for topic, entries in committed.items():
+        for p, (_, note) in entries.items():
+            if note.seen > latest and not settings.accept_future:
+                message = (
+                    f"{topic} partition {p} has come as far as {note.seen}, expected at most the present: no impression will be in time. "
+                )
+                raise JoinerError(message + "`sml join --from-now --until-caught-up`, once, leaves what it holds behind and begins anew")
 
 
 def _check_partitions(log: Log, topics: Topics) -> None:
@@ -126,7 +160,9 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
     return known.offset, note
 
 
-def _read_again(log: Log, topics: Topics, topic: str, committed: Mapping[int, tuple[int, Note]], joins: Mapping[int, Join]) -> None:
+def _read_again(
+    log: Log, topics: Topics, topic: str, committed: Mapping[int, tuple[int, Note]], joins: Mapping[int, Join], times: TimeRule
+) -> None:
     """Take what lies between the notes and the offsets, in silence: bad records were set aside by whoever read them first."""
     behind = {p: note.rewind for p, (offset, note) in committed.items() if note.rewind < offset}
     if not behind:
@@ -136,4 +172,4 @@ def _read_again(log: Log, topics: Topics, topic: str, committed: Mapping[int, tu
             for record in reader.poll(BATCH, timeout=1.0):
                 if record.offset < committed[record.partition][0]:
                     with suppress(BadRecordError):
-                        take(joins[record.partition], topics, record)
+                        take(joins[record.partition], topics, record, times)

@@ -24,7 +24,7 @@ class Sight(Struct, gc=False):
     """A record that may still matter to a later one: while ``time + reach`` is not before the cursor."""
 
     time: int
-    impression_id: str
+    impression_id: str  # empty: a watermark
     offset: int
     seen_before: int
 

@@ -1,6 +1,7 @@
 """Whatever comes in, nothing crashes, nothing hangs, and nothing is lost in silence: each record's fate can be told."""
 
 import json
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from model.online import OnlineModel
 from model.weights import Weights
 from service.settings import Settings, SettingsError, load
+from stream.event_time import TimeRule
 from stream.events import Watermark, decode_click, decode_impression, encode
 from stream.follow import Copies
 from stream.join_metrics import JoinerMetrics
@@ -31,7 +33,7 @@ from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_al
 from tests.stream.test_follow import follow_to_the_end
 
 JOIN = JoinSettings(click_window=0.010, lateness=0.003)
-END = 253_402_300_799_999  # the latest time there is
+NOW = int(time.time() * 1000)
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
 values = st.recursive(
@@ -85,6 +87,7 @@ def kind(message: Message) -> str:
         return "bad"
     try:
         event = (decode_impression if message.topic == TOPICS.impressions else decode_click)(message.value)
+        TimeRule.of(JOIN).check(event.watermark if isinstance(event, Watermark) else event.time, NOW)
     except ValueError:
         return "bad"
     return "watermark" if isinstance(event, Watermark) else "event"
@@ -114,9 +117,10 @@ def test_records_in_are_learned_waiting_set_aside_duplicates_or_forgotten(
         return sum(count(f"{noun}_total", fate=fate) for fate in which)
 
     seen = Counter((event.topic, kind(event)) for event in events)
-    waiting = seen[TOPICS.impressions, "event"] - fates("impressions", "decided", "duplicate", "forgotten")
+    late = count("dead_letters_total", reason="late_impression")
+    waiting = seen[TOPICS.impressions, "event"] - fates("impressions", "decided", "duplicate", "forgotten") - late
     joined = count("examples_total", label="0") + count("examples_total", label="1")
-    assert aside[b"join"] == seen[TOPICS.impressions, "bad"] + seen[TOPICS.clicks, "bad"]
+    assert aside[b"join"] == seen[TOPICS.impressions, "bad"] + seen[TOPICS.clicks, "bad"] + late
     assert waiting >= 0
     assert len(learned) == joined + len(direct)
     assert version.examples + aside[b"learn"] == len(learned)
@@ -130,14 +134,15 @@ def test_once_time_has_passed_nothing_waits(events: list[Message]) -> None:
     registry = CollectorRegistry()
     with new_log() as (log, _):
         log.append(events)
-        log.append([Message(topic, None, encode(Watermark(END)), partition=0) for topic in (TOPICS.impressions, TOPICS.clicks)])
+        log.append([Message(topic, None, encode(Watermark(NOW)), partition=0) for topic in (TOPICS.impressions, TOPICS.clicks)])
         Joiner(log, TOPICS, JOIN, JoinerMetrics(registry)).run(lambda: False, until_caught_up=True)
 
     def settled(noun: str) -> float:
         samples = [sample for metric in registry.collect() for sample in metric.samples]
         return sum(sample.value for sample in samples if sample.name == f"sml_joiner_{noun}_total")
 
-    assert settled("impressions") == sum(event.topic == TOPICS.impressions and kind(event) == "event" for event in events)
+    late = registry.get_sample_value("sml_joiner_dead_letters_total", {"reason": "late_impression"}) or 0
+    assert settled("impressions") + late == sum(event.topic == TOPICS.impressions and kind(event) == "event" for event in events)
     assert settled("clicks") == sum(event.topic == TOPICS.clicks and kind(event) == "event" for event in events)
 
 

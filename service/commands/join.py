@@ -1,5 +1,6 @@
 """``sml join``: make examples of impressions and clicks, until told to stop."""
 
+import typer
 from prometheus_client import CollectorRegistry
 
 from service.exposition import exposed
@@ -11,8 +12,8 @@ from stream.joiner import Joiner
 from stream.topics import Topics
 
 
-def join(settings: Settings, *, until_caught_up: bool = False) -> None:
-    """Join until SIGINT or SIGTERM, or until all is read that the log held.
+def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False) -> None:
+    """Join until SIGINT or SIGTERM, or until all is read that the log held; ``from_now``: leave behind what it holds.
 
     Raises:
         FencedError: another joiner has taken over.
@@ -22,4 +23,6 @@ def join(settings: Settings, *, until_caught_up: bool = False) -> None:
     registry = CollectorRegistry()
     with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.join.metrics_port):
         joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry))
+        if from_now:
+            typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

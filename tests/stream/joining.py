@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join import Join
+from stream.log import Record
 from stream.sight import Note
 
 WINDOW, LATENESS = 10, 3
@@ -15,6 +16,7 @@ END = Watermark(10_000)
 Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
 Clicked: TypeAlias = Click | Watermark
 Make: TypeAlias = Callable[[Note, Note], Join]
+Appended: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 ids = st.sampled_from("abcd")
 kinds = st.sampled_from(["event", "event", "event", "event", "watermark", "tombstone"])
@@ -43,6 +45,18 @@ def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
 
 shown, clicked = streams(Impression), streams(Click)
 
+delays = st.sampled_from([-2, 0, 0, 1, 5, 20, 60])  # from an event's time to its append time
+
+
+@st.composite
+def appended(draw: st.DrawFn, stream: Sequence[Any]) -> list[int]:
+    """Draw the append times of a stream, which never go back."""
+    now, times = 0, []
+    for event in stream:
+        now = max(now, event_time(event) + draw(delays))
+        times.append(now)
+    return times
+
 
 def impression(name: str, time: int) -> Impression:
     return Impression(name, time, {"place": time})
@@ -55,11 +69,13 @@ def window(impressions: Note, clicks: Note) -> Join:
 class Run:
     """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
 
-    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked], make: Make = window) -> None:
+    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked], make: Make = window, appended: Appended = ((), ())) -> None:
+        self.appended = appended  # the append times of each stream; empty: nothing follows from them
         self.impressions, self.clicks, self.make = impressions, clicks, make
         self.next_impression = self.next_click = 0
         self.join = make(Note(0), Note(0))
         self.examples: list[Example] = []
+        self.late: list[int] = []  # the offsets of the impressions set aside
 
     def impression(self) -> None:
         if self.next_impression < len(self.impressions):
@@ -68,7 +84,7 @@ class Run:
 
     def click(self) -> None:
         if self.next_click < len(self.clicks):
-            self.join.click(self.next_click, self.clicks[self.next_click])
+            self._take_click(self.next_click)
             self.next_click += 1
 
     def take(self, steps: Sequence[str]) -> None:
@@ -87,14 +103,19 @@ class Run:
 
     def decide(self, limit: int = 1_000) -> None:
         self.examples += self.join.decided(limit)
+        self._write_late()
+
+    def _write_late(self) -> None:
+        self.late += [record.offset for record, _ in self.join.set_aside()]
 
     def restart(self) -> None:
+        self._write_late()  # they are in the transaction of whatever was read
         notes = self.join.notes(self.next_impression, self.next_click)
         self.join = self.make(*notes)
         for offset in range(notes[0].rewind, self.next_impression):
             self._take_impression(offset)
         for offset in range(notes[1].rewind, self.next_click):
-            self.join.click(offset, self.clicks[offset])
+            self._take_click(offset)
         self.join.resume()
 
     def finish(self) -> list[Example]:
@@ -106,11 +127,19 @@ class Run:
         return self.examples
 
     def _take_impression(self, offset: int) -> None:
-        record = self.impressions[offset]
-        if isinstance(record, str):
-            self.join.forget(offset, record)
+        event = self.impressions[offset]
+        if isinstance(event, str):
+            self.join.forget(offset, event)
         else:
-            self.join.impression(offset, record)
+            self.join.impression(*self._record(0, offset, event))
+
+    def _take_click(self, offset: int) -> None:
+        self.join.click(*self._record(1, offset, self.clicks[offset]))
+
+    def _record(self, stream: int, offset: int, event: Any) -> tuple[Record, Any, int]:
+        time, times = event_time(event), self.appended[stream]
+        appended = times[offset] if times else 0
+        return Record("any", 0, offset, appended, None, None), event, min(time, appended) if times else time
 
 
 def event_time(record: Shown | Clicked) -> int:

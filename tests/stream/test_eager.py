@@ -37,14 +37,14 @@ def turns(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> tuple[dict
 def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int | None]]:
     """Make every example from the definitions, as (id, offset, clicked_at), by comparing every record with every other."""
     shown_at, clicked_at = turns(impressions, clicks)
-    orders = {o: max(event_time(impressions[o]), seen(impressions[:o]) - LATENESS - WINDOW) for o in shown_at}
+    orders = {o: event_time(impressions[o]) for o in shown_at if event_time(impressions[o]) + WINDOW >= seen(impressions[:o]) - LATENESS}
     made: list[tuple[int, int, str, int, int | None]] = []
     for offset, turn in shown_at.items():
         record = impressions[offset]
-        if not isinstance(record, Impression):
+        if not isinstance(record, Impression) or offset not in orders:
             continue
         name, closes, order = record.impression_id, record.time + WINDOW, orders[offset]
-        earlier = [o for o in range(offset) if isinstance(impressions[o], Impression) and impressions[o].impression_id == name]  # type: ignore[union-attr]
+        earlier = [o for o in orders if o < offset and isinstance(impressions[o], Impression) and impressions[o].impression_id == name]  # type: ignore[union-attr]
         if any(order - orders[o] <= WINDOW + LATENESS for o in earlier):
             continue
         made.append((turn, 0, name, offset, None))

@@ -29,11 +29,11 @@ def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> li
 
 
 def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
-    """Decide everything from the definitions: (order time, offset, id, clicked_at), by comparing every record with every other."""
+    """Decide everything from the definitions: (time, offset, id, clicked_at), by comparing every record with every other."""
     orders = {
-        offset: max(record.time, seen(impressions[:offset]) - LATENESS - WINDOW)
+        offset: record.time
         for offset, record in enumerate(impressions)
-        if isinstance(record, Impression)
+        if isinstance(record, Impression) and seen(impressions[:offset]) - LATENESS <= record.time + WINDOW
     }
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
     decided = []
@@ -74,8 +74,8 @@ def test_every_record_has_one_fate(impressions: list[Shown], clicks: list[Clicke
     run.finish()
     counts = run.join.counts
 
-    settled = sum(number for (what, _), number in counts.items() if what == "impression")
-    assert settled + run.join.waiting == sum(isinstance(record, Impression) for record in impressions)
+    settled = sum(number for (what, *_), number in counts.items() if what == "impression")
+    assert settled + len(run.late) + run.join.waiting == sum(isinstance(record, Impression) for record in impressions)
     assert counts["click", "counted"] <= counts["impression", "decided"] + counts["impression", "forgotten"] + run.join.waiting
 
 
@@ -138,13 +138,20 @@ def test_an_id_used_again_after_the_horizon_is_a_new_impression_with_its_own_cli
     assert joined([impression("a", 0), impression("a", again)], [Click("a", again + 1)]) == [("a", 0, 0), ("a", again, 1)]
 
 
-def test_an_impression_that_comes_late_is_decided_after_those_already_out() -> None:
-    run = Run([impression("a", 50), impression("late", 0), END], [Click("late", 1), Click("a", 51), END])
+def test_an_impression_that_comes_when_its_window_is_closed_is_set_aside_clicked_or_not() -> None:
+    run = Run([impression("a", 50), impression("late", 0), impression("clicked late", 0), END], [Click("clicked late", 1), END])
 
     examples = run.finish()
 
-    assert [example.impression_id for example in examples] == ["late", "a"]
-    assert run.join.counts["oddity", "late_impression"] == 1
+    assert [example.impression_id for example in examples] == ["a"]
+    assert run.late == [1, 2]
+    assert run.join.counts["late_event", "impressions", ""] == 2
+
+
+def test_an_impression_that_is_late_but_within_its_window_is_judged_as_any_other() -> None:
+    in_time = 50 - LATENESS - WINDOW
+
+    assert joined([impression("b", 50), impression("a", in_time)], [Click("a", in_time + 1)]) == [("a", in_time, 1), ("b", 50, 0)]
 
 
 def test_a_tombstone_forgets_an_impression_that_waits() -> None:
