@@ -8,16 +8,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
 
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.connect import connect
-from stream.events import BadRecordError, Click, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.join_metrics import JoinerMetrics
+from stream.joiner import Joiner
 from stream.log import Log, LogUnavailableError, Message, Record
 from stream.message import murmur2
-from stream.topics import Topics
+from stream.settings import JoinSettings
+from stream.sqlite_log import SqliteLog
+from stream.topics import Topics, create
 from stream.training import Trainer
 from stream.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
@@ -42,6 +49,7 @@ name = "user"
 name = "price"
 kind = "numeric"
 """
+JOIN = JoinSettings(click_window=2.0, lateness=1.0, idle_after=3600.0)
 SPEC = Spec(
     model=ModelSettings(hidden=(8, 4), embedding=4),
     table=TableSettings(capacity=4096),
@@ -49,12 +57,15 @@ SPEC = Spec(
 )
 FIRST, STEP = 1_700_000_000_000, 10  # epoch ms of the first impression, ms from each to the next
 BATCH = 20
+HOSTILE = "hostile"  # how the ids of records begin that harm themselves only
+YEAR_2100, HOUR = 4_102_444_800_000, 3_600_000
 
 
 class Traffic(threading.Thread):
     """Sends impressions and clicks until told to stop, then the watermarks that decide the last of them.
 
-    Four of five go to partition 0. Some come twice, some are forgotten, some can't be read, some can't be learned.
+    Four of five go to partition 0. Some come twice, some are forgotten, some can't be read, some can't be learned. Among them are
+    records from the future, an hour late, in seconds, in a partition of others, and examples of a great weight.
 
     Args:
         url: the log.
@@ -77,6 +88,7 @@ class Traffic(threading.Thread):
             while not self._stop_asked.wait(self._pause):
                 self._send(log, [message for n in range(number, number + BATCH) for message in self._messages(n)])
                 number += BATCH
+                self._send(log, list(self._hostile(number)))
             end = Watermark(FIRST + number * STEP + 60_000)
             topics = (self._topics.impressions, self._topics.clicks)
             self._send(log, [Message(topic, None, encode(end), partition=p) for topic in topics for p in range(self._partitions)])
@@ -128,10 +140,28 @@ class Traffic(threading.Thread):
         if clicked:
             yield Message(self._topics.clicks, name.encode(), encode(Click(name, at + 500)))
 
-    def _made_up_id(self, number: int) -> str:
+    def _hostile(self, number: int) -> Iterator[Message]:
+        """Make up records that must harm nobody but themselves."""
+        name = self._made_up_id(number, f"{HOSTILE}-", range(1))
+
+        def shown(at: int, partition: int = 0) -> Message:
+            return Message(self._topics.impressions, name.encode(), encode(Impression(name, at, {"user": "u0"})), partition=partition)
+
+        yield shown(YEAR_2100)
+        yield shown(FIRST - HOUR)  # an hour behind those that partition 0 has had
+        yield shown(int(time.time()))
+        if self._partitions > 1:
+            yield shown(FIRST + number * STEP, partition=1)
+        for topic in (self._topics.impressions, self._topics.clicks):
+            yield Message(topic, None, encode(Watermark(YEAR_2100)), partition=0)
+        yield Message(self._topics.clicks, name.encode(), encode(Click(name, YEAR_2100)), partition=0)
+        heavy = Example(name, FIRST, {"user": "u0", "price": 1}, 1, weight=1e6)
+        yield Message(self._topics.examples, name.encode(), encode(heavy), partition=0)
+
+    def _made_up_id(self, number: int, prefix: str = "", wanted: range | None = None) -> str:
         """Make up an id; four of five are chosen so that they fall to partition 0."""
-        wanted = range(1) if self._chance.random() < 0.8 else range(self._partitions)
-        trials = (f"{number}-{trial}" for trial in range(10_000))
+        wanted = wanted or (range(1) if self._chance.random() < 0.8 else range(self._partitions))
+        trials = (f"{prefix}{number}-{trial}" for trial in range(10_000))
         return next(name for name in trials if (murmur2(name.encode()) & 0x7FFFFFFF) % self._partitions in wanted)
 
 
@@ -152,33 +182,49 @@ class Books(NamedTuple):
 
 
 def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
-    """Follow each record to its end; fail if one is lost, there twice, or not what it should be."""
-    seen = Counter[str]()
-    for record in everything(log, topics.impressions):
-        seen[_kind(record)] += 1
-    shown = Counter(record.key for record in everything(log, topics.impressions) if _kind(record) == "impression")
-    stream = everything(log, topics.examples)
-    joined = [decode_example(record.value) for record in stream]
+    """Follow each record to its end; fail if one is lost, there twice, or not what it should be.
+
+    What the hostile records come to must be dead letters, and all else as if they had not been there: the labels, the order of the
+    examples, and the weights, bit for bit.
+    """
+    shown, clicked, stream = (everything(log, topic) for topic in (topics.impressions, topics.clicks, topics.examples))
+    seen = Counter(map(_kind, shown))
+    times_shown = Counter(record.key for record in shown if _kind(record) == "impression")
+    honest = [record for record in stream if _kind(record) != "hostile"]
+    joined = [decode_example(record.value) for record in honest]
     assert len({example.impression_id for example in joined}) == len(joined), "an impression became two examples"
     assert {example.impression_id: example.label for example in joined} == expected
-    in_order = _learned(log, topics, stream)
+    assert joined_alone(log, topics) == [(record.partition, record.value) for record in honest]
+    hostile_clicks, heavy = sum(_kind(record) == "hostile" for record in clicked), len(stream) - len(honest)
     aside = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, topics.dead_letters))
-    assert aside[b"join"] == seen["junk"]
+    assert aside[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + aside[b"learn"] == len(stream)
     trainer = Trainer(OnlineModel(SPEC), Progressive())
-    for record in in_order:
-        trainer.learn([record])
+    for record in _learned(log, topics, stream):
+        if _kind(record) != "hostile":
+            trainer.learn([record])
     assert trainer.model.digest() == versions[-1].digest
     return Books(
         records=sum(seen.values()) - seen["watermark"],
         learned=versions[-1].examples,
-        dead_letters=sum(aside.values()),
-        duplicates=sum(shown.values()) - len(shown),
-        forgotten=len(shown) - len(joined),
+        dead_letters=sum(aside.values()) - hostile_clicks - heavy,
+        duplicates=sum(times_shown.values()) - len(times_shown),
+        forgotten=len(times_shown) - len(joined),
         tombstones=seen["tombstone"],
         digest=versions[-1].digest,
     )
+
+
+def joined_alone(log: Log, topics: Topics) -> list[tuple[int, bytes | None]]:
+    """Join the honest records alone, in a log of their own; give the partition and the value of each example."""
+    with TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as other:
+        create(other, topics, len(log.bounds(topics.impressions)))
+        for topic in (topics.impressions, topics.clicks):
+            kept = [record for record in everything(log, topic) if _kind(record) != "hostile"]
+            other.append([Message(topic, record.key, record.value, partition=record.partition) for record in kept])
+        Joiner(other, topics, JOIN, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
+        return [(record.partition, record.value) for record in everything(other, topics.examples)]
 
 
 def learned(url: str, topics: Topics) -> int:
@@ -208,9 +254,12 @@ def _learned(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
 
 
 def _kind(record: Record) -> str:
-    if record.value is None:
+    value = record.value
+    if value is None:
         return "tombstone"
+    if b'"' + HOSTILE.encode() in value or str(YEAR_2100).encode() in value:
+        return "hostile"
     try:
-        return "watermark" if isinstance(decode_impression(record.value), Watermark) else "impression"
+        return "watermark" if isinstance(decode_impression(value), Watermark) else "impression"
     except BadRecordError:
         return "junk"

@@ -1,0 +1,146 @@
+"""A log that version 0.1.0 poisoned itself with learns again, and what it says on the way tells how."""
+
+import gzip
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream.events import Click, Example, Impression, Version, Watermark, decode_example, encode
+from stream.join_metrics import JoinerMetrics
+from stream.joiner import Joiner
+from stream.learner import Learner
+from stream.log import Message, Record
+from stream.metrics import LearnerMetrics
+from stream.rejoin import JoinerError
+from stream.rollback import roll_back
+from stream.settings import JoinSettings, LearnSettings
+from stream.sqlite_log import SqliteLog
+from stream.versions import read_versions
+from tests.poisoned.make import JOIN, SPEC, TOPICS
+
+HERE = Path(__file__).parent
+
+
+class Site:
+    """What an operator has after the upgrade: the log as it was left, and no checkpoint."""
+
+    def __init__(self, log: SqliteLog, folder: Path) -> None:
+        self.log, self.learning = log, LearnSettings(directory=str(folder / "checkpoints"))
+
+    def joiner(self, settings: JoinSettings = JOIN) -> Joiner:
+        return Joiner(self.log, TOPICS, settings, JoinerMetrics(CollectorRegistry()))
+
+    def join(self, settings: JoinSettings = JOIN) -> None:
+        self.joiner(settings).run(lambda: False, until_caught_up=True)
+
+    def learn(self) -> Version:
+        learner = Learner(self.log, TOPICS, SPEC, self.learning, LearnerMetrics(CollectorRegistry()))
+        learner.run(lambda: False, until_caught_up=True)
+        assert learner.last
+        return learner.last.version
+
+    def versions(self) -> list[Version]:
+        return [version for version, _ in read_versions(self.log, TOPICS, 0)]
+
+    def honest(self, count: int, *, crc32: bool = False) -> set[str]:
+        """Write impressions of now, all clicked, and what decides them; give their ids."""
+        now, partitions = int(time.time() * 1000), len(self.log.bounds(TOPICS.clicks))
+        names = [f"new-{n}" for n in range(count)]
+        self.log.append(
+            [Message(TOPICS.impressions, name.encode(), encode(Impression(name, now - 9_000, {"user": "u"}))) for name in names]
+        )
+        for name in names:
+            partition = zlib.crc32(name.encode()) % partitions if crc32 else None
+            self.log.append([Message(TOPICS.clicks, name.encode(), encode(Click(name, now - 8_900)), partition=partition)])
+        ends = [
+            Message(topic, None, encode(Watermark(now)), partition=p)
+            for topic in (TOPICS.impressions, TOPICS.clicks)
+            for p in range(partitions)
+        ]
+        self.log.append(ends)
+        return set(names)
+
+    def examples(self) -> dict[str, int]:
+        return {
+            example.impression_id: example.label
+            for example in map(decode_example, (record.value for record in self.records(TOPICS.examples)))
+        }
+
+    def records(self, topic: str) -> list[Record]:
+        bounds = self.log.bounds(topic)
+        records: list[Record] = []
+        with closing(self.log.reader(topic, dict.fromkeys(bounds, 0))) as reader:
+            while any(reader.positions()[p] < bounds[p].end for p in bounds):
+                records += reader.poll(1000, 1.0)
+        return records
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """Open a copy of a poisoned log."""
+    path = tmp_path / "log.db"
+    path.write_bytes(gzip.decompress((HERE / f"{request.param}.db.gz").read_bytes()))
+    with SqliteLog(f"sqlite:///{path}") as log:
+        yield Site(log, tmp_path)
+
+
+@pytest.mark.parametrize("site", ["future"], indirect=True)
+def test_a_log_moved_to_the_year_2100_says_so_and_can_be_left_behind(site: Site) -> None:
+    new = site.honest(30)
+
+    with pytest.raises(JoinerError, match=r"has come as far as 4102.*--from-now --until-caught-up"):
+        site.join()
+    left = site.joiner().leave_behind()
+    site.join()
+    assert left == 30 + 30 + 2
+    assert not new & site.examples().keys()
+
+    new = site.honest(30)
+    site.join()
+    assert {name: label for name, label in site.examples().items() if name in new} == dict.fromkeys(new, 1)
+
+
+@pytest.mark.parametrize("site", ["future"], indirect=True)
+def test_what_was_learned_from_the_year_2100_is_arrived_at_again_and_no_longer_said_to_be_of_then(site: Site) -> None:
+    before = site.versions()[-1]
+    assert before.trained_through is not None
+    assert before.trained_through > time.time() * 1000
+
+    example = Example("direct", int(time.time() * 1000), {"user": "u"}, 1)
+    site.log.append([Message(TOPICS.examples, b"direct", encode(example))])
+    after = site.learn()
+
+    assert after.examples == before.examples + 1
+    assert after.trained_through is not None
+    assert after.trained_through <= time.time() * 1000
+
+
+@pytest.mark.parametrize("site", ["seconds"], indirect=True)
+def test_a_log_that_taught_that_nobody_clicks_is_joined_rightly_from_here_on_and_the_weights_go_back_to_before(site: Site) -> None:
+    new, (good, poisoned) = site.honest(30), [version.version for version in site.versions() if version.examples][:2]
+
+    site.join()
+    assert {name: label for name, label in site.examples().items() if name in new} == dict.fromkeys(new, 1)
+
+    site.learn()
+    back = roll_back(site.log, TOPICS, SPEC, site.learning, good, replay=False)
+    assert (back.rollback and back.rollback.to, poisoned) == (good, poisoned)
+    assert back.digest == site.versions()[good].digest
+
+
+@pytest.mark.parametrize("site", ["weight"], indirect=True)
+def test_weights_that_hardly_learn_any_more_go_back_to_before_the_heavy_example_and_learn_the_rest_again(site: Site) -> None:
+    before = site.versions()
+    good = next(version for version in before if version.examples)
+
+    roll_back(site.log, TOPICS, SPEC, site.learning, good.version, replay=True)
+    after = site.learn()
+
+    assert after.examples == before[-1].examples - 1
+    (letter,) = site.records(TOPICS.dead_letters)
+    assert letter.key == b"heavy"
