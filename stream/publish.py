@@ -148,6 +148,11 @@ class Publisher:
         return Published(version, offsets[len(chunks)])
 
 
+def trained_through(version: Version) -> int | None:
+    """Give the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
+    return version.trained_through and min(version.trained_through, version.published_at)
+
+
 def settings_digest(spec: Spec) -> str:
     """Tell one model's settings from another's; a setting that is added later, with a default, changes nothing."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
