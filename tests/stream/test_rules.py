@@ -13,8 +13,10 @@ from stream.dead_letters import dead_letters
 from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.log import Log, Message
+from stream.publish import MOST, MOST_BYTES
 from stream.rules import WeightError
 from stream.training import NotFiniteError
+from tests.stream.fragile import fragile
 from tests.stream.learning import (
     TOPICS,
     all_versions,
@@ -161,3 +163,38 @@ def test_a_version_that_an_earlier_program_dated_2100_is_followed_by_one_of_its_
     last = learn_all(log, tmp_path / "elsewhere")
 
     assert last.trained_through == poisoned.published_at
+
+
+def test_a_flood_of_refused_examples_makes_no_version_too_large(log: Log, tmp_path: Path) -> None:
+    """However seldom versions are published."""
+    log.append([example(0, weight=1e6)] * (3 * MOST))
+
+    learn_all(log, tmp_path, publish_every=3600.0)
+
+    sizes = [len(version.excluded) for version in all_versions(log)]
+    assert sum(sizes) == 3 * MOST
+    assert MOST < max(sizes) <= MOST + 512  # a poll's
+    assert len(list(dead_letters(log, TOPICS))) == 3 * MOST
+
+
+def test_a_flood_of_runs_makes_no_version_too_large(tmp_path: Path) -> None:
+    """As where the examples of two partitions come by turns."""
+    with opened(tmp_path, 2) as log:
+        for partition in (0, 1):
+            log.append([example(0)._replace(partition=partition)] * (MOST // 2 + 100))
+
+        learn_all(fragile(log, cut=lambda: 1), tmp_path, publish_every=3600.0)
+
+        assert max(len(version.runs) for version in all_versions(log)) == MOST + 1
+
+
+def test_a_flood_of_large_dead_letters_waits_for_no_version(log: Log, tmp_path: Path) -> None:
+    """They would fill the memory."""
+    junk = Message(TOPICS.examples, b"junk", b"x" * 800_000)
+    count = 2 * MOST_BYTES // 800_000
+    for _ in range(count):
+        log.append([junk])
+
+    learn_all(fragile(log, cut=lambda: 1), tmp_path, publish_every=3600.0)
+
+    assert len(all_versions(log)) == 1 + 1 + 1  # the first, one that was full, the last
