@@ -198,3 +198,10 @@ def test_a_flood_of_large_dead_letters_waits_for_no_version(log: Log, tmp_path: 
     learn_all(fragile(log, cut=lambda: 1), tmp_path, publish_every=3600.0)
 
     assert len(all_versions(log)) == 1 + 1 + 1  # the first, one that was full, the last
+
+
+def test_a_feature_whose_name_is_as_long_as_the_record_stops_nobody(log: Log, tmp_path: Path) -> None:
+    """Its dead letter gives the reason, which names the feature."""
+    log.append([*examples(5), example(5, features={"x" * 600_000: {}}), *examples(5, first=6)])
+
+    assert learn_all(log, tmp_path).examples == 10
