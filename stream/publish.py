@@ -73,7 +73,7 @@ class Stretch:
         self._bytes += sum(len(letter.value or b"") for letter in letters)
 
     def full(self) -> bool:
-        """Say whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
+        """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
         return len(self.runs) + len(self.excluded) > MOST or self._bytes > MOST_BYTES
 
     def aside(self) -> list[tuple[int, int]]:
@@ -160,7 +160,7 @@ class Publisher:
 
 
 def trained_through(version: Version) -> int | None:
-    """Give the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
+    """Return the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
     return version.trained_through and min(version.trained_through, version.published_at)
 
 
