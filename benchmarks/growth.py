@@ -22,11 +22,12 @@ from prometheus_client import CollectorRegistry
 from model.features import Features
 from model.settings import Spec
 from service.commands.bench import FIELDS, VALUES, Fast, spec_of
+from stream.event_time import TimeRule
 from stream.events import Example, encode
 from stream.learner import Learner
 from stream.log import Log, Message
 from stream.metrics import LearnerMetrics
-from stream.settings import LearnSettings
+from stream.settings import JoinSettings, LearnSettings
 from stream.sqlite_log import SqliteLog
 from stream.topics import Topics, create
 
@@ -106,7 +107,8 @@ def learn_log(log: Log, folder: str, spec: Spec, records: list[bytes], partition
     topics = Topics(name)
     create(log, topics, partitions)
     log.append([Message(topics.examples, str(n).encode(), record) for n, record in enumerate(records)])
-    learner = Learner(log, topics, spec, LearnSettings(directory=f"{folder}/{name}"), LearnerMetrics(CollectorRegistry()))
+    settings, metrics = LearnSettings(directory=f"{folder}/{name}"), LearnerMetrics(CollectorRegistry())
+    learner = Learner(log, topics, spec, settings, metrics, times=TimeRule.of(JoinSettings()))
     start = time.process_time()
     learner.run(lambda: False, until_caught_up=True)
     return len(records) / (time.process_time() - start)

@@ -26,6 +26,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _STEPS = 16  # buckets of an octave, for numbers below 2
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # what a field remembers: how many values, and how long a string may be
 _KEY_SIZE = 8  # bytes
+_MOST_VALUES = 1_000  # of one field in one example, each of which may take a row of the table
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -246,6 +247,8 @@ class _SeveralKeys(_RememberedKeys):
             parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
         else:
             parts = value if isinstance(value, list | tuple) else (value,)
+        if len(parts) > _MOST_VALUES:
+            raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {_MOST_VALUES} values")
         keys = dict.fromkeys(super(_SeveralKeys, self).of(part) for part in parts)
         return b"".join(key for key in keys if key != self._missing) or self._missing
 

@@ -1,7 +1,7 @@
 """The whole model in plain torch, a dictionary for its table: what the kernels are tested against.
 
 Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
-per weight elsewhere, each row of the table updated once for an example.
+per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from model.layout import Layout
 from model.networks import build
 from model.settings import Spec
 from model.skip import SkipTerm
+from model.step import CLIP, SHARE
 
 Keys = Sequence[Sequence[int]]  # an example: the keys of each field
 
@@ -49,6 +50,8 @@ class ReferenceModel:
         """Predict the example's logit, then learn it."""
         leaves = {key: self._read(f, key).requires_grad_() for f, of_field in enumerate(keys) for key in of_field}
         logit = self._logit(keys, leaves)
+        most = max(CLIP, SHARE * float(self.sums["bias"].sqrt()))
+        logit.register_hook(lambda slope: slope.clamp(-most, most))  # type: ignore[no-untyped-call]
         loss = importance * F.binary_cross_entropy_with_logits(logit, torch.tensor([label], dtype=self.dtype))
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -22,15 +22,22 @@ from model.tower import backward, forward
 
 OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
 
+# How large a derivative of the loss by the logit is taken: CLIP, or SHARE of the root of the bias's accumulator, which is the larger.
+# So one example adds at most CLIP² or a sixteenth to it, whatever its weight; no weight up to CLIP is cut, and of a stream of larger
+# ones only the first are: benchmarks/weights.md.
+CLIP, SHARE = 10.0, 0.25
+
 
 class Rates(NamedTuple):
-    """Adagrad's step sizes, and what a new row's accumulators start from."""
+    """Adagrad's step sizes, what a new row's accumulators start from, and what bounds an example's derivative by the logit."""
 
     tower: float
     embedding: float
     wide: float
     embedding_sum: float
     wide_sum: float
+    clip: float = CLIP
+    share: float = SHARE
 
 
 class Journal(NamedTuple):
@@ -261,7 +268,7 @@ def learn(
     Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
     """
     act, beside = work.act, work.beside
-    one = net.dense.dtype.type(1)
+    one, clip, share = net.dense.dtype.type(1), net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)
     tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
     act.owed[...] = 0
     act.owed_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
@@ -275,6 +282,10 @@ def learn(
         slope = (probability - labels[n]) * importance[n]
         if fnw[n]:
             slope *= weight(labels[n], probability, one)
+        if not finite(slope):
+            return n
+        most = max(clip, share * root(net.sums[net.bias_sum]))
+        slope = min(max(slope, -most), most)
         admit(net, table, features, first, found, rates, log, now)
         look_ahead(table, features, net.fields, n)
         total = backward(net, act, slope, tower_rate)

@@ -17,6 +17,7 @@ from stream.topics import Topics
 log = logging.getLogger(__name__)
 
 LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
+_LONGEST = 10_000  # characters of the reason: it may name a feature, whose name may be as long as a record
 _AT_ONCE = 1_000  # records read, and written back, at once
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _HEADER = "__connect.errors."
@@ -64,19 +65,20 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
         error: Why.
         topics: Names the topic of dead letters.
     """
-    headers = {
+    told = {
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
         "stage": stage,
         "exception.class.name": type(error).__name__,
-        "exception.message": str(error),
+        "exception.message": str(error)[:_LONGEST],
     }
-    named = tuple((_HEADER + name, text.encode(errors="backslashreplace")) for name, text in headers.items())
-    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(text) for name, text in record.headers)
+    named = tuple((_HEADER + name, text.encode(errors="backslashreplace")) for name, text in told.items())
+    headers = tuple((name, text or b"") for name, text in record.headers)  # Kafka's may be null
+    size = len(record.key or b"") + len(record.value or b"") + sum(len(name.encode()) + len(text) for name, text in headers)
     if size > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
         return Message(topics.dead_letters, None, None, named, partition=0)
-    return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
+    return Message(topics.dead_letters, record.key, record.value, headers + named, partition=0)
 
 
 def dead_letters(events: Log, topics: Topics, start: int = 0) -> Iterator[DeadLetter]:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
+from stream.event_time import TimeRule
 from stream.log import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
 from stream.metrics import LearnerMetrics
-from stream.publish import Publisher, Stretch
+from stream.publish import Publisher, Stretch, trained_through
 from stream.recovery import Recovered, Recovery
+from stream.rules import Rules
 from stream.saver import Saver
 from stream.settings import LearnSettings
 from stream.source import Source
@@ -44,6 +46,7 @@ class Learner:
         spec: the model's settings.
         settings: the loop's.
         metrics: what it tells.
+        times: which event times are accepted.
         accept_gap: go on where examples were deleted before they were learned.
 
     Attributes:
@@ -51,11 +54,19 @@ class Learner:
     """
 
     def __init__(
-        self, events: Log, topics: Topics, spec: Spec, settings: LearnSettings, metrics: LearnerMetrics, *, accept_gap: bool = False
+        self,
+        events: Log,
+        topics: Topics,
+        spec: Spec,
+        settings: LearnSettings,
+        metrics: LearnerMetrics,
+        *,
+        times: TimeRule,
+        accept_gap: bool = False,
     ) -> None:
         self.last: Published | None = None
         self._log, self._topics, self._spec, self._settings, self._metrics = events, topics, spec, settings, metrics
-        self._accept_gap = accept_gap
+        self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -121,7 +132,7 @@ class Learner:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
             saver = stack.enter_context(closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics)))
-            term = _Term(recovered, source, publisher, saver, self._topics, metrics)
+            term = _Term(recovered, source, publisher, saver, self._topics, self._rules, metrics)
             try:
                 term.run(should_stop, end)
             finally:
@@ -132,15 +143,22 @@ class _Term:
     """What a learner does between finding the log and losing it."""
 
     def __init__(
-        self, recovered: Recovered, source: Source, publisher: Publisher, saver: Saver, topics: Topics, metrics: LearnerMetrics
+        self,
+        recovered: Recovered,
+        source: Source,
+        publisher: Publisher,
+        saver: Saver,
+        topics: Topics,
+        rules: Rules,
+        metrics: LearnerMetrics,
     ) -> None:
         self.last = recovered.last
         self._trainer = recovered.trainer
         self._source, self._publisher, self._saver = source, publisher, saver
-        self._topics, self._metrics = topics, metrics
+        self._topics, self._rules, self._metrics = topics, rules, metrics
         anew = recovered.migrated or self.last is None
         self._begin_anew = anew or recovered.diverged or not publisher.snapshots.usable()
-        through, aside = (self.last.version.trained_through, self.last.version.aside) if self.last else (None, [])
+        through, aside = (trained_through(self.last.version), self.last.version.aside) if self.last else (None, [])
         self._stretch = Stretch(source.offsets(), through, aside=aside, anew=anew)
         self._next_tell = 0.0
 
@@ -168,7 +186,7 @@ class _Term:
         if not records:
             return
         start = time.perf_counter()
-        taught = self._trainer.learn(records)
+        taught = self._trainer.learn(records, rules=self._rules)
         self._metrics.note_step(taught, time.perf_counter() - start)
         self._stretch.add(records, taught, self._topics)
         self._stretch.offsets = self._source.offsets()

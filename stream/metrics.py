@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from model.evaluation import Scores
 from model.features import FeatureError
 from model.step import EXPIRED, OCCUPIED
+from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
+from stream.rules import WeightError
 from stream.training import NotFiniteError, Taught, Trainer
 
 _BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -43,7 +45,7 @@ class LearnerMetrics:
 
         self.examples = counter("examples", "Examples learned by this process.")
         self.dead_letters = counter("dead_letters", "Records set aside, by the kind of error.", "reason")
-        for reason in (BadRecordError, FeatureError, NotFiniteError):
+        for reason in (BadRecordError, FeatureError, NotFiniteError, WeightError, FutureTimeError, TimeUnitError):
             self.dead_letters.labels(reason.__name__)  # 0 is shown, too
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.scores = {

@@ -23,6 +23,8 @@ from stream.versions import Published
 from stream.weights import Standing, cut, pack
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
+MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000 bytes
+MOST_BYTES = 16_000_000  # of dead letters that wait for a version
 
 
 class Stretch:
@@ -50,6 +52,7 @@ class Stretch:
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
+        self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], taught: Taught, topics: Topics) -> None:
         """Note what came of the next ``records``."""
@@ -61,11 +64,17 @@ class Stretch:
         if taught.learned:
             self.trained_through = max(self.trained_through or 0, taught.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in taught.excluded]
-        self.dead_letters += [
+        letters = [
             dead_letter(record, "learn", error, topics)
             for record, error in taught.bad + taught.excluded
             if (record.partition, record.offset) not in self._aside
         ]
+        self.dead_letters += letters
+        self._bytes += sum(len(letter.value or b"") for letter in letters)
+
+    def full(self) -> bool:
+        """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
+        return len(self.runs) + len(self.excluded) > MOST or self._bytes > MOST_BYTES
 
     def aside(self) -> list[tuple[int, int]]:
         """Give those set aside before that are still to be read."""
@@ -99,6 +108,8 @@ class Publisher:
     def wait(self, stretch: Stretch) -> float | None:
         """Give the seconds until a version is due, None if there is nothing to say in it."""
         self.snapshots.collect()
+        if stretch.full():
+            return 0.0
         if stretch.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
             return max(0.0, self._next - time.monotonic())
         return None
@@ -146,6 +157,11 @@ class Publisher:
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
+
+
+def trained_through(version: Version) -> int | None:
+    """Return the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
+    return version.trained_through and min(version.trained_through, version.published_at)
 
 
 def settings_digest(spec: Spec) -> str:

@@ -158,8 +158,9 @@ class Recovery:
         message = f"version {version.version} was published as {version.digest}, and learning its examples again gives {digest}"
         if version.fingerprint == fingerprint():
             raise RecoveryError(f"{message}: the examples, the checkpoint or the program have changed")
-        others = f"its kernels were others ({version.fingerprint}; these are {fingerprint()}), so they agree within rounding"
-        log.warning("%s: %s", message, others)
+        others = f"it was learned by {version.fingerprint}, and this is {fingerprint()}"
+        agree = "where the program's version is the same, they agree within rounding; else its step may have changed"
+        log.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
         self._diverged = True
 
     def _learn_run(self, trainer: Trainer, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:

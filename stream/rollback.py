@@ -15,7 +15,7 @@ from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version
 from stream.log import Log
-from stream.publish import Publisher, Stretch
+from stream.publish import Publisher, Stretch, trained_through
 from stream.recovery import Recovered, Recovery, RecoveryError
 from stream.settings import LearnSettings
 from stream.topics import Topics
@@ -62,7 +62,7 @@ def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, 
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         aside = _set_aside(events, topics, offsets)
-        stretch = Stretch(offsets, past.version.trained_through, Rollback(to, replay), aside=aside)
+        stretch = Stretch(offsets, trained_through(past.version), Rollback(to, replay), aside=aside)
         with closing(Publisher(events, writer, topics, settings, newest.version)) as publisher:
             return publisher.publish(past.restore()[0], stretch, whole=True).version
 

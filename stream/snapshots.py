@@ -48,7 +48,7 @@ class Snapshots:
 
     def due(self, examples: int) -> bool:
         """Say whether it is time for a snapshot of weights that have learned so many examples."""
-        age = time.time() - self._made
+        age = abs(time.time() - self._made)  # a clock that was ahead, and is no more, puts off no snapshot
         return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
 
     def write(self, standing: Standing, spec: Spec, arrays: Arrays, deltas: int) -> None:

@@ -16,6 +16,7 @@ from model.features import Encoder, Features
 from model.online import OnlineModel
 from stream.events import BadRecordError, Example, decode_example
 from stream.log import Record
+from stream.rules import Rules
 
 
 class NotFiniteError(ArithmeticError):
@@ -26,9 +27,17 @@ class Taught(NamedTuple):
     """What came of some records."""
 
     learned: int  # examples
-    trained_through: int  # the latest event time among them, epoch ms; 0 where there is none
+    trained_through: int  # the latest event time among them, as the rules take it, epoch ms; 0 where there is none
     bad: list[tuple[Record, Exception]]  # what could not be read, and why
     excluded: list[tuple[Record, Exception]]  # what could be read, but not learned
+
+
+class _Readable(NamedTuple):
+    """An example, where it stands in its poll, and the time that event time comes to by it."""
+
+    place: int
+    example: Example
+    time: int  # epoch ms
 
 
 class Trainer:
@@ -38,37 +47,48 @@ class Trainer:
         self.model, self.scores = model, scores
         self.encoder = Encoder(model.spec.fields)
 
-    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = ()) -> Taught:
+    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> Taught:
         """Predict, learn and score each record, in order.
 
         Args:
             records: records of the topic ``examples``.
             excluded: partition and offset of those to pass over.
+            rules: what else not to learn; none for what is learned again, of which ``excluded`` tells all that was refused.
         """
-        places: list[int] = []  # in ``records``, of what could be read
-        examples: list[Example] = []
+        readable: list[_Readable] = []
         bad: dict[int, Exception] = {}
+        refused: dict[int, Exception] = {}
         for place, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
                 continue
             try:
-                examples.append(decode_example(record.value))
+                example = decode_example(record.value)
             except BadRecordError as error:
                 bad[place] = error
-            else:
-                places.append(place)
-        features, refused = self.encoder.encode([example.features for example in examples], [example.time for example in examples])
-        if refused:
-            bad |= {places[n]: error for n, error in refused.items()}
-            good = [n for n in range(len(examples)) if n not in refused]
-            places, examples = [places[n] for n in good], [examples[n] for n in good]
-        undone = [places[n] for n in self._step(features, examples)]
+                continue
+            try:
+                readable.append(_Readable(place, example, rules.observed(example, record) if rules else example.time))
+            except BadRecordError as error:
+                refused[place] = error
+        learned = self._learn(readable, bad, refused)
         return Taught(
-            learned=len(examples) - len(undone),
-            trained_through=max((example.time for example in examples), default=0),
+            learned=len(learned),
+            trained_through=max((each.time for each in learned), default=0),
             bad=[(records[place], bad[place]) for place in sorted(bad)],
-            excluded=[(records[place], NotFiniteError("its step gives a weight that is not finite")) for place in undone],
+            excluded=[(records[place], refused[place]) for place in sorted(refused)],
         )
+
+    def _learn(self, readable: list[_Readable], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Readable]:
+        """Learn what can be learned, and give it; note in ``bad`` what the fields don't take, in ``refused`` whose step was undone."""
+        features, misfits = self.encoder.encode([each.example.features for each in readable], [each.example.time for each in readable])
+        if misfits:
+            bad |= {readable[n].place: error for n, error in misfits.items()}
+            readable = [each for n, each in enumerate(readable) if n not in misfits]
+        undone = self._step(features, [each.example for each in readable])
+        if undone:
+            refused |= {readable[n].place: NotFiniteError("its step gives a weight that is not finite") for n in undone}
+            readable = [each for each in readable if each.place not in refused]
+        return readable
 
     def _step(self, features: Features, examples: list[Example]) -> list[int]:
         """Learn N examples and score their predictions; give the places of those that were undone."""
@@ -83,6 +103,6 @@ class Trainer:
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Give each example's weight, ``(N,)``; one beyond float32 is infinite, and its step will be undone."""
+    """Give each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
     with np.errstate(over="ignore"):
         return np.array([1.0 if example.weight is None else example.weight for example in examples], np.float32)

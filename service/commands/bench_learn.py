@@ -22,6 +22,7 @@ from model.settings import Spec
 from service.commands.evaluate import BATCH, Evaluation, batches, compile_kernels
 from service.settings import Settings
 from stream.connect import connect
+from stream.event_time import TimeRule
 from stream.files import Logged, read
 from stream.learner import Learner
 from stream.log import Log
@@ -98,7 +99,7 @@ def _by_log(url: str, folder: str, settings: Settings, logged: Sequence[Logged])
 def _learn_log(log: Log, topics: Topics, settings: Settings, folder: str) -> tuple[int, float | None]:
     registry = CollectorRegistry()
     loop = LearnSettings(directory=f"{folder}/checkpoints", publish_every=settings.learn.publish_every)
-    learner = Learner(log, topics, settings.spec, loop, LearnerMetrics(registry))
+    learner = Learner(log, topics, settings.spec, loop, LearnerMetrics(registry), times=TimeRule.of(settings.join))
     learner.run(lambda: False, until_caught_up=True)
     loss = registry.get_sample_value("sml_learner_log_loss", {"over": "total"})
     return (learner.last.version.examples if learner.last else 0), loss

@@ -12,6 +12,7 @@ from service.exposition import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.connect import connect
+from stream.event_time import TimeRule
 from stream.learner import Learner
 from stream.metrics import LearnerMetrics
 from stream.topics import Topics
@@ -27,7 +28,9 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
     """
     registry = CollectorRegistry()
     with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.learn.metrics_port):
-        learner = Learner(log, Topics(settings.log.prefix), settings.spec, settings.learn, LearnerMetrics(registry), accept_gap=accept_gap)
+        times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
+        topics = Topics(settings.log.prefix)
+        learner = Learner(log, topics, settings.spec, settings.learn, metrics, times=times, accept_gap=accept_gap)
         with _shown(registry, stop.is_set) as should_stop:
             learner.run(should_stop, until_caught_up=until_caught_up)
     last = learner.last.version if learner.last else None

@@ -10,6 +10,7 @@ from model.layout import NETWORKS
 from model.online import OnlineModel
 from model.reference import Keys, ReferenceModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.step import Rates
 from model.terms import TERMS
 
 EVERY = [(network, skip) for network in NETWORKS for skip in TERMS]  # each network with each skip term
@@ -48,8 +49,18 @@ def _key(field: int, value: int) -> int:
     return (value + 1 + (field << 40)) * 0x9E3779B97F4A7C15 % 2**64
 
 
-def learn_both(online: OnlineModel, reference: ReferenceModel, stream: Examples) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def learn_both(
+    online: OnlineModel, reference: ReferenceModel, stream: Examples, importance: NDArray[np.float64] | None = None
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Learn a stream on both sides; give each side's logits."""
-    ours = online.learn(stream.features, stream.labels).logits
-    theirs = [reference.learn(keys, label) for keys, label in zip(stream.keys, stream.labels, strict=True)]
+    weights = np.ones_like(stream.labels) if importance is None else importance
+    ours = online.learn(stream.features, stream.labels, importance).logits
+    theirs = [reference.learn(*example) for example in zip(stream.keys, stream.labels, weights, strict=True)]
     return ours, np.array(theirs)
+
+
+class Unbounded(OnlineModel):
+    """A model whose step can overflow: the derivative by the logit may be anything."""
+
+    def _rates(self) -> Rates:
+        return super()._rates()._replace(clip=np.inf)

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -148,6 +149,17 @@ def test_a_value_that_its_field_cannot_take_is_refused_with_field_value_and_expe
         key_of(kind, value, "price")
 
     assert (refusal.value.field, refusal.value.expected) == ("price", expected)
+
+
+@pytest.mark.parametrize("several", [list, "|".join])
+def test_one_example_names_at_most_a_thousand_values_of_a_field(several: Callable[[list[str]], Value]) -> None:
+    """Each takes a row of the table, which is everybody's."""
+    encoder = Encoder([Field(name="tags", kind="multi", separator="|")])
+    values = [f"v{n}" for n in range(1001)]
+
+    assert len(encoded(encoder, {"tags": several(values[:1000])})[0]) == 1000
+    with pytest.raises(FeatureError, match=r"^field 'tags': got '1001 values', expected at most 1000 values$"):
+        encoded(encoder, {"tags": several(values)})
 
 
 def test_a_list_and_a_separated_string_are_the_same_set_of_values() -> None:

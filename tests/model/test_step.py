@@ -14,7 +14,7 @@ from model.online import Learned, OnlineModel
 from model.reference import ReferenceModel
 from model.settings import Spec
 from model.terms import TERMS
-from tests.model.examples import EVERY, Examples, examples, learn_both, spec
+from tests.model.examples import EVERY, Examples, Unbounded, examples, learn_both, spec
 
 LR_ONE: dict[str, Any] = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
 
@@ -145,7 +145,7 @@ def test_weights_are_bit_identical_however_a_run_is_cut(
     stream = examples(np.random.default_rng(2), 1500, values=400 if expiring else 40, most=2)
     stream.labels[list(overflow)] = 1e30  # its step is not finite
     model = spec(capacity=512, network=network, hidden=(16, 8), skip_cross=skip_cross)
-    whole, pieces = OnlineModel(model), OnlineModel(model)
+    whole, pieces = Unbounded(model), Unbounded(model)
 
     excluded = whole.learn(stream.features, stream.labels).excluded
     edges = [0, *sorted(cuts), 1500]
@@ -195,7 +195,7 @@ PLACES = {
 @pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
 def test_overflow_at_any_layer_is_found_and_undone(network: str, place: str, value: float) -> None:
     """Nothing of the state changes, and the step is named."""
-    online = OnlineModel(spec(network=network, hidden=(8, 8, 8), skip_cross=True))
+    online = Unbounded(spec(network=network, hidden=(8, 8, 8), skip_cross=True))
     parameter = online.weights.layout.parameters[place]
     parameter.of(online.weights.dense)[...] = value
     stream = examples(np.random.default_rng(3), 5)
@@ -213,7 +213,7 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
     """So a restart may pass over it."""
     stream = examples(np.random.default_rng(4), 60)
     stream.labels[30] = 1e30
-    with_it, without = OnlineModel(spec()), OnlineModel(spec())
+    with_it, without = Unbounded(spec()), Unbounded(spec())
 
     with_it.learn(stream.features, stream.labels)
     without.learn(*cut(stream, 3, 0, 30))

@@ -167,7 +167,7 @@ def test_every_command_shows_an_example() -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert CliRunner().invoke(app, ["--version"]).output == "sml 0.1.0\n"
+    assert CliRunner().invoke(app, ["--version"]).output == "sml 0.2.0\n"
 
 
 @pytest.mark.parametrize(

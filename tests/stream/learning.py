@@ -14,6 +14,7 @@ from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream import topics as topics_module
+from stream.event_time import TimeRule
 from stream.events import Version
 from stream.learner import Learner
 from stream.log import Log, Message, Record
@@ -55,10 +56,10 @@ def examples(count: int, first: int = 0) -> list[Message]:
 
 def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorRegistry | None = None, **settings: Any) -> Learner:
     """Give a learner that keeps its checkpoints in ``folder``."""
-    accept_gap = settings.pop("accept_gap", False)
+    accept_gap, times = settings.pop("accept_gap", False), settings.pop("times", TimeRule(60_000))
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
-    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, accept_gap=accept_gap)
+    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, times=times, accept_gap=accept_gap)
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:

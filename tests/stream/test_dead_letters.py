@@ -1,6 +1,8 @@
 """What was set aside can be looked at, and goes back once, byte for byte, to where it came from."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,28 @@ def test_a_record_too_large_for_a_dead_letter_is_taken_from_where_it_stood(log: 
 
     assert retry(log, TOPICS) == (1, 0)
     assert [record.value for record in records(log, TOPICS.clicks, 1)] == [large, large]
+
+
+@pytest.mark.parametrize("name", ["x" * 600_000, "€" * 250_000])
+def test_a_reason_as_long_as_the_record_still_fits_the_log(name: str, log: Log) -> None:
+    """Else whoever sets it aside could never go on: it is committed with what came before."""
+    record = Record(TOPICS.examples, 0, 0, 0, None, json.dumps({"features": {name: {}}}, ensure_ascii=False).encode(), ())
+
+    log.append([dead_letter(record, "learn", BadRecordError(f"features.{name}", {}, "a value"), TOPICS)])
+
+    (letter,) = dead_letters(log, TOPICS)
+    assert letter.message.startswith(f"field 'features.{name[:1000]}")
+
+
+def test_a_header_that_is_null_is_no_obstacle(log: Log) -> None:
+    """Kafka's clients may write one."""
+    nothing: Any = None
+    record = Record(TOPICS.clicks, 1, 0, 0, None, b"junk", (("trace", nothing),))
+
+    log.append([dead_letter(record, "join", BadRecordError("time", 1, "int"), TOPICS)])
+
+    (letter,) = dead_letters(log, TOPICS)
+    assert letter.original_headers == (("trace", b""),)
 
 
 def test_a_null_value_goes_back_as_a_null_value(log: Log) -> None:

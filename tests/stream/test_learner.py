@@ -123,7 +123,7 @@ def test_a_bad_record_is_set_aside_and_not_read_again(log: Log, tmp_path: Path) 
 def test_an_example_whose_step_is_not_finite_is_set_aside_and_the_others_are_learned(log: Log, tmp_path: Path) -> None:
     log.append([*examples(20), example(20, weight=1e39), *examples(20, first=21)])
 
-    last = learn_all(log, tmp_path, publish_every=0.0)
+    last = learn_all(log, tmp_path, max_weight=1e40)
 
     (aside,) = records(log, TOPICS.dead_letters)
     assert dict(aside.headers)["__connect.errors.exception.class.name"] == b"NotFiniteError"
@@ -134,9 +134,9 @@ def test_an_example_whose_step_is_not_finite_is_set_aside_and_the_others_are_lea
 
 def test_what_was_excluded_is_left_out_again_by_a_learner_that_recovers(log: Log, tmp_path: Path) -> None:
     log.append([*examples(20), example(20, weight=1e39), *examples(20, first=21)])
-    before = learn_all(log, tmp_path)
+    before = learn_all(log, tmp_path, max_weight=1e40)
 
-    assert learn_all(log, tmp_path / "elsewhere") == before  # from no checkpoint at all
+    assert learn_all(log, tmp_path / "elsewhere", max_weight=1e40) == before  # from no checkpoint at all
     assert len(records(log, TOPICS.dead_letters)) == 1
 
 
@@ -359,6 +359,7 @@ def test_other_kernels_start_a_new_lineage_from_a_full_snapshot(log: Log, tmp_pa
     with caplog.at_level(logging.WARNING):
         last = learn_all(log, tmp_path / "elsewhere")
 
+    assert "it was learned by cpu=other" in caplog.text
     assert "they agree within rounding" in caplog.text
     assert last.digest == learned_directly(records(log, TOPICS.examples))
     assert last.snapshot

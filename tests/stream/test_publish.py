@@ -180,7 +180,9 @@ def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
     assert Spec.model_validate(snapshot.header["spec"]) == SPEC
 
 
-@pytest.mark.parametrize(("age", "due_idle", "due_learning"), [(10.0, False, False), (400.0, False, True), (1000.0, True, True)])
+@pytest.mark.parametrize(
+    ("age", "due_idle", "due_learning"), [(10.0, False, False), (400.0, False, True), (1000.0, True, True), (-1e9, True, True)]
+)
 def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(
     log: SqliteLog, age: float, due_idle: bool, due_learning: bool
 ) -> None:
