@@ -17,6 +17,7 @@ from service.holder import Hold
 from service.program import say
 from service.settings import Settings
 from service.signals import stop_signals
+from service.watch import Watch, counters
 
 LOOK_EVERY = 0.2  # seconds between looks at the children
 TIMEOUT = 1.0  # seconds that a child may take to answer
@@ -47,8 +48,10 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
                     if simulate:
                         children.start("simulate", logged=False)
                     break
+            watch = Watch(lambda: counters(client, _metrics(settings)))
             for _ in moments:
-                pass
+                for line in watch.look():
+                    say(line)
             say("ending: the learner publishes and saves what it has learned")
 
 
@@ -74,18 +77,21 @@ def _is_ready(client: httpx.Client, settings: Settings) -> bool:
 
 def _where_to_look(settings: Settings, logs: Path) -> str:
     address = _address(settings)
-    metrics = ", ".join(
-        [f"{address}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in (settings.learn.metrics_port, settings.join.metrics_port))]
-    )
     return "\n".join(
         [
             f"console      {address}/",
             f"predictions  {address}/v1/predict",
             f"API          {address}/docs",
-            f"metrics      {metrics}",
+            f"metrics      {', '.join(_metrics(settings))}",
             f"logs         {logs}",
         ]
     )
+
+
+def _metrics(settings: Settings) -> list[str]:
+    """List where the metrics are; a process that takes any free port says in its log which."""
+    ports = (settings.learn.metrics_port, settings.join.metrics_port)
+    return [f"{_address(settings)}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]
 
 
 def _address(settings: Settings) -> str:

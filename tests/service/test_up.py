@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from stream.log import Message
+from stream.sqlite_log import SqliteLog
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +200,15 @@ def test_what_a_killed_one_started_ends_with_its_work_saved_and_the_next_begins_
     assert saved
     assert second.learned() > 20
     assert second.end() == 0, second.said()
+
+
+def test_a_record_that_is_set_aside_is_told_on_the_screen_within_a_minute(system: System) -> None:
+    system.start()
+    eventually(lambda: "/docs" in system.said())
+    with SqliteLog(f"sqlite:///{system.folder}/data/log.db") as log:
+        log.append([Message("sml.clicks", b"broken", b"{")])
+
+    eventually(lambda: "set aside in the last" in system.said(), 60)
+
+    line = next(line for line in system.said().splitlines() if line.startswith("set aside"))
+    assert ": 1 for record; `sml dead-letters list` shows them" in line
