@@ -146,19 +146,26 @@ def replay(
     speed: Annotated[
         float | None, typer.Option(help="How many times as fast as it was recorded; default: as fast as the log takes it.")
     ] = None,
+    future: Annotated[
+        bool, typer.Option("--future", help="The times are made up and may be after now; [join] accept_future = true takes them.")
+    ] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Stream a recorded log into the topics.
 
+    A file whose times are after now is refused, unless they are said to be made up. The joiner goes by the order of time, and sets rows
+    aside that come too late for it; examples keep the order of the file.
+
     \b
         sml replay clicks.csv.gz
         sml replay clicks.csv.gz --speed 60
+        sml replay made-up.csv --future
         sml replay clicks.csv.gz --as examples --json
     """
     from service.commands.replay import replay as run
 
-    answer(run(file, settings_of(config), events=events, speed=speed), as_json)
+    answer(run(file, settings_of(config), events=events, speed=speed, future=future), as_json)
 
 
 @app.command()
