@@ -22,6 +22,8 @@ MEANINGS = {
     "misrouted": "in another partition than their key's",
     "misrouted_key": "in another partition than their key's",
     "time_unit": "with a time in seconds",
+    "FutureTimeError": "later than their append time",  # as the learner names them
+    "TimeUnitError": "with a time in seconds",
 }
 
 Labels: TypeAlias = tuple[str, ...]  # the values, in the order of the labels' names
