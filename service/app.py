@@ -3,7 +3,8 @@
 Predictions are made on the event loop, by one state of the weights for each answer; what waits for the log waits in threads.
 """
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +19,9 @@ from service.live import Follow, Live
 from service.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.metrics import Measured, ServerMetrics
 from service.wire import schemas
+from stream.event_time import TimeRule
 from stream.log import Log
+from stream.settings import JoinSettings
 from stream.topics import Topics
 
 ABOUT = """\
@@ -29,7 +32,15 @@ do it) and a click for each one clicked, under the `impression_id` of the answer
 """
 
 
-def build(log: Log, topics: Topics, follow: Follow, registry: CollectorRegistry | None = None) -> FastAPI:
+def build(
+    log: Log,
+    topics: Topics,
+    follow: Follow,
+    registry: CollectorRegistry | None = None,
+    *,
+    rule: TimeRule | None = None,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
     """Build the application.
 
     Args:
@@ -37,8 +48,10 @@ def build(log: Log, topics: Topics, follow: Follow, registry: CollectorRegistry 
         topics: The model's.
         follow: Brings weights; it runs in a thread for as long as the application.
         registry: What ``/metrics`` shows; the server's own metrics are added.
+        rule: Which times of events are taken; default: that of the default settings.
+        clock: Epoch seconds, which those times are compared with.
     """
-    live = Live()
+    live = Live(clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +61,7 @@ def build(log: Log, topics: Topics, follow: Follow, registry: CollectorRegistry 
     app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, live)
-    app.state.service = Service(live, log, topics, metrics, registry)
+    app.state.service = Service(live, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
     app.add_middleware(Measured, metrics=metrics)
     for part in (predict, events, model, console):
         app.include_router(part.router)

@@ -13,6 +13,7 @@ from service.commands.init import init
 from service.commands.letters import letters_app
 from service.commands.reproduce import reproduce
 from service.commands.states import rebuild, snapshots_app
+from service.lifeline import end_with_parent
 from service.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, group, print_version, settings_of
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
@@ -35,6 +36,7 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every try; that the log is away is said by us, once
+    end_with_parent()
 
 
 app.command()(init)
@@ -48,19 +50,24 @@ def up(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Run a made-up site as well, whose true click probabilities are known.")
     ] = False,
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, have it end in order, then start.")
+    ] = False,
     config: Config = CONFIG,
 ) -> None:
     """Join, learn and serve on this machine, until Ctrl-C.
 
-    The next `sml up` goes on from where this one stopped.
+    The next `sml up` goes on from where this one stopped. One at a time runs in a folder, and what it starts ends with it,
+    even after a `kill -9`. Records that are set aside, or come too late, are told on the screen within a minute.
 
     \b
         sml up
         sml up --simulate
+        sml up --takeover
     """
     from service.commands.up import up as run
 
-    run(config, settings_of(config), simulate=simulate)
+    run(config, settings_of(config), simulate=simulate, takeover=takeover)
 
 
 @topics_app.command("create")
@@ -139,19 +146,26 @@ def replay(
     speed: Annotated[
         float | None, typer.Option(help="How many times as fast as it was recorded; default: as fast as the log takes it.")
     ] = None,
+    future: Annotated[
+        bool, typer.Option("--future", help="The times are made up and may be after now; [join] accept_future = true takes them.")
+    ] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Stream a recorded log into the topics.
 
+    A file whose times are after now is refused, unless they are said to be made up. The joiner goes by the order of time, and sets rows
+    aside that come too late for it; examples keep the order of the file.
+
     \b
         sml replay clicks.csv.gz
         sml replay clicks.csv.gz --speed 60
+        sml replay made-up.csv --future
         sml replay clicks.csv.gz --as examples --json
     """
     from service.commands.replay import replay as run
 
-    answer(run(file, settings_of(config), events=events, speed=speed), as_json)
+    answer(run(file, settings_of(config), events=events, speed=speed, future=future), as_json)
 
 
 @app.command()

@@ -27,8 +27,9 @@ class NoWeightsError(Exception):
 class Live:
     """Holds the newest weights, which a follower hands over from a thread of its own."""
 
-    def __init__(self) -> None:
-        """Begin without weights."""
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Begin without weights; ``clock`` gives epoch seconds."""
+        self._clock = clock
         self.caught_up = False  # the follower has come to what was the log's end when it started
         self.followed = False  # a follower is at work
         self._predictor: Predictor | None = None
@@ -48,12 +49,13 @@ class Live:
     def staleness(self) -> float:
         """Seconds since the weights in service were published.
 
-        It rises whenever newer ones stop coming: the learner is away, or the log, or there is nothing to learn.
+        It rises whenever newer ones stop coming: the learner is away, or the log, or there is nothing to learn. It is never below 0,
+        though the learner's clock may be ahead of ours.
 
         Raises:
             NoWeightsError: there are none yet.
         """
-        return max(0.0, time.time() - self.predictor.standing.published_at / 1000)
+        return max(0.0, self._clock() - self.predictor.standing.published_at / 1000)
 
     def hand_over(self, standing: Standing, weights: Weights) -> None:
         """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""

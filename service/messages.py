@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.wire import BadRequestError
-from stream.events import Feature, Time
+from stream.events import LATEST_TIME, Feature, Time, expected_time
 
 MAX_CANDIDATES = 1000
 
@@ -108,6 +108,8 @@ def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
     """Name the place of an error: msgspec's own path ends before the name of a feature."""
     reason, _, path = str(error).partition(" - at ")
     place, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
+    if place == "time" and f"<= {LATEST_TIME}" in reason:
+        return BadRequestError(place, _expected_time(body, reason))
     if unnamed:
         try:
             request = json.loads(body)
@@ -116,6 +118,14 @@ def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
         features = request["context"] if place == "context" else request["candidates"][int(place[len("candidates[") : -1])]
         place = ".".join([place, *[name for name, value in features.items() if not _is_feature(value)][:1]])
     return BadRequestError(place.removeprefix("$") or "body", reason)
+
+
+def _expected_time(body: bytes, reason: str) -> str:
+    try:
+        time = json.loads(body)["time"]
+    except (ValueError, RecursionError):  # malformed further on
+        return reason
+    return f"got {time}, expected {expected_time(time)}"
 
 
 def _is_feature(value: object) -> bool:

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +70,11 @@ def answer(value: Any, as_json: bool) -> None:
         width = max(map(len, value))
         for name, part in value.items():
             typer.echo(f"{name:{width}}  {_short(part)}")
+
+
+def say(text: str) -> None:
+    """Tell something on stderr, in lines of their own, above the line that lives on a terminal, which whoever wrote it writes anew."""
+    typer.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True)
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 The append time is the log's own, so what is decided here is a function of the log, the same in every run.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from stream.events import BadRecordError
@@ -81,3 +82,16 @@ class TimeRule(NamedTuple):
             raise FutureTimeError(field, time, f"at most {self.clock_skew} ms after its append time, {appended}")
         if abs(time * 1000 - appended) < _YEARS:
             raise TimeUnitError(field, time, "epoch milliseconds; this looks like seconds")
+
+
+def iso(time: int) -> str:
+    """Write epoch milliseconds for people.
+
+    >>> iso(1_790_000_000_000)
+    '2026-09-21T14:13:20.000Z'
+    """
+    try:
+        at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=time)
+    except OverflowError:
+        return "beyond the year 9999"
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,7 +18,8 @@ Feature: TypeAlias = Scalar | list[Scalar]
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
-Time: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+LATEST_TIME = 253_402_300_799_999
+Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 
 # Bytes, for a log that takes 1,000,000. JSON written anew may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
@@ -170,6 +171,20 @@ def decode_version(value: bytes | None) -> Version:
     return _decode(_version, Version, value)
 
 
+def expected_time(time: float) -> str:
+    """Say what was expected where a time is later than any: milliseconds, and what it looks like instead.
+
+    >>> expected_time(1_790_000_000_000_000)
+    'epoch milliseconds; this looks like microseconds'
+    >>> expected_time(2**63)
+    'epoch milliseconds; this looks like nanoseconds'
+    """
+    for unit, of_a_millisecond in (("microseconds", 1_000), ("nanoseconds", 1_000_000)):
+        if time <= LATEST_TIME * of_a_millisecond:
+            return f"epoch milliseconds; this looks like {unit}"
+    return f"epoch milliseconds, int <= {LATEST_TIME}"
+
+
 encode: Callable[[Struct], bytes] = msgspec.json.Encoder().encode
 
 
@@ -228,6 +243,8 @@ def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
     try:
         msgspec.convert(value, expected, str_keys=True)
     except msgspec.ValidationError as error:
+        if isinstance(value, int) and value > LATEST_TIME and f"<= {LATEST_TIME}" in str(error):
+            return BadRecordError(name, value, expected_time(value))
         return BadRecordError(name, value, _expectation(str(error), expected))
     if isinstance(value, float) and abs(value) == float("inf"):
         return BadRecordError(name, value, "a finite number")

@@ -107,7 +107,7 @@ class Follower:
 
     def _hand_over(self, copies: "Copies") -> None:
         if copies.hand_over(self._service.hand_over):
-            self._metrics.freshness_seconds.observe(time.time() - copies.standing.published_at / 1000)
+            self._metrics.freshness_seconds.observe(max(0.0, time.time() - copies.standing.published_at / 1000))
             self._service.caught_up = True
             self._trouble = ""
 

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
+from kafka.admin import ConfigResource
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -117,6 +118,20 @@ class Admin:
             first = self._client.list_partition_offsets(dict.fromkeys(places, -2), timeout_ms=_WAIT_MS)
             end = self._client.list_partition_offsets(dict.fromkeys(places, -1), "read_committed", timeout_ms=_WAIT_MS)
         return {place.partition: Bounds(first[place].offset, end[place].offset) for place in places}
+
+    def setting(self, topic: str, name: str) -> str:
+        """Give a setting of ``topic``, whether it is the topic's own or the cluster's.
+
+        Raises:
+            LogError: Kafka does not tell it.
+        """
+        with self._one, named_errors():
+            found = self._client.describe_configs([ConfigResource("topic", topic, {name: None})], config_filter="all")
+        try:
+            return str(found["topic"][topic][name]["value"])
+        except KeyError as error:  # the client leaves out what it may not see
+            message = f"Kafka does not tell the setting {name!r} of topic {topic!r}: may we describe its settings?"
+            raise LogError(message) from error
 
     def close(self) -> None:
         """Let go of connections."""

@@ -21,6 +21,7 @@ from stream.message import check, place
 log = logging.getLogger(__name__)
 
 OWNERS = "sml-owners"  # the topic of owner records: key an owner's name, value the token of the process that took it
+TIMESTAMPS = "message.timestamp.type"  # a topic's setting
 _TAKES = 5
 
 
@@ -36,7 +37,7 @@ class KafkaLog:
 
     def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
         """Create ``topic`` unless it exists; say whether it was created."""
-        settings: dict[str, object] = {"retention.ms": -1, "message.timestamp.type": "LogAppendTime"}
+        settings: dict[str, object] = {"retention.ms": -1, TIMESTAMPS: "LogAppendTime"}
         if retention is not None:
             # Kafka drops whole segments: four to a retention, so that not much more is kept.
             settings |= {"retention.ms": int(retention * 1000), "segment.ms": int(retention * 250)}
@@ -45,6 +46,11 @@ class KafkaLog:
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Give the committed offsets that each partition holds; an open transaction is beyond the end."""
         return self._admin.bounds(topic, self._count(topic))
+
+    def append_times(self, topic: str) -> bool:
+        """Say whether the timestamps are the broker's: a topic that we did not create may keep the writers'."""
+        self._count(topic)
+        return self._admin.setting(topic, TIMESTAMPS) == "LogAppendTime"
 
     def append(self, messages: Sequence[Message]) -> list[int]:
         """Append and return the offsets once every replica in sync has the records; after an error, some may have been written."""

@@ -134,6 +134,14 @@ class Log(Protocol):
         """
         ...
 
+    def append_times(self, topic: str) -> bool:
+        """Say whether the timestamps of ``topic`` are the log's own, of the moment that it took a record, and not the writers'.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
+        ...
+
     def append(self, messages: Sequence[Message]) -> list[int]:
         """Append and return the offsets once the log has them for good. Any thread may call it; calls at once share a write."""
         ...

@@ -1,7 +1,9 @@
 """A recorded log streams into the topics again: as impressions and clicks for the joiner, or as examples for the learner.
 
-Clicks come in the order of their own time. A replay that came to the end of its file writes a last watermark to every partition,
-so that every label is decided.
+Clicks come in the order of their own time, each after its impression is in the log for good. A replay that came to the end of its file
+writes a last watermark to every partition, so that every label is decided whose click window is over by now.
+
+Times after now are refused, for one of them would be set aside wherever it is read; times that are made up say so in a header.
 """
 
 import heapq
@@ -9,15 +11,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
+from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
-from stream.files import Logged
-from stream.log import Log, Message
-from stream.settings import JoinSettings
+from stream.files import FileError, Logged
+from stream.log import Headers, Log, Message
+from stream.settings import JoinSettings, format_duration
 from stream.topics import Topics
 
 BATCH = 1_000  # rows appended at once
 
 Events = Literal["impressions", "examples"]
+
+
+class FutureRowError(FileError):
+    """A row's time is after now."""
+
+    def __init__(self, row: int, column: str, time: int, now: int, clock_skew: int) -> None:
+        """Say where, what was got, what was expected, and what to do where the times are made up."""
+        most = f"at most {format_duration(clock_skew / 1000)} after now, {now} ({iso(now)})"
+        made_up = "if the times are made up, `sml replay --future` writes them"
+        super().__init__(f"row {row}, {column}: got {time} ({iso(time)}), expected {most}; {made_up}")
+        self.row, self.time, self.now = row, time, now
 
 
 class Replay:
@@ -26,18 +40,34 @@ class Replay:
     Args:
         log: Where to.
         topics: Names the topics.
-        settings: The joiner's, for the last watermark.
+        settings: The joiner's, for the last watermark, and for what is late and what is after now.
         events: What a row becomes: an impression and, if it was clicked, a click; or a labelled example.
         speed: How many times as fast as it was recorded; None: as fast as the log takes it.
+        future: Whether the times are made up and may be after now: every record bears the header FUTURE then.
+        clock: Epoch seconds.
     """
 
-    def __init__(self, log: Log, topics: Topics, settings: JoinSettings, events: Events, speed: float | None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        settings: JoinSettings,
+        events: Events,
+        speed: float | None,
+        *,
+        future: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Prepare; nothing is written before :meth:`run`."""
+        self._headers: Headers = ((FUTURE, b"1"),) if future else ()
+        self._rule, self._clock = TimeRule.of(settings), clock
         self._log, self._topics, self._settings, self._speed = log, topics, settings, speed
         self._events = events
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
         self.backwards = 0  # rows earlier than the latest before them
+        self.late = 0  # rows earlier than that by more than the joiner's lateness
+        self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined, for a click may yet come
         self.rows = self.clicks = 0
 
     def run(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
@@ -46,9 +76,16 @@ class Replay:
         Args:
             rows: The recorded log.
             pause: Waits for so many seconds, and says whether to stop.
+
+        Raises:
+            FutureRowError: a time is after now; nothing of its batch was written.
         """
         for batch in self._batches(rows, pause):
-            self._log.append([message for row in batch for message in self._messages(row)])
+            self._check(batch)
+            shown, clicks = self._messages(batch)
+            self._log.append(shown)  # in the log for good before its clicks are: a click is never older there than its impression
+            if clicks:
+                self._log.append(clicks)
             self.rows += len(batch)
             yield batch
             if pause(0):
@@ -71,31 +108,54 @@ class Replay:
         if batch:
             yield batch
 
-    def _messages(self, row: Logged) -> Iterator[Message]:
-        self.backwards += row.time < self.last
-        self.last = max(self.last, row.time)
-        name = str(row.number)
-        if self._events == "examples":
-            label: Literal[0, 1] = 1 if row.label else 0
-            example = Example(name, row.time, row.features, label, clicked_at=row.clicked_at)
-            yield Message(self._topics.examples, name.encode(), encode(example))
-            return
-        yield from self._due_clicks(row.time)
-        yield Message(self._topics.impressions, name.encode(), encode(Impression(name, row.time, row.features)))
-        if row.label:
-            heapq.heappush(self._clicks, (row.time if row.clicked_at is None else row.clicked_at, row.number))
+    def _check(self, batch: list[Logged]) -> None:
+        """Refuse times after now, unless they are made up."""
+        now = int(self._clock() * 1000)
+        for row in batch if not self._headers else ():
+            for column, at in (("time", row.time), ("click time", row.clicked_at)):
+                if at is not None and at > now + self._rule.clock_skew:
+                    raise FutureRowError(row.number, column, at, now, self._rule.clock_skew)
+
+    def _messages(self, batch: list[Logged]) -> tuple[list[Message], list[Message]]:
+        """Give the impressions of the rows and the clicks that are due by then; or their examples, and no clicks."""
+        shown: list[Message] = []
+        clicks: list[Message] = []
+        for row in batch:
+            self.backwards += row.time < self.last
+            self.late += row.time < self.last - self._settings.lateness * 1000
+            self.last = max(self.last, row.time)
+            if self._events == "examples":
+                shown.append(self._message(self._topics.examples, row.number, _example(row)))
+                continue
+            clicks += self._due_clicks(row.time)
+            shown.append(self._message(self._topics.impressions, row.number, Impression(str(row.number), row.time, row.features)))
+            if row.label:
+                heapq.heappush(self._clicks, (row.time if row.clicked_at is None else row.clicked_at, row.number))
+        return shown, clicks
+
+    def _message(self, topic: str, number: int, event: Impression | Click | Example) -> Message:
+        return Message(topic, str(number).encode(), encode(event), self._headers)
 
     def _due_clicks(self, now: int | None) -> Iterator[Message]:
         """Give the clicks from before ``now``; None: all that are left."""
         while self._clicks and (now is None or self._clicks[0][0] < now):
             at, number = heapq.heappop(self._clicks)
             self.clicks += 1
-            yield Message(self._topics.clicks, str(number).encode(), encode(Click(str(number), at)))
+            yield self._message(self._topics.clicks, number, Click(str(number), at))
 
     def _last_watermarks(self) -> Iterator[Message]:
         if self._events == "examples" or self.last < 0:
             return
         horizon = round((self._settings.click_window + self._settings.lateness) * 1000)
-        value = encode(Watermark(self.last + horizon))
+        watermark, now = self.last + horizon, int(self._clock() * 1000)
+        if watermark > now and not self._headers:
+            watermark = max(self.last, now)  # no watermark may pass the present
+            self.undecided_from = watermark - horizon
+        value = encode(Watermark(watermark))
         for topic in (self._topics.impressions, self._topics.clicks):
-            yield from (Message(topic, None, value, partition=p) for p in self._log.bounds(topic))
+            yield from (Message(topic, None, value, self._headers, p) for p in self._log.bounds(topic))
+
+
+def _example(row: Logged) -> Example:
+    label: Literal[0, 1] = 1 if row.label else 0
+    return Example(str(row.number), row.time, row.features, label, clicked_at=row.clicked_at)

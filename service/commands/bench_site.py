@@ -18,8 +18,8 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 
+from service.children import Children
 from service.commands.topics import create
-from service.commands.up import Children
 from service.settings import Settings, load
 from stream.connect import connect
 from stream.events import Click, Example, Impression, encode

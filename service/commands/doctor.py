@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.settings import Settings
 from stream.connect import connect
-from stream.log import Log, LogError
+from stream.log import Log, LogError, UnknownTopicError
 from stream.topics import Topics, check_learners
 
 NEEDED = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # what a processor must have for a kernel target
@@ -113,7 +114,11 @@ def _log(settings: Settings) -> Iterator[Finding]:
     try:
         with connect(url) as log:
             yield Finding("log", True, f"{url} answers")
-            yield _topics(log, Topics(settings.log.prefix))
+            topics = Topics(settings.log.prefix)
+            yield _topics(log, topics)
+            for topic in (topics.impressions, topics.clicks, topics.examples):
+                with suppress(UnknownTopicError):  # told above
+                    yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
 
@@ -128,6 +133,16 @@ def _topics(log: Log, topics: Topics) -> Finding:
         return Finding("topics", False, f"{error}; `sml topics create` makes what is missing")
     fine = len(set(of_streams)) == 1
     return Finding("topics", fine, f"partitions of impressions, clicks and examples: {of_streams}{'' if fine else ', expected the same'}")
+
+
+def _append_times(log: Log, url: str, topic: str) -> Finding:
+    """See that a wrong clock of a writer can be told: the joiner and the learner compare times with those that the log gives."""
+    if log.append_times(topic):
+        return Finding(topic, True, "timestamps are the log's own")
+    change = f"--alter --entity-type topics --entity-name {topic} --add-config message.timestamp.type=LogAppendTime"
+    mend = f"`kafka-configs --bootstrap-server {url.removeprefix('kafka://')} {change}`"
+    wrong = f"timestamps are the writers' own, expected the log's: {mend} changes that, or let `sml topics create` make the topic"
+    return Finding(topic, False, wrong)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -1,36 +1,61 @@
 """``sml replay``: stream a recorded log into the topics, at a chosen speed."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from service.program import say
 from service.progress import counting
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.connect import connect
+from stream.event_time import iso
 from stream.files import read
 from stream.replay import Events, Replay
+from stream.settings import JoinSettings, format_duration
 from stream.topics import Topics
 
 
-def replay(path: Path, settings: Settings, *, events: Events = "impressions", speed: float | None = None) -> dict[str, Any]:
-    """Write the rows of the file at ``path``, with progress on stderr; say what was written.
+def replay(
+    path: Path, settings: Settings, *, events: Events = "impressions", speed: float | None = None, future: bool = False
+) -> dict[str, Any]:
+    """Write the rows of the file at ``path``, with progress and notes on stderr; say what was written.
 
     A replay that is stopped writes no last watermark: for the joiner the stream has not ended.
 
     Raises:
         FileError: the file can't be read.
+        FutureRowError: a time is after now, and not said to be made up.
         LogError: the log can't be used.
     """
     start = time.perf_counter()
+    if future:
+        say("note: with --future, joiner and learner take these records only under `[join] accept_future = true`")
     with stop_signals() as stop, connect(settings.log.url) as log:
-        run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed)
+        run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed, future=future)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
             pass
+    for note in _notes(run, settings.join, events):
+        say(f"note: {note}")
     return {
         "rows": run.rows,
         "clicks": run.clicks,
         "last_time": run.last if run.rows else None,
         "in_time_order": not run.backwards,
+        "late_rows": run.late,
         "rows_per_second": round(run.rows / (time.perf_counter() - start), 1),
     }
+
+
+def _notes(run: Replay, settings: JoinSettings, events: Events) -> Iterator[str]:
+    """Say what the joiner will make of the rows, where that is not what the file holds."""
+    if events == "impressions" and run.backwards:
+        lateness = format_duration(settings.lateness)
+        late = (
+            f"the joiner sets aside {run.late:,} of its {run.rows:,} rows, later by more than lateness ({lateness}) than a row before them"
+        )
+        fine = f"the joiner puts its rows in that order, for none is later than lateness ({lateness})"
+        yield f"the file is not in the order of time: {late if run.late else fine}; `sml replay --as examples` keeps the file's order"
+    if run.undecided_from is not None:
+        yield f"clicks may yet come for the rows after {iso(run.undecided_from)}: the joiner decides them as their click windows end"

@@ -10,6 +10,7 @@ from service.live import Live
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.connect import connect
+from stream.event_time import TimeRule
 from stream.follow import Follower
 from stream.metrics import FollowerMetrics
 from stream.topics import Topics
@@ -30,7 +31,7 @@ def serve(settings: Settings) -> None:
         def follow(live: Live, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, live, metrics).run(should_stop)
 
-        app = build(log, topics, follow, registry)
+        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))
         config = uvicorn.Config(
             app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE
         )

@@ -5,6 +5,7 @@ Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; 
 
 import asyncio
 import heapq
+import shutil
 import signal
 import sys
 import time
@@ -165,7 +166,9 @@ class Traffic:
             await self._sleep(1 if live else 5)
             with suppress(httpx.HTTPError):
                 self._model = (await self._client.get("/v1/model")).raise_for_status().json()
-            typer.echo(f"\r\x1b[K{self._line()}" if live else self._line(), nl=not live, err=True)
+            # A line that the terminal breaks could not be taken back.
+            line = self._line()[: shutil.get_terminal_size().columns - 1] if live else self._line()
+            typer.echo(f"\r\x1b[K{line}" if live else line, nl=not live, err=True)
         if live:
             typer.echo(err=True)
 

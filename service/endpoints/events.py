@@ -1,13 +1,13 @@
 """``POST /v1/impressions`` and ``/v1/clicks``: for sites without a client of the log. What was accepted is in the log for good."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 from fastapi import APIRouter
 from msgspec import Meta, Raw
 
-from service.endpoints.service import Body, ServiceDep
+from service.endpoints.service import Body, Service, ServiceDep
 from service.messages import Accepted
 from service.wire import Answer, BadRequestError, operation
 from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
@@ -20,38 +20,54 @@ Clicks: TypeAlias = Click | Annotated[list[Click], Meta(min_length=1, max_length
 
 PROBLEMS = {
     413: "An event is larger than the log takes.",
-    422: "The body is at fault: where, and why. Nothing was written.",
+    422: "The body is at fault: where, and why; a time later than the server's clock allows is a fault, too. Nothing was written.",
     503: "The log is away; send the same again later.",
 }
 AN_IMPRESSION = {"impression_id": "i-1", "time": 1_760_000_000_000, "features": {"user_id": "u17", "item_id": "a", "price": 9.5}}
 A_CLICK = {"impression_id": "i-1", "time": 1_760_000_004_000}
 
 
-def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> list[tuple[str, bytes]]:
+class Sent(NamedTuple):
+    """An event that was sent."""
+
+    place: str  # before the names of its fields
+    event: Impression | Click
+    value: bytes  # as it was sent
+
+
+def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark], service: Service) -> list[tuple[str, bytes]]:
     """Check one event, or a list of them; give each as it was sent, with its impression id.
 
     Raises:
-        BadRequestError: one of them is not what the topic holds.
+        BadRequestError: one of them is not what the topic holds, or its time is one that the joiner would set aside.
     """
+    events = list(_decoded(body, decode))
+    service.check_times((f"{each.place}time", each.event.time) for each in events)
+    return [(each.event.impression_id, each.value) for each in events]
+
+
+def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Iterator[Sent]:
     if not body.lstrip().startswith(b"["):
-        return [_checked("", body, decode)]
+        yield _checked("", body, decode)
+        return
     try:
         events = msgspec.json.decode(body, type=list[Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error
     if not 1 <= len(events) <= MAX_EVENTS:
         raise BadRequestError("body", f"expected 1 to {MAX_EVENTS} events, got {len(events)}")
-    return [_checked(f"[{index}].", bytes(event), decode) for index, event in enumerate(events)]
+    for index, event in enumerate(events):
+        yield _checked(f"[{index}].", bytes(event), decode)
 
 
-def _checked(place: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> tuple[str, bytes]:
+def _checked(place: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
     try:
         event = decode(value)
     except BadRecordError as error:
         raise BadRequestError(place + error.field, str(error)) from error
     if isinstance(event, Watermark):
         raise BadRequestError(f"{place}impression_id", "got a watermark, expected an event")
-    return event.impression_id, value
+    return Sent(place, event, value)
 
 
 def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +77,7 @@ def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
 @router.post("/v1/impressions", **_operation(Impressions, AN_IMPRESSION))
 async def impressions(body: Body, service: ServiceDep) -> Answer:
     """Log what was shown, with the features as they were then: one impression, or a list."""
-    events = _events(body, decode_impression)
+    events = _events(body, decode_impression, service)
     await service.append(service.topics.impressions, events)
     return Answer(Accepted(len(events)), 202)
 
@@ -69,6 +85,6 @@ async def impressions(body: Body, service: ServiceDep) -> Answer:
 @router.post("/v1/clicks", **_operation(Clicks, A_CLICK))
 async def clicks(body: Body, service: ServiceDep) -> Answer:
     """Log which impressions were clicked: one click, or a list."""
-    events = _events(body, decode_click)
+    events = _events(body, decode_click, service)
     await service.append(service.topics.clicks, events)
     return Answer(Accepted(len(events)), 202)

@@ -1,7 +1,6 @@
 """``POST /v1/predict``: one context, many candidates, one answer from one state of the weights."""
 
 import secrets
-import time
 
 from fastapi import APIRouter
 
@@ -37,10 +36,13 @@ EXAMPLES = {
 async def predict(body: Body, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
-    With `"log": true` the answer comes once the log has the impressions, with the features as served.
+    With `"log": true` the answer comes once the log has the impressions, with the features as served; a `time` that the joiner would
+    set aside is refused then.
     """
     asked = read_predict_request(body)
-    at = int(time.time() * 1000) if asked.time is None else asked.time
+    if asked.log and asked.time is not None:
+        service.check_times([("time", asked.time)])
+    at = service.now() if asked.time is None else asked.time
     predictor = service.live.predictor
     with service.metrics.predict_seconds.time():
         scored = predictor.score(asked, at)

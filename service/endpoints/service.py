@@ -1,5 +1,6 @@
 """What the endpoints work with, and how they get it."""
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -8,7 +9,10 @@ from prometheus_client import CollectorRegistry
 
 from service.live import Live
 from service.metrics import ServerMetrics
+from service.wire import BadRequestError
+from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
 from stream.log import Log, Message
+from stream.settings import format_duration
 from stream.topics import Topics
 
 
@@ -20,6 +24,29 @@ class Service(NamedTuple):
     topics: Topics
     metrics: ServerMetrics
     registry: CollectorRegistry
+    rule: TimeRule
+    clock: Callable[[], float]  # epoch seconds
+
+    def now(self) -> int:
+        """Give the time of the server's clock, in epoch ms."""
+        return int(self.clock() * 1000)
+
+    def check_times(self, events: Iterable[tuple[str, int]]) -> None:
+        """Refuse events whose times the joiner would set aside: each has the place of its time in the body, and the time.
+
+        Raises:
+            BadRequestError: one is later than the server's clock allows, or in seconds.
+        """
+        now = self.now()
+        for place, time in events:
+            try:
+                self.rule.check(time, now)
+            except FutureTimeError as error:
+                most = f"at most {format_duration(self.rule.clock_skew / 1000)} after the server's clock, {now} ({iso(now)})"
+                raise BadRequestError(place, f"got {time} ({iso(time)}), expected {most}") from error
+            except TimeUnitError as error:
+                here = f"the server's clock is at {now} ({iso(now)})"
+                raise BadRequestError(place, f"got {time} ({iso(time)}), expected {error.expected}; {here}") from error
 
     async def append(self, topic: str, values: list[tuple[str, bytes]]) -> None:
         """Write records, each with the impression id that is its key; return once the log has them for good."""

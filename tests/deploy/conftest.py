@@ -1,6 +1,7 @@
 """One running composition for all tests of deploy/: the services on a real Kafka, made-up traffic, and Debian's Prometheus watching."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from stream.connect import connect
+from stream.events import Impression, encode
 from stream.log import Message
 from tests.deploy.composition import Composition, read
 from tests.kafka_server import fetch_jars
@@ -36,15 +38,18 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 @pytest.fixture(scope="package")
 def prometheus(composition: Composition) -> Composition:
-    """Watch the composition by the real configuration, only more often; two broken records make the dead letters appear."""
+    """Watch the composition by the real configuration, only more often; broken and late records make their counters appear."""
     program = need("prometheus")
     (composition.folder / "prometheus").mkdir()
     configure(composition, composition.folder / "prometheus")
     listen = composition.here("prometheus:9090")
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={listen}"]
     composition.process("prometheus", [program, *options])
+    now = int(time.time() * 1000)
+    events = [Impression(f"i{age}", now - age, {}, source="tests") for age in (0, 86_400_000)]  # the second comes a day late
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
+        log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
     composition.until(lambda: composition.answers(9090), "Prometheus answers")
     return composition
 

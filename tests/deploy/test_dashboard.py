@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from tests.deploy.composition import ROOT, Composition
 from tests.system import need
@@ -75,6 +76,18 @@ def test_alerts_fire_on_what_they_are_for_and_not_in_good_health() -> None:
 
     assert checked.returncode == 0, checked.stderr
     assert tested.returncode == 0, tested.stderr
+
+
+def test_the_page_that_an_alert_names_says_what_it_means_how_to_look_and_what_to_do() -> None:
+    named = {rule["alert"]: rule["annotations"].get("runbook") for rule in yaml.safe_load(ALERTS)["groups"][0]["rules"]}
+    pages = {f"deploy/runbook/{page.name}" for page in (ROOT / "deploy/runbook").iterdir()}
+
+    assert {page for page in named.values() if page} == pages
+    for alert, page in named.items():
+        if page:
+            text = (ROOT / page).read_text()
+            assert text.startswith(f"# {alert}\n")
+            assert [part for part in ("**What it means.**", "**How to look.**", "**What to do") if part not in text] == []
 
 
 def test_panels_have_a_description_and_do_not_overlap() -> None:

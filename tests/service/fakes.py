@@ -16,6 +16,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
 from service.app import build
 from service.live import Live
+from stream.event_time import TimeRule
 from stream.log import Log, LogUnavailableError, Message
 from stream.topics import Topics
 from stream.weights import Standing
@@ -82,12 +83,17 @@ class Source:
 
 
 class Site:
-    """An application on a fake log."""
+    """An application on a fake log, whose host has the time that a test says, in epoch seconds; by default the real one."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: TimeRule | None = None) -> None:
         """Build it; no weights are published yet."""
+        self.now: float | None = None
         self.log, self.source, self.topics = FakeLog(), Source(), Topics("sml")
-        self.app = build(cast("Log", self.log), self.topics, self.source.follow)
+        self.app = build(cast("Log", self.log), self.topics, self.source.follow, rule=rule, clock=self.clock)
+
+    def clock(self) -> float:
+        """Say what time it is there."""
+        return time.time() if self.now is None else self.now
 
     @contextmanager
     def client(self) -> Iterator[TestClient]:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.cli import app
 from service.commands.doctor import memory_of
 from service.commands.topics import create
 from service.settings import load
+from stream.kafka_client import Admin
 
 
 def settings(folder: Path, **changes: Any) -> Path:
@@ -66,7 +68,9 @@ def test_nothing_fails_where_all_is_well_and_nothing_is_created(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["sml.toml"]
     create(load(config))
     assert findings(config)[0] == 0
-    assert "[2, 2, 2]" in findings(config)[1]["topics"]["found"]
+    status, found = findings(config)
+    assert "[2, 2, 2]" in found["topics"]["found"]
+    assert all(found[f"sml.{name}"]["fine"] for name in ("impressions", "clicks", "examples"))
 
 
 def test_a_port_that_is_taken_fails(tmp_path: Path) -> None:
@@ -114,3 +118,19 @@ def test_topics_that_are_missing_fail(tmp_path: Path) -> None:
 
     assert status == 1
     assert "sml topics create" in found["topics"]["found"]
+
+
+def test_topics_of_kafka_whose_timestamps_are_the_writers_fail_with_what_mends_them(tmp_path: Path, kafka: str) -> None:
+    prefix = f"doctor-{uuid.uuid4().hex[:8]}"
+    config = settings(tmp_path, url=kafka)
+    config.write_text(config.read_text().replace("[log]", f'[log]\nprefix = "{prefix}"'))
+    admin = Admin([kafka.removeprefix("kafka://")])
+    admin.create(f"{prefix}.clicks", 2, {"message.timestamp.type": "CreateTime"})
+    admin.close()
+    create(load(config))
+
+    status, found = findings(config)
+
+    assert status == 1
+    assert [name for name, finding in found.items() if not finding["fine"]] == [f"{prefix}.clicks"]
+    assert f"--entity-name {prefix}.clicks --add-config message.timestamp.type=LogAppendTime" in found[f"{prefix}.clicks"]["found"]

@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from stream.log import Message
+from stream.sqlite_log import SqliteLog
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +34,10 @@ def eventually(question: Callable[[], Any], seconds: float = 90) -> Any:
 class System:
     """A folder in which ``sml up`` runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: "System | None" = None, said: str = "said") -> None:
         self.folder = folder
-        self.ports = free_ports(3)
+        self.printed = folder / said
+        self.ports: list[int] = first.ports if first else free_ports(3)
         self.process: subprocess.Popen[str] | None = None
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[0]}", timeout=10)
 
@@ -43,7 +46,7 @@ class System:
         command = [sys.executable, "-m", "service", "up", "--config", str(SETTINGS), *options]
         ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
         environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s"}
-        with (self.folder / "said").open("w") as said:
+        with self.printed.open("w") as said:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said, text=True)
 
     def model(self) -> dict[str, Any] | None:
@@ -73,7 +76,13 @@ class System:
 
     def said(self) -> str:
         """Give what was printed."""
-        return (self.folder / "said").read_text()
+        return self.printed.read_text()
+
+
+def running(pids: Iterable[int]) -> list[str]:
+    """Say which of the processes have not ended; one that nobody has asked how it ended, has."""
+    states = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return [path.parent.name for path in states if path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"]
 
 
 @pytest.fixture
@@ -81,6 +90,19 @@ def system(tmp_path: Path) -> Iterator[System]:
     """Prepare a folder; afterwards make sure that nothing runs on."""
     system = System(tmp_path)
     yield system
+    end(system)
+
+
+@pytest.fixture
+def second(system: System) -> Iterator[System]:
+    """Prepare to run it a second time, in the same folder and on the same ports."""
+    second = System(system.folder, system, "said again")
+    yield second
+    end(second)
+
+
+def end(system: System) -> None:
+    """Make sure that it has ended."""
     system.client.close()
     if system.process and system.process.poll() is None:
         system.end(signal.SIGTERM)
@@ -131,3 +153,62 @@ def test_a_port_that_is_taken_is_told(system: System) -> None:
     assert status == 1
     assert "`sml serve` has ended" in system.said()
     assert "address already in use" in system.said()
+
+
+def test_a_second_start_in_one_folder_ends_with_a_word_and_takes_over_only_on_purpose(system: System, second: System) -> None:
+    system.start()
+    eventually(lambda: "/docs" in system.said())
+    assert system.process
+    children = system.children()
+    logs = {path: path.stat().st_size for path in (system.folder / "data/logs").iterdir()}
+
+    second.start()
+    assert second.process
+    refused = second.process.wait(30)
+    word = second.said().splitlines()[-1]
+
+    assert refused == 1
+    assert f"process {system.process.pid}, since 20" in word
+    assert f"with {SETTINGS}" in word
+    assert "`sml up --takeover`" in word
+    assert system.children() == children
+    assert {path: path.stat().st_size for path in logs} == logs
+
+    second.start("--takeover")
+    eventually(lambda: "/docs" in second.said())
+
+    assert system.process.wait(10) == 0
+    assert f"taken over by `sml up --takeover` (process {second.process.pid})" in system.said()
+    assert running(children.values()) == []
+    assert second.end() == 0, second.said()
+
+
+def test_what_a_killed_one_started_ends_with_its_work_saved_and_the_next_begins_at_once(system: System, second: System) -> None:
+    system.start("--simulate")
+    eventually(lambda: system.learned() > 20)
+    assert system.process
+    children = system.children()
+
+    system.process.kill()
+    system.process.wait()
+    second.start()  # at once: it waits for their ports, if it has to
+
+    eventually(lambda: not running(children.values()), 15)
+    saved = list((system.folder / "data/checkpoints").iterdir())
+    eventually(lambda: "/docs" in second.said())
+    assert set(children) == {"join", "learn", "serve", "simulate"}
+    assert saved
+    assert second.learned() > 20
+    assert second.end() == 0, second.said()
+
+
+def test_a_record_that_is_set_aside_is_told_on_the_screen_within_a_minute(system: System) -> None:
+    system.start()
+    eventually(lambda: "/docs" in system.said())
+    with SqliteLog(f"sqlite:///{system.folder}/data/log.db") as log:
+        log.append([Message("sml.clicks", b"broken", b"{")])
+
+    eventually(lambda: "set aside in the last" in system.said(), 60)
+
+    line = next(line for line in system.said().splitlines() if line.startswith("set aside"))
+    assert ": 1 for record; `sml dead-letters list` shows them" in line

@@ -37,7 +37,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-names = st.sampled_from([*GOOD, "watermark", "value", "served", "weight", "clicked_at", "offsets", "runs", "version"])
+names = st.sampled_from([*GOOD, "watermark", "value", "source", "served", "weight", "clicked_at", "offsets", "runs", "version"])
 
 
 def rubbish(value: bytes) -> None:
@@ -78,7 +78,12 @@ def test_a_record_nested_without_end_is_a_bad_record(opening: bytes) -> None:
     [
         ({"time": "noon"}, "time", "int"),
         ({"time": -1}, "time", "int >= 0"),
-        ({"time": 1_700_000_000_000_000}, "time", "int <= 253402300799999"),
+        ({"time": 1_700_000_000_000_000}, "time", "epoch milliseconds; this looks like microseconds"),
+        ({"time": 253_402_300_800_000}, "time", "epoch milliseconds; this looks like microseconds"),
+        ({"time": 1_700_000_000_000_000_000}, "time", "epoch milliseconds; this looks like nanoseconds"),
+        ({"time": 2**63}, "time", "epoch milliseconds; this looks like nanoseconds"),
+        ({"time": 10**30}, "time", "epoch milliseconds, int <= 253402300799999"),
+        ({"clicked_at": 1_700_000_000_000_000}, "clicked_at", "epoch milliseconds; this looks like microseconds"),
         ({"time": True}, "time", "int"),
         ({"impression_id": 7}, "impression_id", "str"),
         ({"impression_id": ""}, "impression_id", "str of length >= 1"),
@@ -137,6 +142,18 @@ def test_every_record_is_read_as_it_was_written() -> None:
     assert decode_click(encode(Click("ä", 5, 0.25))) == Click("ä", 5, 0.25)
     assert decode_example(encode(Example("ä", 5, {}, 1, clicked_at=9))) == Example("ä", 5, {}, 1, clicked_at=9)
     assert decode_version(encode(VERSION)) == VERSION
+
+
+@given(anything)
+def test_whatever_a_source_calls_itself_its_event_is_read_and_written_again(source: Any) -> None:
+    value = json.dumps({"impression_id": "a", "time": 5, "source": source}, ensure_ascii=True).encode()
+    try:
+        click = decode_click(value)
+    except BadRecordError:  # NaN, or half a character: no JSON in UTF-8
+        return
+
+    assert isinstance(click, Click)
+    assert decode_click(encode(click)) == click
 
 
 def test_what_is_not_known_is_not_written() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stream.connect import connect
-from stream.kafka_client import WAIT, Producer
+from stream.kafka_client import WAIT, Admin, Producer
 from stream.kafka_log import KafkaLog
 from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
 from tests.kafka_server import KafkaServer
@@ -89,6 +89,16 @@ def test_an_owner_that_starts_again_does_not_win_the_name_back(log: KafkaLog, to
     assert [record.value for record in read_all(log, topic)] == [b"owner"]
     first.close()
     second.close()
+
+
+def test_a_topic_that_keeps_its_writers_timestamps_is_told_from_one_that_does_not(log: KafkaLog, topic: str, kafka: str) -> None:
+    theirs, default = (f"test-{uuid.uuid4().hex}" for _ in range(2))
+    admin = Admin([kafka.removeprefix("kafka://")])
+    admin.create(theirs, 1, {"message.timestamp.type": "CreateTime"})
+    admin.create(default, 1, {})
+    admin.close()
+
+    assert [log.append_times(each) for each in (topic, theirs, default)] == [True, False, False]
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

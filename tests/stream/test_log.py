@@ -37,6 +37,12 @@ def test_a_record_says_where_it_stands_and_when_the_log_took_it(log: Log) -> Non
     assert before - 1 <= record.timestamp <= time.time() * 1000 + 1
 
 
+def test_the_timestamps_of_a_topic_that_we_create_are_the_logs_own(log: Log) -> None:
+    assert log.append_times(new_topic(log))
+    with pytest.raises(UnknownTopicError):
+        log.append_times("nowhere")
+
+
 def test_headers_and_null_values_survive(log: Log) -> None:
     topic = new_topic(log, partitions=1)
     headers = (("reason", b"no id"), ("reason", b""), ("größe", b"\x00\xff"))

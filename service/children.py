@@ -1,0 +1,118 @@
+"""The processes that ``sml up`` starts, watches and ends.
+
+They end as the stream flows, so that what was shown is joined, what was joined is learned, and what was learned is saved and served.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from service.holder import Hold
+from service.lifeline import VARIABLE, lifeline
+from service.program import say
+
+PATIENCE = 60.0  # seconds that a child has to save its work and end
+TAIL = 15  # lines that are shown of a dead child's log
+
+FLOW = ("simulate", "join", "learn", "serve")
+
+
+class ChildDiedError(Exception):
+    """One of the processes has ended by itself."""
+
+
+class Child(NamedTuple):
+    """A command that runs in a process of its own."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None  # None: it writes to our terminal
+
+    def check(self) -> None:
+        """Make sure that it lives.
+
+        Raises:
+            ChildDiedError: it doesn't; the message shows what it said last.
+        """
+        status = self.process.poll()
+        if status is None:
+            return
+        message = [f"`sml {self.name}` has ended, with status {status}"]
+        if self.log:
+            message += [f"the end of {self.log}:", *self.log.read_text(errors="replace").splitlines()[-TAIL:]]
+        raise ChildDiedError("\n  ".join(message))
+
+    def end(self) -> None:
+        """Ask it to end, and wait until it has saved its work."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            say(f"`sml {self.name}` has not ended within {PATIENCE:.0f} s and is killed")
+            self.process.kill()
+            self.process.wait()
+
+
+class Children:
+    """The processes of one system, which end when the block does, or when this process is gone."""
+
+    def __init__(self, config: Path, logs: Path, hold: Hold | None = None) -> None:
+        """Begin without any.
+
+        Args:
+            config: The settings that they read.
+            logs: The folder of their logs.
+            hold: What they hold until they have ended, too.
+        """
+        self._config, self._logs, self._hold = config, logs, hold
+        self._children: list[Child] = []
+        self._stack = ExitStack()
+        self._lifeline = -1
+
+    def start(self, name: str, *, logged: bool = True) -> None:
+        """Start a command; its output goes to a log of its own, or to our terminal."""
+        if not logged:
+            self._start(name, None, {})
+            return
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"{name}.log"
+        with log.open("ab") as output:
+            self._start(name, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
+
+    def check(self) -> None:
+        """Make sure that all live.
+
+        Raises:
+            ChildDiedError: one doesn't.
+        """
+        for child in self._children:
+            child.check()
+
+    def __enter__(self) -> Self:
+        """Give the children themselves."""
+        self._lifeline = self._stack.enter_context(lifeline())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End them, in the order of the stream."""
+        with self._stack:
+            if self._hold:
+                self._hold.note_ending()
+            for child in sorted(self._children, key=lambda child: FLOW.index(child.name)):
+                child.end()
+
+    def _start(self, name: str, log: Path | None, streams: dict[str, Any]) -> None:
+        process = subprocess.Popen(  # noqa: S603 - this program
+            [sys.executable, "-m", "service", name, "--config", str(self._config)],
+            process_group=0,  # Ctrl-C reaches us alone, and we end them one after the other
+            pass_fds=(self._lifeline, *([self._hold.descriptor] if self._hold else [])),
+            env=os.environ | {VARIABLE: str(self._lifeline)},
+            **streams,
+        )
+        self._children.append(Child(name, process, log))
+        if self._hold:
+            self._hold.note_child(name, process.pid)

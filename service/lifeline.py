@@ -1,0 +1,47 @@
+"""A child of ``sml up`` ends with it, whatever ends it: ``kill -9``, a lack of memory, a crash.
+
+The parent holds one end of a pipe and never writes. Its end is closed when it is gone, however it went; a thread of the child sees
+that, and asks its own process to end in order.
+"""
+
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+
+VARIABLE = "SML_UP_LIFELINE"  # names the descriptor of a child's end
+PATIENCE = 60.0  # seconds that the child has to save its work
+
+
+@contextmanager
+def lifeline() -> Iterator[int]:
+    """Give the descriptor that children inherit; what they are to hear is that this process is gone, or the block ended."""
+    children_end, our_end = os.pipe()
+    try:
+        yield children_end
+    finally:
+        os.close(children_end)
+        os.close(our_end)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it as a child has ended; do nothing where it is nobody's child."""
+    try:
+        descriptor = int(os.environ.pop(VARIABLE))
+        inherited = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (KeyError, ValueError, OSError):
+        return
+    if inherited:
+        Thread(target=_watch, args=(descriptor,), name="lifeline", daemon=True).start()
+
+
+def _watch(descriptor: int) -> None:
+    with suppress(OSError):
+        while os.read(descriptor, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,208 @@
+"""One `sml up` holds a folder: a second one says who that is, and takes over only on purpose, whenever it comes and whatever it finds."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from service.holder import Hold, NotReleasedError, RunsAlreadyError
+
+CONFIG = Path("sml.toml")
+
+
+class Screen:
+    """What was said, and a start of `sml up` as far as its folder goes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stop, self.said = Event(), list[str]()
+        self.hold = Hold(folder, CONFIG, self.said.append, answer=1.0, patience=1.0)
+
+    def take(self, *, takeover: bool = False) -> bool:
+        """Hold the folder."""
+        return self.hold.take(self.stop, takeover=takeover)
+
+    def run_until_taken_over(self) -> None:
+        """Do what `sml up` does, without children."""
+        while not self.hold.is_taken_over() and not self.stop.wait(0.05):
+            pass
+        self.hold.note_ending()
+        with self.hold:
+            pass
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+def wait_until_said(screen: Screen, text: str) -> None:
+    end = time.monotonic() + 10
+    while not any(text in line for line in screen.said):
+        assert time.monotonic() < end, screen.said
+        time.sleep(0.01)
+
+
+def test_a_second_start_says_who_runs_since_when_and_with_which_settings(tmp_path: Path) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+
+    assert first.take()
+    with first.hold, second.hold, pytest.raises(RunsAlreadyError) as error:
+        second.take()
+
+    note = json.loads((tmp_path / "up.lock").read_text())
+    assert f"process {note['pid']}, since {note['since']}, with {CONFIG.absolute()}" in str(error.value)
+    assert "--takeover" in str(error.value)
+
+
+def test_what_a_former_one_left_behind_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "up.lock").write_text('{"token": "old", "pid": 1, "since": "long ago", "config": "x", "ending": false}')
+    (tmp_path / "up.children.lock").write_text("sml join: 1")
+    (tmp_path / "up.takeover").write_text('{"token": "old", "pid": 1}')
+    screen = Screen(tmp_path)
+
+    with screen.hold:
+        assert screen.take()
+        assert not screen.hold.is_taken_over()
+    assert screen.said == []
+
+
+def test_a_takeover_begins_when_the_first_has_ended_and_both_say_so(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    running = pool.submit(first.run_until_taken_over)
+
+    with second.hold:
+        assert second.take(takeover=True)
+        assert running.done() or running.result(1) is None
+
+    assert "taken over by `sml up --takeover` (process" in first.said[0]
+    assert "taking over from process" in second.said[0]
+    assert not (tmp_path / "up.takeover").exists()
+
+
+def test_a_takeover_of_a_folder_that_nobody_holds_just_begins(tmp_path: Path) -> None:
+    screen = Screen(tmp_path)
+
+    with screen.hold:
+        assert screen.take(takeover=True)
+    assert screen.said == []
+
+
+def test_of_two_that_take_over_at_once_one_begins_and_the_other_says_who(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    first, others = Screen(tmp_path), [Screen(tmp_path), Screen(tmp_path)]
+    assert first.take()
+    takes = [pool.submit(other.take, takeover=True) for other in others]
+    for other in others:
+        wait_until_said(other, "taking over")
+
+    first.run_until_taken_over()
+    outcomes = [take.exception(10) or take.result() for take in takes]
+    for other in others:
+        with other.hold:
+            pass
+
+    assert sorted(map(type, outcomes), key=str) == [bool, RunsAlreadyError]
+    assert "meanwhile another" in str(next(outcome for outcome in outcomes if outcome is not True))
+
+
+def test_one_that_does_not_answer_is_named_with_what_ends_it(tmp_path: Path) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+
+    with first.hold, second.hold, pytest.raises(NotReleasedError, match=r"kill -9 \d+"):
+        second.take(takeover=True)
+
+
+def test_a_holder_that_has_not_said_who_it_is_is_waited_for(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    note = (tmp_path / "up.lock").read_text()
+    (tmp_path / "up.lock").write_text(note[:20])  # half written
+
+    starting = pool.submit(second.take)
+    with suppress(TimeoutError):
+        starting.result(0.6)
+    waited = not starting.done()
+    (tmp_path / "up.lock").write_text(note)
+
+    assert waited
+    assert isinstance(starting.exception(10), RunsAlreadyError)
+    assert f"process {json.loads(note)['pid']}" in str(starting.exception())
+    for screen in (first, second):
+        with screen.hold:
+            pass
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_one_that_is_just_ending_is_waited_for(tmp_path: Path, pool: ThreadPoolExecutor, *, takeover: bool) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    first.hold.note_ending()
+
+    starting: Future[bool] = pool.submit(second.take, takeover=takeover)
+    wait_until_said(second, "taking over" if takeover else "is ending: waiting for it")
+    time.sleep(1.2)  # longer than an answer may take
+    assert not starting.done()
+    with first.hold:
+        pass
+
+    with second.hold:
+        assert starting.result(10)
+
+
+def child(screen: Screen, seconds: float) -> subprocess.Popen[bytes]:
+    """Start a process that inherits what a child of `sml up` inherits."""
+    process = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"], pass_fds=(screen.hold.descriptor,))
+    screen.hold.note_child("learn", process.pid)
+    return process
+
+
+def test_children_that_outlive_a_killed_one_are_waited_for(tmp_path: Path) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    left = child(first, 0.7)
+    with first.hold:
+        pass  # as a kill would: everything of the process is closed
+
+    with second.hold:
+        assert second.take()
+        assert left.wait(0.5) == 0
+
+    assert second.said == ["the processes of a former `sml up` are still ending: waiting for them"]
+
+
+def test_children_that_do_not_end_are_named(tmp_path: Path) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    left = child(first, 60)
+    with first.hold:
+        pass
+
+    with second.hold, pytest.raises(NotReleasedError, match=f"sml learn: {left.pid}"):
+        second.take()
+    left.kill()
+    left.wait()
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_who_waits_can_be_ended(tmp_path: Path, pool: ThreadPoolExecutor, *, takeover: bool) -> None:
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    assert first.take()
+    first.hold.note_ending()
+    starting = pool.submit(second.take, takeover=takeover)
+    wait_until_said(second, "process")
+
+    second.stop.set()
+
+    assert starting.result(10) is False
+    for screen in (first, second):
+        with screen.hold:
+            pass

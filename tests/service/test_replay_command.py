@@ -1,0 +1,86 @@
+"""`sml replay` says what will become of a file whose times are made up, or not in order, before anybody wonders where its rows are."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli import app
+from stream.connect import connect
+
+NOW = int(time.time() * 1000)
+DAY = 86_400_000  # ms
+
+
+class Folder:
+    """Settings, a log, and a file whose rows have the times that a test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.url = path, f"sqlite:///{path}/log.db"
+        (path / "sml.toml").write_text(f'[log]\nurl = "{self.url}"\n[data]\ntime = "time"\n[[field]]\nname = "user"\n')
+        self.sml("topics", "create")
+
+    def sml(self, *words: str) -> Result:
+        """Run a command."""
+        return CliRunner().invoke(app, [*words, "--config", str(self.path / "sml.toml")])
+
+    def replay(self, times: list[int], *options: str) -> Result:
+        """Replay a file."""
+        file = self.path / "clicks.jsonl"
+        file.write_text("".join(json.dumps({"user": "u", "time": at, "click": 0}) + "\n" for at in times))
+        return self.sml("replay", str(file), *options)
+
+    def written(self, topic: str = "sml.impressions") -> int:
+        """Say how many records the log holds."""
+        with connect(self.url) as log:
+            return log.bounds(topic)[0].end
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_a_file_of_made_up_times_is_refused_with_the_switch_that_takes_it(folder: Folder) -> None:
+    done = folder.replay([NOW - DAY, NOW + DAY])
+
+    assert done.exit_code == 1
+    assert "row 2, time: got" in done.stderr
+    assert "`sml replay --future`" in done.stderr
+    assert folder.written() == 0
+
+
+def test_made_up_times_are_written_with_a_word_on_what_takes_them(folder: Folder) -> None:
+    done = folder.replay([NOW - DAY, NOW + DAY], "--future", "--json")
+
+    assert done.exit_code == 0
+    assert "`[join] accept_future = true`" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["rows"] == 2
+    assert folder.written() == 3
+
+
+def test_a_file_out_of_order_is_told_with_what_keeps_its_order(folder: Folder) -> None:
+    done = folder.replay([NOW - DAY, NOW - 2 * DAY, NOW - DAY], "--json")
+
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["in_time_order"], result["late_rows"]) == (False, 1)
+    assert "not in the order of time: the joiner sets aside 1 of its 3 rows" in done.stderr
+    assert "`sml replay --as examples` keeps the file's order" in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_file_in_order_is_told_nothing(folder: Folder, options: list[str]) -> None:
+    assert "note:" not in folder.replay([NOW - 2 * DAY, NOW - DAY], *options).stderr
+
+
+def test_the_order_of_examples_is_the_files_and_nothing_is_told(folder: Folder) -> None:
+    done = folder.replay([NOW - DAY, NOW - 2 * DAY], "--as", "examples")
+
+    assert "note:" not in done.stderr
+    assert folder.written("sml.examples") == 2
+
+
+def test_rows_that_may_yet_be_clicked_are_told(folder: Folder) -> None:
+    assert "clicks may yet come for the rows after" in folder.replay([NOW - DAY, NOW - 1000]).stderr
