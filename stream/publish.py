@@ -23,7 +23,7 @@ from stream.versions import Published
 from stream.weights import Standing, cut, pack
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
-MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000 bytes
+MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000; and dead letters
 MOST_BYTES = 16_000_000  # of dead letters that wait for a version
 
 
@@ -72,11 +72,11 @@ class Stretch:
             if (record.partition, record.offset) not in self._aside
         ]
         self.dead_letters += letters
-        self._bytes += sum(len(letter.value or b"") for letter in letters)
+        self._bytes += sum(_size(letter) for letter in letters)
 
     def full(self) -> bool:
         """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
-        return len(self.runs) + len(self.excluded) > MOST or self._bytes > MOST_BYTES
+        return max(len(self.runs) + len(self.excluded), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
 
     def reread(self) -> dict[int, int]:
         """Return up to where examples are still to be read again."""
@@ -160,6 +160,10 @@ class Publisher:
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
+
+
+def _size(letter: Message) -> int:
+    return len(letter.key or b"") + len(letter.value or b"") + sum(len(name) + len(text) for name, text in letter.headers)
 
 
 def trained_through(version: Version) -> int | None:
