@@ -149,7 +149,7 @@ class Copies:
         standing, arrays, header = unpack(data)
         try:
             weights = Weights.from_arrays(Spec.model_validate(header["spec"]), arrays)
-        except (*_MISFITS, MemoryError) as error:
+        except (*_MISFITS, ArithmeticError, MemoryError) as error:
             raise BrokenWeightsError(f"the snapshot of version {standing.version} holds no weights: {error!r}") from error
         return cls(standing, weights)
 
