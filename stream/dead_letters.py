@@ -7,7 +7,7 @@ there. A record that still can't be used is set aside anew, as another dead lett
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import NamedTuple
 
@@ -87,6 +87,14 @@ def dead_letters(events: Log, topics: Topics, start: int = 0) -> Iterator[DeadLe
     with closing(events.reader(topics.dead_letters, {0: max(start, bounds.first)})) as reader:
         while reader.positions()[0] < bounds.end:
             yield from filter(None, map(_opened, reader.poll(_AT_ONCE, _PATIENCE)))
+
+
+def set_aside(events: Log, topics: Topics, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield partition and offset of each example from ``start`` up to ``end`` that a learner has set aside."""
+    for letter in dead_letters(events, topics):
+        within = start.get(letter.partition, 0) <= letter.offset < end.get(letter.partition, 0)
+        if within and (letter.topic, letter.stage) == (topics.examples, "learn"):
+            yield letter.partition, letter.offset
 
 
 def dead_letter_at(events: Log, topics: Topics, offset: int) -> DeadLetter:

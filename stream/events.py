@@ -125,7 +125,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it came before the runs
     spec: dict[str, Any] | None = None  # the model's settings, where they are new; the runs were learned with them
-    aside: list[tuple[int, int]] = []  # (partition, offset) of examples yet to be read again that were set aside before
+    reread: dict[int, int] = {}  # partition → the offset up to which a rollback has examples read again, until they are
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -92,6 +92,8 @@ class Follower:
 
     def _load(self, ref: SnapshotRef) -> "Copies":
         records: list[Record] = []
+        if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
+            raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
             while reader.positions()[SNAPSHOTS] <= ref.last:
                 records += reader.poll(_AT_ONCE, _PATIENCE)
@@ -147,7 +149,7 @@ class Copies:
         standing, arrays, header = unpack(data)
         try:
             weights = Weights.from_arrays(Spec.model_validate(header["spec"]), arrays)
-        except (*_MISFITS, MemoryError) as error:
+        except (*_MISFITS, ArithmeticError, MemoryError) as error:
             raise BrokenWeightsError(f"the snapshot of version {standing.version} holds no weights: {error!r}") from error
         return cls(standing, weights)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
+from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.log import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
 from stream.metrics import LearnerMetrics
@@ -132,11 +133,20 @@ class Learner:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
             saver = stack.enter_context(closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics)))
-            term = _Term(recovered, source, publisher, saver, self._topics, self._rules, metrics)
+            stretch = self._stretch(recovered, source.offsets())
+            term = _Term(recovered, stretch, source, publisher, saver, self._topics, self._rules, metrics)
             try:
                 term.run(should_stop, end)
             finally:
                 self.last = term.last
+
+    def _stretch(self, recovered: Recovered, offsets: Mapping[int, int]) -> Stretch:
+        """Return what the next version begins with."""
+        if recovered.last is None:
+            return Stretch(offsets, None, anew=True)
+        last = recovered.last.version
+        aside = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
+        return Stretch(offsets, trained_through(last), reread=last.reread, aside=aside, anew=recovered.migrated)
 
 
 class _Term:
@@ -145,6 +155,7 @@ class _Term:
     def __init__(
         self,
         recovered: Recovered,
+        stretch: Stretch,
         source: Source,
         publisher: Publisher,
         saver: Saver,
@@ -156,10 +167,8 @@ class _Term:
         self._trainer = recovered.trainer
         self._source, self._publisher, self._saver = source, publisher, saver
         self._topics, self._rules, self._metrics = topics, rules, metrics
-        anew = recovered.migrated or self.last is None
-        self._begin_anew = anew or recovered.diverged or not publisher.snapshots.usable()
-        through, aside = (trained_through(self.last.version), self.last.version.aside) if self.last else (None, [])
-        self._stretch = Stretch(source.offsets(), through, aside=aside, anew=anew)
+        self._stretch = stretch
+        self._begin_anew = stretch.anew or recovered.diverged or not publisher.snapshots.usable()
         self._next_tell = 0.0
 
     def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:

@@ -23,7 +23,7 @@ from stream.versions import Published
 from stream.weights import Standing, cut, pack
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
-MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000 bytes
+MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000; and dead letters
 MOST_BYTES = 16_000_000  # of dead letters that wait for a version
 
 
@@ -34,7 +34,8 @@ class Stretch:
         offsets: partition → next example to read.
         trained_through: the latest event time learned so far, epoch ms.
         rollback: where the weights went back to, before anything was read.
-        aside: partition and offset of examples that were set aside before a rollback had them read again.
+        reread: partition → the offset up to which a rollback has examples read again.
+        aside: partition and offset of those among them that were set aside before.
         anew: the model's settings were others before, or there was no model.
     """
 
@@ -44,11 +45,12 @@ class Stretch:
         trained_through: int | None,
         rollback: Rollback | None = None,
         *,
+        reread: Mapping[int, int] | None = None,
         aside: Iterable[tuple[int, int]] = (),
         anew: bool = False,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.anew = dict(offsets), trained_through, rollback, anew
-        self._aside = frozenset(aside)
+        self._reread, self._aside = reread or {}, frozenset(aside)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
@@ -70,19 +72,20 @@ class Stretch:
             if (record.partition, record.offset) not in self._aside
         ]
         self.dead_letters += letters
-        self._bytes += sum(len(letter.value or b"") for letter in letters)
+        self._bytes += sum(_size(letter) for letter in letters)
 
     def full(self) -> bool:
         """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
-        return len(self.runs) + len(self.excluded) > MOST or self._bytes > MOST_BYTES
+        return max(len(self.runs) + len(self.excluded), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
 
-    def aside(self) -> list[tuple[int, int]]:
-        """Give those set aside before that are still to be read."""
-        return sorted(place for place in self._aside if place[1] >= self.offsets.get(place[0], 0))
+    def reread(self) -> dict[int, int]:
+        """Return up to where examples are still to be read again."""
+        return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
     def next(self) -> "Stretch":
         """Give the stretch that begins where this one ends."""
-        return Stretch(self.offsets, self.trained_through, aside=self.aside())
+        reread = self.reread()
+        return Stretch(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
 
 
 class Publisher:
@@ -159,6 +162,10 @@ class Publisher:
         return Published(version, offsets[len(chunks)])
 
 
+def _size(letter: Message) -> int:
+    return len(letter.key or b"") + len(letter.value or b"") + sum(len(name) + len(text) for name, text in letter.headers)
+
+
 def trained_through(version: Version) -> int | None:
     """Return the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
     return version.trained_through and min(version.trained_through, version.published_at)
@@ -184,5 +191,5 @@ def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapsh
         snapshot=snapshots.newest,
         rollback=stretch.rollback,
         spec=spec.model_dump(mode="json") if stretch.anew else None,
-        aside=stretch.aside(),
+        reread=stretch.reread(),
     )

@@ -4,7 +4,6 @@ A rollback owns the model for as long as that takes. A learner at work is fenced
 goes on from there. The state is on the disk before the version is published; if it is lost, the log still gives it.
 """
 
-from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import msgspec
 
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
-from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version
 from stream.log import Log
 from stream.publish import Publisher, Stretch, trained_through
@@ -61,17 +59,10 @@ def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, 
         if newest is None:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
-        aside = _set_aside(events, topics, offsets)
-        stretch = Stretch(offsets, trained_through(past.version), Rollback(to, replay), aside=aside)
+        reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
+        stretch = Stretch(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
         with closing(Publisher(events, writer, topics, settings, newest.version)) as publisher:
             return publisher.publish(past.restore()[0], stretch, whole=True).version
-
-
-def _set_aside(events: Log, topics: Topics, offsets: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Give the place of each example from ``offsets`` on that a learner has set aside: read again, it is not set aside twice."""
-    for letter in dead_letters(events, topics):
-        if (letter.topic, letter.stage) == (topics.examples, "learn") and letter.offset >= offsets.get(letter.partition, 0):
-            yield letter.partition, letter.offset
 
 
 def _last(recovered: Recovered, number: int) -> Published:

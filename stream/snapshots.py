@@ -44,7 +44,9 @@ class Snapshots:
     def usable(self) -> bool:
         """Say whether the log still holds the newest, and all deltas after it."""
         bounds, newest = self._log.bounds(self._topics.weights), self.newest
-        return newest is not None and bounds[SNAPSHOTS].first <= newest.first and bounds[DELTAS].first <= newest.deltas
+        if newest is None or bounds[DELTAS].first > newest.deltas:
+            return False
+        return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
 
     def due(self, examples: int) -> bool:
         """Say whether it is time for a snapshot of weights that have learned so many examples."""

@@ -131,5 +131,5 @@ def _part(record: Record) -> tuple[int, int]:
     try:
         part, parts = dict(record.headers)["part"].split(b"/")
         return int(part), int(parts)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, AttributeError) as error:  # the last where a header is null, as Kafka's may be
         raise BrokenWeightsError(f"the record at offset {record.offset} is no part of any weights") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.online import OnlineModel
@@ -242,6 +242,7 @@ def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, A
     return record | {path[0]: replaced(inner, path[1:], value) if isinstance(inner, dict) and path[1:] else value}
 
 
+@example(other={}, path=["fields"], value=[])
 @settings(deadline=None)
 @given(other=kept, path=places, value=values | st.integers(2**40, 2**62))
 def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: list[str], value: Any) -> None:

@@ -1,5 +1,6 @@
 """A follower comes to the learner's weights by snapshot and deltas, and what is in service is always whole."""
 
+import json
 import logging
 import threading
 import time
@@ -163,6 +164,25 @@ def test_a_gap_starts_again_from_a_snapshot(
     assert last.snapshot
     assert last.snapshot.version == last.version
     assert service.taken[-1].digest == last.digest
+
+
+def test_a_snapshot_that_the_log_does_not_hold_is_not_waited_for(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where the log has lost its end: the next learner writes another."""
+    log.append(examples(20))
+    learn_all(log, tmp_path)
+    for published in records(log, TOPICS.versions):
+        version = json.loads(published.value or b"")
+        version["snapshot"] |= {"last": 1000}
+        tamper(tmp_path, TOPICS.versions, 0, published.offset, json.dumps(version).encode())
+
+    with caplog.at_level(logging.WARNING), following(log) as service:
+        while "starting again from a snapshot" not in caplog.text:
+            time.sleep(0.01)
+        last = learn_all(log, tmp_path / "elsewhere")
+        service.wait_for(last.version)
+
+    assert last.snapshot
+    assert last.snapshot.version == last.version
 
 
 def test_the_weights_in_service_stay_until_there_are_others_that_fit(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

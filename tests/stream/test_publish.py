@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +218,9 @@ def test_a_missing_part_is_noticed() -> None:
     first, second, third = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
     other = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
 
-    for broken in ([second], [first, third], [first, other[1]], [third]):
+    nothing: Any = None
+    strange = [[first._replace(headers=headers)] for headers in ((), (("part", b"one"),), (("part", nothing),))]
+
+    for broken in ([second], [first, third], [first, other[1]], [third], *strange):
         with pytest.raises(BrokenWeightsError):
             Joiner().join(broken)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import dead_letters
-from stream.events import Rollback, Version
+from stream.events import Rollback, Version, encode
 from stream.follow import Follower
 from stream.log import FencedError, Log, Message
 from stream.metrics import FollowerMetrics
@@ -159,7 +159,33 @@ def test_what_a_replay_cannot_read_again_is_not_set_aside_again(log: Log, tmp_pa
     last = learn_all(log, tmp_path / "elsewhere")
 
     assert [(letter.offset, letter.stage) for letter in dead_letters(log, TOPICS)] == [(offset, "learn") for offset in range(0, 120, 5)]
-    assert last.aside == []
+    assert last.reread == {}
+
+
+def test_a_replay_ended_by_another_rollback_sets_nothing_aside_twice(log: Log, tmp_path: Path) -> None:
+    log.append(mixed(100))
+    learn_all(fragile(log, lambda: 10), tmp_path)
+    back(log, tmp_path, 2, replay=True)
+    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # ended in mid-replay
+    newest = all_versions(log)[-1].version
+    for replay in (False, True):
+        back(log, tmp_path, newest, replay=replay)
+
+    last = learn_all(log, tmp_path)
+
+    assert last.offsets == {0: 100}
+    assert [letter.offset for letter in dead_letters(log, TOPICS)] == list(range(0, 100, 5))
+
+
+def test_a_replay_past_any_number_of_dead_letters_is_a_small_version(log: Log, tmp_path: Path) -> None:
+    """It says up to where examples are read again; the dead letters say which of them were set aside."""
+    log.append([Message(TOPICS.examples, None, b"junk")] * 2000)
+    learn_all(log, tmp_path)
+
+    published = back(log, tmp_path, 0, replay=True)
+
+    assert published.reread == {0: 2000}
+    assert len(encode(published)) < 2000
 
 
 def test_a_rollback_may_go_back_to_what_another_has_left_behind(log: Log, tmp_path: Path) -> None:

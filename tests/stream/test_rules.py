@@ -188,10 +188,31 @@ def test_a_flood_of_runs_makes_no_version_too_large(tmp_path: Path) -> None:
         assert max(len(version.runs) for version in all_versions(log)) == MOST + 1
 
 
-def test_a_flood_of_large_dead_letters_waits_for_no_version(log: Log, tmp_path: Path) -> None:
+def test_a_flood_of_junk_makes_no_transaction_too_large(log: Log, tmp_path: Path) -> None:
+    log.append([Message(TOPICS.examples, None, b"junk")] * (2 * MOST))
+
+    learn_all(log, tmp_path, publish_every=3600.0)
+
+    sizes = [run.last - run.first + 1 for version in all_versions(log) for run in version.runs]
+    assert sum(sizes) == 2 * MOST
+    assert max(sizes) <= MOST + 512  # a poll's
+
+
+LARGE = b"x" * 800_000
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        Message(TOPICS.examples, LARGE, b"junk"),
+        Message(TOPICS.examples, b"junk", LARGE),
+        Message(TOPICS.examples, b"junk", b"junk", (("large", LARGE),)),
+    ],
+    ids=["key", "value", "header"],
+)
+def test_a_flood_of_large_dead_letters_waits_for_no_version(junk: Message, log: Log, tmp_path: Path) -> None:
     """They would fill the memory."""
-    junk = Message(TOPICS.examples, b"junk", b"x" * 800_000)
-    count = 2 * MOST_BYTES // 800_000
+    count = 2 * MOST_BYTES // len(LARGE)
     for _ in range(count):
         log.append([junk])
 

@@ -1,0 +1,138 @@
+"""Heavy examples: what one example of a large weight costs all the others, and what the bound on it costs those that mean their weights.
+
+    sml init FILE && python -m benchmarks.weights FILE
+
+prints the tables of benchmarks/weights.md. One row of a recorded log is given a weight and a label; what is compared is the log loss of
+the other rows, each predicted before it is learned, with that of the log as it is.
+"""
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features import Encoder, Features
+from model.layout import NETWORKS
+from model.online import OnlineModel
+from model.settings import ModelSettings, Spec
+from model.step import CLIP, SHARE, Rates
+from service.settings import Settings, load
+from stream.files import read
+
+Floats: TypeAlias = NDArray[np.float64]
+
+CLIPS = (math.inf, 32.0, 16.0, CLIP, 6.0)
+ROWS = (100, 1_000, 10_000, 40_000)
+MANY = 40  # rows, early ones as often as late ones
+HUGE = 1e6  # a weight that any bound cuts
+SHARES = (0.1, 0.02, 0.01)  # of the rows that were not clicked
+
+
+class Log(NamedTuple):
+    """A recorded log, N rows."""
+
+    features: Features
+    labels: NDArray[np.float32]  # (N,)
+
+
+class Bounded(OnlineModel):
+    """A model whose step has another bound."""
+
+    def __init__(self, spec: Spec, clip: float, share: float) -> None:
+        super().__init__(spec)
+        self.clip, self.share = clip, share
+
+    def _rates(self) -> Rates:
+        return super()._rates()._replace(clip=self.clip, share=self.share)
+
+
+def recorded(path: Path, settings: Settings) -> Log:
+    """Read a log, but for the rows that the fields don't take."""
+    rows = list(read(path, settings.data))
+    features, bad = Encoder(settings.spec.fields).encode([row.features for row in rows], [row.time for row in rows])
+    return Log(features, np.array([row.label for n, row in enumerate(rows) if n not in bad], np.float32))
+
+
+def losses(spec: Spec, log: Log, weights: NDArray[np.float32] | None = None, clip: float = CLIP, share: float = SHARE) -> Floats:
+    """The log loss of each row ``(N,)``, predicted before it is learned."""
+    logits = Bounded(spec, clip, share).learn(log.features, log.labels, weights).logits.astype(np.float64)
+    return np.asarray(np.logaddexp(0, logits) - log.labels * logits)
+
+
+def costs(spec: Spec, log: Log, before: Floats, row: int, weight: float, clip: float = CLIP) -> list[float]:
+    """By how much the others' mean log loss rises if ``row`` has ``weight``, for each label that it may have."""
+
+    def rise(label: int) -> float:
+        labels, weights = log.labels.copy(), np.ones_like(log.labels)
+        labels[row], weights[row] = label, weight
+        after = losses(spec, log._replace(labels=labels), weights, clip)
+        return float(np.delete(after, row).mean() - np.delete(before, row).mean())
+
+    return [rise(0), rise(1)]
+
+
+def kept(log: Log, share: float) -> NDArray[np.float32]:
+    """Weights as of a log of which a ``share`` of what was not clicked was kept, and weighs so much more; 0 is not learned from."""
+    keep = np.random.default_rng(0).random(len(log.labels)) < share
+    return np.where(log.labels > 0, 1, np.where(keep, 1 / share, 0)).astype(np.float32)
+
+
+def by_clip(spec: Spec, log: Log) -> Iterator[str]:
+    """What an example of weight ``HUGE`` costs the others, by the bound."""
+    yield "| bound | " + " | ".join(f"row {row:,}" for row in ROWS) + f" | mean of {MANY} rows | worst |"
+    yield "| --- |" + " --- |" * (len(ROWS) + 2)
+    before = losses(spec, log)
+    many = np.unique(np.exp(np.random.default_rng(1).uniform(math.log(10), math.log(len(log.labels)), MANY)).astype(np.int64))
+    for clip in CLIPS:
+        worst = [max(costs(spec, log, before, row, HUGE, clip)) for row in ROWS]
+        drawn = [rise for row in many.tolist() for rise in costs(spec, log, before, row, HUGE, clip)]
+        yield _line(f"{clip:g}", [*worst, float(np.mean(drawn)), max(drawn)])
+
+
+def by_network(spec: Spec, log: Log, weight: float) -> Iterator[str]:
+    """What an example of the largest accepted weight costs the others, in each network."""
+    yield "| network | " + " | ".join(f"row {row:,}" for row in ROWS) + " |"
+    yield "| --- |" + " --- |" * len(ROWS)
+    for network in NETWORKS:
+        other = spec.model_copy(update={"model": ModelSettings.model_validate({"network": network})})
+        before = losses(other, log)
+        yield _line(network, (max(costs(other, log, before, row, weight)) for row in ROWS))
+
+
+def by_share(spec: Spec, log: Log) -> Iterator[str]:
+    """The log loss of all rows, learned from those that were kept, without a bound, with a constant one, and with ours."""
+    yield "| not clicked, kept | weight | no bound, first fifth | constant | ours | no bound, the rest | constant | ours |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    fifth = len(log.labels) // 5
+    for share in SHARES:
+        weights = kept(log, share)
+        free, constant, ours = (losses(spec, log, weights, *bound) for bound in ((math.inf, 0.0), (CLIP, 0.0), (CLIP, SHARE)))
+        parts = [[each[part].mean() for each in (free, constant, ours)] for part in (slice(fifth), slice(fifth, None))]
+        numbers = [number for first, *others in parts for number in (f"{first:.4f}", *(f"{other - first:+.4f}" for other in others))]
+        yield f"| {share:.0%} | {1 / share:.0f} | " + " | ".join(numbers) + " |"
+
+
+def _line(name: str, costs: Iterable[float]) -> str:
+    return f"| {name} | " + " | ".join(f"{each:+.5f}" for each in costs) + " |"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="What one heavy example costs the others.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--settings", type=Path, default=Path("sml.toml"))
+    arguments = parser.parse_args()
+    settings = load(arguments.settings)
+    log = recorded(arguments.file, settings)
+    for table in (by_clip(settings.spec, log), by_network(settings.spec, log, settings.learn.max_weight), by_share(settings.spec, log)):
+        for line in table:
+            print(line, flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()
