@@ -18,7 +18,7 @@ FEW = 0.01  # of the clicks
 
 MEANINGS = {
     "future_time": "later than their append time",
-    "late_impression": "impressions that came too late",
+    "late_impression": "impressions whose window was closed before they came",
     "misrouted": "in another partition than their key's",
     "misrouted_key": "in another partition than their key's",
     "time_unit": "with a time in seconds",
@@ -46,8 +46,8 @@ LATE = "sml_joiner_late_events_total"
 DEAD_LETTERS = ("sml_joiner_dead_letters_total", "sml_learner_dead_letters_total")
 LINES = (
     Told("set aside", DEAD_LETTERS, "for {}", ends="; `sml dead-letters list` shows them"),
-    Told("too late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
-    Told("too late", (LATE,), "{} from {}", lambda labels: labels[0] == "clicks", share_of=CLICKS),
+    Told("late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
+    Told("late", (LATE,), "{} from {}", lambda labels: labels[0] == "clicks", share_of=CLICKS),
     Told("without effect", (CLICKS,), "{} clicks", lambda labels: labels[0] in {"late", "orphan"}, share_of=CLICKS),
     Told("odd", ("sml_joiner_oddities_total",), "{}", lambda labels: labels[0] not in {"early_click", "late_click_learned"}),
     Told(

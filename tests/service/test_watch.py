@@ -87,7 +87,7 @@ def test_late_events_are_told_by_input_and_source(processes: Processes) -> None:
     processes.add(7, "sml_joiner_late_events_total", "impressions", "web-3")
     processes.add(1, "sml_joiner_late_events_total", "impressions", "")
 
-    assert processes.after(LOOK_EVERY) == ["too late in the last 5 s: 7 impressions from web-3, 1 impressions from an unnamed source"]
+    assert processes.after(LOOK_EVERY) == ["late in the last 5 s: 7 impressions from web-3, 1 impressions from an unnamed source"]
 
 
 def test_a_few_clicks_without_effect_are_part_of_every_stream_and_many_are_not(processes: Processes) -> None:
