@@ -92,14 +92,14 @@ class Watch:
 
 
 def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
-    """Read the counters of the processes at ``addresses``; one that does not answer has none."""
+    """Read the counters of the processes at ``addresses``; one that does not answer, or not with metrics, has none."""
     counts: dict[tuple[str, Labels], float] = {}
     for address in addresses:
         try:
-            text = client.get(address).raise_for_status().text
-        except httpx.HTTPError:
+            families = list(text_string_to_metric_families(client.get(address).raise_for_status().text))
+        except (httpx.HTTPError, ValueError):  # it is away, or somebody else listens there
             continue
-        for family in text_string_to_metric_families(text):
+        for family in families:
             if family.type == "counter":
                 counts |= {(each.name, tuple(value for _, value in sorted(each.labels.items()))): each.value for each in family.samples}
     return counts
@@ -120,4 +120,9 @@ def _line(told: Told, risen: Mapping[tuple[str, Labels], float], seconds: float)
 
 def _named(form: str, labels: Labels) -> str:
     meaning = MEANINGS.get(labels[0])
-    return f"{meaning} ({labels[0]})" if meaning else form.format(*(label or "an unnamed source" for label in labels))
+    return f"{meaning} ({labels[0]})" if meaning else form.format(*(_printable(label) or "an unnamed source" for label in labels))
+
+
+def _printable(label: str) -> str:
+    """Keep a terminal from obeying what a record calls its source."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in label)
