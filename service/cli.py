@@ -155,7 +155,7 @@ def replay(
     """Stream a recorded log into the topics.
 
     A file whose times are after now is refused, unless they are said to be made up. The joiner goes by the order of time, and sets rows
-    aside that come too late for it; examples keep the order of the file.
+    aside whose click window was closed before they came; examples keep the order of the file.
 
     \b
         sml replay clicks.csv.gz

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -105,7 +105,8 @@ class Hold:
 
     def note_child(self, name: str, pid: int) -> None:
         """Note who else holds the folder, to be named if it does not let go."""
-        os.write(self.descriptor, f"sml {name}: {pid}\n".encode())
+        with suppress(OSError):  # a full disk keeps no note, and ends nothing
+            os.write(self.descriptor, f"sml {name}: {pid}\n".encode())
 
     def note_ending(self) -> None:
         """Let others know that they need not wait for long."""
@@ -189,7 +190,9 @@ class Hold:
             return None
 
     def _write(self) -> None:
-        if self._own is not None:
+        if self._own is None:
+            return
+        with suppress(OSError):
             os.ftruncate(self._own.fileno(), 0)  # the file is open to append: the note begins at 0 again
             os.write(self._own.fileno(), json.dumps(self._me._asdict()).encode())
 

@@ -18,7 +18,7 @@ FEW = 0.01  # of the clicks
 
 MEANINGS = {
     "future_time": "later than their append time",
-    "late_impression": "impressions that came too late",
+    "late_impression": "impressions whose window was closed before they came",
     "misrouted": "in another partition than their key's",
     "misrouted_key": "in another partition than their key's",
     "time_unit": "with a time in seconds",
@@ -46,8 +46,8 @@ LATE = "sml_joiner_late_events_total"
 DEAD_LETTERS = ("sml_joiner_dead_letters_total", "sml_learner_dead_letters_total")
 LINES = (
     Told("set aside", DEAD_LETTERS, "for {}", ends="; `sml dead-letters list` shows them"),
-    Told("too late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
-    Told("too late", (LATE,), "{} from {}", lambda labels: labels[0] == "clicks", share_of=CLICKS),
+    Told("late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
+    Told("late", (LATE,), "{} from {}", lambda labels: labels[0] == "clicks", share_of=CLICKS),
     Told("without effect", (CLICKS,), "{} clicks", lambda labels: labels[0] in {"late", "orphan"}, share_of=CLICKS),
     Told("odd", ("sml_joiner_oddities_total",), "{}", lambda labels: labels[0] not in {"early_click", "late_click_learned"}),
     Told(
@@ -92,14 +92,14 @@ class Watch:
 
 
 def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
-    """Read the counters of the processes at ``addresses``; one that does not answer has none."""
+    """Read the counters of the processes at ``addresses``; one that does not answer, or not with metrics, has none."""
     counts: dict[tuple[str, Labels], float] = {}
     for address in addresses:
         try:
-            text = client.get(address).raise_for_status().text
-        except httpx.HTTPError:
+            families = list(text_string_to_metric_families(client.get(address).raise_for_status().text))
+        except (httpx.HTTPError, ValueError):  # it is away, or somebody else listens there
             continue
-        for family in text_string_to_metric_families(text):
+        for family in families:
             if family.type == "counter":
                 counts |= {(each.name, tuple(value for _, value in sorted(each.labels.items()))): each.value for each in family.samples}
     return counts
@@ -120,4 +120,9 @@ def _line(told: Told, risen: Mapping[tuple[str, Labels], float], seconds: float)
 
 def _named(form: str, labels: Labels) -> str:
     meaning = MEANINGS.get(labels[0])
-    return f"{meaning} ({labels[0]})" if meaning else form.format(*(label or "an unnamed source" for label in labels))
+    return f"{meaning} ({labels[0]})" if meaning else form.format(*(_printable(label) or "an unnamed source" for label in labels))
+
+
+def _printable(label: str) -> str:
+    """Keep a terminal from obeying what a record calls its source."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in label)

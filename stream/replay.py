@@ -61,12 +61,13 @@ class Replay:
         """Prepare; nothing is written before :meth:`run`."""
         self._headers: Headers = ((FUTURE, b"1"),) if future else ()
         self._rule, self._clock = TimeRule.of(settings), clock
+        self._horizon = round((settings.click_window + settings.lateness) * 1000)  # ms from a row until its click no longer counts
         self._log, self._topics, self._settings, self._speed = log, topics, settings, speed
         self._events = events
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
         self.backwards = 0  # rows earlier than the latest before them
-        self.late = 0  # rows earlier than that by more than the joiner's lateness
+        self.late = 0  # rows earlier than that by so much that the joiner, reading one partition, sets them aside
         self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined, for a click may yet come
         self.rows = self.clicks = 0
 
@@ -122,7 +123,7 @@ class Replay:
         clicks: list[Message] = []
         for row in batch:
             self.backwards += row.time < self.last
-            self.late += row.time < self.last - self._settings.lateness * 1000
+            self.late += row.time < self.last - self._horizon
             self.last = max(self.last, row.time)
             if self._events == "examples":
                 shown.append(self._message(self._topics.examples, row.number, _example(row)))
@@ -146,11 +147,10 @@ class Replay:
     def _last_watermarks(self) -> Iterator[Message]:
         if self._events == "examples" or self.last < 0:
             return
-        horizon = round((self._settings.click_window + self._settings.lateness) * 1000)
-        watermark, now = self.last + horizon, int(self._clock() * 1000)
+        watermark, now = self.last + self._horizon, int(self._clock() * 1000)
         if watermark > now and not self._headers:
             watermark = max(self.last, now)  # no watermark may pass the present
-            self.undecided_from = watermark - horizon
+            self.undecided_from = watermark - self._horizon
         value = encode(Watermark(watermark))
         for topic in (self._topics.impressions, self._topics.clicks):
             yield from (Message(topic, None, value, self._headers, p) for p in self._log.bounds(topic))

@@ -51,11 +51,9 @@ def replay(
 def _notes(run: Replay, settings: JoinSettings, events: Events) -> Iterator[str]:
     """Say what the joiner will make of the rows, where that is not what the file holds."""
     if events == "impressions" and run.backwards:
-        lateness = format_duration(settings.lateness)
-        late = (
-            f"the joiner sets aside {run.late:,} of its {run.rows:,} rows, later by more than lateness ({lateness}) than a row before them"
-        )
-        fine = f"the joiner puts its rows in that order, for none is later than lateness ({lateness})"
+        reach = f"click_window + lateness ({format_duration(settings.click_window + settings.lateness)})"
+        late = f"the joiner sets aside up to {run.late:,} of its {run.rows:,} rows, those more than {reach} behind a row before them"
+        fine = f"the joiner puts its rows in that order, for none is more than {reach} behind a row before it"
         yield f"the file is not in the order of time: {late if run.late else fine}; `sml replay --as examples` keeps the file's order"
     if run.undecided_from is not None:
         yield f"clicks may yet come for the rows after {iso(run.undecided_from)}: the joiner decides them as their click windows end"

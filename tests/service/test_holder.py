@@ -1,6 +1,8 @@
 """One `sml up` holds a folder: a second one says who that is, and takes over only on purpose, whenever it comes and whatever it finds."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -206,3 +208,18 @@ def test_who_waits_can_be_ended(tmp_path: Path, pool: ThreadPoolExecutor, *, tak
     for screen in (first, second):
         with screen.hold:
             pass
+
+
+def test_a_disk_that_takes_no_note_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int, __: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first, second = Screen(tmp_path), Screen(tmp_path)
+    monkeypatch.setattr(os, "write", full)
+
+    assert first.take()
+    first.hold.note_child("learn", 1)
+    first.hold.note_ending()
+
+    with first.hold, second.hold, pytest.raises(RunsAlreadyError, match="a process that has not said which"):
+        second.take()

@@ -1,7 +1,9 @@
 """The made-up site knows the truth: its clicks are drawn from its probabilities, and nothing but them is the best possible prediction."""
 
 import asyncio
+import io
 import json
+import sys
 from pathlib import Path
 
 import httpx
@@ -114,3 +116,23 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
     assert set(server.clicked) <= server.shown
     assert result["log_loss"] == pytest.approx(np.log(2))
     assert result["best_log_loss"] < result["log_loss"]
+
+
+def test_the_line_that_lives_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "12")
+
+    async def report() -> None:
+        model = httpx.MockTransport(lambda _: httpx.Response(503))
+        async with httpx.AsyncClient(transport=model, base_url="http://server") as client:
+            traffic = Traffic(client, Site(seed=3, rate=1), rate=1)
+            asyncio.get_running_loop().call_later(1.1, traffic.stop)
+            await traffic._report()
+
+    asyncio.run(report())
+
+    drawn = terminal.getvalue().split("\r\x1b[K")[1:]
+    assert [line.rstrip("\n") for line in drawn] == ["nobody was "] * len(drawn)
+    assert drawn

@@ -87,7 +87,16 @@ def test_late_events_are_told_by_input_and_source(processes: Processes) -> None:
     processes.add(7, "sml_joiner_late_events_total", "impressions", "web-3")
     processes.add(1, "sml_joiner_late_events_total", "impressions", "")
 
-    assert processes.after(LOOK_EVERY) == ["too late in the last 5 s: 7 impressions from web-3, 1 impressions from an unnamed source"]
+    assert processes.after(LOOK_EVERY) == ["late in the last 5 s: 7 impressions from web-3, 1 impressions from an unnamed source"]
+
+
+def test_a_terminal_does_not_obey_what_a_source_calls_itself(processes: Processes) -> None:
+    processes.add(10, "sml_joiner_late_events_total", "impressions", "\x1b[2J\nall is well {} Zürich")
+
+    (line,) = processes.after(LOOK_EVERY)
+
+    assert line.isprintable()
+    assert line.endswith("all is well {} Zürich")
 
 
 def test_a_few_clicks_without_effect_are_part_of_every_stream_and_many_are_not(processes: Processes) -> None:
@@ -116,9 +125,11 @@ def test_counters_are_read_from_the_processes_that_answer() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.port == 1:
             raise httpx.ConnectError("nobody listens")
+        if request.url.port == 3:
+            return httpx.Response(200, text="<html>somebody else does</html>")
         return httpx.Response(200, content=generate_latest(registry))
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        counts = counters(client, ["http://a:1/metrics", "http://b:2/metrics"])
+        counts = counters(client, [f"http://host:{port}/metrics" for port in (1, 2, 3)])
 
     assert counts == {("sml_joiner_late_events_total", ("clicks", "web")): 3}

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from stream.event_time import FUTURE, TimeRule
 from stream.events import Watermark, decode_click, decode_impression
 from stream.files import FileError, Logged
+from stream.join_metrics import JoinerMetrics
+from stream.joiner import Joiner
 from stream.log import Message, Record
 from stream.replay import BATCH, Events, FutureRowError, Replay
 from stream.settings import JoinSettings
@@ -121,9 +124,28 @@ def test_the_impressions_of_a_batch_are_in_the_log_before_its_clicks(tmp_path: P
     assert len(clicked) == 2 * BATCH
 
 
-def test_rows_that_the_joiner_would_set_aside_as_late_are_counted(log: SqliteLog) -> None:
-    times = [0, 100_000, 40_000, 39_999, 100_001]
+def test_rows_that_the_joiner_sets_aside_as_late_are_counted(log: SqliteLog) -> None:
+    times = [0, 900_000, 240_000, 239_999, 900_001, 0]
 
     run = replay(log, [row(number, NOW - 10**9 + time) for number, time in enumerate(times)])
+    join(log, SETTINGS)
 
-    assert (run.backwards, run.late) == (2, 1)
+    assert (run.backwards, run.late) == (3, 2)
+    assert [record.key for record in read(log, TOPICS.dead_letters)] == [b"3", b"5"]
+    assert log.bounds(TOPICS.examples)[0].end == 4
+
+
+def test_made_up_times_are_joined_where_they_are_accepted_and_set_aside_where_not(tmp_path: Path) -> None:
+    joined = {}
+    for accept in (True, False):
+        with SqliteLog(f"sqlite:///{tmp_path}/{accept}.db") as log:
+            create(log, TOPICS, 1)
+            replay(log, [row(1, NOW + 10**12, 1), row(2, NOW + 2 * 10**12)], future=True)
+            join(log, SETTINGS.model_copy(update={"accept_future": accept}))
+            joined[accept] = log.bounds(TOPICS.examples)[0].end, log.bounds(TOPICS.dead_letters)[0].end
+
+    assert joined == {True: (2, 0), False: (0, 5)}
+
+
+def join(log: SqliteLog, settings: JoinSettings) -> None:
+    Joiner(log, TOPICS, settings, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
