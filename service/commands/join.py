@@ -20,6 +20,6 @@ def join(settings: Settings, *, until_caught_up: bool = False) -> None:
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.join.metrics_port):
+    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log, exposed(registry, settings.join.metrics_port):
         joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry))
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

@@ -23,7 +23,7 @@ def replay(path: Path, settings: Settings, *, events: Events = "impressions", sp
         LogError: the log can't be used.
     """
     start = time.perf_counter()
-    with stop_signals() as stop, connect(settings.log.url) as log:
+    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log:
         run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
             pass
