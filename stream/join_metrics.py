@@ -22,8 +22,8 @@ class JoinerMetrics:
             "example": counter("examples", "Examples written.", "label"),
             "impression": counter("impressions", "Impressions settled: decided, duplicate or forgotten.", "fate"),
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
-            "oddity": counter("oddities", "Late impressions, early clicks, tombstones in vain, misrouted keys.", "kind"),
-            "dead_letter": counter("dead_letters", "Records set aside, by the field at fault.", "reason"),
+            "oddity": counter("oddities", "Late impressions, early clicks, tombstones in vain.", "kind"),
+            "dead_letter": counter("dead_letters", "Records set aside, by the field at fault, or misrouted.", "reason"),
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
         }
         self.waiting = Gauge("sml_joiner_waiting_impressions", "Impressions whose label is not decided.", registry=registry)

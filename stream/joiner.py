@@ -15,12 +15,13 @@ from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import attrgetter
 
+import msgspec
+
 from stream.dead_letters import dead_letter
 from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Idleness, Place
 from stream.join_metrics import JoinerMetrics
 from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
-from stream.message import murmur2
 from stream.rejoin import BATCH, progress, rejoin, take
 from stream.settings import JoinSettings
 from stream.topics import Topics
@@ -74,7 +75,7 @@ class Joining:
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
         """Go on from the last commit."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
-        self._joins, starts = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
+        self._joins, starts, self._placement = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
         self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
         self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
         self._idleness = Idleness(joiner.settings.idle_after)
@@ -127,23 +128,18 @@ class Joining:
 
     def _take(self, records: Sequence[Record]) -> list[Message]:
         """Give each record to the join of its partition; give the dead letters."""
+        self._placement.tally(records)
         dead_letters = []
         for place, group in groupby(records, attrgetter("topic", "partition")):
             for record in group:
                 self._counts["record", record.topic] += 1
-                self._check_key(record)
                 try:
-                    take(self._joins[record.partition], self._topics, record)
+                    take(self._joins[record.partition], self._topics, record, self._placement)
                 except BadRecordError as error:
-                    self._counts["dead_letter", error.field.partition(".")[0]] += 1
+                    self._counts["dead_letter", error.reason] += 1
                     dead_letters.append(dead_letter(record, "join", error, self._topics))
             self._idleness.heard(place, self._streams[place].read)
         return dead_letters
-
-    def _check_key(self, record: Record) -> None:
-        partitions = len(self._joins)
-        if partitions > 1 and record.key and (murmur2(record.key) & 0x7FFFFFFF) % partitions != record.partition:
-            self._counts["oddity", "misrouted_key"] += 1
 
     def _break_silence(self) -> list[Message]:
         """Write a watermark for each partition that stands still, is read to its end, and keeps an impression waiting."""
@@ -184,7 +180,8 @@ class Joining:
         for p, join in self._joins.items():
             places = (self._topics.impressions, p), (self._topics.clicks, p)
             notes = join.notes(positions[places[0]], positions[places[1]])
-            entries |= {place: progress(positions[place], note) for place, note in zip(places, notes, strict=True)}
+            for place, note in zip(places, notes, strict=True):
+                entries[place] = progress(positions[place], msgspec.structs.replace(note, partitioner=self._placement.partitioner))
         return entries
 
     def _positions(self) -> dict[Place, int]:

@@ -10,25 +10,24 @@ from typing import NamedTuple
 import msgspec
 
 from stream.eager import EagerJoin
-from stream.events import BadRecordError, decode_click, decode_impression
+from stream.events import BadRecordError, Click, Watermark
+from stream.inputs import event_of
 from stream.join import Join
-from stream.log import Bounds, Log, LogError, Progress, Record
+from stream.log import Bounds, Log, Progress, Record
+from stream.placement import FIRST, Placement
 from stream.settings import JoinSettings
 from stream.sight import Note
-from stream.topics import Topics
+from stream.topics import JoinerError, Topics
 
 BATCH = 5_000  # records read at once
 
 
-class JoinerError(LogError):
-    """The joiner can't go on from what the log holds."""
-
-
 class Rejoined(NamedTuple):
-    """Every partition's state, and from where to read on: the next offset of each partition, by topic."""
+    """Every partition's state, from where to read on (the next offset of each partition, by topic), and how records are placed."""
 
     joins: dict[int, Join]
     starts: dict[str, dict[int, int]]
+    placement: Placement
 
 
 def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejoined:
@@ -45,12 +44,16 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         message = f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. "
         raise JoinerError(message + "Joining from the start would write every example a second time; use another prefix")
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
+    known = next((note.partitioner for entries in committed.values() for _, note in entries.values() if note.partitioner), None)
+    placement = Placement(topics, len(joins), known or log.partitioner)
     for topic, entries in committed.items():
-        _read_again(log, topics, topic, entries, joins)
+        _read_again(log, topics, topic, entries, joins, placement if known else None)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
-    return Rejoined(joins, starts)
+    for topic, start in starts.items():
+        placement.tally(_look_ahead(log, topic, start))
+    return Rejoined(joins, starts, placement)
 
 
 def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
@@ -69,32 +72,26 @@ def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
     return EagerJoin(policy, window, lateness, impressions, clicks)
 
 
-def take(join: Join, topics: Topics, record: Record) -> None:
-    """Give a record of either input to the join of its partition.
+def take(join: Join, topics: Topics, record: Record, placement: Placement | None) -> None:
+    """Give a record of either input to the join of its partition, if it belongs there.
 
     Raises:
         BadRecordError: it can't be used.
     """
-    if record.topic == topics.clicks:
-        join.click(record.offset, decode_click(record.value))
-    elif record.value is None:
-        join.forget(record.offset, _impression_id(record.key))
+    event = event_of(record, topics)
+    if placement:
+        placement.check(record, event)
+    if isinstance(event, str):
+        join.forget(record.offset, event)
+    elif isinstance(event, Click) or (isinstance(event, Watermark) and record.topic == topics.clicks):
+        join.click(record.offset, event)
     else:
-        join.impression(record.offset, decode_impression(record.value))
+        join.impression(record.offset, event)
 
 
 def progress(next_offset: int, note: Note) -> Progress:
     """Write a note beside an offset."""
     return Progress(next_offset, msgspec.json.encode(note).decode())
-
-
-def _impression_id(key: bytes | None) -> str:
-    if not key:
-        raise BadRecordError("key", key, "the id of the impression that is to be forgotten")
-    try:
-        return key.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecordError("key", key, "an impression's id in UTF-8") from error
 
 
 def _check_partitions(log: Log, topics: Topics) -> None:
@@ -126,7 +123,24 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
     return known.offset, note
 
 
-def _read_again(log: Log, topics: Topics, topic: str, committed: Mapping[int, tuple[int, Note]], joins: Mapping[int, Join]) -> None:
+def _look_ahead(log: Log, topic: str, start: Mapping[int, int]) -> list[Record]:
+    """Give the next records that the topic holds already, enough to tell how it was written."""
+    ends = {p: bounds.end for p, bounds in log.bounds(topic).items()}
+    records: list[Record] = []
+    with closing(log.reader(topic, start)) as reader:
+        while len(records) < FIRST and any(position < ends[p] for p, position in reader.positions().items()):
+            records += reader.poll(FIRST - len(records), timeout=1.0)
+    return records
+
+
+def _read_again(
+    log: Log,
+    topics: Topics,
+    topic: str,
+    committed: Mapping[int, tuple[int, Note]],
+    joins: Mapping[int, Join],
+    placement: Placement | None,
+) -> None:
     """Take what lies between the notes and the offsets, in silence: bad records were set aside by whoever read them first."""
     behind = {p: note.rewind for p, (offset, note) in committed.items() if note.rewind < offset}
     if not behind:
@@ -136,4 +150,4 @@ def _read_again(log: Log, topics: Topics, topic: str, committed: Mapping[int, tu
             for record in reader.poll(BATCH, timeout=1.0):
                 if record.offset < committed[record.partition][0]:
                     with suppress(BadRecordError):
-                        take(joins[record.partition], topics, record)
+                        take(joins[record.partition], topics, record, placement)

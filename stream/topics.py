@@ -16,6 +16,10 @@ class PartitionsError(LogError):
     """A topic has too few partitions for what it is to hold."""
 
 
+class JoinerError(LogError):
+    """The joiner can't go on from what the log holds."""
+
+
 class Topics(NamedTuple):
     """The names of a model's topics.
 

@@ -16,7 +16,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.connect import connect
 from stream.events import BadRecordError, Click, Impression, Version, Watermark, decode_example, decode_impression, encode
 from stream.log import Log, LogUnavailableError, Message, Record
-from stream.message import murmur2
+from stream.message import partition_of
 from stream.topics import Topics
 from stream.training import Trainer
 from stream.versions import Lineage, newest_version, read_versions
@@ -132,7 +132,7 @@ class Traffic(threading.Thread):
         """Make up an id; four of five are chosen so that they fall to partition 0."""
         wanted = range(1) if self._chance.random() < 0.8 else range(self._partitions)
         trials = (f"{number}-{trial}" for trial in range(10_000))
-        return next(name for name in trials if (murmur2(name.encode()) & 0x7FFFFFFF) % self._partitions in wanted)
+        return next(name for name in trials if partition_of(name.encode(), self._partitions, "murmur2") in wanted)
 
 
 class Books(NamedTuple):
