@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from stream.log import Log, LogError, Message, OffsetGoneError, Progress, Record
+from stream.message import size_of
 from stream.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
 
     Args:
         record: What could not be used.
-        stage: The process that set it aside: ``join`` or ``learn``.
+        stage: The process that set it aside: ``rekey``, ``join`` or ``learn``.
         error: Why.
         topics: Names the topic of dead letters.
     """
@@ -73,8 +74,7 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
         "exception.message": str(error),
     }
     named = tuple((_HEADER + name, text.encode(errors="backslashreplace")) for name, text in headers.items())
-    size = len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(text) for name, text in record.headers)
-    if size > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
+    if size_of(record) > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
         return Message(topics.dead_letters, None, None, named, partition=0)
     return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
 

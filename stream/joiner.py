@@ -23,6 +23,7 @@ from stream.idleness import Idleness, Place
 from stream.join_metrics import JoinerMetrics
 from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
 from stream.rejoin import BATCH, progress, rejoin, take
+from stream.rekey import Rekeyer, owner_of
 from stream.settings import JoinSettings
 from stream.topics import Topics
 
@@ -38,7 +39,8 @@ class Joiner:
 
     def __init__(self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics) -> None:
         """Prepare to join ``topics`` of the log ``source``; nothing is read or taken before :meth:`run`."""
-        self.log, self.topics, self.settings, self.metrics = source, topics, settings, metrics
+        self.log, self.settings, self.metrics = source, settings, metrics
+        self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -50,22 +52,28 @@ class Joiner:
             OffsetGoneError: retention has deleted records that still matter.
         """
         with ExitStack() as stack:
-            writer: Writer | None = None
+            owners = (self.owner, owner_of(self.topics)) if self.settings.rekey else (self.owner,)
+            writers: list[Writer] = []
             while not should_stop():
                 try:
-                    writer = writer or stack.enter_context(closing(self.log.writer(self.owner)))
-                    self._run(writer, should_stop, until_caught_up=until_caught_up)
+                    writers = writers or [stack.enter_context(closing(self.log.writer(owner))) for owner in owners]
+                    self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
                     log.warning("The log is away, trying again: %s", error)
                     time.sleep(BREATH)
                 else:
                     return
 
-    def _run(self, writer: Writer, should_stop: Callable[[], bool], *, until_caught_up: bool) -> None:
-        with closing(Joining(self, writer)) as joining:
+    def _run(self, writer: Writer, copier: Writer | None = None, *, should_stop: Callable[[], bool], until_caught_up: bool) -> None:
+        with ExitStack() as stack:
+            rekeyer = copier and stack.enter_context(closing(Rekeyer(self.log, self.topics, self.settings, self.metrics, copier)))
+            if rekeyer and until_caught_up:
+                rekeyer.catch_up(should_stop)
+            joining = stack.enter_context(closing(Joining(self, writer)))
             ends = joining.ends()
             while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
-                joining.step()
+                # While there is something to copy, that a partition of the copies stands still tells nothing.
+                joining.step(break_silence=not (rekeyer and rekeyer.step()))
             joining.write([], final=True)
 
 
@@ -98,7 +106,7 @@ class Joining:
         positions = self._positions()
         return all(positions[place] >= end for place, end in ends.items())
 
-    def step(self) -> None:
+    def step(self, *, break_silence: bool = True) -> None:
         """Read some records, of both inputs where both have some, and write what they decide in one transaction."""
         messages: list[Message] = []
         for wait in (PAUSE, 0.0):
@@ -106,7 +114,7 @@ class Joining:
             if not records:
                 break
             messages += self._take(records)
-        self.write(messages + self._break_silence())
+        self.write(messages + (self._break_silence() if break_silence else []))
         if time.monotonic() - self._measured_at >= BREATH:
             self._measure()
 

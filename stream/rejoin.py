@@ -15,6 +15,7 @@ from stream.inputs import event_of
 from stream.join import Join
 from stream.log import Bounds, Log, Progress, Record
 from stream.placement import FIRST, Placement
+from stream.rekey import as_appended
 from stream.settings import JoinSettings
 from stream.sight import Note
 from stream.topics import JoinerError, Topics
@@ -78,6 +79,8 @@ def take(join: Join, topics: Topics, record: Record, placement: Placement | None
     Raises:
         BadRecordError: it can't be used.
     """
+    if topics.by_id:
+        record = as_appended(record)
     event = event_of(record, topics)
     if placement:
         placement.check(record, event)

@@ -113,7 +113,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
     try:
         with connect(url) as log:
             yield Finding("log", True, f"{url} answers")
-            yield _topics(log, Topics(settings.log.prefix))
+            yield _topics(log, Topics(settings.log.prefix, by_id=settings.join.rekey))
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
 
