@@ -65,7 +65,7 @@ class Tally:
         other = next(each for each in PARTITIONERS if each != partitioner)
         if self.differs(other):
             return f"neither {partitioner} nor {other} places them so"
-        return f"they lie as {other} places them, as {CLIENTS[other]}; the other topic as {partitioner} does, as {CLIENTS[partitioner]}"
+        return f"{other} places them so, as {CLIENTS[other]}; those of the other topic {partitioner} does, as {CLIENTS[partitioner]}"
 
 
 class Placement:

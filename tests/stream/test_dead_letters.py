@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from stream.dead_letters import LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
-from stream.events import BadRecordError
+from stream.events import BadRecordError, Click, encode
 from stream.log import Log, Message, Record
+from stream.placement import MisroutedError
 from stream.sqlite_log import SqliteLog
 from stream.topics import Topics, create
+from tests.stream.joining import id_in
 from tests.stream.learning import records
 
 TOPICS = Topics("t")
@@ -58,6 +60,18 @@ def test_a_record_too_large_for_a_dead_letter_is_taken_from_where_it_stood(log: 
 
     assert retry(log, TOPICS) == (1, 0)
     assert [record.value for record in records(log, TOPICS.clicks, 1)] == [large, large]
+
+
+def test_a_misrouted_record_goes_to_the_partition_where_its_impression_belongs(log: Log) -> None:
+    name = id_in(0, 2, "i")
+    value = encode(Click(name, 1))
+    record = Record(TOPICS.clicks, 1, 0, 0, b"u17", value)
+    log.append([dead_letter(record, "join", MisroutedError("partition", 1, "another"), TOPICS)])
+
+    assert retry(log, TOPICS) == (1, 0)
+
+    (again,) = records(log, TOPICS.clicks, 0)
+    assert (again.key, again.value) == (b"u17", value)
 
 
 def test_a_null_value_goes_back_as_a_null_value(log: Log) -> None:

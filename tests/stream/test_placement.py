@@ -60,7 +60,7 @@ def test_two_partitioners_end_the_join_and_the_message_says_which_topic_and_why(
     placement = Placement(TOPICS, PARTITIONS, "murmur2")
     placement.tally(placed(TOPICS.impressions, some(400), "murmur2"))
 
-    with pytest.raises(JoinerError, match=r"t\.clicks: of the first 100 records \d+ .* as crc32 places them, as librdkafka.*rekey = true"):
+    with pytest.raises(JoinerError, match=r"t\.clicks: of the first 100 records \d+ .* crc32 places them so, as librdkafka.*rekey = true"):
         placement.tally(placed(TOPICS.clicks, some(200), "crc32"))
 
 
