@@ -45,8 +45,8 @@ def partition_of(key: bytes, partitions: int, partitioner: Partitioner) -> int:
 
 
 def size_of(message: Message | Record) -> int:
-    """Count the bytes that a log has to keep; other clients may write headers without a value."""
-    return len(message.key or b"") + len(message.value or b"") + sum(len(name) + len(value or b"") for name, value in message.headers)
+    """Count the bytes that a log has to keep."""
+    return len(message.key or b"") + len(message.value or b"") + sum(len(name) + len(value) for name, value in message.headers)
 
 
 def check(progress: Mapping[tuple[str, int], Progress]) -> None:

@@ -200,6 +200,23 @@ def test_clicks_by_kcat_end_the_join_unless_it_is_rekeyed(kafka: str, topics: To
         assert_every_click_counts(log, topics)
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, REKEY])
+def test_a_header_without_a_value_harms_nothing(kafka: str, topics: Topics, settings: JoinSettings) -> None:
+    with connect(kafka) as log:
+        create(log, topics, 1, rekey=True)
+        producer = Producer({"bootstrap.servers": kafka.removeprefix("kafka://")})
+        for each in (*impressions(topics, 2), Message(topics.impressions, b"?", b"?")):
+            producer.produce(each.topic, each.value, each.key, headers=[("empty", None)])
+        assert producer.flush(30) == 0
+        finish(log, topics)
+
+        join(log, topics, settings)
+
+        assert len(examples(log, topics)) == 2
+        (letter,) = read(log, topics.dead_letters)
+        assert (letter.value, letter.headers[0]) == (b"?", ("empty", b""))
+
+
 def test_one_misrouted_record_is_set_aside_and_the_examples_are_those_without_it(log: Log, topics: Topics, librdkafka: Write) -> None:
     honest, attacked = topics, Topics(f"{topics.prefix}-attacked")
     for each in (honest, attacked):
