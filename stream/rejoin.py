@@ -21,6 +21,7 @@ from stream.sight import Note
 from stream.topics import JoinerError, Topics
 
 BATCH = 5_000  # records read at once
+BEFORE = 20  # records before the start that are looked at: those that have ended the join before, end it again
 
 
 class Rejoined(NamedTuple):
@@ -53,7 +54,7 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
     for topic, start in starts.items():
-        placement.tally(_look_ahead(log, topic, start))
+        placement.tally(_look_around(log, topic, start))
     return Rejoined(joins, starts, placement)
 
 
@@ -126,12 +127,13 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
     return known.offset, note
 
 
-def _look_ahead(log: Log, topic: str, start: Mapping[int, int]) -> list[Record]:
-    """Give the next records that the topic holds already, enough to tell how it was written."""
-    ends = {p: bounds.end for p, bounds in log.bounds(topic).items()}
+def _look_around(log: Log, topic: str, start: Mapping[int, int]) -> list[Record]:
+    """Give the last records before the start and the next that the topic holds already, enough to tell how it was written."""
+    bounds = log.bounds(topic)
+    back = max(1, BEFORE // len(start))
     records: list[Record] = []
-    with closing(log.reader(topic, start)) as reader:
-        while len(records) < FIRST and any(position < ends[p] for p, position in reader.positions().items()):
+    with closing(log.reader(topic, {p: max(bounds[p].first, offset - back) for p, offset in start.items()})) as reader:
+        while len(records) < FIRST and any(position < bounds[p].end for p, position in reader.positions().items()):
             records += reader.poll(FIRST - len(records), timeout=1.0)
     return records
 

@@ -16,10 +16,11 @@ from stream.events import Click, Example, Impression, Watermark, decode_example,
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
 from stream.log import Log, Message
+from stream.message import partition_of
 from stream.settings import JoinSettings
 from stream.topics import JoinerError, Topics, create
 from tests.stream.joining import id_in
-from tests.stream.test_joiner import KilledError, Mortal, read
+from tests.stream.test_joiner import KilledError, Mortal, new_log, read
 from tests.system import need
 
 PARTITIONS = 4
@@ -236,3 +237,41 @@ def test_one_misrouted_record_is_set_aside_and_the_examples_are_those_without_it
     assert (letter.key, letter.value, letter.headers[0]) == (b"i-2", encode(forged), ("trace", b"\xff"))
     assert dict(letter.headers)["__connect.errors.exception.class.name"] == b"MisroutedError"
     assert registry.get_sample_value("sml_joiner_dead_letters_total", {"reason": "misrouted"}) == 1
+
+
+def test_a_join_that_was_ended_and_is_started_again_and_again_sets_nothing_more_aside(log: Log, topics: Topics) -> None:
+    create(log, topics, PARTITIONS)
+    log.append(impressions(topics))
+    wrong = [each for each in clicks(topics) if each.key and crc32(each.key) % PARTITIONS != partition_of(each.key, PARTITIONS, "murmur2")]
+    trickle = (each._replace(partition=crc32(each.key or b"") % PARTITIONS) for each in wrong)
+
+    for _ in range(4):
+        log.append([next(trickle)])
+        join(log, topics)
+    for count in (5, 6, 7):
+        log.append([next(trickle)])
+        with pytest.raises(JoinerError, match=f"of the first {count} records {count}"):
+            join(log, topics)
+
+    assert len(read(log, topics.dead_letters)) == 4
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_after_a_restart_records_are_judged_by_the_partitioner_of_the_first_reading(after: bool) -> None:
+    topics = Topics("t")
+    names = [id_in(0, 3, f"forged-{number}", "crc32") for number in range(4)]
+    forged = [Message(topics.impressions, b"?", encode(Impression(name, FIRST, {})), partition=1) for name in names]
+    messages = [each._replace(partition=crc32(each.key or b"") % 3) for each in impressions(topics, 60) + clicks(topics, 20)]
+    with new_log(3) as calm, new_log(3) as stormy:
+        for log in (calm, stormy):
+            log.append([*messages, *forged])
+            finish(log, topics)
+        join(calm, topics)
+
+        for commits in (0, 1, 2, 0, 3, 1):
+            with suppress(KilledError):
+                join(Mortal(stormy, records=7, dies_at=commits, after=after), topics)
+        join(stormy, topics)
+
+        assert examples(stormy, topics) == examples(calm, topics)
+        assert [[each.value for each in read(log, topics.dead_letters)] for log in (calm, stormy)] == [[each.value for each in forged]] * 2
