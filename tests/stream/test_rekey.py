@@ -219,6 +219,19 @@ def test_what_comes_while_it_runs_is_copied_joined_and_decided_though_a_partitio
         assert [(each.impression_id, each.label) for each in the(log)] == [("a", 1)]
 
 
+def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> None:
+    wanted = REKEY.model_copy(update={"idle_after": 0.001})
+    with rekeyed_log(impressions=1, clicks=1) as log:
+        log.append([shown(f"{n}", n) for n in range(30)])
+        log.append([clicked("nobody's", 0)] * 200 + [clicked(f"{n}", n + 1) for n in range(30)])
+        sipping = Mortal(log, records=3, dies_at=10_000, after=False)
+
+        joiner = Joiner(sipping, TOPICS, wanted, JoinerMetrics(CollectorRegistry()))  # type: ignore[arg-type]
+        joiner.run(lambda: sum(bounds.end for bounds in log.bounds(TOPICS.examples).values()) == 30)
+
+        assert [each.label for each in the(log)] == [1] * 30
+
+
 def test_the_append_time_of_a_record_that_is_no_copy_is_its_own() -> None:
     idle = Record(COPIES.clicks, 0, 0, 7, None, encode(Watermark(END)))
 
