@@ -1,17 +1,21 @@
 """Records are set aside with the reason, can be looked at, and go back to where they came from once the reason is gone.
 
 A retry writes each record back once: how far it came is committed with what it wrote, in one transaction, and the next goes on from
-there. A record that still can't be used is set aside anew, as another dead letter.
+there. A record that still can't be used is set aside anew, as another dead letter; one that lay in a wrong partition goes to its own.
 """
 
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
+from stream.events import BadRecordError
+from stream.inputs import event_of, id_of
 from stream.log import Log, LogError, Message, OffsetGoneError, Progress, Record
+from stream.message import partition_of, size_of
+from stream.placement import MisroutedError
 from stream.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -61,7 +65,7 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
 
     Args:
         record: What could not be used.
-        stage: The process that set it aside: ``join`` or ``learn``.
+        stage: The process that set it aside: ``rekey``, ``join`` or ``learn``.
         error: Why.
         topics: Names the topic of dead letters.
     """
@@ -74,11 +78,9 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
         "exception.message": str(error)[:_LONGEST],
     }
     named = tuple((_HEADER + name, text.encode(errors="backslashreplace")) for name, text in told.items())
-    headers = tuple((name, text or b"") for name, text in record.headers)  # Kafka's may be null
-    size = len(record.key or b"") + len(record.value or b"") + sum(len(name.encode()) + len(text) for name, text in headers)
-    if size > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
+    if size_of(record) > LARGEST_DEAD_LETTER:  # with the headers it would not fit the log: they alone say where it stands
         return Message(topics.dead_letters, None, None, named, partition=0)
-    return Message(topics.dead_letters, record.key, record.value, headers + named, partition=0)
+    return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
 
 
 def dead_letters(events: Log, topics: Topics, start: int = 0) -> Iterator[DeadLetter]:
@@ -130,7 +132,7 @@ def retry(events: Log, topics: Topics) -> Retried:
         batch: list[DeadLetter] = []
         letters = dead_letters(events, topics, retried_until(events, topics))
         while batch := [letter for letter, _ in zip(letters, range(_AT_ONCE), strict=False)]:
-            messages = [_original(events, letter) for letter in batch]
+            messages = [_original(events, topics, letter) for letter in batch]
             progress = {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)}
             writer.commit([message for message in messages if message], progress)
             counts.update(message is not None for message in messages)
@@ -141,19 +143,29 @@ def _owner(topics: Topics) -> str:
     return f"{topics.prefix}.retry"
 
 
-def _original(events: Log, letter: DeadLetter) -> Message | None:
+def _original(events: Log, topics: Topics, letter: DeadLetter) -> Message | None:
     """Give the record as it was; one without bytes was too large for a dead letter, or had none, and is read where it stood."""
-    record = letter.record
-    if record.value is not None:
-        return Message(letter.topic, record.key, record.value, letter.original_headers, letter.partition)
-    try:
-        with closing(events.reader(letter.topic, {letter.partition: letter.offset})) as reader:
-            there = reader.poll(1, _PATIENCE)
-    except OffsetGoneError:
-        return None
-    if not there or there[0].offset != letter.offset:
-        return None
-    return Message(letter.topic, there[0].key, there[0].value, there[0].headers, letter.partition)
+    record, headers = letter.record, letter.original_headers
+    if record.value is None:
+        try:
+            with closing(events.reader(letter.topic, {letter.partition: letter.offset})) as reader:
+                there = reader.poll(1, _PATIENCE)
+        except OffsetGoneError:
+            return None
+        if not there or there[0].offset != letter.offset:
+            return None
+        record, headers = there[0], there[0].headers
+    return Message(letter.topic, record.key, record.value, headers, _home(events, topics, letter, record))
+
+
+def _home(events: Log, topics: Topics, letter: DeadLetter, record: Record) -> int:
+    """Choose where a record goes back to: to where it came from, or, if it was misrouted, to where its impression's id belongs."""
+    if letter.kind == MisroutedError.__name__:
+        with suppress(BadRecordError):
+            impression_id = id_of(event_of(record._replace(topic=letter.topic), topics))
+            if impression_id is not None:
+                return partition_of(impression_id.encode(), len(events.bounds(letter.topic)), events.partitioner)
+    return letter.partition
 
 
 def _opened(record: Record) -> DeadLetter | None:

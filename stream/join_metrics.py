@@ -25,7 +25,7 @@ class JoinerMetrics:
             "example": counter("examples", "Examples written.", "label"),
             "impression": counter("impressions", "Impressions settled: decided, duplicate or forgotten.", "fate"),
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
-            "oddity": counter("oddities", "Early clicks, tombstones in vain, late clicks learned, misrouted keys.", "kind"),
+            "oddity": counter("oddities", "Early clicks, tombstones in vain, late clicks learned.", "kind"),
             "dead_letter": counter("dead_letters", "Records set aside, by the field at fault or the rule that refused them.", "reason"),
             "late_event": counter("late_events", "Events behind their input's watermark, by the source that they name.", "input", "source"),
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
@@ -45,7 +45,7 @@ class JoinerMetrics:
             registry=registry,
         )
 
-        for reason in ("future_time", "late_impression", "time_unit"):
+        for reason in ("future_time", "late_impression", "misrouted", "time_unit"):
             self._counters["dead_letter"].labels(reason)  # 0 is shown, too
         self._sources: set[str] = set()
 

@@ -15,14 +15,17 @@ from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import attrgetter
 
+import msgspec
+
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Idleness, Place
+from stream.inputs import inputs
 from stream.join_metrics import JoinerMetrics
 from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
-from stream.message import murmur2
 from stream.rejoin import BATCH, from_now, progress, rejoin, take
+from stream.rekey import Rekeyer, at_the_end, owner_of
 from stream.settings import JoinSettings
 from stream.topics import Topics
 
@@ -40,7 +43,8 @@ class Joiner:
         self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare to join ``topics`` of the log ``source``; nothing is read or taken before :meth:`run`."""
-        self.log, self.topics, self.settings, self.metrics, self.clock = source, topics, settings, metrics, clock
+        self.log, self.settings, self.metrics, self.clock = source, settings, metrics, clock
+        self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -52,11 +56,12 @@ class Joiner:
             OffsetGoneError: retention has deleted records that still matter.
         """
         with ExitStack() as stack:
-            writer: Writer | None = None
+            owners = (self.owner, owner_of(self.topics)) if self.settings.rekey else (self.owner,)
+            writers: list[Writer] = []
             while not should_stop():
                 try:
-                    writer = writer or stack.enter_context(closing(self.log.writer(self.owner)))
-                    self._run(writer, should_stop, until_caught_up=until_caught_up)
+                    writers = writers or [stack.enter_context(closing(self.log.writer(owner))) for owner in owners]
+                    self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
                     log.warning("The log is away, trying again: %s", error)
                     time.sleep(BREATH)
@@ -70,19 +75,29 @@ class Joiner:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        inputs = (self.topics.impressions, self.topics.clicks)
-        with closing(self.log.writer(self.owner)) as writer:
-            read = {(topic, p): entry.offset for topic in inputs for p, entry in self.log.progress(self.owner, topic).items()}
-            ends = from_now(self.log, self.topics, self.settings)
-            writer.commit([], ends)
-        first = {(topic, p): bounds.first for topic in inputs for p, bounds in self.log.bounds(topic).items()}
-        return sum(entry.offset - read.get(place, first[place]) for place, entry in ends.items())
+        left = self._leave(self.owner, self.topics, from_now(self.log, self.topics, self.settings))
+        if self.settings.rekey:
+            originals = self.topics._replace(by_id=False)
+            left += self._leave(owner_of(originals), originals, at_the_end(self.log, originals))
+        return left
 
-    def _run(self, writer: Writer, should_stop: Callable[[], bool], *, until_caught_up: bool) -> None:
-        with closing(Joining(self, writer)) as joining:
+    def _leave(self, owner: str, topics: Topics, ends: dict[Place, Progress]) -> int:
+        with closing(self.log.writer(owner)) as writer:
+            begin = {(topic, p): bounds.first for topic in inputs(topics) for p, bounds in self.log.bounds(topic).items()}
+            begin |= {(topic, p): entry.offset for topic in inputs(topics) for p, entry in self.log.progress(owner, topic).items()}
+            writer.commit([], ends)
+        return sum(entry.offset - begin[place] for place, entry in ends.items())
+
+    def _run(self, writer: Writer, copier: Writer | None = None, *, should_stop: Callable[[], bool], until_caught_up: bool) -> None:
+        with ExitStack() as stack:
+            rekeyer = copier and stack.enter_context(closing(Rekeyer(self.log, self.topics, self.settings, self.metrics, copier)))
+            if rekeyer and until_caught_up:
+                rekeyer.catch_up(should_stop)
+            joining = stack.enter_context(closing(Joining(self, writer)))
             ends = joining.ends()
             while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
-                joining.step()
+                # While there is something to copy, that a partition of the copies stands still tells nothing.
+                joining.step(break_silence=not (rekeyer and rekeyer.step()))
             joining.write([], final=True)
 
 
@@ -92,7 +107,7 @@ class Joining:
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
         """Go on from the last commit."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
-        self._joins, starts = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
+        self._joins, starts, self._placement = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
         self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
         self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
         self._times, self._clock = TimeRule.of(joiner.settings), joiner.clock
@@ -116,7 +131,7 @@ class Joining:
         positions = self._positions()
         return all(positions[place] >= end for place, end in ends.items())
 
-    def step(self) -> None:
+    def step(self, *, break_silence: bool = True) -> None:
         """Read some records, of both inputs where both have some, and write what they decide in one transaction."""
         messages: list[Message] = []
         for wait in (PAUSE, 0.0):
@@ -124,7 +139,7 @@ class Joining:
             if not records:
                 break
             messages += self._take(records)
-        self.write(messages + self._break_silence())
+        self.write(messages + (self._break_silence() if break_silence else []))
         if self._clock() - self._measured_at >= BREATH:
             self._measure()
 
@@ -147,22 +162,17 @@ class Joining:
 
     def _take(self, records: Sequence[Record]) -> list[Message]:
         """Give each record to the join of its partition; give the dead letters."""
+        self._placement.tally(records)
         dead_letters = []
         for place, group in groupby(records, attrgetter("topic", "partition")):
             for record in group:
                 self._counts["record", record.topic] += 1
-                self._check_key(record)
                 try:
-                    take(self._joins[record.partition], self._topics, record, self._times)
+                    take(self._joins[record.partition], self._topics, record, self._times, self._placement)
                 except BadRecordError as error:
                     dead_letters.append(self._dead_letter(record, error))
             self._idleness.heard(place, self._streams[place].read)
         return dead_letters
-
-    def _check_key(self, record: Record) -> None:
-        partitions = len(self._joins)
-        if partitions > 1 and record.key and (murmur2(record.key) & 0x7FFFFFFF) % partitions != record.partition:
-            self._counts["oddity", "misrouted_key"] += 1
 
     def _dead_letter(self, record: Record, error: BadRecordError) -> Message:
         self._counts["dead_letter", error.reason] += 1
@@ -212,7 +222,8 @@ class Joining:
         for p, join in self._joins.items():
             places = (self._topics.impressions, p), (self._topics.clicks, p)
             notes = join.notes(positions[places[0]], positions[places[1]])
-            entries |= {place: progress(positions[place], note) for place, note in zip(places, notes, strict=True)}
+            for place, note in zip(places, notes, strict=True):
+                entries[place] = progress(positions[place], msgspec.structs.replace(note, partitioner=self._placement.partitioner))
         return entries
 
     def _positions(self) -> dict[Place, int]:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from stream.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
-from stream.log import Bounds, FencedError, LogError, LogUnavailableError, Message, Progress, UnknownTopicError
+from stream.log import Bounds, FencedError, LogError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
 from stream.message import check, place
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ _TAKES = 5
 class KafkaLog:
     """The log at ``kafka://host:9092[,host2:9092]``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, partitioner: Partitioner = "murmur2") -> None:
+        self.partitioner = partitioner
         self._servers = url.removeprefix("kafka://").split(",")
         self._admin = Admin(self._servers)
         self._partitions: dict[str, int] = {}  # of the topics seen
@@ -86,7 +87,7 @@ class KafkaLog:
 
     def place(self, messages: Sequence[Message]) -> list[tuple[Message, int]]:
         """Give each message its partition."""
-        return [(message, place(message, self._count(message.topic))) for message in messages]
+        return [(message, place(message, self._count(message.topic), self.partitioner)) for message in messages]
 
     def producer(self, owner: str) -> Producer:
         """Start a producer for ``owner``; Kafka fences the one before and ends what that had begun."""

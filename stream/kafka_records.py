@@ -28,7 +28,7 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
             if self._is_committed(batch):
                 for record in parsed:
                     self.next_fetch_offset = record.offset + 1
-                    headers = tuple(record.headers)
+                    headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write some without a value
                     yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
             self.next_fetch_offset = batch.next_offset
         self.drain()

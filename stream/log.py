@@ -6,7 +6,7 @@ an append is durable when it returns, a commit is atomic and invisible until who
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
 
 
 class LogError(Exception):
@@ -42,6 +42,7 @@ class FencedError(LogError):
 
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+Partitioner: TypeAlias = Literal["murmur2", "crc32"]
 
 
 class Record(NamedTuple):
@@ -57,7 +58,7 @@ class Record(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What a writer gives. Without a partition, the key's murmur2 hash chooses one, as Kafka's own clients do."""
+    """What a writer gives. Without a partition, the log's partitioner chooses one by the key."""
 
     topic: str
     key: bytes | None
@@ -121,6 +122,8 @@ class Writer(Protocol):
 
 class Log(Protocol):
     """Named topics of ordered records."""
+
+    partitioner: Partitioner  # of what is written here with a key and without a partition
 
     def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
         """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); say whether it was created."""

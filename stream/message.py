@@ -1,13 +1,14 @@
 """Where a message goes and how large it may be: the same on every log, and the same as Kafka's own clients choose.
 
-A key's partition is its murmur2 hash, without the sign bit, modulo the number of partitions: records of one
-impression meet in one partition, whoever wrote them and to whichever log.
+A key's partition is its hash modulo the number of partitions: murmur2 without the sign bit, as Java's clients have it, or CRC-32, as
+librdkafka's do by default. Where all use one of them, the records of an impression meet in one partition.
 """
 
 import struct
+import zlib
 from collections.abc import Mapping
 
-from stream.log import Message, Progress, RecordTooLargeError, UnknownTopicError
+from stream.log import Message, Partitioner, Progress, Record, RecordTooLargeError, UnknownTopicError
 
 LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
 METADATA_LIMIT = 4096  # bytes of the note beside an offset
@@ -15,23 +16,37 @@ METADATA_LIMIT = 4096  # bytes of the note beside an offset
 _SEED, _MIX, _WORD = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
-def place(message: Message, partitions: int) -> int:
+def place(message: Message, partitions: int, partitioner: Partitioner = "murmur2") -> int:
     """Choose the partition of ``message`` among ``partitions``; what has neither partition nor key goes by the empty key.
 
     Raises:
         RecordTooLargeError: the message is above the limit.
         UnknownTopicError: the message names a partition that the topic does not have.
     """
-    size = len(message.key or b"") + len(message.value or b"") + sum(len(name) + len(value) for name, value in message.headers)
+    size = size_of(message)
     if size > LIMIT:
         error = f"expected a message of up to {LIMIT:,} bytes for {message.topic!r}, got {size:,}"
         raise RecordTooLargeError(error)
     if message.partition is None:
-        return (murmur2(message.key or b"") & 0x7FFFFFFF) % partitions
+        return partition_of(message.key or b"", partitions, partitioner)
     if not 0 <= message.partition < partitions:
         error = f"topic {message.topic!r} has the partitions 0 to {partitions - 1}, got {message.partition}"
         raise UnknownTopicError(error)
     return message.partition
+
+
+def partition_of(key: bytes, partitions: int, partitioner: Partitioner) -> int:
+    """Choose the partition of a key.
+
+    >>> partition_of(b"i-2", 4, "murmur2"), partition_of(b"i-2", 4, "crc32")
+    (3, 2)
+    """
+    return (zlib.crc32(key) if partitioner == "crc32" else murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def size_of(message: Message | Record) -> int:
+    """Count the bytes that a log has to keep."""
+    return len(message.key or b"") + len(message.value or b"") + sum(len(name.encode()) + len(value) for name, value in message.headers)
 
 
 def check(progress: Mapping[tuple[str, int], Progress]) -> None:

@@ -12,26 +12,27 @@ import msgspec
 
 from stream.eager import EagerJoin
 from stream.event_time import TimeRule
-from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+from stream.events import BadRecordError, Click, Watermark
+from stream.inputs import event_of, inputs, observed_time
 from stream.join import Join
-from stream.log import Bounds, Log, LogError, Progress, Record
+from stream.log import Bounds, Log, Progress, Record
+from stream.placement import FIRST, Placement
+from stream.rekey import as_appended
 from stream.settings import JoinSettings
 from stream.sight import Note
-from stream.topics import Topics
+from stream.topics import JoinerError, Topics
 
 BATCH = 5_000  # records read at once
 _DAY = 86_400_000  # ms: our clock may be wrong, too
-
-
-class JoinerError(LogError):
-    """The joiner can't go on from what the log holds."""
+BEFORE = 20  # records before the start that are looked at: those that have ended the join before, end it again
 
 
 class Rejoined(NamedTuple):
-    """Every partition's state, and from where to read on: the next offset of each partition, by topic."""
+    """Every partition's state, from where to read on (the next offset of each partition, by topic), and how records are placed."""
 
     joins: dict[int, Join]
     starts: dict[str, dict[int, int]]
+    placement: Placement
 
 
 def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejoined:
@@ -42,19 +43,23 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         OffsetGoneError: retention has deleted records that still matter.
     """
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in (topics.impressions, topics.clicks)}
+    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in inputs(topics)}
     impressions, clicks = committed.values()
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
-        message = f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. "
-        raise JoinerError(message + "Joining from the start would write every example a second time; use another prefix")
+        message = f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. Joining from "
+        raise JoinerError(message + "the start would write every example twice; use another prefix, or leave it behind: --from-now")
     _check_times(committed, settings)
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
+    known = next((note.partitioner for entries in committed.values() for _, note in entries.values() if note.partitioner), None)
+    placement = Placement(topics, len(joins), known or log.partitioner)
     for topic, entries in committed.items():
-        _read_again(log, topics, topic, entries, joins, TimeRule.of(settings))
+        _read_again(log, topics, topic, entries, joins, TimeRule.of(settings), placement if known else None)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
-    return Rejoined(joins, starts)
+    for topic, start in starts.items():
+        placement.tally(_look_around(log, topic, start))
+    return Rejoined(joins, starts, placement)
 
 
 def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
@@ -73,26 +78,25 @@ def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
     return EagerJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
 
 
-def take(join: Join, topics: Topics, record: Record, times: TimeRule) -> None:
-    """Give a record of either input to the join of its partition.
+def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement: Placement | None) -> None:
+    """Give a record of either input to the join of its partition, if it belongs there and its time can be.
 
     Raises:
         BadRecordError: it can't be used.
     """
-    if record.topic == topics.clicks:
-        click = decode_click(record.value)
-        join.click(record, click, _observed(click, record, times))
-    elif record.value is None:
-        join.forget(record.offset, _impression_id(record.key))
+    if topics.by_id:
+        record = as_appended(record)
+    event = event_of(record, topics)
+    if placement:
+        placement.check(record, event)
+    if isinstance(event, str):
+        join.forget(record.offset, event)
+        return
+    observed = observed_time(event, record, times)
+    if isinstance(event, Click) or (isinstance(event, Watermark) and record.topic == topics.clicks):
+        join.click(record, event, observed)
     else:
-        impression = decode_impression(record.value)
-        join.impression(record, impression, _observed(impression, record, times))
-
-
-def _observed(event: Impression | Click | Watermark, record: Record, times: TimeRule) -> int:
-    if isinstance(event, Watermark):
-        return times.observed(event.watermark, record, "watermark")
-    return times.observed(event.time, record)
+        join.impression(record, event, observed)
 
 
 def progress(next_offset: int, note: Note) -> Progress:
@@ -100,21 +104,12 @@ def progress(next_offset: int, note: Note) -> Progress:
     return Progress(next_offset, msgspec.json.encode(note).decode())
 
 
-def _impression_id(key: bytes | None) -> str:
-    if not key:
-        raise BadRecordError("key", key, "the id of the impression that is to be forgotten")
-    try:
-        return key.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecordError("key", key, "an impression's id in UTF-8") from error
-
-
 def from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[tuple[str, int], Progress]:
     """Return the progress of a joiner that has read both inputs to their ends, and knows nothing of what they held."""
     _check_partitions(log, topics)
     return {
         (topic, p): progress(bounds.end, Note(bounds.end, policy=settings.label_policy))
-        for topic in (topics.impressions, topics.clicks)
+        for topic in inputs(topics)
         for p, bounds in log.bounds(topic).items()
     }
 
@@ -124,11 +119,10 @@ def _check_times(committed: Mapping[str, Mapping[int, tuple[int, Note]]], settin
     latest = int(time.time() * 1000) + _DAY
     for topic, entries in committed.items():
         for p, (_, note) in entries.items():
-            if note.seen > latest and not settings.accept_future:
-                message = (
-                    f"{topic} partition {p} has come as far as {note.seen}, expected at most the present: no impression will be in time. "
-                )
-                raise JoinerError(message + "`sml join --from-now --until-caught-up`, once, leaves what it holds behind and begins anew")
+            come = max(note.seen, note.cursor[0])
+            if come > latest and not settings.accept_future:
+                message = f"{topic} partition {p} has come as far as {come}, expected at most the present: nothing would be in time. "
+                raise JoinerError(message + "`sml join --from-now --until-caught-up`, once, leaves behind what it holds and begins anew")
 
 
 def _check_partitions(log: Log, topics: Topics) -> None:
@@ -160,8 +154,25 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
     return known.offset, note
 
 
+def _look_around(log: Log, topic: str, start: Mapping[int, int]) -> list[Record]:
+    """Give the last records before the start and the next that the topic holds already, enough to tell how it was written."""
+    bounds = log.bounds(topic)
+    back = max(1, BEFORE // len(start))
+    records: list[Record] = []
+    with closing(log.reader(topic, {p: max(bounds[p].first, offset - back) for p, offset in start.items()})) as reader:
+        while len(records) < FIRST and any(position < bounds[p].end for p, position in reader.positions().items()):
+            records += reader.poll(FIRST - len(records), timeout=1.0)
+    return records
+
+
 def _read_again(
-    log: Log, topics: Topics, topic: str, committed: Mapping[int, tuple[int, Note]], joins: Mapping[int, Join], times: TimeRule
+    log: Log,
+    topics: Topics,
+    topic: str,
+    committed: Mapping[int, tuple[int, Note]],
+    joins: Mapping[int, Join],
+    times: TimeRule,
+    placement: Placement | None,
 ) -> None:
     """Take what lies between the notes and the offsets, in silence: bad records were set aside by whoever read them first."""
     behind = {p: note.rewind for p, (offset, note) in committed.items() if note.rewind < offset}
@@ -172,4 +183,4 @@ def _read_again(
             for record in reader.poll(BATCH, timeout=1.0):
                 if record.offset < committed[record.partition][0]:
                     with suppress(BadRecordError):
-                        take(joins[record.partition], topics, record, times)
+                        take(joins[record.partition], topics, record, times, placement)

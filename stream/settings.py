@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field as Setting, PlainSerializer, model_validator
 
+from stream.log import Partitioner
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -67,7 +69,7 @@ class LogSettings(Section):
     """topics are PREFIX.impressions, PREFIX.clicks, …"""
     partitions: Annotated[int, Setting(ge=1)] = 1
     """of impressions, clicks and examples, when `sml topics create` makes them"""
-    partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    partitioner: Partitioner = "murmur2"
     """how keys choose partitions where we write: murmur2 as Java's clients do, crc32 as librdkafka's (kcat, Python, Go, Node, .NET)"""
 
 

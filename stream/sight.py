@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from stream.log import Partitioner
+
 
 class Note(Struct, frozen=True):
     """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
@@ -17,6 +19,7 @@ class Note(Struct, frozen=True):
     cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
     taken: int | None = None  # records from here on wait for the other input; None: none does
     policy: str = "window"  # an example that one policy has written, another would write again, or never
+    partitioner: Partitioner | None = None  # by which records were placed; None: nobody checked
     format: int = 1
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, UnknownTopicError
+from stream.log import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
 from stream.message import check, place
 from stream.sqlite_file import GroupCommit, named_errors, open_file
 from stream.sqlite_reader import SHIFT, SqliteReader
@@ -37,7 +37,8 @@ _TABLES = (
 class SqliteLog:
     """The log at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the file and its folders are created."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, partitioner: Partitioner = "murmur2") -> None:
+        self.partitioner = partitioner
         self._path = Path(url.removeprefix("sqlite:///"))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ class SqliteLog:
 
     def append(self, messages: Sequence[Message]) -> list[int]:
         """Append and return the offsets once they are on the disk."""
-        appended = self._writes.submit(lambda db: _append(db, messages))
+        appended = self._writes.submit(lambda db: _append(db, messages, self.partitioner))
         self._trim_when_due()
         return appended.result()
 
@@ -106,7 +107,7 @@ class SqliteLog:
                 message = f"another process owns {owner!r}: expected epoch {epoch}, got {current}"
                 raise FencedError(message)
             db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)", rows)
-            return _append(db, messages)
+            return _append(db, messages, self.partitioner)
 
         committed = self._writes.submit(work)
         self._trim_when_due()
@@ -162,7 +163,7 @@ def _create_tables(db: sqlite3.Connection) -> None:
         db.execute(table)
 
 
-def _append(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
+def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Partitioner) -> list[int]:
     now = int(time.time() * 1000)
     topics = {message.topic for message in messages}
     found = {topic: _partitions(db, topic) for topic in topics}
@@ -171,7 +172,7 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
     for message in messages:
         headers = msgspec.msgpack.encode(message.headers) if message.headers else None
         partitions = found[message.topic]
-        number, end = partitions[place(message, len(partitions))]
+        number, end = partitions[place(message, len(partitions), partitioner)]
         offset = end + added[number]
         added[number] += 1
         offsets.append(offset)

@@ -16,24 +16,31 @@ class PartitionsError(LogError):
     """A topic has too few partitions for what it is to hold."""
 
 
+class JoinerError(LogError):
+    """The joiner can't go on from what the log holds."""
+
+
 class Topics(NamedTuple):
     """The names of a model's topics.
 
     >>> Topics("sml").dead_letters
     'sml.dead-letters'
+    >>> Topics("sml", by_id=True).clicks
+    'sml.clicks-by-id'
     """
 
     prefix: str
+    by_id: bool = False  # impressions and clicks are then our copies of a site's, keyed by the impression's id whatever its keys are
 
     @property
     def impressions(self) -> str:
         """What was shown, with its features; keyed by the impression's id, like clicks and examples."""
-        return f"{self.prefix}.impressions"
+        return f"{self.prefix}.impressions{self._copies}"
 
     @property
     def clicks(self) -> str:
         """Which impressions were clicked."""
-        return f"{self.prefix}.clicks"
+        return f"{self.prefix}.clicks{self._copies}"
 
     @property
     def examples(self) -> str:
@@ -55,9 +62,16 @@ class Topics(NamedTuple):
         """Records that could not be used, untouched, with the reason."""
         return f"{self.prefix}.dead-letters"
 
+    @property
+    def _copies(self) -> str:
+        return "-by-id" if self.by_id else ""
 
-def create(log: Log, topics: Topics, partitions: int) -> list[str]:
-    """Create what is missing of a model's topics, ``partitions`` for each of its streams; give the names created."""
+
+def create(log: Log, topics: Topics, partitions: int, *, rekey: bool = False) -> list[str]:
+    """Create what is missing of a model's topics, ``partitions`` for each of its streams; give the names created.
+
+    With ``rekey`` the copies by id are among them, with as many partitions as the examples have.
+    """
     wanted: list[tuple[str, int, float | None]] = [
         (topics.impressions, partitions, None),
         (topics.clicks, partitions, None),
@@ -66,7 +80,11 @@ def create(log: Log, topics: Topics, partitions: int) -> list[str]:
         (topics.weights, 2, WEIGHTS_RETENTION),
         (topics.dead_letters, 1, None),
     ]
-    return [topic for topic, count, retention in wanted if log.create(topic, count, retention=retention)]
+    created = [topic for topic, count, retention in wanted if log.create(topic, count, retention=retention)]
+    if rekey:
+        copies, count = topics._replace(by_id=True), len(log.bounds(topics.examples))
+        created += [topic for topic in (copies.impressions, copies.clicks) if log.create(topic, count)]
+    return created
 
 
 def check_learners(log: Log, topics: Topics) -> None:

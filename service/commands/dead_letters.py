@@ -57,7 +57,7 @@ def written_back(settings: Settings) -> dict[str, int]:
     Raises:
         LogError: the log can't be used, or another retry has begun.
     """
-    with connect(settings.log.url) as log:
+    with connect(settings.log.url, settings.log.partitioner) as log:
         return retry(log, Topics(settings.log.prefix))._asdict()
 
 

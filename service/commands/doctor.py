@@ -114,9 +114,10 @@ def _log(settings: Settings) -> Iterator[Finding]:
     try:
         with connect(url) as log:
             yield Finding("log", True, f"{url} answers")
-            topics = Topics(settings.log.prefix)
+            topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)
-            for topic in (topics.impressions, topics.clicks, topics.examples):
+            inputs = topics._replace(by_id=False)
+            for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # told above
                     yield _append_times(log, url, topic)
     except LogError as error:

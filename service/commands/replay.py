@@ -32,7 +32,7 @@ def replay(
     start = time.perf_counter()
     if future:
         say("note: with --future, joiner and learner take these records only under `[join] accept_future = true`")
-    with stop_signals() as stop, connect(settings.log.url) as log:
+    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log:
         run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed, future=future)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
             pass

@@ -26,7 +26,7 @@ def serve(settings: Settings) -> None:
     """
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
-    with stop_signals(), connect(settings.log.url) as log:
+    with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
 
         def follow(live: Live, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, live, metrics).run(should_stop)

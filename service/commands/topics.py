@@ -13,6 +13,8 @@ def create(settings: Settings) -> dict[str, bool]:
     """
     names = topics.Topics(settings.log.prefix)
     with connect(settings.log.url) as log:
-        created = topics.create(log, names, settings.log.partitions)
-    every = (names.impressions, names.clicks, names.examples, names.versions, names.weights, names.dead_letters)
+        created = topics.create(log, names, settings.log.partitions, rekey=settings.join.rekey)
+    every = [names.impressions, names.clicks, names.examples, names.versions, names.weights, names.dead_letters]
+    if settings.join.rekey:
+        every += [f"{names.impressions}-by-id", f"{names.clicks}-by-id"]
     return {name: name in created for name in every}

@@ -21,7 +21,7 @@ from stream.events import BadRecordError, Click, Example, Impression, Version, W
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
 from stream.log import Log, LogUnavailableError, Message, Record
-from stream.message import murmur2
+from stream.message import partition_of
 from stream.settings import JoinSettings
 from stream.sqlite_log import SqliteLog
 from stream.topics import Topics, create
@@ -162,7 +162,7 @@ class Traffic(threading.Thread):
         """Make up an id; four of five are chosen so that they fall to partition 0."""
         wanted = wanted or (range(1) if self._chance.random() < 0.8 else range(self._partitions))
         trials = (f"{prefix}{number}-{trial}" for trial in range(10_000))
-        return next(name for name in trials if (murmur2(name.encode()) & 0x7FFFFFFF) % self._partitions in wanted)
+        return next(name for name in trials if partition_of(name.encode(), self._partitions, "murmur2") in wanted)
 
 
 class Books(NamedTuple):

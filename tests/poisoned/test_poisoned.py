@@ -18,11 +18,10 @@ from stream.joiner import Joiner
 from stream.learner import Learner
 from stream.log import Message, Record
 from stream.metrics import LearnerMetrics
-from stream.rejoin import JoinerError
 from stream.rollback import roll_back
 from stream.settings import JoinSettings, LearnSettings
 from stream.sqlite_log import SqliteLog
-from stream.topics import Topics
+from stream.topics import JoinerError, Topics, create
 from stream.versions import read_versions
 
 HERE = Path(__file__).parent
@@ -149,3 +148,20 @@ def test_weights_that_hardly_learn_any_more_go_back_to_before_the_heavy_example_
     assert after.examples == before[-1].examples - 1
     (letter,) = site.records(TOPICS.dead_letters)
     assert letter.key == b"heavy"
+
+
+@pytest.mark.parametrize("site", ["keys"], indirect=True)
+def test_a_log_whose_clicks_lie_elsewhere_says_so_and_is_joined_by_copies_from_here_on(site: Site) -> None:
+    with pytest.raises(JoinerError, match=r"sml\.clicks: .*crc32 places them so.*\[join\] rekey = true"):
+        site.join()
+    rekeyed = JOIN.model_copy(update={"rekey": True})
+    create(site.log, TOPICS, 4, rekey=True)
+    with pytest.raises(JoinerError, match="--from-now"):
+        site.join(rekeyed)
+    before = site.examples()
+    site.joiner(rekeyed).leave_behind()
+
+    new = site.honest(60, crc32=True)
+    site.join(rekeyed)
+
+    assert site.examples() == before | dict.fromkeys(new, 1)

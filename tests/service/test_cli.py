@@ -202,6 +202,15 @@ def test_topics_are_created_once(folder: Folder) -> None:
     assert not any(second.values())
 
 
+def test_the_copies_that_are_joined_when_rekeyed_are_created_too(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SML_JOIN__REKEY", "true")
+
+    created = folder.json("topics", "create")
+
+    assert {name for name in created if name.endswith("-by-id")} == {"sml.impressions-by-id", "sml.clicks-by-id"}
+    assert all(created.values())
+
+
 def test_evaluating_gives_what_the_contract_names(folder: Folder) -> None:
     result = folder.json("evaluate", str(folder.file))
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join import Join
-from stream.log import Record
+from stream.log import Partitioner, Record
+from stream.message import partition_of
 from stream.sight import Note
 
 WINDOW, LATENESS = 10, 3
@@ -60,6 +61,12 @@ def appended(draw: st.DrawFn, stream: Sequence[Any]) -> list[int]:
 
 def impression(name: str, time: int) -> Impression:
     return Impression(name, time, {"place": time})
+
+
+def id_in(partition: int, partitions: int, name: str, partitioner: Partitioner = "murmur2") -> str:
+    """Make up an id that begins with ``name`` and belongs to a partition."""
+    trials = (f"{name}-{trial}" for trial in range(10_000))
+    return next(trial for trial in trials if partition_of(trial.encode(), partitions, partitioner) == partition)
 
 
 def window(impressions: Note, clicks: Note) -> Join:

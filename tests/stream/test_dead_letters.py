@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from stream.dead_letters import LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
-from stream.events import BadRecordError
+from stream.events import BadRecordError, Click, encode
 from stream.log import Log, Message, Record
+from stream.placement import MisroutedError
 from stream.sqlite_log import SqliteLog
 from stream.topics import Topics, create
+from tests.stream.joining import id_in
 from tests.stream.learning import records
 
 TOPICS = Topics("t")
@@ -73,15 +74,16 @@ def test_a_reason_as_long_as_the_record_still_fits_the_log(name: str, log: Log) 
     assert letter.message.startswith(f"field 'features.{name[:1000]}")
 
 
-def test_a_header_that_is_null_is_no_obstacle(log: Log) -> None:
-    """Kafka's clients may write one."""
-    nothing: Any = None
-    record = Record(TOPICS.clicks, 1, 0, 0, None, b"junk", (("trace", nothing),))
+def test_a_misrouted_record_goes_to_the_partition_where_its_impression_belongs(log: Log) -> None:
+    name = id_in(0, 2, "i")
+    value = encode(Click(name, 1))
+    record = Record(TOPICS.clicks, 1, 0, 0, b"u17", value)
+    log.append([dead_letter(record, "join", MisroutedError("partition", 1, "another"), TOPICS)])
 
-    log.append([dead_letter(record, "join", BadRecordError("time", 1, "int"), TOPICS)])
+    assert retry(log, TOPICS) == (1, 0)
 
-    (letter,) = dead_letters(log, TOPICS)
-    assert letter.original_headers == (("trace", b""),)
+    (again,) = records(log, TOPICS.clicks, 0)
+    assert (again.key, again.value) == (b"u17", value)
 
 
 def test_a_null_value_goes_back_as_a_null_value(log: Log) -> None:

@@ -16,10 +16,10 @@ from stream.idleness import Idleness
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
 from stream.log import FencedError, Log, Message, Progress, Reader, Record, Writer
-from stream.rejoin import JoinerError
 from stream.settings import JoinSettings
 from stream.sqlite_log import SqliteLog
-from stream.topics import Topics, create
+from stream.topics import JoinerError, Topics, create
+from tests.stream.joining import id_in
 
 TOPICS = Topics("t")
 SETTINGS = JoinSettings(click_window=0.010, lateness=0.003, idle_after=0.05)
@@ -35,7 +35,7 @@ class Mortal:
 
     def __init__(self, log: Log, *, records: int, dies_at: int, after: bool) -> None:
         self.log, self.records, self.commits_left, self.after = log, records, dies_at, after
-        self.bounds, self.progress = log.bounds, log.progress
+        self.bounds, self.progress, self.partitioner = log.bounds, log.progress, log.partitioner
 
     def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
         return Sipping(self.log.reader(topic, start), self.records)
@@ -79,12 +79,12 @@ def join(log: object, registry: CollectorRegistry | None = None) -> None:
     Joiner(log, TOPICS, SETTINGS, JoinerMetrics(registry or CollectorRegistry())).run(lambda: False, until_caught_up=True)  # type: ignore[arg-type]
 
 
-def shown(name: str, time: int, partition: int | None = None) -> Message:
-    return Message(TOPICS.impressions, name.encode(), encode(Impression(name, time, {})), partition=partition)
+def shown(name: str, time: int) -> Message:
+    return Message(TOPICS.impressions, name.encode(), encode(Impression(name, time, {})))
 
 
-def clicked(name: str, time: int, partition: int | None = None) -> Message:
-    return Message(TOPICS.clicks, name.encode(), encode(Click(name, time)), partition=partition)
+def clicked(name: str, time: int) -> Message:
+    return Message(TOPICS.clicks, name.encode(), encode(Click(name, time)))
 
 
 def end(log: Log) -> list[Message]:
@@ -173,7 +173,8 @@ def test_a_tombstone_forgets_an_impression_that_waits() -> None:
 
 def test_a_partition_that_stands_still_gets_a_watermark_so_that_the_labels_are_decided() -> None:
     with new_log(partitions=2) as log:
-        log.append([shown("a", 1, partition=1), clicked("a", 2, partition=1)])
+        name = id_in(1, 2, "a")
+        log.append([shown(name, 1), clicked(name, 2)])
 
         joiner = Joiner(log, TOPICS, SETTINGS, JoinerMetrics(CollectorRegistry()))
         joiner.run(lambda: log.bounds(TOPICS.examples)[1].end == 1)

@@ -11,8 +11,9 @@ from stream.events import Impression, Watermark, encode
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
 from stream.log import Message
-from stream.rejoin import JoinerError
 from stream.settings import JoinSettings
+from stream.topics import JoinerError
+from tests.stream.joining import id_in
 from tests.stream.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, shown, traffic
 
 HOUR = 3_600_000  # ms
@@ -96,8 +97,9 @@ def test_a_partition_whose_clock_is_an_hour_ahead_changes_nothing_in_the_others(
     def joined(skew: int) -> list[tuple[str, int, int | None]]:
         with new_log(partitions=2) as log:
             for time in range(0, 60, 4):
-                log.append([shown(f"{time}", time, partition=0), shown(f"far {time}", time + skew, partition=1)])
-                log.append([clicked(f"{time}", time + 3, partition=0), clicked(f"far {time}", time + 3 + skew, partition=1)])
+                near, far = id_in(0, 2, f"{time}"), id_in(1, 2, f"far {time}")
+                log.append([shown(near, time), shown(far, time + skew)])
+                log.append([clicked(near, time + 3), clicked(far, time + 3 + skew)])
             log.append(end(log))
             join(log)
             return [(each.impression_id, each.time, each.clicked_at) for each in examples(log)[0]]
@@ -108,8 +110,9 @@ def test_a_partition_whose_clock_is_an_hour_ahead_changes_nothing_in_the_others(
 
 def test_an_idle_partition_does_not_hold_the_others() -> None:
     with new_log(partitions=2) as log:
-        log.append([shown("idle", 1, partition=1)])
-        log.append([shown(f"{time}", time, partition=0) for time in range(0, 60, 4)] + [clicked("0", 3, partition=0)])
+        log.append([shown(id_in(1, 2, "idle"), 1)])
+        names = [id_in(0, 2, f"{time}") for time in range(0, 60, 4)]
+        log.append([*(shown(name, 4 * number) for number, name in enumerate(names)), clicked(names[0], 3)])
         log.append([Message(topic, None, encode(Watermark(1_000)), partition=0) for topic in (TOPICS.impressions, TOPICS.clicks)])
 
         join(log)

@@ -39,12 +39,13 @@ def batch(
 
 
 def taken(kind: type[Fetcher.PartitionRecords], sent: bytes, start: int, at_once: int, aborted: list[Aborted]) -> list[tuple[Any, ...]]:
-    """Take all records from offset ``start`` on, and the place after each poll."""
+    """Take all records from offset ``start`` on, and the place after each poll; a header without a value is an empty one."""
     part = kind(start, PLACE, MemoryRecords(sent), isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted)
     found = []
     while part:
         got = part.take(at_once)
-        found += [(each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in got]
+        headers = [tuple((name, value or b"") for name, value in each.headers) for each in got]
+        found += [(each.offset, each.timestamp, each.key, each.value, its) for each, its in zip(got, headers, strict=True)]
     return [*found, (part.next_fetch_offset,)]
 
 

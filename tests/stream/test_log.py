@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from zlib import crc32
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
@@ -74,6 +75,17 @@ def test_a_key_chooses_the_partition_that_kafkas_clients_choose(log: Log) -> Non
 
     records = read(log, topic, len(keys))
     assert {record.key: record.partition for record in records} == {key: (murmur2(key) & 0x7FFFFFFF) % 7 for key in keys}
+
+
+def test_a_log_told_so_places_keys_as_librdkafka_does_by_default(log: Log, log_url: str) -> None:
+    topic = new_topic(log, partitions=7)
+    keys = [f"impression-{number}".encode() for number in range(40)]
+
+    with connect(log_url, "crc32") as other:
+        other.append([Message(topic, key, b"") for key in keys])
+
+    records = read(log, topic, len(keys))
+    assert {record.key: record.partition for record in records} == {key: crc32(key) % 7 for key in keys}
 
 
 def test_a_topic_is_created_once(log: Log) -> None:

@@ -209,7 +209,7 @@ class Jumping:
 
     def __init__(self, log: Log, shift: int, offsets: range) -> None:
         self.log, self.shift, self.offsets = log, shift, offsets
-        self.bounds, self.progress, self.writer = log.bounds, log.progress, log.writer
+        self.bounds, self.progress, self.writer, self.partitioner = log.bounds, log.progress, log.writer, log.partitioner
 
     def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
         return _Shifted(self, self.log.reader(topic, start))

@@ -1,0 +1,63 @@
+"""What a record of the joiner's inputs is about: an impression, by its id, or time alone."""
+
+from typing import TypeAlias
+
+from stream.event_time import TimeRule
+from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+from stream.log import Record
+from stream.topics import Topics
+
+Event: TypeAlias = Impression | Click | Watermark | str  # a string: the tombstone of that id
+
+
+def inputs(topics: Topics) -> tuple[str, str]:
+    """Return the two topics that are joined."""
+    return topics.impressions, topics.clicks
+
+
+def event_of(record: Record, topics: Topics) -> Event:
+    """Read a record of either input.
+
+    Raises:
+        BadRecordError: it can't be used.
+    """
+    if record.topic == topics.clicks:
+        return decode_click(record.value)
+    return id_of_key(record.key) if record.value is None else decode_impression(record.value)
+
+
+def id_of_key(key: bytes | None) -> str:
+    """Read the key of a tombstone.
+
+    Raises:
+        BadRecordError: it is no id.
+    """
+    if not key:
+        raise BadRecordError("key", key, "the id of the impression that is to be forgotten")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise BadRecordError("key", key, "an impression's id in UTF-8") from error
+
+
+def observed_time(event: Impression | Click | Watermark, record: Record, times: TimeRule) -> int:
+    """Return how far an event lets event time come.
+
+    Raises:
+        FutureTimeError: its time is later than its append time allows.
+        TimeUnitError: its time is in seconds.
+    """
+    if isinstance(event, Watermark):
+        return times.observed(event.watermark, record, "watermark")
+    return times.observed(event.time, record)
+
+
+def id_of(event: Event) -> str | None:
+    """Say which impression an event is about; None: a watermark is about none.
+
+    >>> id_of(Click("i-1", 1))
+    'i-1'
+    """
+    if isinstance(event, Watermark):
+        return None
+    return event if isinstance(event, str) else event.impression_id

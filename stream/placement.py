@@ -1,0 +1,124 @@
+"""Whether the joiner's inputs lie where their impressions belong: no record is judged by a partition that it doesn't belong to.
+
+Java's clients place a key by murmur2, librdkafka's by CRC-32, and round robin what has none. By the first records of both topics the
+joiner tells which partitioner wrote them. A topic that does not fit it at all ends the join; a record that does not is set aside.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import get_args
+
+from stream.events import BadRecordError
+from stream.inputs import Event, event_of, id_of
+from stream.log import Partitioner, Record
+from stream.message import partition_of
+from stream.topics import JoinerError, Topics
+
+FIRST = 100  # records of each topic that tell how it was written
+FEW = 5  # of them in a wrong partition may be accidents
+SHARE = 0.25  # of them in a wrong partition are none
+
+PARTITIONERS: tuple[Partitioner, ...] = get_args(Partitioner)
+CLIENTS = {"murmur2": "Java's clients and ours do", "crc32": "librdkafka's clients (kcat, confluent-kafka and others) do by default"}
+
+
+class MisroutedError(BadRecordError):
+    """A record lies in another partition than its impression's."""
+
+    reason = "misrouted"
+
+
+class Tally:
+    """How the first records of a topic lie."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.records = self.without_key = 0
+        self.fits: Counter[Partitioner] = Counter()
+        self.other_keys: list[tuple[bytes, str]] = []  # keys that are not the id, and the id
+        self._read: dict[int, int] = {}  # partition → next offset: what was looked at before the start comes again
+
+    def add(self, record: Record, impression_id: str, partitions: int) -> None:
+        """Count a record."""
+        if self.records == FIRST or record.offset < self._read.get(record.partition, 0):
+            return
+        self._read[record.partition] = record.offset + 1
+        self.records += 1
+        self.without_key += not record.key
+        if record.key and record.key != impression_id.encode():
+            self.other_keys.append((record.key, impression_id))
+        self.fits.update(each for each in PARTITIONERS if partition_of(impression_id.encode(), partitions, each) == record.partition)
+
+    def differs(self, partitioner: Partitioner) -> bool:
+        """Say whether the topic was written otherwise."""
+        astray = self.records - self.fits[partitioner]
+        return astray >= FEW and astray > SHARE * self.records
+
+    def reason(self, partitioner: Partitioner) -> str:
+        """Say why it differs, as far as one can tell."""
+        if self.without_key > SHARE * self.records:
+            return f"{self.without_key} of {self.records} keys are null"
+        if len(self.other_keys) > SHARE * self.records:
+            key, impression_id = self.other_keys[0]
+            return f"keys are not impression ids, e.g. key {key.decode(errors='backslashreplace')!r} of impression {impression_id!r}"
+        other = next(each for each in PARTITIONERS if each != partitioner)
+        if self.differs(other):
+            return f"neither {partitioner} nor {other} places them so"
+        return f"{other} places them so, as {CLIENTS[other]}; those of the other topic {partitioner} does, as {CLIENTS[partitioner]}"
+
+
+class Placement:
+    """Tells by which partitioner the inputs were written, and which records were not.
+
+    Args:
+        topics: Names the inputs.
+        partitions: How many each of them has; with one, everything lies where it belongs.
+        otherwise: The partitioner where the records don't tell.
+    """
+
+    def __init__(self, topics: Topics, partitions: int, otherwise: Partitioner) -> None:
+        """Begin without having seen a record."""
+        self.partitioner = otherwise
+        self._topics, self._partitions, self._otherwise = topics, partitions, otherwise
+        self._tallies = {topics.impressions: Tally(), topics.clicks: Tally()}
+
+    def tally(self, records: Sequence[Record]) -> None:
+        """Look at records before they are judged: at the first of each topic.
+
+        Raises:
+            JoinerError: a topic was written otherwise than the other, or by no partitioner that we know.
+        """
+        if self._partitions == 1 or all(tally.records == FIRST for tally in self._tallies.values()):
+            return
+        for record in records:
+            with suppress(BadRecordError):
+                impression_id = id_of(event_of(record, self._topics))
+                if impression_id is not None:
+                    self._tallies[record.topic].add(record, impression_id, self._partitions)
+        fits = sum((tally.fits for tally in self._tallies.values()), Counter[Partitioner]())
+        self.partitioner = max(PARTITIONERS, key=lambda each: (fits[each], each == self._otherwise))
+        for topic, tally in self._tallies.items():
+            if tally.differs(self.partitioner):
+                raise JoinerError(self._complaint(topic, tally))
+
+    def check(self, record: Record, event: Event) -> None:
+        """Make sure that a record lies where its impression belongs.
+
+        Raises:
+            MisroutedError: it does not.
+        """
+        impression_id = id_of(event)
+        if self._partitions == 1 or impression_id is None:
+            return
+        if partition_of(impression_id.encode(), self._partitions, self.partitioner) != record.partition:
+            raise MisroutedError("partition", record.partition, f"the one where {self.partitioner} places the impression's id")
+
+    def _complaint(self, topic: str, tally: Tally) -> str:
+        astray = tally.records - tally.fits[self.partitioner]
+        return (
+            f"{topic}: of the first {tally.records} records {astray} do not lie in the partition where {self.partitioner} puts their "
+            f"impression ids, so they can't be joined there: {tally.reason(self.partitioner)}. Expected one partitioner for both topics, "
+            "and impression ids as keys. Set it in the client (librdkafka: partitioner = murmur2_random), or for what we write in "
+            "[log] partitioner; or have the topics joined whatever their keys are: [join] rekey = true, then `sml topics create`"
+        )
