@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -89,6 +90,7 @@ class Traffic(threading.Thread):
                 self._send(log, [message for n in range(number, number + BATCH) for message in self._messages(n)])
                 number += BATCH
                 self._send(log, list(self._hostile(number)))
+                self._send(log, list(self._heavy(log, number)))
             end = Watermark(FIRST + number * STEP + 60_000)
             topics = (self._topics.impressions, self._topics.clicks)
             self._send(log, [Message(topic, None, encode(end), partition=p) for topic in topics for p in range(self._partitions)])
@@ -155,8 +157,14 @@ class Traffic(threading.Thread):
         for topic in (self._topics.impressions, self._topics.clicks):
             yield Message(topic, None, encode(Watermark(YEAR_2100)), partition=0)
         yield Message(self._topics.clicks, name.encode(), encode(Click(name, YEAR_2100)), partition=0)
-        heavy = Example(name, FIRST, {"user": "u0", "price": 1}, 1, weight=1e6)
-        yield Message(self._topics.examples, name.encode(), encode(heavy), partition=0)
+
+    def _heavy(self, log: Log, number: int) -> Iterator[Message]:
+        """Make up an example of a great weight, once the joiner has begun: it takes no topic that has examples before it does."""
+        with suppress(LogUnavailableError):
+            if log.bounds(self._topics.examples)[0].end:
+                name = f"{HOSTILE}-{number}"
+                heavy = Example(name, FIRST, {"user": "u0", "price": 1}, 1, weight=1e6)
+                yield Message(self._topics.examples, name.encode(), encode(heavy), partition=0)
 
     def _made_up_id(self, number: int, prefix: str = "", wanted: range | None = None) -> str:
         """Make up an id; four of five are chosen so that they fall to partition 0."""
