@@ -24,6 +24,7 @@ MEANINGS = {
     "time_unit": "with a time in seconds",
     "FutureTimeError": "later than their append time",  # as the learner names them
     "TimeUnitError": "with a time in seconds",
+    "WeightError": "heavier than max_weight",
 }
 
 Labels: TypeAlias = tuple[str, ...]  # the values, in the order of the labels' names
