@@ -1,4 +1,4 @@
-"""Self-attention over the fields beside the tower, forward and backward with the update; torch's twin is ``model.autoint``.
+"""Self-attention over the fields beside the tower, forward and backward with the update; torch's twin is ``model.networks.autoint``.
 
 Shapes: L layers, F fields, H heads, n = H times a head's width, W the widest of all layers and of an embedding.
 Places: each layer's query, key, value and residual weights ``(in, n)``, the output ``(F n,)``.

@@ -1,4 +1,4 @@
-"""The compressed interaction network beside the tower, forward and backward with the update; torch's twin is ``model.xdeepfm``.
+"""The compressed interaction network beside the tower, forward and backward with the update; torch's twin is ``model.networks.xdeepfm``.
 
 Along each of the embedding's ``d`` positions a layer maps the products of the last layer's features and the input's. No product is
 formed: ``Σ_ij W_ij x_i x⁰_j = Σ_j x⁰_j Σ_i x_i W_i``, so that a weight is a matrix ``(H_{l-1}, F H_l)`` like any other.

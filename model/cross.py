@@ -1,4 +1,4 @@
-"""The cross layers of DCN beside the tower, forward and backward with the update; torch's twin is ``model.dcn``.
+"""The cross layers of DCN beside the tower, forward and backward with the update; torch's twin is ``model.networks.dcn``.
 
 Shapes: C layers, D = F d the width of the input and of every layer. Places: each layer's weight and bias, the output.
 """

@@ -1,4 +1,4 @@
-"""The cross layers of DCN-V2 beside the tower, forward and backward with the update; torch's twin is ``model.dcn_v2``.
+"""The cross layers of DCN-V2 beside the tower, forward and backward with the update; torch's twin is ``model.networks.dcn_v2``.
 
 Shapes: C layers, D = F d the width of the input and of every layer. Places: each layer's weight and bias, the output.
 """

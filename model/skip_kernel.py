@@ -1,4 +1,4 @@
-"""The skip terms' kernels, forward and backward with the update; ``model.skip`` defines them.
+"""The skip terms' kernels, forward and backward with the update; ``model.networks.skip`` defines them.
 
 Where the terms read before ReLU, a meta learner's matrix is visited once an example: the step is owed until the matrix is next read.
 

@@ -1,4 +1,4 @@
-"""The deep tower with its skip meta logits, forward and backward with the update in one pass; ``model.dnn`` defines it.
+"""The deep tower with its skip meta logits, forward and backward with the update in one pass; ``model.networks.dnn`` defines it.
 
 Rows of a matrix whose input ReLU has silenced are skipped in both directions. A matrix is visited once on the way
 back: its input gradient is read from a row just before the row is updated.

@@ -10,9 +10,9 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.dnn import bind
 from model.layout import Layout
-from model.networks import build
+from model.networks.build import build
+from model.networks.dnn import bind
 from model.settings import Spec
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dnn import bind
 from model.features import Features
-from model.networks import build
+from model.networks.build import build
+from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights

@@ -20,10 +20,10 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
-from model.dnn import bind
 from model.features import Features
 from model.layout import IN, NETWORKS
-from model.networks import build
+from model.networks.build import build
+from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.target import kernel

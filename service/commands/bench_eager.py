@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from torch import nn
 
-from model.dnn import DNN
+from model.networks.dnn import DNN
 from model.settings import Field, Spec
 from service.commands.bench import ROWS
 from service.commands.bench_site import ITEM_FIELDS, USER_FIELDS

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from model.layout import NETWORKS
-from model.networks import build
+from model.networks.build import build
 from paper import train as training
 from paper.dataset import Dataset, split
 from paper.embedded import Embedded

@@ -32,7 +32,7 @@ class AttentionLayer(nn.Module):
     """
 
     def __init__(self, shape: Sequence[int], heads: int) -> None:
-        """Leave the values to :func:`model.dnn.bind`."""
+        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.empty(*shape))
@@ -56,7 +56,7 @@ class Attention(nn.ModuleList):
     """The attention layers' own term of the logit: ``w`` on every field's last output (Eq. 9)."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.dnn.bind` gives them their values."""
+        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
         layers, outputs = branch_shapes(spec)
         super().__init__(AttentionLayer(layer["query"], spec.model.heads) for layer in layers)
         self.output = nn.Parameter(torch.empty(outputs))

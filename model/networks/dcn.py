@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from model.layout import branch_shapes, cross_term
+from model.networks.skip import SkipTerm
 from model.settings import Spec
-from model.skip import SkipTerm
 from model.terms import Term
 
 
@@ -25,7 +25,7 @@ class CrossLayer(nn.Module):
     """
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.dnn.bind`."""
+        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.empty(width))
@@ -51,7 +51,7 @@ class Cross(nn.ModuleList):
     """
 
     def __init__(self, spec: Spec, layer: type[CrossLayer] = CrossLayer) -> None:
-        """Build the modules; :func:`model.dnn.bind` gives them their values."""
+        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
         _, width = branch_shapes(spec)
         super().__init__(layer(width, cross_term(spec)) for _ in range(spec.model.cross_layers))
         self.output = nn.Parameter(torch.empty(width))

@@ -16,8 +16,8 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.networks.skip import SkipTerm
 from model.settings import Spec
-from model.skip import SkipTerm
 from model.terms import TERMS
 
 

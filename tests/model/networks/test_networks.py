@@ -12,12 +12,12 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 from model.layout import DNN, NETWORKS, Layout
-from model.networks import BRANCHES
+from model.networks.build import BRANCHES
 from model.online import OnlineModel
 from model.settings import Spec
 from model.terms import TERMS
 from tests.model.examples import examples, spec
-from tests.model.test_dnn import longhand, longhand_rows, longhand_term
+from tests.model.networks.test_dnn import longhand, longhand_rows, longhand_term
 
 Named = dict[str, Any]
 Vectors = list[list[float]]  # a field's embedding each

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from model.autoint import Attention
-from model.dcn import Cross
-from model.dcn_v2 import CrossV2
-from model.deepfm import FactorizationMachine
-from model.dnn import DNN
+from model.networks.autoint import Attention
+from model.networks.dcn import Cross
+from model.networks.dcn_v2 import CrossV2
+from model.networks.deepfm import FactorizationMachine
+from model.networks.dnn import DNN
+from model.networks.xdeepfm import CompressedInteraction
 from model.settings import Spec
-from model.xdeepfm import CompressedInteraction
 
 BRANCHES: dict[str, type[nn.Module]] = {
     "dcn": Cross,
@@ -20,6 +20,6 @@ BRANCHES: dict[str, type[nn.Module]] = {
 
 
 def build(spec: Spec) -> DNN:
-    """The network that ``spec`` names; :func:`model.dnn.bind` gives it its values."""
+    """The network that ``spec`` names; :func:`model.networks.dnn.bind` gives it its values."""
     branch = BRANCHES.get(spec.model.network)
     return DNN(spec, branch(spec) if branch else None)

@@ -11,7 +11,7 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.dcn import Cross, CrossLayer
+from model.networks.dcn import Cross, CrossLayer
 from model.settings import Spec
 from model.terms import Term
 
@@ -20,7 +20,7 @@ class CrossV2Layer(CrossLayer):
     """``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1)."""
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.dnn.bind`."""
+        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__(width, term)
         self.weight = nn.Parameter(torch.empty(width, width))
 
@@ -33,5 +33,5 @@ class CrossV2(Cross):
     """``w · x_C + Σ_l F(x_l)``, of these layers."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.dnn.bind` gives them their values."""
+        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
         super().__init__(spec, CrossV2Layer)

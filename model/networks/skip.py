@@ -36,7 +36,7 @@ class SkipTerm(nn.Module):
     """
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.dnn.bind`."""
+        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.term = term
         if term.scale == NO_TERM:

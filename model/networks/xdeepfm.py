@@ -29,7 +29,7 @@ class CompressLayer(nn.Module):
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
-        """Leave the values to :func:`model.dnn.bind`."""
+        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*shape))
 
@@ -43,7 +43,7 @@ class CompressedInteraction(nn.ModuleList):
     """The network's own term of the logit: ``w · [p^1, …, p^K]`` with ``p^l_h = Σ_k x^l_hk`` (Eq. 7 and 8)."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.dnn.bind` gives them their values."""
+        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
         layers, outputs = branch_shapes(spec)
         super().__init__(CompressLayer(layer["weight"]) for layer in layers)
         self.output = nn.Parameter(torch.empty(outputs))
