@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Encoder, Features
+from model.kernels.step import CLIP, SHARE, Rates
 from model.layout import NETWORKS
 from model.online import OnlineModel
 from model.settings import ModelSettings, Spec
-from model.step import CLIP, SHARE, Rates
 from service.settings import Settings, load
 from stream.files import read
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
+from model.kernels.network import Network
+from model.kernels.step import Workspace, room_for_rows, score, workspace
+from model.kernels.table import find
+from model.kernels.target import kernel
 from model.layout import OUT, SKIP, WIDTH
-from model.network import Network
-from model.step import Workspace, room_for_rows, score, workspace
-from model.table import find
-from model.target import kernel
 from model.terms import NO_TERM
 from model.weights import Weights
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.target import ordered
+from model.kernels.target import ordered
 
 BINS = 1 << 16
 REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; what lies outside falls into the end bins

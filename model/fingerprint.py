@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import numba
 
-import model.target  # noqa: F401 - it sets the target that is named here
+import model.kernels.target  # noqa: F401 - it sets the target that is named here
 
 
 @cache

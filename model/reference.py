@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from model.kernels.step import CLIP, SHARE
 from model.layout import Layout
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.networks.skip import SkipTerm
 from model.settings import Spec
-from model.step import CLIP, SHARE
 
 Keys = Sequence[Sequence[int]]  # an example: the keys of each field
 

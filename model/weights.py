@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
-from model import step
-from model.aligned import zeros
-from model.delay import corrected
 from model.digest import rehash
 from model.features import Features
+from model.kernels import step
+from model.kernels.aligned import zeros
+from model.kernels.delay import corrected
+from model.kernels.network import Network
+from model.kernels.target import settled
 from model.layout import Layout
-from model.network import Network
 from model.settings import Spec
 from model.snapshot import Arrays
-from model.target import settled
 from model.terms import TERMS
 
 

@@ -30,7 +30,7 @@ class Queued(NamedTuple):
 class EagerJoin(Join):
     """Joins one partition under ``fnw`` or ``fnc``, the two policies of Ktena et al. (RecSys 2019), which differ in what learns from it.
 
-    Under ``fnw`` the examples say so, for the learner to weigh them (:mod:`model.delay`).
+    Under ``fnw`` the examples say so, for the learner to weigh them (:mod:`model.kernels.delay`).
     """
 
     def __init__(

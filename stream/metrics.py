@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from model.evaluation import Scores
 from model.features import FeatureError
-from model.step import EXPIRED, OCCUPIED
+from model.kernels.step import EXPIRED, OCCUPIED
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.rules import WeightError

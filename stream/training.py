@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.delay import stream_logits
 from model.evaluation import Progressive
 from model.features import Encoder, Features
+from model.kernels.delay import stream_logits
 from model.online import OnlineModel
 from stream.events import BadRecordError, Example, decode_example
 from stream.log import Record

@@ -1,4 +1,4 @@
-"""AutoInt's self-attention beside the tower; the kernels of ``model.attention`` are its fast twin.
+"""AutoInt's self-attention beside the tower; the kernels of ``model.kernels.autoint`` are its fast twin.
 
 Song, Shi, Xiao, Duan, Xu, Zhang, Tang: "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural
 Networks", arXiv 1810.11921. Equation numbers are the paper's; with a tower it is the paper's AutoInt+.

@@ -1,4 +1,4 @@
-"""DCN's cross layers beside the tower; the kernels of ``model.cross`` are their fast twin.
+"""DCN's cross layers beside the tower; the kernels of ``model.kernels.dcn`` are their fast twin.
 
 Wang, Fu, Fu, Wang: "Deep & Cross Network for Ad Click Predictions", arXiv 1708.05123. Equation numbers are the paper's.
 

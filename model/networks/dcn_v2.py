@@ -1,4 +1,4 @@
-"""DCN-V2's cross layers beside the tower; the kernels of ``model.cross_v2`` are their fast twin.
+"""DCN-V2's cross layers beside the tower; the kernels of ``model.kernels.dcn_v2`` are their fast twin.
 
 Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi: "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
 Learning to Rank Systems", arXiv 2008.13535. The parallel structure of its Figure 1, with a full matrix.

@@ -1,4 +1,4 @@
-"""DeepFM's second order beside the tower; the kernels of ``model.fm`` are its fast twin.
+"""DeepFM's second order beside the tower; the kernels of ``model.kernels.deepfm`` are its fast twin.
 
 Guo, Tang, Ye, Li, He: "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", arXiv 1703.04247.
 The first order of its Eq. 2 is the wide term.

@@ -1,4 +1,4 @@
-"""The deep network with skip meta logits, as the paper draws it; the kernels of ``model.tower`` are its fast twin.
+"""The deep network with skip meta logits, as the paper draws it; the kernels of ``model.kernels.dnn`` are its fast twin.
 
 Shapes, in every comment below:
     B  batch size

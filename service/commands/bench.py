@@ -21,12 +21,12 @@ except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
 from model.features import Features
+from model.kernels.target import kernel
 from model.layout import IN, NETWORKS
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from model.target import kernel
 
 torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]  # else the first sparse gradient warns
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.table import claim, find
-from model.target import kernel
+from model.kernels.table import claim, find
+from model.kernels.target import kernel
 
 CAPACITIES = (1 << 14, 1 << 17, 1 << 20, 1 << 22)
 LOOKED_UP = 400_000  # keys in one measurement

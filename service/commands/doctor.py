@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite.binding import get_host_cpu_features
 
-from model import target
 from model.fingerprint import fingerprint
+from model.kernels import target
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.settings import Settings

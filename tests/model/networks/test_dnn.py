@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
+from model.kernels.skip import bound
 from model.layout import NETWORKS, Layout
 from model.networks.build import build
 from model.networks.dnn import DNN, bind
 from model.networks.skip import SkipTerm
 from model.online import OnlineModel
-from model.skip_kernel import bound
 from model.terms import TERMS
 from model.weights import Weights
 from tests.model.examples import EVERY, examples, pack, spec

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.delay import corrected, stream_logits, weight
 from model.features import Features
+from model.kernels.delay import corrected, stream_logits, weight
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import sigmoid

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from model import skip_kernel
-from model.maps import output_backward, output_forward, sums_at, weights_at
-from model.matrix import learn_vector
-from model.network import Activations, Network
-from model.target import kernel
+from model.kernels import skip
+from model.kernels.branch_parameters import output_backward, output_forward, sums_at, weights_at
+from model.kernels.matrix import learn_vector
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 
 
 class Crossed(NamedTuple):
-    """What a forward pass leaves for the backward pass, of ``model.cross`` or of ``model.cross_v2``: views of one array."""
+    """What a forward pass leaves for the backward pass, of ``model.kernels.dcn`` or of ``model.kernels.dcn_v2``: views of one array."""
 
     x: NDArray[Any]  # (C + 1, D), x[0] is the input
-    z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.cross`` a number, in z[:, 0]
+    z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.kernels.dcn`` a number, in z[:, 0]
     gradient: NDArray[Any]  # (4, D)
 
 
@@ -43,7 +43,7 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
         return net.dense.dtype.type(0)
     for k in range(x.shape[0]):
         act.read[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
-    return skip_kernel.forward(net, act, term, act.every[: x.shape[0]])
+    return skip.forward(net, act, term, act.every[: x.shape[0]])
 
 
 @kernel
@@ -52,7 +52,7 @@ def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: 
     term = net.layers.shape[0] + layer
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)
-    total = skip_kernel.backward(net, act, term, act.every[: here.shape[0]], slope, rate, pull)
+    total = skip.backward(net, act, term, act.every[: here.shape[0]], slope, rate, pull)
     for k in range(here.shape[0]):
         here[k] += pull[k]
     return total

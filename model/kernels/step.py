@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.branch import Beside, beside
-from model.delay import weight
 from model.features import Features
-from model.intrinsics import prefetch, root
-from model.network import Activations, Network, activations
-from model.skip_kernel import settle_all
-from model.table import EMPTY, Table, claim, find, first_way
-from model.target import kernel
-from model.tower import backward, forward
+from model.kernels.branch import Beside, beside
+from model.kernels.delay import weight
+from model.kernels.dnn import backward, forward
+from model.kernels.intrinsics import prefetch, root
+from model.kernels.network import Activations, Network, activations
+from model.kernels.skip import settle_all
+from model.kernels.table import EMPTY, Table, claim, find, first_way
+from model.kernels.target import kernel
 
 OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
 

@@ -8,11 +8,11 @@ Shapes: ``n`` the width of the layer at hand.
 
 from typing import Any
 
-from model import skip_kernel
+from model.kernels import skip
+from model.kernels.matrix import affine, learn_and_pass, learn_sums, learn_vector
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 from model.layout import BIAS, BIAS_SUMS, IN, OUT, WEIGHT, WEIGHT_SUMS
-from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
-from model.network import Activations, Network
-from model.target import kernel
 from model.terms import NO_TERM
 
 
@@ -38,7 +38,7 @@ def forward(net: Network, act: Activations) -> Any:
             if not net.pre:
                 for k in range(n):
                     read[k] = x[k]
-            logit += skip_kernel.forward(net, act, layer, act.every[:n] if net.pre else active[:count])
+            logit += skip.forward(net, act, layer, act.every[:n] if net.pre else active[:count])
     n = net.layers[-1, OUT]
     output, x = p[net.output : net.output + n], act.x[-1, :n]
     total = p.dtype.type(0)
@@ -67,7 +67,7 @@ def backward(net: Network, act: Activations, slope: Any, rate: Any) -> Any:
         has_term = net.scale != NO_TERM
         if has_term:
             active = act.every[:n] if net.pre else act.active[layer + 1, : act.actives[layer + 1]]
-            total += skip_kernel.backward(net, act, layer, active, slope, rate, here)
+            total += skip.backward(net, act, layer, active, slope, rate, here)
         for k in range(n):
             open_ = x[k] > 0
             g = above[k] if open_ else p.dtype.type(0)

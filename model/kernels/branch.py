@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numba
 from numpy.typing import NDArray
 
-from model import attention, cin, cross, cross_v2, fm
-from model.aligned import zeros
-from model.network import Activations, Network
-from model.target import kernel, pointer
+from model.kernels import autoint, dcn, dcn_v2, deepfm, xdeepfm
+from model.kernels.aligned import zeros
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel, pointer
 
 
 @kernel
@@ -43,11 +43,11 @@ class Branch(NamedTuple):
 
 BRANCHES = (  # in the order of ``model.layout.NETWORKS``
     Branch(lambda _: 0, no_term, no_step),
-    Branch(cross.room, cross.forward, cross.backward),
-    Branch(cross.room, cross_v2.forward, cross_v2.backward),
-    Branch(fm.room, fm.forward, fm.backward),
-    Branch(cin.room, cin.forward, cin.backward),
-    Branch(attention.room, attention.forward, attention.backward),
+    Branch(dcn.room, dcn.forward, dcn.backward),
+    Branch(dcn.room, dcn_v2.forward, dcn_v2.backward),
+    Branch(deepfm.room, deepfm.forward, deepfm.backward),
+    Branch(xdeepfm.room, xdeepfm.forward, xdeepfm.backward),
+    Branch(autoint.room, autoint.forward, autoint.backward),
 )
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from model.cross import crossed, skip_backward, skip_forward
-from model.maps import output_backward, output_forward, sums_at, weights_at
-from model.matrix import affine, learn_and_pass, learn_sums, learn_vector
-from model.network import Activations, Network
-from model.target import kernel
+from model.kernels.branch_parameters import output_backward, output_forward, sums_at, weights_at
+from model.kernels.dcn import crossed, skip_backward, skip_forward
+from model.kernels.matrix import affine, learn_and_pass, learn_sums, learn_vector
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 
 
 @kernel

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.target import kernel
+from model.kernels.target import kernel
 
 
 @kernel

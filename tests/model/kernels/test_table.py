@@ -5,8 +5,8 @@ from collections import OrderedDict
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
+from model.kernels.table import WAYS, find, first_way
 from model.online import OnlineModel
-from model.table import WAYS, find, first_way
 from tests.model.examples import pack, spec
 
 keys = st.integers(1, 2**64 - 1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.target import kernel
+from model.kernels.target import kernel
 
 WAYS = 8
 EMPTY = np.uint64(0)

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,12 @@ import numba
 import numpy as np
 import pytest
 
-from model import matrix, target
+from model.kernels import matrix, target
 
 _PROGRAM = """
 import sys
 import numpy as np
-from model import matrix
+from model.kernels import matrix
 from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -56,3 +57,21 @@ def test_no_root_and_no_quotient_is_taken_by_the_processors_estimates() -> None:
     instructions = learn.inspect_asm(learn.signatures[0])
     assert "vsqrtps" in instructions
     assert not re.search(r"rsqrt|vrcp", instructions)
+
+
+def test_an_edit_of_a_kernel_in_a_folder_of_its_own_changes_the_caches_name(tmp_path: Path) -> None:
+    shutil.copytree(Path(target.__file__).parents[1], tmp_path / "model", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON"))}
+
+    def cache() -> Path:
+        program = "from model.kernels import target; print(target.config.CACHE_DIR)"
+        command = [sys.executable, "-c", program]
+        return Path(subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout.strip())
+
+    before = cache()
+    with (tmp_path / "model" / "kernels" / "dnn.py").open("a") as kernel:
+        kernel.write("# edited\n")
+    after = cache()
+
+    assert before.parent == after.parent == tmp_path / "model" / "__pycache__"
+    assert before.name != after.name

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import root
+from model.kernels.intrinsics import root
+from model.kernels.matrix import affine, learn_vector
+from model.kernels.network import Network
+from model.kernels.target import kernel
 from model.layout import COLUMNS, ROWS, START, SUM_START
-from model.matrix import affine, learn_vector
-from model.network import Network
-from model.target import kernel
 
 
 @kernel

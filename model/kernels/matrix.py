@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import root
-from model.target import kernel, ordered
+from model.kernels.intrinsics import root
+from model.kernels.target import kernel, ordered
 
 
 @ordered

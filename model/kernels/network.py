@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.aligned import zeros
+from model.kernels.aligned import zeros
 from model.layout import COLUMNS, IN, OUT, ROWS
 
 
@@ -29,7 +29,7 @@ class Network(NamedTuple):
     normed: bool
     pre: bool  # the tower's terms read a layer before ReLU
     wide: bool
-    branch: int  # what stands beside the tower, see model.branch
+    branch: int  # what stands beside the tower, see model.kernels.branch
     places: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
     fields: int
     embedding: int

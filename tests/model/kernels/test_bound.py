@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from model.online import OnlineModel
 from tests.model.examples import Unbounded, examples, learn_both, spec
-from tests.model.test_step import cut, in_double, relative, shapes
+from tests.model.kernels.test_step import cut, in_double, relative, shapes
 
 weights = st.lists(st.sampled_from([0.0, 1.0, 10.0]) | st.floats(0, 1e3) | st.floats(0, 1e12), min_size=6, max_size=6)
 

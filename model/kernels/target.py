@@ -22,10 +22,10 @@ if platform.machine() in ("x86_64", "AMD64"):
     config.CPU_FEATURES = ""
 
 # numba looks for changes only in the file of the kernel that is called, not in those of the kernels that it calls.
-_HERE = Path(__file__).parent
-if not config.CACHE_DIR and os.access(_HERE, os.W_OK):
-    _SOURCES = b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))
-    config.CACHE_DIR = str(_HERE / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
+_MODEL = Path(__file__).parent.parent
+if not config.CACHE_DIR and os.access(_MODEL, os.W_OK):
+    _SOURCES = b"".join(path.read_bytes() for path in sorted(_MODEL.rglob("*.py")))
+    config.CACHE_DIR = str(_MODEL / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
 
 # Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
 _FLAGS: dict[str, Any] = {

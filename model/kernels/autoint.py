@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import SINGLE, power_of_two
+from model.kernels.branch_parameters import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
+from model.kernels.intrinsics import SINGLE, power_of_two
+from model.kernels.matrix import affine
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 from model.layout import COLUMNS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
-from model.matrix import affine
-from model.network import Activations, Network
-from model.target import kernel
 
 PARTS = 4
 QUERY, KEY, VALUE, RESIDUAL = range(PARTS)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from model.kernels.branch_parameters import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
+from model.kernels.matrix import affine
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 from model.layout import COLUMNS, ROWS
-from model.maps import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
-from model.matrix import affine
-from model.network import Activations, Network
-from model.target import kernel
 
 
 class Compressed(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.intrinsics import SINGLE, root
+from model.kernels.intrinsics import SINGLE, root
+from model.kernels.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 from model.layout import META, SCALE, SKIP, SQUARE, SUMS, WIDTH
-from model.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
-from model.network import Activations, Network
-from model.target import kernel
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.aligned import LINE, zeros
+from model.kernels.aligned import LINE, zeros
 
 
 @pytest.mark.parametrize("shape", [1, 7, (3, 5), (1000, 9)])

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from model.network import Activations, Network
-from model.target import kernel
+from model.kernels.network import Activations, Network
+from model.kernels.target import kernel
 
 
 def room(net: Network) -> int:
