@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.array_file import Arrays
 from model.layout import Layout
 from model.online import OnlineModel
 from model.settings import Field, Spec
-from model.snapshot import Arrays
 
 _FIELD = 0  # stands for the number of fields in a shape; no real extent is 0
 

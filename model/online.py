@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
 from model.kernels.aligned import zeros
 from model.kernels.table import Table
 from model.kernels.target import settled
 from model.settings import Spec
-from model.snapshot import Arrays
 from model.weights import Weights
 
 RUN = 1024  # examples in one kernel call: what is done again when a step has to be undone

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
+from model.array_file import Arrays
 from model.digest import rehash
 from model.features import Features
 from model.kernels import step
@@ -19,7 +20,6 @@ from model.kernels.network import Network
 from model.kernels.target import settled
 from model.layout import Layout
 from model.settings import Spec
-from model.snapshot import Arrays
 from model.terms import TERMS
 
 

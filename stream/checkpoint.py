@@ -15,10 +15,10 @@ from typing import NamedTuple, Self
 import msgspec
 from pydantic import ValidationError
 
+from model.array_file import Arrays, SnapshotError, dump, load
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Spec
-from model.snapshot import Arrays, SnapshotError, dump, load
 from stream.events import Version
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Protocol, Self
 
+from model.array_file import Arrays
 from model.settings import Spec
-from model.snapshot import Arrays
 from model.weights import Weights
 from stream.events import SnapshotRef
 from stream.log import Log, LogUnavailableError, OffsetGoneError, Record

@@ -9,8 +9,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
+from model.array_file import Arrays
 from model.settings import Spec
-from model.snapshot import Arrays
 from stream.events import SnapshotRef
 from stream.log import Log, LogError
 from stream.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from model.snapshot import Arrays, SnapshotError, dump, load
+from model.array_file import Arrays, SnapshotError, dump, load
 from stream.log import Message, Record
 
 CHUNK = 900_000  # bytes: below the usual limit of a message (1 MiB)

@@ -9,9 +9,9 @@ from model.features import Features
 from model.kernels.step import Rates
 from model.layout import NETWORKS
 from model.online import OnlineModel
-from model.reference import Keys, ReferenceModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.terms import TERMS
+from tests.model.reference import Keys, ReferenceModel
 
 EVERY = [(network, skip) for network in NETWORKS for skip in TERMS]  # each network with each skip term
 

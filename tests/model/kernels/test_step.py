@@ -11,10 +11,10 @@ from hypothesis import given, settings, strategies as st
 from model.features import Features
 from model.layout import NETWORKS, Layout
 from model.online import Learned, OnlineModel
-from model.reference import ReferenceModel
 from model.settings import Spec
 from model.terms import TERMS
 from tests.model.examples import EVERY, Examples, Unbounded, examples, learn_both, spec
+from tests.model.reference import ReferenceModel
 
 LR_ONE: dict[str, Any] = {"tower_rate": 1.0, "embedding_rate": 1.0, "wide_rate": 1.0}
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
+from model.array_file import FORMAT, SnapshotError, dump, load
 from model.online import OnlineModel
-from model.snapshot import FORMAT, SnapshotError, dump, load
 from model.weights import Weights
 from tests.model.examples import EVERY, examples, spec
 

@@ -89,8 +89,8 @@ class ReferenceModel:
                 continue
             square = gradient**2
             sums = self.sums[name]
-            sums += square.mean(1) if square.dim() == 2 else square  # noqa: PLR2004  a matrix
-            scale = sums.sqrt()[:, None] if square.dim() == 2 else sums.sqrt()  # noqa: PLR2004
+            sums += square.mean(1) if square.dim() == 2 else square
+            scale = sums.sqrt()[:, None] if square.dim() == 2 else sums.sqrt()
             parameter.sub_((model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale)
 
     def _learn_row(self, key: int, leaf: Tensor) -> None:
