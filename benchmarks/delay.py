@@ -19,7 +19,7 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.simulate import CANDIDATES, Site, Visit
 from stream.events import Click, Example, Impression, Watermark, encode
-from stream.log import Record
+from stream.log.contract import Record
 from stream.rejoin import new_join
 from stream.settings import JoinSettings
 from stream.sight import Note

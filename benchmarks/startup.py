@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from service.commands.bench_site import Site, appends, prepared, request
-from stream.connect import connect
 from stream.events import decode_version
-from stream.log import Log
+from stream.log.connect import connect
+from stream.log.contract import Log
 
 REPEATS = 7
 RATE = 10_000  # examples in the log: a hundredth of these

@@ -20,9 +20,9 @@ from service.messages import Accepted, Health, ModelState, Predictions, PredictR
 from service.metrics import Measured, ServerMetrics
 from service.wire import schemas
 from stream.event_time import TimeRule
-from stream.log import Log
+from stream.log.contract import Log
+from stream.log.topics import Topics
 from stream.settings import JoinSettings
-from stream.topics import Topics
 
 ABOUT = """\
 Click probabilities from weights that learn while they serve. Every answer names the version that gave it.

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from stream.events import BadRecordError
 from stream.inputs import event_of, id_of
-from stream.log import Log, LogError, Message, OffsetGoneError, Progress, Record
-from stream.message import partition_of, size_of
+from stream.log.contract import Log, LogError, Message, OffsetGoneError, Progress, Record
+from stream.log.message import partition_of, size_of
+from stream.log.topics import Topics
 from stream.placement import MisroutedError
-from stream.topics import Topics
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join import Join, Waiting, labelled
-from stream.log import Record
+from stream.log.contract import Record
 from stream.sight import Note
 
 

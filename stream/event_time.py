@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from stream.events import BadRecordError
-from stream.log import Headers, Record
+from stream.log.contract import Headers, Record
 from stream.settings import JoinSettings
 
 FUTURE = "sml.future"  # the header of records whose times were made up: `sml replay --future`

@@ -15,9 +15,9 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import SnapshotRef
-from stream.log import Log, LogUnavailableError, OffsetGoneError, Record
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Record
+from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.metrics import FollowerMetrics
-from stream.topics import DELTAS, SNAPSHOTS, Topics
 from stream.versions import newest_version
 from stream.weights import BrokenWeightsError, Joiner, Packed, Standing, join_snapshot, unpack
 

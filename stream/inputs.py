@@ -4,8 +4,8 @@ from typing import TypeAlias
 
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
-from stream.log import Record
-from stream.topics import Topics
+from stream.log.contract import Record
+from stream.log.topics import Topics
 
 Event: TypeAlias = Impression | Click | Watermark | str  # a string: the tombstone of that id
 

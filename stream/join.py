@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
-from stream.log import Record
+from stream.log.contract import Record
 from stream.sight import Note, Sight, Stream
 
 NEVER = 2**63  # later than any append time

@@ -23,11 +23,11 @@ from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Idleness, Place
 from stream.inputs import inputs
 from stream.join_metrics import JoinerMetrics
-from stream.log import Log, LogUnavailableError, Message, Progress, Record, Writer
+from stream.log.contract import Log, LogUnavailableError, Message, Progress, Record, Writer
+from stream.log.topics import Topics
 from stream.rejoin import BATCH, from_now, progress, rejoin, take
 from stream.rekey import Rekeyer, at_the_end, owner_of
 from stream.settings import JoinSettings
-from stream.topics import Topics
 
 log = logging.getLogger(__name__)
 

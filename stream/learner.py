@@ -17,7 +17,8 @@ from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
-from stream.log import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.log.topics import Topics, check_learners
 from stream.metrics import LearnerMetrics
 from stream.publish import Publisher, Stretch, trained_through
 from stream.recovery import Recovered, Recovery
@@ -25,7 +26,6 @@ from stream.rules import Rules
 from stream.saver import Saver
 from stream.settings import LearnSettings
 from stream.source import Source
-from stream.topics import Topics, check_learners
 from stream.versions import Published, read_versions
 
 log = logging.getLogger(__name__)

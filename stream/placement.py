@@ -11,9 +11,9 @@ from typing import get_args
 
 from stream.events import BadRecordError
 from stream.inputs import Event, event_of, id_of
-from stream.log import Partitioner, Record
-from stream.message import partition_of
-from stream.topics import JoinerError, Topics
+from stream.log.contract import Partitioner, Record
+from stream.log.message import partition_of
+from stream.log.topics import JoinerError, Topics
 
 FIRST = 100  # records of each topic that tell how it was written
 FEW = 5  # of them in a wrong partition may be accidents

@@ -14,10 +14,10 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter
 from stream.events import Rollback, Run, Version, encode
-from stream.log import Log, Message, Progress, Record, Writer
+from stream.log.contract import Log, Message, Progress, Record, Writer
+from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
-from stream.topics import DELTAS, Topics
 from stream.training import Taught
 from stream.versions import Published
 from stream.weights import Standing, cut, pack

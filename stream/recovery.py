@@ -22,9 +22,9 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
 from stream.events import Run, Version
-from stream.log import Log, OffsetGoneError, Reader, Record
+from stream.log.contract import Log, OffsetGoneError, Reader, Record
+from stream.log.topics import Topics
 from stream.publish import settings_digest
-from stream.topics import Topics
 from stream.training import Trainer
 from stream.versions import Lineage, Published, read_lineage, read_versions
 

@@ -15,12 +15,12 @@ from stream.event_time import TimeRule
 from stream.events import BadRecordError, Click, Watermark
 from stream.inputs import event_of, inputs, observed_time
 from stream.join import Join
-from stream.log import Bounds, Log, Progress, Record
+from stream.log.contract import Bounds, Log, Progress, Record
+from stream.log.topics import JoinerError, Topics
 from stream.placement import FIRST, Placement
 from stream.rekey import as_appended
 from stream.settings import JoinSettings
 from stream.sight import Note
-from stream.topics import JoinerError, Topics
 
 BATCH = 5_000  # records read at once
 _DAY = 86_400_000  # ms: our clock may be wrong, too

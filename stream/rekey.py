@@ -23,10 +23,10 @@ from stream.events import BadRecordError, Watermark, encode
 from stream.idleness import Place
 from stream.inputs import Event, event_of, id_of, inputs, observed_time
 from stream.join_metrics import JoinerMetrics
-from stream.log import Log, Message, Progress, Record, Writer
-from stream.message import LIMIT, partition_of, size_of
+from stream.log.contract import Log, Message, Progress, Record, Writer
+from stream.log.message import LIMIT, partition_of, size_of
+from stream.log.topics import JoinerError, Topics
 from stream.settings import JoinSettings
-from stream.topics import JoinerError, Topics
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms
 LARGEST = LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header

@@ -14,9 +14,9 @@ from typing import Literal
 from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.files import FileError, Logged
-from stream.log import Headers, Log, Message
+from stream.log.contract import Headers, Log, Message
+from stream.log.topics import Topics
 from stream.settings import JoinSettings, format_duration
-from stream.topics import Topics
 
 BATCH = 1_000  # rows appended at once
 

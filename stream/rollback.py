@@ -12,11 +12,11 @@ import msgspec
 from model.settings import Spec
 from stream.checkpoint import Checkpoint, Checkpoints
 from stream.events import Rollback, Version
-from stream.log import Log
+from stream.log.contract import Log
+from stream.log.topics import Topics
 from stream.publish import Publisher, Stretch, trained_through
 from stream.recovery import Recovered, Recovery, RecoveryError
 from stream.settings import LearnSettings
-from stream.topics import Topics
 from stream.versions import Published, newest_version
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example
-from stream.log import Record
+from stream.log.contract import Record
 
 
 class WeightError(BadRecordError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from stream.log import Partitioner
+from stream.log.contract import Partitioner
 
 
 class Note(Struct, frozen=True):

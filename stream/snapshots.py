@@ -12,8 +12,8 @@ from contextlib import closing
 from model.array_file import Arrays
 from model.settings import Spec
 from stream.events import SnapshotRef
-from stream.log import Log, LogError
-from stream.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
+from stream.log.contract import Log, LogError
+from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.weights import Standing, cut, manifest, pack, read_manifest
 
 log = logging.getLogger(__name__)

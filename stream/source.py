@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from stream.log import Bounds, Log, OffsetGoneError, Reader, Record
+from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.metrics import Lag
 from stream.recovery import GapError, RecoveryError
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stream.events import BadRecordError, Version, decode_version
-from stream.log import Log
-from stream.topics import Topics
+from stream.log.contract import Log
+from stream.log.topics import Topics
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from model.array_file import Arrays, SnapshotError, dump, load
-from stream.log import Message, Record
+from stream.log.contract import Message, Record
 
 CHUNK = 900_000  # bytes: below the usual limit of a message (1 MiB)
 

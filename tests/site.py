@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stream.topics import Topics
+from stream.log.topics import Topics
 from tests.kafka_server import ROOT
 from tests.ports import free_port
 

@@ -23,10 +23,10 @@ from stream.events import Watermark, decode_click, decode_impression, encode
 from stream.follow import Copies
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import Message
+from stream.log.contract import Message
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import JoinSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import DELTAS, SNAPSHOTS
 from stream.weights import BrokenWeightsError, Packed, Standing, pack, unpack
 from tests.service.fakes import Site, trained
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, records

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.connect import connect
 from stream.events import Example, encode
-from stream.log import Log, Message
-from stream.topics import create
+from stream.log.connect import connect
+from stream.log.contract import Log, Message
+from stream.log.topics import create
 from stream.versions import read_versions
 from tests.faults.traffic import FIRST, SETTINGS
 from tests.site import Site

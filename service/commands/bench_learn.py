@@ -21,15 +21,15 @@ from model.features import Encoder
 from model.settings import Spec
 from service.commands.evaluate import BATCH, Evaluation, batches, compile_kernels
 from service.settings import Settings
-from stream.connect import connect
 from stream.event_time import TimeRule
 from stream.files import Logged, read
 from stream.learner import Learner
-from stream.log import Log
+from stream.log.connect import connect
+from stream.log.contract import Log
+from stream.log.topics import Topics, create
 from stream.metrics import LearnerMetrics
 from stream.replay import Replay
 from stream.settings import LearnSettings
-from stream.topics import Topics, create
 
 EAGER_ROWS = 2_000  # PyTorch learns no more than these
 LOSS_FLOOR = 1e-15

@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 
 from service.commands.bench_site import Site, appends, request, running, visits
-from stream.connect import connect
 from stream.events import Version, decode_example, decode_version
-from stream.log import Log, Message
+from stream.log.connect import connect
+from stream.log.contract import Log, Message
 
 ASK_EVERY = 0.003  # seconds
 POLICY = "fnw"  # the joiner's: what is shown and what is clicked are examples at once

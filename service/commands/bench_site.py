@@ -21,10 +21,10 @@ import numpy as np
 from service.children import Children
 from service.commands.topics import create
 from service.settings import Settings, load
-from stream.connect import connect
 from stream.events import Click, Example, Impression, encode
-from stream.log import Message
-from stream.topics import Topics
+from stream.log.connect import connect
+from stream.log.contract import Message
+from stream.log.topics import Topics
 
 USER_FIELDS, ITEM_FIELDS = 10, 10  # of the context, of each candidate
 VALUES = 20_000  # different ones in each field

@@ -3,9 +3,9 @@
 from typing import Any
 
 from service.settings import Settings
-from stream.connect import connect
 from stream.dead_letters import dead_letter_at, dead_letters, retried_until, retry
-from stream.topics import Topics
+from stream.log.connect import connect
+from stream.log.topics import Topics
 
 
 def counted(settings: Settings) -> list[dict[str, Any]]:

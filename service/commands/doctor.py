@@ -19,9 +19,9 @@ from model.kernels import target
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.settings import Settings
-from stream.connect import connect
-from stream.log import Log, LogError, UnknownTopicError
-from stream.topics import Topics, check_learners
+from stream.log.connect import connect
+from stream.log.contract import Log, LogError, UnknownTopicError
+from stream.log.topics import Topics, check_learners
 
 NEEDED = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # what a processor must have for a kernel target
 _MEMORY = Path("/proc/meminfo")

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry
 from service.exposition import exposed
 from service.settings import Settings
 from service.signals import stop_signals
-from stream.connect import connect
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.topics import Topics
+from stream.log.connect import connect
+from stream.log.topics import Topics
 
 
 def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False) -> None:

@@ -11,11 +11,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from service.exposition import exposed
 from service.settings import Settings
 from service.signals import stop_signals
-from stream.connect import connect
 from stream.event_time import TimeRule
 from stream.learner import Learner
+from stream.log.connect import connect
+from stream.log.topics import Topics
 from stream.metrics import LearnerMetrics
-from stream.topics import Topics
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:

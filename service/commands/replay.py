@@ -9,12 +9,12 @@ from service.program import say
 from service.progress import counting
 from service.settings import Settings
 from service.signals import stop_signals
-from stream.connect import connect
 from stream.event_time import iso
 from stream.files import read
+from stream.log.connect import connect
+from stream.log.topics import Topics
 from stream.replay import Events, Replay
 from stream.settings import JoinSettings, format_duration
-from stream.topics import Topics
 
 
 def replay(

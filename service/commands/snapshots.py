@@ -5,10 +5,10 @@ from typing import Any
 
 from service.settings import Settings
 from stream.checkpoint import Checkpoints, DamagedCheckpointError
-from stream.connect import connect
 from stream.events import Version
+from stream.log.connect import connect
+from stream.log.topics import Topics
 from stream.rollback import rebuild, roll_back
-from stream.topics import Topics
 from stream.versions import version_at
 
 

@@ -1,8 +1,8 @@
 """``sml topics create``: make the model's topics where they are missing."""
 
 from service.settings import Settings
-from stream import topics
-from stream.connect import connect
+from stream.log import topics
+from stream.log.connect import connect
 
 
 def create(settings: Settings) -> dict[str, bool]:

@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 
 from service.live import NoWeightsError
 from service.wire import Answer, BadRequestError, Problem
-from stream.log import LogError, RecordTooLargeError
+from stream.log.contract import LogError, RecordTooLargeError
 
 
 def handle(app: FastAPI) -> None:

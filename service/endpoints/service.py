@@ -11,9 +11,9 @@ from service.live import Live
 from service.metrics import ServerMetrics
 from service.wire import BadRequestError
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
-from stream.log import Log, Message
+from stream.log.contract import Log, Message
+from stream.log.topics import Topics
 from stream.settings import format_duration
-from stream.topics import Topics
 
 
 class Service(NamedTuple):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stream.connect import connect
 from stream.events import Impression, encode
-from stream.log import Message
+from stream.log.connect import connect
+from stream.log.contract import Message
 from tests.deploy.composition import Composition, read
 from tests.kafka_server import fetch_jars
 from tests.system import need

@@ -19,10 +19,10 @@ import numpy as np
 
 from model.evaluation import Progressive
 from model.online import OnlineModel
-from stream.connect import connect
 from stream.events import Example, encode
-from stream.log import Log, Message
-from stream.topics import create
+from stream.log.connect import connect
+from stream.log.contract import Log, Message
+from stream.log.topics import create
 from stream.training import Trainer
 from stream.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC

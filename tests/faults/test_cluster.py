@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.connect import connect
-from stream.topics import create
+from stream.log.connect import connect
+from stream.log.topics import create
 from tests.faults.conftest import long_only, opened
 from tests.faults.test_kills import keep_running, wait_until_all_is_learned
 from tests.faults.traffic import Traffic

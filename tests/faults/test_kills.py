@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.connect import connect
-from stream.topics import create
+from stream.log.connect import connect
+from stream.log.topics import create
 from stream.versions import newest_version
 from tests.faults.conftest import LONG, long_only, opened
 from tests.faults.traffic import Books, Traffic, settle

@@ -10,8 +10,8 @@ from subprocess import Popen
 
 import pytest
 
-from stream.connect import connect
-from stream.topics import create
+from stream.log.connect import connect
+from stream.log.topics import create
 from stream.versions import newest_version
 from tests.faults.conftest import long_only
 from tests.faults.traffic import Traffic, learned, settle

@@ -17,15 +17,15 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.connect import connect
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import Log, LogUnavailableError, Message, Record
-from stream.message import partition_of
+from stream.log.connect import connect
+from stream.log.contract import Log, LogUnavailableError, Message, Record
+from stream.log.message import partition_of
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import Topics, create
 from stream.training import Trainer
 from stream.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records

@@ -16,12 +16,12 @@ from stream.events import Click, Example, Impression, Version, Watermark, decode
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
 from stream.learner import Learner
-from stream.log import Message, Record
+from stream.log.contract import Message, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import JoinerError, Topics, create
 from stream.metrics import LearnerMetrics
 from stream.rollback import roll_back
 from stream.settings import JoinSettings, LearnSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import JoinerError, Topics, create
 from stream.versions import read_versions
 
 HERE = Path(__file__).parent

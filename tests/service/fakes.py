@@ -17,8 +17,8 @@ from model.weights import Weights
 from service.app import build
 from service.live import Live
 from stream.event_time import TimeRule
-from stream.log import Log, LogUnavailableError, Message
-from stream.topics import Topics
+from stream.log.contract import Log, LogUnavailableError, Message
+from stream.log.topics import Topics
 from stream.weights import Standing
 
 SPEC = Spec(

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import build
 from service.live import Live
-from stream.log import Log
-from stream.topics import Topics
+from stream.log.contract import Log
+from stream.log.topics import Topics
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
 
 

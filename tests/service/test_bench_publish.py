@@ -7,7 +7,7 @@ import pytest
 from service.commands.bench_publish import _hops, _Seen
 from service.commands.bench_site import CLICK_AFTER, CLICKED, TICK, visits
 from stream.events import Version, decode_click, decode_impression
-from stream.topics import Topics
+from stream.log.topics import Topics
 
 TOPICS = Topics("t")
 

@@ -20,12 +20,12 @@ from typer.testing import CliRunner, Result
 from service.app import build
 from service.cli import app
 from service.live import Live
-from stream.connect import connect
 from stream.events import Example, encode
 from stream.follow import Follower
-from stream.log import Message
+from stream.log.connect import connect
+from stream.log.contract import Message
+from stream.log.topics import Topics
 from stream.metrics import FollowerMetrics
-from stream.topics import Topics
 from tests.ports import free_port
 
 SETTINGS = """

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
-from stream.connect import connect
 from stream.dead_letters import dead_letter
 from stream.events import BadRecordError
-from stream.log import Message, Record
-from stream.topics import Topics, create
+from stream.log.connect import connect
+from stream.log.contract import Message, Record
+from stream.log.topics import Topics, create
 
 TOPICS = Topics("sml")
 

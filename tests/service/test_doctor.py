@@ -14,7 +14,7 @@ from service.cli import app
 from service.commands.doctor import memory_of
 from service.commands.topics import create
 from service.settings import load
-from stream.kafka_client import Admin
+from stream.log.kafka_client import Admin
 
 
 def settings(folder: Path, **changes: Any) -> Path:

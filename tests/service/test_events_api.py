@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from stream.events import decode_click, decode_impression
-from stream.log import UnknownTopicError
+from stream.log.contract import UnknownTopicError
 from tests.service.fakes import Site
 
 IMPRESSION = {"impression_id": "i1", "time": 1_760_000_000_000, "features": {"user": "u1", "price": 2.5, "tags": ["a", "b"]}}

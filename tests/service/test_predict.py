@@ -12,7 +12,7 @@ from model.features import Encoder, Value
 from model.settings import Field
 from model.weights import sigmoid
 from stream.events import Impression, decode_impression
-from stream.log import RecordTooLargeError
+from stream.log.contract import RecordTooLargeError
 from tests.service.fakes import HOUR, SPEC, TRAINED_THROUGH, Site, trained
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from stream.connect import connect
+from stream.log.connect import connect
 
 NOW = int(time.time() * 1000)
 DAY = 86_400_000  # ms

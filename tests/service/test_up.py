@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stream.log import Message
-from stream.sqlite_log import SqliteLog
+from stream.log.contract import Message
+from stream.log.sqlite_log import SqliteLog
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.connect import connect
-from stream.log import Log
+from stream.log.connect import connect
+from stream.log.contract import Log
 
 
 @pytest.fixture(params=["sqlite", "kafka"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from stream.log import Bounds, Log, Message, Progress, Reader, Record, Writer
+from stream.log.contract import Bounds, Log, Message, Progress, Reader, Record, Writer
 
 
 class Killed(Exception):  # noqa: N818 - it is no error

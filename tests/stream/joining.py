@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join import Join
-from stream.log import Partitioner, Record
-from stream.message import partition_of
+from stream.log.contract import Partitioner, Record
+from stream.log.message import partition_of
 from stream.sight import Note
 
 WINDOW, LATENESS = 10, 3

@@ -13,15 +13,15 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream import topics as topics_module
 from stream.event_time import TimeRule
 from stream.events import Version
 from stream.learner import Learner
-from stream.log import Log, Message, Record
+from stream.log import topics as topics_module
+from stream.log.contract import Log, Message, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics
 from stream.metrics import LearnerMetrics
 from stream.settings import LearnSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import Topics
 from stream.training import Trainer
 from stream.versions import read_versions
 

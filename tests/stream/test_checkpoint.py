@@ -12,7 +12,7 @@ from model.evaluation import Progressive
 from model.online import OnlineModel
 from stream.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.events import Version
-from stream.log import Record
+from stream.log.contract import Record
 from stream.training import Trainer
 from tests.stream.learning import SPEC, examples
 

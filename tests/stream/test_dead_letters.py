@@ -7,10 +7,10 @@ import pytest
 
 from stream.dead_letters import LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
 from stream.events import BadRecordError, Click, encode
-from stream.log import Log, Message, Record
+from stream.log.contract import Log, Message, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
 from stream.placement import MisroutedError
-from stream.sqlite_log import SqliteLog
-from stream.topics import Topics, create
 from tests.stream.joining import id_in
 from tests.stream.learning import records
 

@@ -25,8 +25,8 @@ from stream.events import (
     decode_version,
     encode,
 )
-from stream.log import Record
-from stream.topics import Topics
+from stream.log.contract import Record
+from stream.log.topics import Topics
 
 DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_click, decode_example, decode_version]
 GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}

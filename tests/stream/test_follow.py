@@ -17,9 +17,9 @@ from model.online import OnlineModel
 from model.weights import Weights
 from stream.checkpoint import Checkpoints
 from stream.follow import Copies, Follower
-from stream.log import Log, Message
+from stream.log.contract import Log, Message
+from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.metrics import FollowerMetrics
-from stream.topics import DELTAS, SNAPSHOTS
 from stream.weights import BrokenWeightsError, Packed, Standing
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, forget, learn_all, learner, opened, polls, records, tamper
 

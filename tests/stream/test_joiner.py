@@ -15,10 +15,10 @@ from stream.events import Click, Example, Impression, Watermark, decode_click, d
 from stream.idleness import Idleness
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import FencedError, Log, Message, Progress, Reader, Record, Writer
+from stream.log.contract import FencedError, Log, Message, Progress, Reader, Record, Writer
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import JoinerError, Topics, create
 from tests.stream.joining import id_in
 
 TOPICS = Topics("t")

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from stream.events import Impression, Watermark, encode
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import Message
+from stream.log.contract import Message
+from stream.log.topics import JoinerError
 from stream.settings import JoinSettings
-from stream.topics import JoinerError
 from tests.stream.joining import id_in
 from tests.stream.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, shown, traffic
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream import topics
-from stream.connect import connect
 from stream.follow import Follower
-from stream.log import FencedError, LogUnavailableError
+from stream.log import topics
+from stream.log.connect import connect
+from stream.log.contract import FencedError, LogUnavailableError
 from stream.metrics import FollowerMetrics
 from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import (

@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 from model.settings import ModelSettings
 from stream.checkpoint import Checkpoints
 from stream.events import decode_version, encode
-from stream.log import FencedError, Log, LogUnavailableError, Message
+from stream.log.contract import FencedError, Log, LogUnavailableError, Message
+from stream.log.topics import DELTAS
 from stream.recovery import GapError, OtherSettingsError, RecoveryError
-from stream.topics import DELTAS
 from stream.weights import Joiner, unpack
 from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import (

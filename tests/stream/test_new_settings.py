@@ -9,7 +9,7 @@ import pytest
 from model.settings import Field, Spec
 from stream.checkpoint import Checkpoints
 from stream.events import Version
-from stream.log import Log
+from stream.log.contract import Log
 from stream.rollback import rebuild, roll_back
 from stream.settings import LearnSettings
 from tests.stream.fragile import Killed, fragile

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stream.events import Click, Impression, Watermark, encode
-from stream.log import Partitioner, Record
-from stream.message import partition_of
+from stream.log.contract import Partitioner, Record
+from stream.log.message import partition_of
+from stream.log.topics import JoinerError, Topics
 from stream.placement import FIRST, MisroutedError, Placement
-from stream.topics import JoinerError, Topics
 
 TOPICS = Topics("t")
 PARTITIONS = 4

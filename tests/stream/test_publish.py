@@ -13,12 +13,12 @@ from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import Run, decode_version
-from stream.log import FencedError, LogUnavailableError, Message, Progress, Record
+from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.publish import BUDGET, Publisher, Stretch
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
-from stream.sqlite_log import SqliteLog
-from stream.topics import DELTAS, SNAPSHOTS
 from stream.training import Trainer
 from stream.weights import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records

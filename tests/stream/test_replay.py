@@ -6,10 +6,10 @@ import pytest
 
 from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, decode_impression
 from stream.files import Logged
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, Replay
 from stream.settings import JoinSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import Topics, create
 from tests.stream.test_joiner import join, read
 
 TOPICS = Topics("t")

@@ -11,11 +11,11 @@ from stream.events import Watermark, decode_click, decode_impression
 from stream.files import FileError, Logged
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import Message, Record
+from stream.log.contract import Message, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, FutureRowError, Replay
 from stream.settings import JoinSettings
-from stream.sqlite_log import SqliteLog
-from stream.topics import Topics, create
 from tests.stream.test_joiner import read
 
 TOPICS = Topics("t")

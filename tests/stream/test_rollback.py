@@ -13,7 +13,7 @@ from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version, encode
 from stream.follow import Follower
-from stream.log import FencedError, Log, Message
+from stream.log.contract import FencedError, Log, Message
 from stream.metrics import FollowerMetrics
 from stream.recovery import GapError, RecoveryError
 from stream.rollback import rebuild, roll_back

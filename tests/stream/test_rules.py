@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from stream.dead_letters import dead_letters
 from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
 from stream.events import BadRecordError, Version
-from stream.log import Log, Message
+from stream.log.contract import Log, Message
 from stream.publish import MOST, MOST_BYTES
 from stream.rules import WeightError
 from stream.training import NotFiniteError

@@ -13,9 +13,9 @@ from stream.event_time import FUTURE
 from stream.events import Click, Impression, Watermark, decode_example, encode
 from stream.join_metrics import JoinerMetrics
 from stream.joiner import Joiner
-from stream.log import Log, Message, Reader, Record
+from stream.log.contract import Log, Message, Reader, Record
+from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
-from stream.topics import Topics, create
 
 WINDOW = JoinSettings(click_window=3.0, lateness=1.0, idle_after=3600.0)
 POLICIES = {

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
-from stream.log import LogError, LogUnavailableError
+from stream.log.contract import LogError, LogUnavailableError
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]

@@ -1,6 +1,6 @@
 """From a url to the log behind it."""
 
-from stream.log import Log, Partitioner
+from stream.log.contract import Log, Partitioner
 
 
 def connect(url: str, partitioner: Partitioner = "murmur2") -> Log:
@@ -15,11 +15,11 @@ def connect(url: str, partitioner: Partitioner = "murmur2") -> Log:
         LogUnavailableError: the log can't be reached.
     """
     if url.startswith("sqlite:///"):
-        from stream.sqlite_log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only
+        from stream.log.sqlite_log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only
 
         return SqliteLog(url, partitioner)
     if url.startswith("kafka://"):
-        from stream.kafka_log import KafkaLog  # noqa: PLC0415
+        from stream.log.kafka_log import KafkaLog  # noqa: PLC0415
 
         return KafkaLog(url, partitioner)
     message = f"expected sqlite:///… or kafka://host:9092, got {url!r}"

@@ -10,9 +10,9 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.partitioner.default import murmur2
 
-from stream.connect import connect
-from stream.log import Bounds, Log, LogUnavailableError, Message, OffsetGoneError, Record, RecordTooLargeError, UnknownTopicError
-from tests.stream.logs import PATIENCE, new_owner, new_topic, read, values
+from stream.log.connect import connect
+from stream.log.contract import Bounds, Log, LogUnavailableError, Message, OffsetGoneError, Record, RecordTooLargeError, UnknownTopicError
+from tests.stream.log.logs import PATIENCE, new_owner, new_topic, read, values
 
 
 def test_records_come_in_the_order_in_which_they_were_appended(log: Log) -> None:

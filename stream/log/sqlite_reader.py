@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from stream.log import Headers, OffsetGoneError, Record, UnknownTopicError
-from stream.sqlite_file import named_errors, open_file
+from stream.log.contract import Headers, OffsetGoneError, Record, UnknownTopicError
+from stream.log.sqlite_file import named_errors, open_file
 
 _WATCH = 0.002  # seconds
 

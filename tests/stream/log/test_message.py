@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 from kafka.partitioner import default
 
-from stream.log import Message, RecordTooLargeError, UnknownTopicError
-from stream.message import LIMIT, murmur2, place
+from stream.log.contract import Message, RecordTooLargeError, UnknownTopicError
+from stream.log.message import LIMIT, murmur2, place
 
 
 @given(st.binary(max_size=40))

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from stream.log import Log, Record
+from stream.log.contract import Log, Record
 
 PATIENCE = 10.0  # seconds; Kafka shows what was committed a moment after the commit returns
 

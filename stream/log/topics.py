@@ -5,7 +5,7 @@ Models share a log by their prefixes. Nothing relies on a broker creating topics
 
 from typing import NamedTuple
 
-from stream.log import Log, LogError
+from stream.log.contract import Log, LogError
 
 WEIGHTS_RETENTION = 3600.0  # seconds; a snapshot comes far more often, and nobody needs the weights before the newest one
 

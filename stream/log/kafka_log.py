@@ -14,9 +14,9 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from stream.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
-from stream.log import Bounds, FencedError, LogError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
-from stream.message import check, place
+from stream.log.contract import Bounds, FencedError, LogError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
+from stream.log.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
+from stream.log.message import check, place
 
 log = logging.getLogger(__name__)
 

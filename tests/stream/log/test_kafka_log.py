@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.connect import connect
-from stream.kafka_client import WAIT, Admin, Producer
-from stream.kafka_log import KafkaLog
-from stream.log import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
+from stream.log.connect import connect
+from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
+from stream.log.kafka_client import WAIT, Admin, Producer
+from stream.log.kafka_log import KafkaLog
 from tests.kafka_server import KafkaServer
 from tests.ports import free_port
 

@@ -12,7 +12,7 @@ from kafka.errors import CorruptRecordError
 from kafka.record.memory_records import MemoryRecords
 from kafka.structs import TopicPartition
 
-from stream.log import Record
+from stream.log.contract import Record
 
 
 class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no types

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from stream.log import Message, Partitioner, Progress, Record, RecordTooLargeError, UnknownTopicError
+from stream.log.contract import Message, Partitioner, Progress, Record, RecordTooLargeError, UnknownTopicError
 
 LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
 METADATA_LIMIT = 4096  # bytes of the note beside an offset

@@ -10,7 +10,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import TopicPartition
 
-from stream.kafka_records import Unpacked
+from stream.log.kafka_records import Unpacked
 
 PLACE = TopicPartition("clicks", 3)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

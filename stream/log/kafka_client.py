@@ -15,8 +15,7 @@ from kafka.admin import ConfigResource
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from stream.kafka_records import Unpacked
-from stream.log import (
+from stream.log.contract import (
     Bounds,
     FencedError,
     LogError,
@@ -28,6 +27,7 @@ from stream.log import (
     RecordTooLargeError,
     UnknownTopicError,
 )
+from stream.log.kafka_records import Unpacked
 
 C = TypeVar("C")
 

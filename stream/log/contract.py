@@ -1,6 +1,6 @@
 """The log: named topics of ordered, numbered records that the processes share, and nothing else.
 
-Two implementations, :mod:`stream.kafka_log` and :mod:`stream.sqlite_log`, keep the same contract:
+Two implementations, :mod:`stream.log.kafka_log` and :mod:`stream.log.sqlite_log`, keep the same contract:
 an append is durable when it returns, a commit is atomic and invisible until whole, and an owner is fenced by the next one.
 """
 

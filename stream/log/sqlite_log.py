@@ -14,10 +14,10 @@ from typing import Self
 
 import msgspec
 
-from stream.log import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
-from stream.message import check, place
-from stream.sqlite_file import GroupCommit, named_errors, open_file
-from stream.sqlite_reader import SHIFT, SqliteReader
+from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
+from stream.log.message import check, place
+from stream.log.sqlite_file import GroupCommit, named_errors, open_file
+from stream.log.sqlite_reader import SHIFT, SqliteReader
 
 _TRIM_EVERY = 10.0  # seconds
 _TRIM_BATCH = 1_000  # records that one transaction deletes from one partition at most

@@ -6,10 +6,10 @@ from collections import defaultdict
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from stream.connect import connect
-from stream.log import Bounds, FencedError, Headers, Log, Message, Progress, Record, RecordTooLargeError, UnknownTopicError
-from stream.message import place
-from tests.stream.logs import PATIENCE, new_owner, new_topic, read, values
+from stream.log.connect import connect
+from stream.log.contract import Bounds, FencedError, Headers, Log, Message, Progress, Record, RecordTooLargeError, UnknownTopicError
+from stream.log.message import place
+from tests.stream.log.logs import PATIENCE, new_owner, new_topic, read, values
 
 
 def test_a_commit_appends_and_remembers_how_far_its_owner_came(log: Log) -> None:
