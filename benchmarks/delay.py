@@ -19,10 +19,10 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.simulate import CANDIDATES, Site, Visit
 from stream.events import Click, Example, Impression, Watermark, encode
+from stream.join.dispatch import new_join
+from stream.join.input_state import Note
 from stream.log.contract import Record
-from stream.rejoin import new_join
 from stream.settings import JoinSettings
-from stream.sight import Note
 from stream.training import Trainer
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -21,8 +21,8 @@ from service.settings import Settings, SettingsError, load
 from stream.event_time import TimeRule
 from stream.events import Watermark, decode_click, decode_impression, encode
 from stream.follow import Copies
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry
 from service.exposition import exposed
 from service.settings import Settings
 from service.signals import stop_signals
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.topics import Topics
 

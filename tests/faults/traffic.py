@@ -18,8 +18,8 @@ from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Log, LogUnavailableError, Message, Record
 from stream.log.message import partition_of

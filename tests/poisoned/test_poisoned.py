@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
 from stream.events import Click, Example, Impression, Version, Watermark, decode_example, encode
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.learner import Learner
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog

@@ -11,7 +11,7 @@ from stream.log.contract import Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.placement import MisroutedError
-from tests.stream.joining import id_in
+from tests.stream.join.joining import id_in
 from tests.stream.learning import records
 
 TOPICS = Topics("t")

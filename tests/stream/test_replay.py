@@ -10,7 +10,7 @@ from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, Replay
 from stream.settings import JoinSettings
-from tests.stream.test_joiner import join, read
+from tests.stream.join.test_joiner import join, read
 
 TOPICS = Topics("t")
 SETTINGS = JoinSettings(click_window=0.010, lateness=0.003)

@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry
 from stream.event_time import FUTURE, TimeRule
 from stream.events import Watermark, decode_click, decode_impression
 from stream.files import FileError, Logged
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, FutureRowError, Replay
 from stream.settings import JoinSettings
-from tests.stream.test_joiner import read
+from tests.stream.join.test_joiner import read
 
 TOPICS = Topics("t")
 NOW = 1_790_000_000_000  # ms

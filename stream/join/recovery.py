@@ -10,17 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.eager import EagerJoin
 from stream.event_time import TimeRule
-from stream.events import BadRecordError, Click, Watermark
-from stream.inputs import event_of, inputs, observed_time
-from stream.join import Join
+from stream.events import BadRecordError
+from stream.inputs import inputs
+from stream.join.dispatch import new_join, take
+from stream.join.input_state import Note
+from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record
 from stream.log.topics import JoinerError, Topics
 from stream.placement import FIRST, Placement
-from stream.rekey import as_appended
 from stream.settings import JoinSettings
-from stream.sight import Note
 
 BATCH = 5_000  # records read at once
 _DAY = 86_400_000  # ms: our clock may be wrong, too
@@ -60,43 +59,6 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
     for topic, start in starts.items():
         placement.tally(_look_around(log, topic, start))
     return Rejoined(joins, starts, placement)
-
-
-def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
-    """Give the join that the settings ask for.
-
-    Raises:
-        JoinerError: the notes were written under another policy.
-    """
-    policy = settings.label_policy
-    if impressions.policy != policy:
-        message = f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
-        raise JoinerError(message + "Another policy needs another prefix")
-    window, lateness, skew = (round(1000 * seconds) for seconds in (settings.click_window, settings.lateness, settings.clock_skew))
-    if policy == "window":
-        return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn", clock_skew=skew)
-    return EagerJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
-
-
-def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement: Placement | None) -> None:
-    """Give a record of either input to the join of its partition, if it belongs there and its time can be.
-
-    Raises:
-        BadRecordError: it can't be used.
-    """
-    if topics.by_id:
-        record = as_appended(record)
-    event = event_of(record, topics)
-    if placement:
-        placement.check(record, event)
-    if isinstance(event, str):
-        join.forget(record.offset, event)
-        return
-    observed = observed_time(event, record, times)
-    if isinstance(event, Click) or (isinstance(event, Watermark) and record.topic == topics.clicks):
-        join.click(record, event, observed)
-    else:
-        join.impression(record, event, observed)
 
 
 def progress(next_offset: int, note: Note) -> Progress:

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
-from stream.join import Join, Waiting, labelled
+from stream.join.input_state import Note
+from stream.join.window import Join, Waiting, labelled
 from stream.log.contract import Record
-from stream.sight import Note
 
 
 class Queued(NamedTuple):

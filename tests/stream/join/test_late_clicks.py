@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 
 from stream.events import Click, Watermark
-from stream.join import Join
-from stream.sight import Note
-from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
-from tests.stream.test_join import in_time, longhand
+from stream.join.input_state import Note
+from stream.join.window import Join
+from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from tests.stream.join.test_window import in_time, longhand
 
 
 def learning(impressions: Note, clicks: Note) -> Join:

@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
-from stream.join import Join
+from stream.join.input_state import Note
+from stream.join.window import Join
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
-from stream.sight import Note
 
 WINDOW, LATENESS = 10, 3
 END = Watermark(10_000)

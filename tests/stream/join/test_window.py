@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 
 from stream.events import Click, Impression, Watermark
-from stream.sight import Note
-from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from stream.join.input_state import Note
+from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
 
 
 def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:

@@ -20,9 +20,9 @@ from msgspec import Struct
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.idleness import Place
 from stream.inputs import Event, event_of, id_of, inputs, observed_time
-from stream.join_metrics import JoinerMetrics
+from stream.join.idleness import Place
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import LIMIT, partition_of, size_of
 from stream.log.topics import JoinerError, Topics

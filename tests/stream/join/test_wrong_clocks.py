@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from stream.event_time import FUTURE
 from stream.events import Click, Impression, Watermark, decode_example, encode
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Reader, Record
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings

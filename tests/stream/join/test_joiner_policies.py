@@ -8,13 +8,13 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from stream.events import Impression, Watermark, encode
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.topics import JoinerError
 from stream.settings import JoinSettings
-from tests.stream.joining import id_in
-from tests.stream.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, shown, traffic
+from tests.stream.join.joining import id_in
+from tests.stream.join.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, shown, traffic
 
 HOUR = 3_600_000  # ms
 

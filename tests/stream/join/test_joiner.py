@@ -12,14 +12,14 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, encode
-from stream.idleness import Idleness
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.idleness import Idleness
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import FencedError, Log, Message, Progress, Reader, Record, Writer
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings
-from tests.stream.joining import id_in
+from tests.stream.join.joining import id_in
 
 TOPICS = Topics("t")
 SETTINGS = JoinSettings(click_window=0.010, lateness=0.003, idle_after=0.05)

@@ -10,14 +10,14 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from stream.events import Example, Watermark, decode_impression, encode
-from stream.join_metrics import JoinerMetrics
-from stream.joiner import Joiner
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.rekey import APPENDED, as_appended
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, create
-from stream.rekey import APPENDED, as_appended
 from stream.settings import JoinSettings
-from tests.stream.test_joiner import END, SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, read, shown
+from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, read, shown
 
 REKEY = SETTINGS.model_copy(update={"rekey": True})
 COPIES = TOPICS._replace(by_id=True)

@@ -6,11 +6,11 @@ from itertools import accumulate
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stream.eager import EagerJoin
 from stream.events import Click, Impression, Watermark
-from stream.join import Join
-from stream.sight import Note
-from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, appended, clicked, event_time, impression, shown, steps
+from stream.join.immediate import EagerJoin
+from stream.join.input_state import Note
+from stream.join.window import Join
+from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, appended, clicked, event_time, impression, shown, steps
 
 SKEW = 5
 FOREVER = 10**6  # an append time after everything

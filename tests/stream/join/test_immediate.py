@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
-from stream.eager import EagerJoin
 from stream.events import Click, Example, Impression, Watermark
-from stream.join import Join
-from stream.sight import Note
-from tests.stream.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, event_time, impression, seen, shown, steps
+from stream.join.immediate import EagerJoin
+from stream.join.input_state import Note
+from stream.join.window import Join
+from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, event_time, impression, seen, shown, steps
 
 
 def eager(impressions: Note, clicks: Note) -> Join:

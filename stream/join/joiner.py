@@ -4,7 +4,7 @@ Delivery: every impression is settled once, and the same way whatever dies. It r
 
 1. what is decided is a pure function of the log (:mod:`stream.join`);
 2. examples, dead letters and how far the joiner has read are one transaction;
-3. a restart reads again, in silence, what that transaction says still matters, and goes on from there (:mod:`stream.rejoin`).
+3. a restart reads again, in silence, what that transaction says still matters, and goes on from there (:mod:`stream.join.recovery`).
 """
 
 import logging
@@ -20,13 +20,14 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.idleness import Idleness, Place
 from stream.inputs import inputs
-from stream.join_metrics import JoinerMetrics
+from stream.join.dispatch import take
+from stream.join.idleness import Idleness, Place
+from stream.join.metrics import JoinerMetrics
+from stream.join.recovery import BATCH, from_now, progress, rejoin
+from stream.join.rekey import Rekeyer, at_the_end, owner_of
 from stream.log.contract import Log, LogUnavailableError, Message, Progress, Record, Writer
 from stream.log.topics import Topics
-from stream.rejoin import BATCH, from_now, progress, rejoin, take
-from stream.rekey import Rekeyer, at_the_end, owner_of
 from stream.settings import JoinSettings
 
 log = logging.getLogger(__name__)

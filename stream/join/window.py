@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
+from stream.join.input_state import Note, Sight, Stream
 from stream.log.contract import Record
-from stream.sight import Note, Sight, Stream
 
 NEVER = 2**63  # later than any append time
 

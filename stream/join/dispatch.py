@@ -1,0 +1,50 @@
+"""Which join the settings ask for, and which of its methods takes a record of either input."""
+
+from stream.event_time import TimeRule
+from stream.events import Click, Watermark
+from stream.inputs import event_of, observed_time
+from stream.join.immediate import EagerJoin
+from stream.join.input_state import Note
+from stream.join.rekey import as_appended
+from stream.join.window import Join
+from stream.log.contract import Record
+from stream.log.topics import JoinerError, Topics
+from stream.placement import Placement
+from stream.settings import JoinSettings
+
+
+def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
+    """Give the join that the settings ask for.
+
+    Raises:
+        JoinerError: the notes were written under another policy.
+    """
+    policy = settings.label_policy
+    if impressions.policy != policy:
+        message = f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
+        raise JoinerError(message + "Another policy needs another prefix")
+    window, lateness, skew = (round(1000 * seconds) for seconds in (settings.click_window, settings.lateness, settings.clock_skew))
+    if policy == "window":
+        return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn", clock_skew=skew)
+    return EagerJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
+
+
+def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement: Placement | None) -> None:
+    """Give a record of either input to the join of its partition, if it belongs there and its time can be.
+
+    Raises:
+        BadRecordError: it can't be used.
+    """
+    if topics.by_id:
+        record = as_appended(record)
+    event = event_of(record, topics)
+    if placement:
+        placement.check(record, event)
+    if isinstance(event, str):
+        join.forget(record.offset, event)
+        return
+    observed = observed_time(event, record, times)
+    if isinstance(event, Click) or (isinstance(event, Watermark) and record.topic == topics.clicks):
+        join.click(record, event, observed)
+    else:
+        join.impression(record, event, observed)
