@@ -18,8 +18,8 @@ from model.features import Features
 from model.online import OnlineModel
 from model.settings import Field, Spec
 from service.live import Live
-from stream.follow import Copies
-from stream.weights import Standing, pack, unpack
+from stream.weights.chunks import Standing, pack, unpack
+from stream.weights.follow import Copies
 
 FIELDS, ROWS, CHANGED, CLICKED, DELTAS, LOADS = 20, 1_000_000, 200, 0.2, 100, 5
 EVERY, TICK, ALONE = 0.1, 0.001, 10.0  # seconds

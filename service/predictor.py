@@ -6,7 +6,7 @@ from model.features import Encoder
 from model.weights import Weights
 from service.messages import Features, PredictRequest
 from service.wire import BadRequestError
-from stream.weights import Standing
+from stream.weights.chunks import Standing
 
 
 class Scored(NamedTuple):

@@ -26,7 +26,7 @@ from stream.rules import Rules
 from stream.saver import Saver
 from stream.settings import LearnSettings
 from stream.source import Source
-from stream.versions import Published, read_versions
+from stream.weights.versions import Published, read_versions
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
-"""What the processes of the stream tell Prometheus, a group for each.
+"""What the learner tells Prometheus.
 
-Names are process, noun, unit; no label takes values without bound. Histograms begin at 0.1 ms, where the default buckets
-(from 5 ms) would see nothing of a step.
+Names are process, noun, unit; no label takes values without bound.
 """
 
 import math
@@ -17,8 +16,7 @@ from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.rules import WeightError
 from stream.training import NotFiniteError, Taught, Trainer
-
-_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+from stream.weights.metrics import BUCKETS
 
 
 class Lag(NamedTuple):
@@ -41,7 +39,7 @@ class LearnerMetrics:
             return Counter(f"sml_learner_{name}", text, labels, registry=registry)
 
         def seconds(name: str, text: str) -> Histogram:
-            return Histogram(f"sml_learner_{name}_seconds", text, buckets=_BUCKETS, registry=registry)
+            return Histogram(f"sml_learner_{name}_seconds", text, buckets=BUCKETS, registry=registry)
 
         self.examples = counter("examples", "Examples learned by this process.")
         self.dead_letters = counter("dead_letters", "Records set aside, by the kind of error.", "reason")
@@ -105,18 +103,3 @@ class LearnerMetrics:
         for name, gauge in self.scores.items():
             value = getattr(scores, name)
             gauge.labels(over).set(math.nan if value is None else value)
-
-
-class FollowerMetrics:
-    """What a follower of the weights tells, in the server's process."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
-        self.deltas = Counter("sml_follower_deltas", "Deltas applied.", registry=registry)
-        self.starts = Counter("sml_follower_starts", "Times that the weights were started from a snapshot.", registry=registry)
-        self.apply_seconds = Histogram(
-            "sml_follower_apply_seconds", "Time to apply the deltas of one poll to one copy.", buckets=_BUCKETS, registry=registry
-        )
-        self.freshness_seconds = Histogram(
-            "sml_follower_freshness_seconds", "Time from a version's publication to its service.", buckets=_BUCKETS, registry=registry
-        )

@@ -19,8 +19,8 @@ from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
 from stream.training import Taught
-from stream.versions import Published
-from stream.weights import Standing, cut, pack
+from stream.weights.chunks import Standing, cut, pack
+from stream.weights.versions import Published
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
 MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000; and dead letters

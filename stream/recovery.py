@@ -26,7 +26,7 @@ from stream.log.contract import Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
 from stream.publish import settings_digest
 from stream.training import Trainer
-from stream.versions import Lineage, Published, read_lineage, read_versions
+from stream.weights.versions import Lineage, Published, read_lineage, read_versions
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from stream.log.topics import Topics
 from stream.publish import Publisher, Stretch, trained_through
 from stream.recovery import Recovered, Recovery, RecoveryError
 from stream.settings import LearnSettings
-from stream.versions import Published, newest_version
+from stream.weights.versions import Published, newest_version
 
 
 def rebuild(events: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:

@@ -14,7 +14,7 @@ from model.settings import Spec
 from stream.events import SnapshotRef
 from stream.log.contract import Log, LogError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
-from stream.weights import Standing, cut, manifest, pack, read_manifest
+from stream.weights.chunks import Standing, cut, manifest, pack, read_manifest
 
 log = logging.getLogger(__name__)
 

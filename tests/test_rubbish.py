@@ -20,17 +20,17 @@ from model.weights import Weights
 from service.settings import Settings, SettingsError, load
 from stream.event_time import TimeRule
 from stream.events import Watermark, decode_click, decode_impression, encode
-from stream.follow import Copies
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import JoinSettings
-from stream.weights import BrokenWeightsError, Packed, Standing, pack, unpack
+from stream.weights.chunks import BrokenWeightsError, Packed, Standing, pack, unpack
+from stream.weights.follow import Copies
 from tests.service.fakes import Site, trained
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, records
-from tests.stream.test_follow import follow_to_the_end
+from tests.stream.weights.test_follow import follow_to_the_end
 
 JOIN = JoinSettings(click_window=0.010, lateness=0.003)
 NOW = int(time.time() * 1000)

@@ -11,7 +11,7 @@ from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.topics import create
-from stream.versions import read_versions
+from stream.weights.versions import read_versions
 from tests.faults.traffic import FIRST, SETTINGS
 from tests.site import Site
 

@@ -8,7 +8,7 @@ from service.messages import read_predict_request
 from service.predictor import Predictor
 from service.settings import Settings
 from stream.checkpoint import Checkpoint, Checkpoints
-from stream.weights import Standing
+from stream.weights.chunks import Standing
 
 
 class NoCheckpointError(Exception):

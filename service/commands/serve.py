@@ -10,10 +10,10 @@ from service.live import Live
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
-from stream.follow import Follower
 from stream.log.connect import connect
 from stream.log.topics import Topics
-from stream.metrics import FollowerMetrics
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
 
 GRACE = 10  # seconds that requests under way get to end, a log that is away notwithstanding
 

@@ -9,7 +9,7 @@ from stream.events import Version
 from stream.log.connect import connect
 from stream.log.topics import Topics
 from stream.rollback import rebuild, roll_back
-from stream.versions import version_at
+from stream.weights.versions import version_at
 
 
 def kept(settings: Settings) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.topics import create
 from stream.training import Trainer
-from stream.versions import newest_version
+from stream.weights.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC
 from tests.kafka_server import KafkaServer, fetch_jars
 from tests.site import Site

@@ -10,7 +10,7 @@ import pytest
 
 from stream.log.connect import connect
 from stream.log.topics import create
-from stream.versions import newest_version
+from stream.weights.versions import newest_version
 from tests.faults.conftest import LONG, long_only, opened
 from tests.faults.traffic import Books, Traffic, settle
 from tests.kafka_server import KafkaServer

@@ -12,7 +12,7 @@ import pytest
 
 from stream.log.connect import connect
 from stream.log.topics import create
-from stream.versions import newest_version
+from stream.weights.versions import newest_version
 from tests.faults.conftest import long_only
 from tests.faults.traffic import Traffic, learned, settle
 from tests.ports import free_port

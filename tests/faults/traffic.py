@@ -27,7 +27,7 @@ from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 from stream.training import Trainer
-from stream.versions import Lineage, newest_version, read_versions
+from stream.weights.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
 
 SETTINGS = """

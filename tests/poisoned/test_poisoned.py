@@ -22,7 +22,7 @@ from stream.log.topics import JoinerError, Topics, create
 from stream.metrics import LearnerMetrics
 from stream.rollback import roll_back
 from stream.settings import JoinSettings, LearnSettings
-from stream.versions import read_versions
+from stream.weights.versions import read_versions
 
 HERE = Path(__file__).parent
 TOPICS = Topics("sml")

@@ -19,7 +19,7 @@ from service.live import Live
 from stream.event_time import TimeRule
 from stream.log.contract import Log, LogUnavailableError, Message
 from stream.log.topics import Topics
-from stream.weights import Standing
+from stream.weights.chunks import Standing
 
 SPEC = Spec(
     model=ModelSettings(hidden=(8, 4), embedding=4),

@@ -21,11 +21,11 @@ from service.app import build
 from service.cli import app
 from service.live import Live
 from stream.events import Example, encode
-from stream.follow import Follower
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics
-from stream.metrics import FollowerMetrics
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
 from tests.ports import free_port
 
 SETTINGS = """

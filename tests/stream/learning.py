@@ -23,7 +23,7 @@ from stream.log.topics import Topics
 from stream.metrics import LearnerMetrics
 from stream.settings import LearnSettings
 from stream.training import Trainer
-from stream.versions import read_versions
+from stream.weights.versions import read_versions
 
 SPEC = Spec(
     model=ModelSettings(hidden=(8, 4), embedding=4),

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.follow import Follower
 from stream.log import topics
 from stream.log.connect import connect
 from stream.log.contract import FencedError, LogUnavailableError
-from stream.metrics import FollowerMetrics
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
 from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import (
     TOPICS,
@@ -21,7 +21,7 @@ from tests.stream.learning import (
     learner,
     polls,
 )
-from tests.stream.test_follow import Service
+from tests.stream.weights.test_follow import Service
 
 
 def test_a_learner_killed_on_kafka_learns_each_example_once(kafka: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from stream.events import decode_version, encode
 from stream.log.contract import FencedError, Log, LogUnavailableError, Message
 from stream.log.topics import DELTAS
 from stream.recovery import GapError, OtherSettingsError, RecoveryError
-from stream.weights import Joiner, unpack
+from stream.weights.chunks import Joiner, unpack
 from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import (
     SPEC,

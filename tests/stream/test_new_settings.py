@@ -14,7 +14,7 @@ from stream.rollback import rebuild, roll_back
 from stream.settings import LearnSettings
 from tests.stream.fragile import Killed, fragile
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, opened
-from tests.stream.test_follow import follow_to_the_end, following
+from tests.stream.weights.test_follow import follow_to_the_end, following
 
 USER, ITEM, PRICE = SPEC.fields
 WIDER = SPEC.model_copy(update={"fields": (USER, Field(name="hour", kind="hour"), ITEM, PRICE)})

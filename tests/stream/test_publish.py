@@ -20,7 +20,7 @@ from stream.publish import BUDGET, Publisher, Stretch
 from stream.settings import LearnSettings
 from stream.snapshots import Snapshots
 from stream.training import Trainer
-from stream.weights import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
+from stream.weights.chunks import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 
 

@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version, encode
-from stream.follow import Follower
 from stream.log.contract import FencedError, Log, Message
-from stream.metrics import FollowerMetrics
 from stream.recovery import GapError, RecoveryError
 from stream.rollback import rebuild, roll_back
 from stream.settings import LearnSettings
-from stream.versions import Lineage, NoSuchVersionError, version_at
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
+from stream.weights.versions import Lineage, NoSuchVersionError, version_at
 from tests.stream.fragile import fragile
 from tests.stream.learning import (
     SPEC,
@@ -34,7 +34,7 @@ from tests.stream.learning import (
     polls,
     records,
 )
-from tests.stream.test_follow import Service
+from tests.stream.weights.test_follow import Service
 
 
 @pytest.fixture

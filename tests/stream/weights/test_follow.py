@@ -16,11 +16,11 @@ from model.features import Encoder
 from model.online import OnlineModel
 from model.weights import Weights
 from stream.checkpoint import Checkpoints
-from stream.follow import Copies, Follower
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.metrics import FollowerMetrics
-from stream.weights import BrokenWeightsError, Packed, Standing
+from stream.weights.chunks import BrokenWeightsError, Packed, Standing
+from stream.weights.follow import Copies, Follower
+from stream.weights.metrics import FollowerMetrics
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, forget, learn_all, learner, opened, polls, records, tamper
 
 

@@ -17,9 +17,9 @@ from model.weights import Weights
 from stream.events import SnapshotRef
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Record
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
-from stream.metrics import FollowerMetrics
-from stream.versions import newest_version
-from stream.weights import BrokenWeightsError, Joiner, Packed, Standing, join_snapshot, unpack
+from stream.weights.chunks import BrokenWeightsError, Joiner, Packed, Standing, join_snapshot, unpack
+from stream.weights.metrics import FollowerMetrics
+from stream.weights.versions import newest_version
 
 log = logging.getLogger(__name__)
 
