@@ -21,9 +21,9 @@ from service.simulate import CANDIDATES, Site, Visit
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.dispatch import new_join
 from stream.join.input_state import Note
+from stream.learn.trainer import Trainer
 from stream.log.contract import Record
 from stream.settings import JoinSettings
-from stream.training import Trainer
 
 Floats: TypeAlias = NDArray[np.float64]
 

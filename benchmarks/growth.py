@@ -24,11 +24,11 @@ from model.settings import Spec
 from service.commands.bench import FIELDS, VALUES, Fast, spec_of
 from stream.event_time import TimeRule
 from stream.events import Example, encode
-from stream.learner import Learner
+from stream.learn.learner import Learner
+from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
-from stream.metrics import LearnerMetrics
 from stream.settings import JoinSettings, LearnSettings
 
 Speeds: TypeAlias = dict[int, float]  # examples a second by place

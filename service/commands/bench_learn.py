@@ -23,11 +23,11 @@ from service.commands.evaluate import BATCH, Evaluation, batches, compile_kernel
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.files import Logged, read
-from stream.learner import Learner
+from stream.learn.learner import Learner
+from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Log
 from stream.log.topics import Topics, create
-from stream.metrics import LearnerMetrics
 from stream.replay import Replay
 from stream.settings import LearnSettings
 

@@ -12,10 +12,10 @@ from service.exposition import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
-from stream.learner import Learner
+from stream.learn.learner import Learner
+from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect
 from stream.log.topics import Topics
-from stream.metrics import LearnerMetrics
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from service.messages import read_predict_request
 from service.predictor import Predictor
 from service.settings import Settings
-from stream.checkpoint import Checkpoint, Checkpoints
+from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.weights.chunks import Standing
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from stream.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.events import Version
+from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
+from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import connect
 from stream.log.topics import Topics
-from stream.rollback import rebuild, roll_back
 from stream.weights.versions import version_at
 
 

@@ -20,13 +20,13 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.learn.trainer import Trainer
 from stream.log.connect import connect
 from stream.log.contract import Log, LogUnavailableError, Message, Record
 from stream.log.message import partition_of
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
-from stream.training import Trainer
 from stream.weights.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
 

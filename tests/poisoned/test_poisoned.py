@@ -15,12 +15,12 @@ from stream.event_time import TimeRule
 from stream.events import Click, Example, Impression, Version, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.learner import Learner
+from stream.learn.learner import Learner
+from stream.learn.metrics import LearnerMetrics
+from stream.learn.rollback import roll_back
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
-from stream.metrics import LearnerMetrics
-from stream.rollback import roll_back
 from stream.settings import JoinSettings, LearnSettings
 from stream.weights.versions import read_versions
 

@@ -15,14 +15,14 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
 from stream.events import Version
-from stream.learner import Learner
+from stream.learn.learner import Learner
+from stream.learn.metrics import LearnerMetrics
+from stream.learn.trainer import Trainer
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
-from stream.metrics import LearnerMetrics
 from stream.settings import LearnSettings
-from stream.training import Trainer
 from stream.weights.versions import read_versions
 
 SPEC = Spec(

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from model.settings import Field, Spec
-from stream.checkpoint import Checkpoints
 from stream.events import Version
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log
-from stream.rollback import rebuild, roll_back
 from stream.settings import LearnSettings
-from tests.stream.fragile import Killed, fragile
+from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, opened
 from tests.stream.weights.test_follow import follow_to_the_end, following
 

@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 from stream.dead_letters import dead_letters
 from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
 from stream.events import BadRecordError, Version
+from stream.learn.publish import MOST, MOST_BYTES
+from stream.learn.rules import WeightError
+from stream.learn.trainer import NotFiniteError
 from stream.log.contract import Log, Message
-from stream.publish import MOST, MOST_BYTES
-from stream.rules import WeightError
-from stream.training import NotFiniteError
-from tests.stream.fragile import fragile
+from tests.stream.learn.fragile import fragile
+from tests.stream.learn.test_rollback import back, from_the_log
 from tests.stream.learning import (
     TOPICS,
     all_versions,
@@ -29,7 +30,6 @@ from tests.stream.learning import (
     records,
     tamper,
 )
-from tests.stream.test_rollback import back, from_the_log
 
 YEAR_2100 = 4_102_444_800_000  # epoch ms
 REFUSED: dict[type[BadRecordError], dict[str, Any]] = {

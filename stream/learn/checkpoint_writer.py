@@ -4,8 +4,8 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from stream.checkpoint import Checkpoint, Checkpoints
-from stream.metrics import LearnerMetrics
+from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.metrics import LearnerMetrics
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from model.features import FeatureError
 from model.kernels.step import EXPIRED, OCCUPIED
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
-from stream.rules import WeightError
-from stream.training import NotFiniteError, Taught, Trainer
+from stream.learn.rules import WeightError
+from stream.learn.trainer import NotFiniteError, Taught, Trainer
 from stream.weights.metrics import BUCKETS
 
 

@@ -14,18 +14,18 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from model.settings import Spec
-from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
+from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.checkpoint_writer import Saver
+from stream.learn.example_source import Source
+from stream.learn.metrics import LearnerMetrics
+from stream.learn.publish import Publisher, Stretch, trained_through
+from stream.learn.recovery import Recovered, Recovery
+from stream.learn.rules import Rules
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
 from stream.log.topics import Topics, check_learners
-from stream.metrics import LearnerMetrics
-from stream.publish import Publisher, Stretch, trained_through
-from stream.recovery import Recovered, Recovery
-from stream.rules import Rules
-from stream.saver import Saver
 from stream.settings import LearnSettings
-from stream.source import Source
 from stream.weights.versions import Published, read_versions
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from model.fingerprint import fingerprint
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.checkpoint import Checkpoint, Checkpoints
 from stream.events import Run, Version
+from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.publish import settings_digest
+from stream.learn.trainer import Trainer
 from stream.log.contract import Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
-from stream.publish import settings_digest
-from stream.training import Trainer
 from stream.weights.versions import Lineage, Published, read_lineage, read_versions
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from model.settings import Spec
-from stream.checkpoint import Checkpoint, Checkpoints
 from stream.events import Rollback, Version
+from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.publish import Publisher, Stretch, trained_through
+from stream.learn.recovery import Recovered, Recovery, RecoveryError
 from stream.log.contract import Log
 from stream.log.topics import Topics
-from stream.publish import Publisher, Stretch, trained_through
-from stream.recovery import Recovered, Recovery, RecoveryError
 from stream.settings import LearnSettings
 from stream.weights.versions import Published, newest_version
 

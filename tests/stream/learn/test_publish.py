@@ -13,13 +13,13 @@ from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import Run, decode_version
+from stream.learn.publish import BUDGET, Publisher, Stretch
+from stream.learn.snapshot_writer import Snapshots
+from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.publish import BUDGET, Publisher, Stretch
 from stream.settings import LearnSettings
-from stream.snapshots import Snapshots
-from stream.training import Trainer
 from stream.weights.chunks import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 

@@ -11,7 +11,7 @@ from stream.log.connect import connect
 from stream.log.contract import FencedError, LogUnavailableError
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-from tests.stream.fragile import Killed, fragile
+from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import (
     TOPICS,
     all_versions,

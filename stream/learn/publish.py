@@ -14,11 +14,11 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter
 from stream.events import Rollback, Run, Version, encode
+from stream.learn.snapshot_writer import Snapshots
+from stream.learn.trainer import Taught
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
-from stream.snapshots import Snapshots
-from stream.training import Taught
 from stream.weights.chunks import Standing, cut, pack
 from stream.weights.versions import Published
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.checkpoint import Checkpoint, Checkpoints
 from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version, encode
+from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import FencedError, Log, Message
-from stream.recovery import GapError, RecoveryError
-from stream.rollback import rebuild, roll_back
 from stream.settings import LearnSettings
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import Lineage, NoSuchVersionError, version_at
-from tests.stream.fragile import fragile
+from tests.stream.learn.fragile import fragile
 from tests.stream.learning import (
     SPEC,
     TOPICS,

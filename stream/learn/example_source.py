@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Mapping
 
+from stream.learn.metrics import Lag
+from stream.learn.recovery import GapError, RecoveryError
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
-from stream.metrics import Lag
-from stream.recovery import GapError, RecoveryError
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from model.features import Encoder, Features
 from model.kernels.delay import stream_logits
 from model.online import OnlineModel
 from stream.events import BadRecordError, Example, decode_example
+from stream.learn.rules import Rules
 from stream.log.contract import Record
-from stream.rules import Rules
 
 
 class NotFiniteError(ArithmeticError):

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.settings import ModelSettings
-from stream.checkpoint import Checkpoints
 from stream.events import decode_version, encode
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.recovery import GapError, OtherSettingsError, RecoveryError
 from stream.log.contract import FencedError, Log, LogUnavailableError, Message
 from stream.log.topics import DELTAS
-from stream.recovery import GapError, OtherSettingsError, RecoveryError
 from stream.weights.chunks import Joiner, unpack
-from tests.stream.fragile import Killed, fragile
+from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import (
     SPEC,
     TOPICS,

@@ -1,0 +1,1 @@
+"""Examples become weights: example source → trainer → learner → publish, snapshot writer → checkpoint writer; recovery, rollback."""
