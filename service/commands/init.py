@@ -29,9 +29,9 @@ def init(
         sml init train.csv --format avazu -o avazu.toml
         sml init train.txt --format criteo --all -o criteo.toml
     """
-    from service.init import settings_text
+    from service.onboarding.sample import Sample, chunks
+    from service.onboarding.settings_file import settings_text
     from service.progress import counting
-    from service.sample import Sample, chunks
     from stream.settings import DataSettings
 
     data = DataSettings(format=file_format, label=label, time=time or ("hour" if file_format == "avazu" else None), click_time=click_time)

@@ -9,9 +9,9 @@ from paper.online import reproduce_online
 from paper.online_stream import SAMPLES, Stream, encode
 from paper.progress import Done
 from service.commands.evaluate import BATCH, batches
-from service.init import settings_text
+from service.onboarding.sample import Sample, chunks
+from service.onboarding.settings_file import settings_text
 from service.progress import counting
-from service.sample import Sample, chunks
 from service.settings import Settings
 from stream.files import read
 from stream.settings import DataSettings

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import bucket
-from service.sample import Column, Sample
+from service.onboarding.sample import Column, Sample
 
 Kind: TypeAlias = Literal["categorical", "numeric", "multi"]
 

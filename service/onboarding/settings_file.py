@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from model.settings import Field
-from service.kinds import Verdict, judge
-from service.sample import Column, Sample
+from service.onboarding.field_kinds import Verdict, judge
+from service.onboarding.sample import Column, Sample
 from service.settings import Settings
 from stream.settings import DataSettings, Section
 

@@ -1,0 +1,1 @@
+"""A sample of the data becomes ``sml.toml``: file → sample → field kinds → settings file."""
