@@ -17,7 +17,7 @@ import numpy as np
 from model.features import Features
 from model.online import OnlineModel
 from model.settings import Field, Spec
-from service.live import Live
+from service.api.served_weights import Live
 from stream.weights.chunks import Standing, pack, unpack
 from stream.weights.follow import Copies
 

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.messages import read_predict_request
-from service.predictor import Predictor
+from service.api.messages import read_predict_request
+from service.api.predictor import Predictor
 from service.settings import Settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.weights.chunks import Standing

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from service.app import build
-from service.live import Live
+from service.api.app import build
+from service.api.served_weights import Live
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule

@@ -14,8 +14,8 @@ from model.features import Encoder, Value
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
-from service.app import build
-from service.live import Live
+from service.api.app import build
+from service.api.served_weights import Live
 from stream.event_time import TimeRule
 from stream.log.contract import Log, LogUnavailableError, Message
 from stream.log.topics import Topics

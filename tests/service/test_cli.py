@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from service.app import build
+from service.api.app import build
+from service.api.served_weights import Live
 from service.cli import app
-from service.live import Live
 from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Message

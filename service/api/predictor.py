@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from model.features import Encoder
 from model.weights import Weights
-from service.messages import Features, PredictRequest
-from service.wire import BadRequestError
+from service.api.answers import BadRequestError
+from service.api.messages import Features, PredictRequest
 from stream.weights.chunks import Standing
 
 

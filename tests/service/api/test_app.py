@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import build
-from service.live import Live
+from service.api.app import build
+from service.api.served_weights import Live
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from model.features import Encoder
 from model.weights import Weights
-from service.predictor import Predictor
+from service.api.predictor import Predictor
 from stream.weights.chunks import Standing
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry
 
-from service.live import Live
-from service.metrics import ServerMetrics
-from service.wire import BadRequestError
+from service.api.answers import BadRequestError
+from service.api.metrics import ServerMetrics
+from service.api.served_weights import Live
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics

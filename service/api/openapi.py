@@ -1,4 +1,4 @@
-"""Bodies of requests and answers: msgspec structs, which are read, written and described to OpenAPI from one definition.
+"""Endpoints described to OpenAPI by the msgspec structs that they read and write: one definition for both.
 
 FastAPI's own way (json, then pydantic) reads 100 candidates of 20 features in 1.3 ms, msgspec in 0.2 ms, and the log's records are
 msgspec structs already.
@@ -8,33 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from fastapi.responses import JSONResponse
+
+from service.api.answers import Answer, Problem
 
 REFERENCE = "#/components/schemas/{name}"
-
-
-class BadRequestError(ValueError):
-    """A request's body is not what the endpoint takes."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        """Name the field at fault, as a path into the body, and say why."""
-        super().__init__(f"{field}: {reason}")
-        self.field, self.reason = field, reason
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """Why a request was not done, and which field of its body is at fault, if one is."""
-
-    detail: str
-    field: str | None = None
-
-
-class Answer(JSONResponse):
-    """A struct as JSON."""
-
-    def render(self, content: msgspec.Struct) -> bytes:
-        """Write the struct."""
-        return msgspec.json.encode(content)
 
 
 def operation(

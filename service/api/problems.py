@@ -2,13 +2,13 @@
 
 from fastapi import FastAPI, Request
 
-from service.live import NoWeightsError
-from service.wire import Answer, BadRequestError, Problem
+from service.api.answers import Answer, BadRequestError, Problem
+from service.api.served_weights import NoWeightsError
 from stream.log.contract import LogError, RecordTooLargeError
 
 
 def handle(app: FastAPI) -> None:
-    """Let ``app`` answer errors with a :class:`~service.wire.Problem`."""
+    """Let ``app`` answer errors with a :class:`~service.api.answers.Problem`."""
     app.exception_handler(BadRequestError)(_bad_request)
     app.exception_handler(RecordTooLargeError)(_too_large)
     app.exception_handler(NoWeightsError)(_unavailable)

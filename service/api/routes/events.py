@@ -7,9 +7,10 @@ import msgspec
 from fastapi import APIRouter
 from msgspec import Meta, Raw
 
-from service.endpoints.service import Body, Service, ServiceDep
-from service.messages import Accepted
-from service.wire import Answer, BadRequestError, operation
+from service.api.answers import Answer, BadRequestError
+from service.api.dependencies import Body, Service, ServiceDep
+from service.api.messages import Accepted
+from service.api.openapi import operation
 from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
 
 router = APIRouter(tags=["events"])

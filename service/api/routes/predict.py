@@ -4,9 +4,10 @@ import secrets
 
 from fastapi import APIRouter
 
-from service.endpoints.service import Body, ServiceDep
-from service.messages import Prediction, Predictions, PredictRequest, read_predict_request
-from service.wire import Answer, operation
+from service.api.answers import Answer
+from service.api.dependencies import Body, ServiceDep
+from service.api.messages import Prediction, Predictions, PredictRequest, read_predict_request
+from service.api.openapi import operation
 from stream.events import Impression, Served, encode
 
 router = APIRouter(tags=["predict"])

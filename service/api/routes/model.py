@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
-from service.endpoints.service import ServiceDep
-from service.messages import Health, ModelState
-from service.wire import Answer, Problem, operation
+from service.api.answers import Answer, Problem
+from service.api.dependencies import ServiceDep
+from service.api.messages import Health, ModelState
+from service.api.openapi import operation
 
 router = APIRouter(tags=["state"])
 

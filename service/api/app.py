@@ -12,13 +12,13 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from service.endpoints import console, events, model, predict
-from service.endpoints.problems import handle
-from service.endpoints.service import Service
-from service.live import Follow, Live
-from service.messages import Accepted, Health, ModelState, Predictions, PredictRequest
-from service.metrics import Measured, ServerMetrics
-from service.wire import schemas
+from service.api.dependencies import Service
+from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
+from service.api.metrics import Measured, ServerMetrics
+from service.api.openapi import schemas
+from service.api.problems import handle
+from service.api.routes import console, events, metrics as metrics_route, model, predict
+from service.api.served_weights import Follow, Live
 from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
@@ -63,7 +63,7 @@ def build(
     metrics = ServerMetrics(registry, live)
     app.state.service = Service(live, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
     app.add_middleware(Measured, metrics=metrics)
-    for part in (predict, events, model, console):
+    for part in (predict, events, model, console, metrics_route):
         app.include_router(part.router)
     handle(app)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it

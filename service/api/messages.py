@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from service.wire import BadRequestError
+from service.api.answers import BadRequestError
 from stream.events import LATEST_TIME, Feature, Time, expected_time
 
 MAX_CANDIDATES = 1000
@@ -87,7 +87,7 @@ def read_predict_request(body: bytes) -> PredictRequest:
     >>> read_predict_request(b'{"candidates": [{"price": 9.5}]}')
     Traceback (most recent call last):
     ...
-    service.wire.BadRequestError: candidates[0].id: expected a string or an integer
+    service.api.answers.BadRequestError: candidates[0].id: expected a string or an integer
 
     Raises:
         BadRequestError: it is not one; the message says where and why.

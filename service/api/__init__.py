@@ -1,0 +1,1 @@
+"""The service over HTTP: app → routes → dependencies → served weights → predictor → answers, described to OpenAPI."""

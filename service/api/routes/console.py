@@ -1,0 +1,16 @@
+"""The console page at ``/``, read by eye."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+router = APIRouter(tags=["state"])
+
+PAGE = Path(__file__).parent / "console.html"
+
+
+@router.get("/", include_in_schema=False)
+async def console() -> FileResponse:
+    """Show the console page."""
+    return FileResponse(PAGE, media_type="text/html")

@@ -1,0 +1,15 @@
+"""``/metrics``, as Prometheus reads them."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api.dependencies import ServiceDep
+
+router = APIRouter(tags=["state"])
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(service: ServiceDep) -> Response:
+    """Give the metrics, as Prometheus reads them."""
+    return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
