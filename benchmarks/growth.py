@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from model.features import Features
 from model.settings import Spec
-from service.commands.bench import FIELDS, VALUES, Fast, spec_of
+from service.bench.step import FIELDS, VALUES, Fast, spec_of
 from stream.event_time import TimeRule
 from stream.events import Example, encode
 from stream.learn.learner import Learner

@@ -19,7 +19,7 @@ import numpy as np
 
 from model.layout import Layout
 from model.settings import Spec
-from service.commands.bench import ROWS, SIZES, Fast, spec_of
+from service.bench.step import ROWS, SIZES, Fast, spec_of
 
 ROW = 4  # the prototype's name for Adagrad with an accumulator for each row of a matrix, as ours has
 

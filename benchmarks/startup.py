@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from service.commands.bench_site import Site, appends, prepared, request
+from service.bench.site import Site, appends, prepared, request
 from stream.events import decode_version
 from stream.log.connect import connect
 from stream.log.contract import Log

@@ -39,7 +39,7 @@ def step(*, repeats: Repeats = 5, as_json: Json = False) -> None:
         sml bench step
         sml bench step --repeats 9 --json
     """
-    from service.commands.bench import steps
+    from service.bench.step import steps
 
     _tell(steps(repeats), as_json)
 
@@ -52,7 +52,7 @@ def table(*, repeats: Repeats = 5, as_json: Json = False) -> None:
         sml bench table
         sml bench table --repeats 9 --json
     """
-    from service.commands.bench_table import tables
+    from service.bench.table import tables
 
     _tell(tables(repeats), as_json)
 
@@ -74,7 +74,7 @@ def learn(
         sml bench learn clicks.csv.gz
         sml bench learn clicks.csv.gz --rows 200000 --log kafka://localhost:9092 --json
     """
-    from service.commands.bench_learn import learners
+    from service.bench.learn import learners
     from service.settings import load
 
     _tell(learners(file, load(config), rows, url), as_json)
@@ -96,7 +96,7 @@ def predict(
         sml bench predict
         sml bench predict --seconds 30 --log kafka://localhost:9092 --json
     """
-    from service.commands.bench_predict import predictions
+    from service.bench.predict import predictions
 
     _tell(predictions(seconds, learning, url), as_json)
 
@@ -119,6 +119,6 @@ def publish(
         sml bench publish --join
         sml bench publish --rate 5000 --log kafka://localhost:9092 --json
     """
-    from service.commands.bench_publish import publications
+    from service.bench.publish import publications
 
     _tell(publications(rate, seconds, url, join=join), as_json)

@@ -1,12 +1,12 @@
-"""The application of :mod:`service.commands.bench_eager` behind Ray Serve: its proxy, and one replica.
+"""The application of :mod:`service.bench.eager_server` behind Ray Serve: its proxy, and one replica.
 
-``python -m service.commands.bench_ray PORT`` serves it for ``sml bench predict``.
+``python -m service.bench.ray_server PORT`` serves it for ``sml bench predict``.
 """
 
 import signal
 import sys
 
-from service.commands.bench_eager import build
+from service.bench.eager_server import build
 
 
 def main(port: int) -> None:

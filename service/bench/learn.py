@@ -165,7 +165,7 @@ def _vowpal_wabbit(more: str) -> Side:
 def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None]]:
     import torch
 
-    from service.commands.bench import ROWS, Eager
+    from service.bench.step import ROWS, Eager
 
     torch.set_num_threads(1)
     few = logged[:EAGER_ROWS]

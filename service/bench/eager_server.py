@@ -1,6 +1,6 @@
 """What one would write first: the same network behind plain FastAPI, its bodies read by pydantic, its features hashed by Python.
 
-``python -m service.commands.bench_eager PORT`` serves it for ``sml bench predict``.
+``python -m service.bench.eager_server PORT`` serves it for ``sml bench predict``.
 """
 
 import sys
@@ -14,8 +14,8 @@ from torch import nn
 
 from model.networks.dnn import DNN
 from model.settings import Field, Spec
-from service.commands.bench import ROWS
-from service.commands.bench_site import ITEM_FIELDS, USER_FIELDS
+from service.bench.site import ITEM_FIELDS, USER_FIELDS
+from service.bench.step import ROWS
 
 
 class Request(BaseModel):

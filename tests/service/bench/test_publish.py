@@ -4,8 +4,8 @@ from itertools import takewhile
 
 import pytest
 
-from service.commands.bench_publish import _hops, _Seen
-from service.commands.bench_site import CLICK_AFTER, CLICKED, TICK, visits
+from service.bench.publish import _hops, _Seen
+from service.bench.site import CLICK_AFTER, CLICKED, TICK, visits
 from stream.events import Version, decode_click, decode_impression
 from stream.log.topics import Topics
 

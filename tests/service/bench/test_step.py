@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.commands.bench import Eager, Fast, Traffic, Update, spec_of, traffic
+from service.bench.step import Eager, Fast, Traffic, Update, spec_of, traffic
 
 TINY = spec_of({"hidden": (4, 2), "embedding": 3}, fields=5, rows=256)
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from service.commands.bench_site import Site, appends, request, running, visits
+from service.bench.site import Site, appends, request, running, visits
 from stream.events import Version, decode_example, decode_version
 from stream.log.connect import connect
 from stream.log.contract import Log, Message

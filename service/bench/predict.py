@@ -14,12 +14,12 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 
-from service.commands.bench_load import at_most, at_rate
-from service.commands.bench_site import Site, free_port, request, running, stream
+from service.bench.load import at_most, at_rate
+from service.bench.site import Site, free_port, request, running, stream
 
 RATES = {1: 200, 10: 200, 100: 100, 1000: 10}  # candidates → requests a second
 EAGER_RATES = {1: 50, 10: 50, 100: 20, 1000: 2}
-EAGER = {"FastAPI and PyTorch": "bench_eager", "Ray Serve and PyTorch": "bench_ray"}  # a module each
+EAGER = {"FastAPI and PyTorch": "eager_server", "Ray Serve and PyTorch": "ray_server"}  # a module each
 BODIES = 50  # different requests
 
 
@@ -75,7 +75,7 @@ def _warm(site: Site) -> None:
 def _running(module: str) -> Iterator[int]:
     """Run another side in a process of its own; give its port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", f"service.commands.{module}", str(port)])  # noqa: S603 - this program
+    process = subprocess.Popen([sys.executable, "-m", f"service.bench.{module}", str(port)])  # noqa: S603 - this program
     try:
         while not _answers(f"http://127.0.0.1:{port}/docs"):
             if process.poll() is not None:
