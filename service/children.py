@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from service.holder import Hold
 from service.lifeline import VARIABLE, lifeline
-from service.program import say
+from service.screen import say
 
 PATIENCE = 60.0  # seconds that a child has to save its work and end
 TAIL = 15  # lines that are shown of a dead child's log

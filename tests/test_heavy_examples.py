@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.weights import Log, costs, losses, recorded
 from model.settings import Spec
-from service.commands.init import init
+from service.cli.init import init
 from service.settings import load
 from stream.settings import LearnSettings
 from tests.recorded_logs import recorded_log

@@ -14,7 +14,7 @@ import typer
 from service.children import Children
 from service.commands.topics import create
 from service.holder import Hold
-from service.program import say
+from service.screen import say
 from service.settings import Settings
 from service.signals import stop_signals
 from service.watch import Watch, counters

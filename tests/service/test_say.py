@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from service.program import say
+from service.screen import say
 
 
 class Terminal(io.StringIO):

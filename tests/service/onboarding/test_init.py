@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from model.features import Encoder
 from model.online import OnlineModel
-from service.commands.init import init
+from service.cli.init import init
 from service.settings import Settings, load
 from stream.files import read
 from tests.recorded_logs import recorded_log

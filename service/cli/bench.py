@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from service.program import Json, answer, group
+from service.cli.program import Json, answer, group
 
 bench_app = group("How fast it is, beside what else there is.")
 

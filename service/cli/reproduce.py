@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.program import Json, answer
+from service.cli.program import Json, answer
 
 if TYPE_CHECKING:
     from paper.plan import Source

@@ -8,18 +8,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.commands.benches import bench_app
-from service.commands.init import init
-from service.commands.letters import letters_app
-from service.commands.reproduce import reproduce
-from service.commands.states import rebuild, snapshots_app
+from service.cli.bench import bench_app
+from service.cli.dead_letters import letters_app
+from service.cli.init import init
+from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.reproduce import reproduce
+from service.cli.snapshots import rebuild, snapshots_app
+from service.cli.topics import topics_app
 from service.lifeline import end_with_parent
-from service.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, group, print_version, settings_of
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
-topics_app = group("The topics of the model.")
 for name, part in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": letters_app, "bench": bench_app}.items():
     app.add_typer(part, name=name)
 
@@ -68,20 +68,6 @@ def up(
     from service.commands.up import up as run
 
     run(config, settings_of(config), simulate=simulate, takeover=takeover)
-
-
-@topics_app.command("create")
-def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Create the model's topics where they are missing.
-
-    \b
-        sml topics create
-        SML_LOG__URL=kafka://localhost:9092 sml topics create
-    """
-    from service.commands.topics import create
-
-    created = create(settings_of(config))
-    answer(created if as_json else {name: "created" if new else "is there" for name, new in created.items()}, as_json)
 
 
 @app.command()

@@ -122,7 +122,7 @@ def learned(folder: Folder) -> Folder:
 
 def test_asking_for_help_loads_nothing_heavy() -> None:
     heavy = {"fastapi", "httpx", "kafka", "numba", "numpy", "pyarrow", "pydantic", "rich", "torch", "uvicorn"}
-    loaded = f"import sys, service.cli; print(*({heavy} & set(sys.modules)))"
+    loaded = f"import sys, service.cli.main; print(*({heavy} & set(sys.modules)))"
 
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.program import CONFIG, Config, Json, answer, group, settings_of
+from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
 letters_app = group("The records that could not be used.")
 

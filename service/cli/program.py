@@ -4,7 +4,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
 
 import json
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +38,7 @@ class Program(TyperGroup):
 
 def _status(error: Exception) -> int | None:
     """Give the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
-    from service.settings import SettingsError  # noqa: PLC0415 - `sml --help` does without it
+    from service.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return 2
@@ -54,7 +53,7 @@ def group(text: str) -> typer.Typer:
 
 def settings_of(config: Path) -> "Settings":
     """Read the settings."""
-    from service.settings import load  # noqa: PLC0415 - `sml --help` does without it
+    from service.settings import load
 
     return load(config)
 
@@ -70,11 +69,6 @@ def answer(value: Any, as_json: bool) -> None:
         width = max(map(len, value))
         for name, part in value.items():
             typer.echo(f"{name:{width}}  {_short(part)}")
-
-
-def say(text: str) -> None:
-    """Tell something on stderr, in lines of their own, above the line that lives on a terminal, which whoever wrote it writes anew."""
-    typer.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True)
 
 
 def _short(value: Any) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from service.program import CONFIG, Config, Json, answer, group, settings_of
+from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
-snapshots_app = group("The saved states of the model.")
+snapshots_app = group("The checkpoints: the saved states of the model.")
 
 
 @snapshots_app.command("list")

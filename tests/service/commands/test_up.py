@@ -17,7 +17,7 @@ from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from tests.ports import free_ports
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = ROOT / "deploy/simulated.toml"
 
 
