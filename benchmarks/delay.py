@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from service.simulate import CANDIDATES, Site, Visit
+from service.commands.simulated_site import CANDIDATES, Site, Visit
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.dispatch import new_join
 from stream.join.input_state import Note

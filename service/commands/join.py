@@ -3,7 +3,7 @@
 import typer
 from prometheus_client import CollectorRegistry
 
-from service.exposition import exposed
+from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.join.joiner import Joiner

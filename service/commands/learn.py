@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.exposition import exposed
+from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule

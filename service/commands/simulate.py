@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import typer
 
+from service.commands.simulated_site import Scoreboard, Site, Visit
 from service.settings import Settings
-from service.simulate import Scoreboard, Site, Visit
 
 IN_FLIGHT = 32  # requests at once
 CLICKS_EVERY = 0.1  # seconds between deliveries of clicks

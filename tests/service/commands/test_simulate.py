@@ -12,8 +12,8 @@ import pytest
 
 from model.features import Encoder
 from service.commands.simulate import Traffic
+from service.commands.simulated_site import CANDIDATES, Scoreboard, Site, Visit
 from service.settings import load
-from service.simulate import CANDIDATES, Scoreboard, Site, Visit
 
 VISITS = 4_000
 
@@ -66,7 +66,7 @@ def test_a_visit_shows_no_item_twice(visits: list[Visit]) -> None:
 
 
 def test_the_settings_of_the_site_declare_what_it_sends(visits: list[Visit]) -> None:
-    settings = load(Path(__file__).parents[2] / "deploy" / "simulated.toml")
+    settings = load(Path(__file__).parents[3] / "deploy" / "simulated.toml")
     encoder = Encoder(settings.spec.fields)
 
     for candidate in visits[0].candidates:
