@@ -5,8 +5,8 @@ python -m benchmarks.paper.theory
 
 import numpy as np
 
-from paper.linear import counterexample, descents, of_norm, problem, square
-from paper.variance import relu, residual, skip_logit, skip_terms, tanh_logit, variances
+from paper.theory.linear import counterexample, descents, of_norm, problem, square
+from paper.theory.variance import relu, residual, skip_logit, skip_terms, tanh_logit, variances
 
 WIDTH = 64
 DRAWS = 2000

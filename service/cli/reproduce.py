@@ -9,7 +9,7 @@ import typer
 from service.cli.program import Json, answer
 
 if TYPE_CHECKING:
-    from paper.plan import Source
+    from paper.offline.plan import Source
 
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
@@ -57,9 +57,9 @@ def reproduce(
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
         answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
-    from paper.offline import reproduce as run
-    from paper.plan import PARTS, Plan
-    from paper.run import Recipe
+    from paper.offline.plan import PARTS, Plan
+    from paper.offline.reproduce import reproduce as run
+    from paper.offline.run import Recipe
 
     sources = [*_encoded("criteo", criteo, criteo_least, cache), *_encoded("avazu", avazu, avazu_least, cache)]
     if not sources:
@@ -80,8 +80,8 @@ def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, j
 
 def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "list[Source]":
     """Encode a file, unless it is encoded already."""
-    from paper.plan import Source
-    from paper.preprocess import encode
+    from paper.offline.plan import Source
+    from paper.offline.preprocess import encode
     from service.progress import counting
 
     return [Source.open(encode(path, name, least, cache, counting))] if path else []

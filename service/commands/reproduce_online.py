@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.settings import Field
-from paper.online import reproduce_online
-from paper.online_stream import SAMPLES, Stream, encode
-from paper.progress import Done
+from paper.offline.progress import Done
+from paper.online.reproduce import reproduce_online
+from paper.online.stream import SAMPLES, Stream, encode
 from service.commands.evaluate import BATCH, batches
 from service.onboarding.sample import Sample, chunks
 from service.onboarding.settings_file import settings_text

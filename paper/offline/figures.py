@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from paper.offline.plan import SML, Source
+from paper.offline.run import QUANTILES, Layers, Outcome
+from paper.offline.tables import MEASURES, Known, depth_scores, estimate
 from paper.pictures import Panel
-from paper.plan import SML, Source
 from paper.published import DATA
 from paper.report import Estimate
-from paper.run import QUANTILES, Layers, Outcome
-from paper.tables import MEASURES, Known, depth_scores, estimate
 
 Curve = Mapping[float, Estimate]
 
@@ -86,7 +86,7 @@ def _outcomes(known: Known, source: Source, skip: str) -> dict[int, Outcome]:
 
 
 def logits(by_depth: Mapping[int, Sequence[float]]) -> dict[str, Curve]:
-    """The logit's median and how far its other quantiles are apart; ``by_depth`` are those of :data:`paper.run.QUANTILES`."""
+    """The logit's median and how far its other quantiles are apart; ``by_depth`` are those of :data:`paper.offline.run.QUANTILES`."""
     low, quarter, median, three_quarters, high = ({depth: of[n] for depth, of in by_depth.items()} for n in range(len(QUANTILES)))
     bands = {"5 % to 95 %": (low, high), "25 % to 75 %": (quarter, three_quarters)}
     return {name: {depth: Estimate(median[depth], a[depth], b[depth]) for depth in by_depth} for name, (a, b) in bands.items()}

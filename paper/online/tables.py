@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from paper.bootstrap import Measure, Tally, auc, auc_within, estimate, log_loss
-from paper.online_pass import Outcome, Pass
-from paper.online_plan import SKIPS, TOWERS, Plan, Tower
-from paper.online_stream import SAMPLES
-from paper.plan import SML, inputs
+from paper.offline.plan import SML, inputs
+from paper.offline.tables import READS, compared
+from paper.online.bootstrap import Measure, Tally, auc, auc_within, estimate, log_loss
+from paper.online.passes import Outcome, Pass
+from paper.online.plan import SKIPS, TOWERS, Plan, Tower
+from paper.online.stream import SAMPLES
 from paper.published import NETWORKS, TABLE_1, TABLE_2
 from paper.report import Cell, Estimate, Row, Table
-from paper.tables import READS, compared
 
 MEASURES: dict[str, tuple[str, Measure]] = {
     "log_loss": ("log loss", log_loss),

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from paper.online_pass import Pass, Passes
-from paper.online_stream import Stream
-from paper.plan import SML, inputs
+from paper.offline.plan import SML, inputs
+from paper.online.passes import Pass, Passes
+from paper.online.stream import Stream
 from paper.published import NETWORKS, TABLE_2
 
 TOWER = (64, 64)

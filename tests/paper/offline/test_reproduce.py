@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from paper import plan, tables
-from paper.plan import Plan, Source
+from paper.offline import plan, tables
+from paper.offline.plan import Plan, Source
+from paper.offline.results import Results
+from paper.offline.run import Layers, Outcome, Recipe, Run
+from paper.offline.tables import Known
 from paper.published import NETWORKS, TABLE_2
 from paper.report import markdown
-from paper.results import Results
-from paper.run import Layers, Outcome, Recipe, Run
-from paper.tables import Known
 from service.cli import app
-from tests.paper.files import write
+from tests.paper.offline.files import write
 
 SEEDS = 1
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper.kaggle import FORMATS
+from paper.offline.kaggle import FORMATS
 
 ROWS = 500
 

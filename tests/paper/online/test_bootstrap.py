@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss, roc_auc_score
 
-from paper.bootstrap import Tally, auc, auc_within, estimate, log_loss, tally
+from paper.online.bootstrap import Tally, auc, auc_within, estimate, log_loss, tally
 
 Random = np.random.Generator
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from paper.run import Layers, Outcome, Run
+from paper.offline.run import Layers, Outcome, Run
 
 
 class _Settings(Protocol):

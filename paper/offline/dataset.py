@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paper.kaggle import FORMATS
+from paper.offline.kaggle import FORMATS
 
 Rows = NDArray[np.int64]
 
@@ -31,7 +31,7 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """What :func:`paper.preprocess.encode` wrote."""
+    """What :func:`paper.offline.preprocess.encode` wrote."""
 
     name: str
     digest: str  # of its contents

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest, xxh3_128
 
-from paper.kaggle import BLOCK, FORMATS, DataError, Format, blocks
+from paper.offline.kaggle import BLOCK, FORMATS, DataError, Format, blocks
 
 ARRAYS = ("labels", "values", "ids")
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper import figures, tables
+from paper.offline import figures, tables
+from paper.offline.plan import TOWERS, WIDTH, Plan
+from paper.offline.run import WIDE
+from paper.offline.tables import Known
 from paper.pictures import Panel, draw_curves, draw_table
-from paper.plan import TOWERS, WIDTH, Plan
 from paper.published import DATA, NETWORKS
 from paper.report import Table, markdown, write_json
-from paper.run import WIDE
-from paper.tables import Known
 
 DIFFERENCE = {"table2": "AUC, difference from none"}  # the measure that is drawn; of the others it is "difference"
 

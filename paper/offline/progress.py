@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from paper.results import Lines, O, R
+from paper.offline.results import Lines, O, R
 
 
 class Done(NamedTuple):

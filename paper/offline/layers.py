@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from paper.run import Layers
+from paper.offline.run import Layers
 
 
 class Watched:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from paper.plan import SML, Plan, Source, inputs
+from paper.offline.plan import SML, Plan, Source, inputs
+from paper.offline.results import Results
+from paper.offline.run import Run
 from paper.published import DATA, NETWORKS, TABLE_1, TABLE_2, Score
 from paper.report import Cell, Estimate, Row, Table, over_seeds
-from paper.results import Results
-from paper.run import Run
 
 MEASURES = {"auc": "AUC", "log_loss": "log loss"}
 READS = {"pre": "before ReLU", "post": "after ReLU"}

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from model.online import OnlineModel
 from model.settings import Field
-from paper.bootstrap import auc, log_loss, tally
-from paper.online import reproduce_online
-from paper.online_pass import Outcome, Pass, Passes, embed, learn_once, predict_then_learn, probes_of
-from paper.online_plan import CHOOSING, Plan
-from paper.online_stream import HOUR, PREFIX, Stream, encode
+from paper.online.bootstrap import auc, log_loss, tally
+from paper.online.passes import Outcome, Pass, Passes, embed, learn_once, predict_then_learn, probes_of
+from paper.online.plan import CHOOSING, Plan
+from paper.online.reproduce import reproduce_online
+from paper.online.stream import HOUR, PREFIX, Stream, encode
 from service.cli import app
 from stream.files import Logged
 

@@ -15,11 +15,11 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from model.evaluation import Progressive
-from paper.dataset import Batch, Dataset, Rows, split
-from paper.embedded import Embedded
-from paper.kaggle import DataError, fields
-from paper.layers import Watched
-from paper.run import QUANTILES, Outcome, Run
+from paper.offline.dataset import Batch, Dataset, Rows, split
+from paper.offline.embedded import Embedded
+from paper.offline.kaggle import DataError, fields
+from paper.offline.layers import Watched
+from paper.offline.run import QUANTILES, Outcome, Run
 
 AT_ONCE = 10_000  # examples that are predicted at once
 
@@ -29,7 +29,7 @@ def train(run: Run, folder: Path) -> Outcome:
 
     Args:
         run: the network and how it is trained.
-        folder: what :func:`paper.preprocess.encode` gave.
+        folder: what :func:`paper.offline.preprocess.encode` gave.
 
     Raises:
         DataError: a part of the split has but one label.

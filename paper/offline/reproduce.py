@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from model.layout import Layout
-from paper.kaggle import fields
-from paper.pages import write
-from paper.plan import Plan, Source
-from paper.progress import Done, carry_out
-from paper.results import Results
-from paper.run import Outcome, Run
-from paper.tables import Known
-from paper.train import train
+from paper.offline.kaggle import fields
+from paper.offline.pages import write
+from paper.offline.plan import Plan, Source
+from paper.offline.progress import Done, carry_out
+from paper.offline.results import Results
+from paper.offline.run import Outcome, Run
+from paper.offline.tables import Known
+from paper.offline.train import train
 
 log = logging.getLogger(__name__)
 

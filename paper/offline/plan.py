@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from model.terms import TERMS
+from paper.offline.run import Recipe, Run
 from paper.published import NETWORKS, TABLE_2
-from paper.run import Recipe, Run
 
 TOWERS: dict[str, tuple[int, ...]] = {"criteo": (1024, 512, 256), "avazu": (1024, 512)}
 SML = "meta_tanh"
@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read what :func:`paper.preprocess.encode` says of ``folder``."""
+        """Read what :func:`paper.offline.preprocess.encode` says of ``folder``."""
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         return cls(meta["name"], meta["digest"], meta["rows"], meta["least"], folder)
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paper import preprocess
-from paper.dataset import Dataset, split
-from paper.kaggle import FORMATS, DataError
-from paper.preprocess import encode
-from tests.paper.files import ROWS, write
+from paper.offline import preprocess
+from paper.offline.dataset import Dataset, split
+from paper.offline.kaggle import FORMATS, DataError
+from paper.offline.preprocess import encode
+from tests.paper.offline.files import ROWS, write
 
 LEAST = 6
 
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from paper.preprocess import encode
+from paper.offline.preprocess import encode
 encode(Path(sys.argv[1]), "avazu", 2, Path(sys.argv[2]), lambda blocks, _: iter(blocks), block=1 << 18)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

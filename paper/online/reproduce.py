@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from model.layout import Layout
-from paper.online_pages import write
-from paper.online_pass import Outcome, Pass, Passes, learn_once
-from paper.online_plan import Plan
-from paper.online_stream import Stream
-from paper.progress import Done, carry_out
+from paper.offline.progress import Done, carry_out
+from paper.online.pages import write
+from paper.online.passes import Outcome, Pass, Passes, learn_once
+from paper.online.plan import Plan
+from paper.online.stream import Stream
 
 log = logging.getLogger(__name__)
 

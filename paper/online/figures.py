@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from paper.figures import SKIPS, Curve, active, cosine, logits
-from paper.online_pass import Outcome
-from paper.online_plan import Plan
-from paper.online_stream import SAMPLES
-from paper.online_tables import MEASURES, depth_estimate, depth_runs
+from paper.offline.figures import SKIPS, Curve, active, cosine, logits
+from paper.offline.run import Layers
+from paper.online.passes import Outcome
+from paper.online.plan import Plan
+from paper.online.stream import SAMPLES
+from paper.online.tables import MEASURES, depth_estimate, depth_runs
 from paper.pictures import Panel
 from paper.report import Estimate
-from paper.run import Layers
 
 LOOKED_INTO = 32  # hidden layers of the network whose layers are shown
 FOLLOWED = (2, 16, 64)  # hidden layers of the networks that are followed through the stream

@@ -10,15 +10,15 @@ from torch import nn
 
 from model.layout import NETWORKS
 from model.networks.build import build
-from paper import train as training
-from paper.dataset import Dataset, split
-from paper.embedded import Embedded
-from paper.kaggle import DataError, fields
-from paper.layers import Watched
-from paper.preprocess import encode
-from paper.run import WIDE, Recipe, Run
-from paper.train import train
-from tests.paper.files import write
+from paper.offline import train as training
+from paper.offline.dataset import Dataset, split
+from paper.offline.embedded import Embedded
+from paper.offline.kaggle import DataError, fields
+from paper.offline.layers import Watched
+from paper.offline.preprocess import encode
+from paper.offline.run import WIDE, Recipe, Run
+from paper.offline.train import train
+from tests.paper.offline.files import write
 
 RECIPE = Recipe(batch=50, epochs=3, embedding=4, cin=(3,), attention=(5,))
 

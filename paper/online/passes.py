@@ -16,12 +16,12 @@ from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
-from paper.bootstrap import Tally, tally
-from paper.layers import Watched
-from paper.online_stream import Stream
-from paper.plan import SML
-from paper.results import Lines
-from paper.run import QUANTILES, Layers
+from paper.offline.layers import Watched
+from paper.offline.plan import SML
+from paper.offline.results import Lines
+from paper.offline.run import QUANTILES, Layers
+from paper.online.bootstrap import Tally, tally
+from paper.online.stream import Stream
 
 CAPACITY = 1 << 18  # rows of the table: more than any sample has values
 PROBES = 256  # examples that the layers are looked at with

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from paper.linear import LinearSkip, counterexample, descents, of_norm, problem, square
-from paper.variance import relu, residual, skip_logit, skip_terms, tanh_logit, variances
+from paper.theory.linear import LinearSkip, counterexample, descents, of_norm, problem, square
+from paper.theory.variance import relu, residual, skip_logit, skip_terms, tanh_logit, variances
 
 Random = np.random.Generator
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from paper import online_figures as figures, online_tables as tables
-from paper.bootstrap import RESAMPLES
-from paper.online_pass import PROBES
-from paper.online_plan import DEEP, TOWER, WIDTH, Plan
-from paper.online_stream import PREFIX, ROWS, SAMPLES, USER_GROUPS
-from paper.pages import section
+from paper.offline.pages import section
+from paper.offline.plan import SML
+from paper.online import figures, tables
+from paper.online.bootstrap import RESAMPLES
+from paper.online.passes import PROBES
+from paper.online.plan import DEEP, TOWER, WIDTH, Plan
+from paper.online.stream import PREFIX, ROWS, SAMPLES, USER_GROUPS
 from paper.pictures import Panel, draw_curves
-from paper.plan import SML
 
 HEAD = f"""# The paper's claims in a stream
 

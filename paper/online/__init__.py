@@ -1,0 +1,1 @@
+"""The same in a stream: stream → plan → passes → bootstrap → tables, figures → pages."""
