@@ -1,1 +1,1 @@
-"""What is learned; no I/O: features → table → network → skip logit → step → evaluation → snapshot."""
+"""What is learned; no I/O: features → table → networks, kernels → evaluation → array file."""

@@ -1,1 +1,1 @@
-"""What the paper shows, done again: file → preprocess → dataset → train → results → plan → report, pictures."""
+"""What the paper shows, done again: offline, online in a stream, and the theory → report → pages."""

@@ -1,1 +1,1 @@
-"""How people and programs reach it: settings → app, metrics, console page, the ``sml`` command."""
+"""How people and programs reach it: onboarding → settings → cli → commands → api, console page; bench."""

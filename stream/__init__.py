@@ -1,1 +1,1 @@
-"""How events become weights: log (kafka, sqlite) → events → join → learner → checkpoint → publish / follow."""
+"""How events become weights: log (Kafka, SQLite) → events → join → learn → weights, followed by servers."""
