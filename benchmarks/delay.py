@@ -20,7 +20,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.commands.simulated_site import CANDIDATES, Site, Visit
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.dispatch import new_join
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
 from stream.settings import JoinSettings
@@ -69,7 +69,7 @@ class Run:
         model = ModelSettings(hidden=(64, 32))
         spec = Spec(model=model, table=TableSettings(capacity=65_536), fields=FIELDS, label_policy=settings.label_policy)
         self.trainer = Trainer(OnlineModel(spec), Progressive())
-        note = Note(0, policy=settings.label_policy)
+        note = ResumePoint(0, policy=settings.label_policy)
         self.join = new_join(settings, note, note)
         self.waits: list[int] = []  # ms from an impression to its first example
         self.click_waits: list[int] = []  # ms from a click to its example
@@ -88,7 +88,7 @@ class Run:
             self.join.click(self._next(), clicked, clicked.time)
         self.join.impression(self._next(), Watermark(now), now)
         self.join.click(self._next(), Watermark(now), now)
-        examples = self.join.decided(1_000_000)
+        examples = self.join.take_ready(1_000_000)
         for example in examples:
             self._time(example, now)
         self.trainer.learn([Record("examples", 0, self._learned + n, 0, None, encode(each), ()) for n, each in enumerate(examples)])

@@ -17,9 +17,9 @@ import numpy as np
 from model.features import Features
 from model.online import OnlineModel
 from model.settings import Field, Spec
-from service.api.served_weights import Live
-from stream.weights.chunks import Standing, pack, unpack
-from stream.weights.follow import Copies
+from service.api.served_weights import ServedWeights
+from stream.weights.chunks import WeightsHeader, pack, unpack
+from stream.weights.follow import DoubleBuffer
 
 FIELDS, ROWS, CHANGED, CLICKED, DELTAS, LOADS = 20, 1_000_000, 200, 0.2, 100, 5
 EVERY, TICK, ALONE = 0.1, 0.001, 10.0  # seconds
@@ -45,7 +45,7 @@ def published() -> Published:
     def packed(base: int | None) -> bytes:
         digest = model.digest()
         arrays = model.changes() if base else model.weights.arrays()
-        standing = Standing(next(version), base, digest, model.examples, None, int(time.time() * 1000))
+        standing = WeightsHeader(next(version), base, digest, model.examples, None, int(time.time() * 1000))
         return pack(standing, arrays, spec=spec.model_dump(mode="json"))
 
     seen = random.integers(1, 2**64, ROWS // FIELDS * FIELDS, np.uint64)
@@ -73,9 +73,9 @@ async def lateness(work: Callable[[], None]) -> list[float]:
 
 async def measure(weights: Published) -> None:
     """Print what the loop went through."""
-    live = Live()
+    live = ServedWeights()
     async with live.following(wait):
-        copies = Copies.of_snapshot(weights.snapshot)
+        copies = DoubleBuffer.of_snapshot(weights.snapshot)
         await asyncio.to_thread(copies.hand_over, live.hand_over)
 
         def follow() -> None:
@@ -86,14 +86,14 @@ async def measure(weights: Published) -> None:
 
         def load() -> None:
             for _ in range(LOADS):
-                Copies.of_snapshot(weights.snapshot).hand_over(live.hand_over)
+                DoubleBuffer.of_snapshot(weights.snapshot).hand_over(live.hand_over)
 
         show("nothing", await lateness(lambda: time.sleep(ALONE)))
         show(f"{DELTAS} deltas of {len(weights.deltas[0]) / 1e3:.0f} kB", await lateness(follow))
         show(f"{LOADS} snapshots of {len(weights.snapshot) / 1e6:.0f} MB", await lateness(load))
 
 
-def wait(_: Live, should_stop: Callable[[], bool]) -> None:
+def wait(_: ServedWeights, should_stop: Callable[[], bool]) -> None:
     """Bring no weights of its own."""
     while not should_stop():
         time.sleep(EVERY)

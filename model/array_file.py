@@ -16,7 +16,7 @@ _LENGTH = 8  # bytes, of the length of the header before them
 Arrays = dict[str, NDArray[Any]]
 
 
-class SnapshotError(ValueError):
+class ArrayFileError(ValueError):
     """The bytes are no snapshot of ours, or are damaged."""
 
 
@@ -43,14 +43,14 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         header, checksum = json.loads(text), _checksum(arrays, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"not a snapshot: {error}"
-        raise SnapshotError(message) from error
+        raise ArrayFileError(message) from error
     if metadata.get("format") != FORMAT:
         message = f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}"
-        raise SnapshotError(message)
+        raise ArrayFileError(message)
     expected, size = metadata.get("checksum"), sum(array.nbytes for array in arrays.values())
     if checksum != expected or size != len(body):
         message = f"damaged snapshot: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}"
-        raise SnapshotError(message)
+        raise ArrayFileError(message)
     return arrays, header
 
 

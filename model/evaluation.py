@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import ordered
+from model.kernels.target import ordered_sum
 
 BINS = 1 << 16
 REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; what lies outside falls into the end bins
@@ -115,7 +115,7 @@ class Progressive:
         return progressive
 
 
-@ordered
+@ordered_sum
 def _score(logit: float, clicked: bool, sums: NDArray[np.float64]) -> None:
     """Add one example's log loss, ``log(1 + eᶻ) − y z``, and its prediction, ``1 / (1 + e⁻ᶻ)``, so that no exponent overflows."""
     tail = np.exp(-abs(logit))
@@ -123,13 +123,13 @@ def _score(logit: float, clicked: bool, sums: NDArray[np.float64]) -> None:
     sums[1] += (1.0 if logit >= 0 else tail) / (1.0 + tail)
 
 
-@ordered
+@ordered_sum
 def _add(logits: NDArray[np.float32], clicked: NDArray[np.bool_], sums: NDArray[np.float64]) -> None:
     for n in range(len(logits)):
         _score(np.float64(logits[n]), clicked[n], sums)
 
 
-@ordered
+@ordered_sum
 def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Tally) -> None:
     for n in range(len(logits)):
         logit, clicked = np.float64(logits[n]), labels[n] > 0

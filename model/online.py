@@ -14,7 +14,7 @@ from model.features import Features
 from model.kernels import step
 from model.kernels.aligned import zeros
 from model.kernels.table import Table
-from model.kernels.target import settled
+from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights
 
@@ -48,7 +48,7 @@ class OnlineModel:
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
-        self._step = settled(step.learn)
+        self._step = specialized(step.learn)
         self._journal = step.journal(self.table, 0)
         self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
 

@@ -17,7 +17,7 @@ from model.kernels import step
 from model.kernels.aligned import zeros
 from model.kernels.delay import corrected
 from model.kernels.network import Network
-from model.kernels.target import settled
+from model.kernels.target import specialized
 from model.layout import Layout
 from model.settings import Spec
 from model.terms import TERMS
@@ -46,7 +46,7 @@ class Weights:
         self.dense[...] = self.layout.initial()
         self.keys = zeros(capacity, np.uint64)
         self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
-        self._predict = settled(step.predict)
+        self._predict = specialized(step.predict)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 

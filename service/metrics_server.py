@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class PortTakenError(Exception):
@@ -24,7 +24,7 @@ def exposed(registry: CollectorRegistry, port: int) -> Iterator[None]:
         server, thread = start_http_server(port, registry=registry)
     except OSError as error:
         raise PortTakenError(f"metrics_port: got {port}, expected a free port: {error.strerror}") from error
-    log.info("metrics are at http://127.0.0.1:%s/metrics", server.server_port)
+    logger.info("metrics are at http://127.0.0.1:%s/metrics", server.server_port)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from stream.log.message import partition_of, size_of
 from stream.log.topics import Topics
 from stream.placement import MisroutedError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
 _LONGEST = 10_000  # characters of the reason: it may name a feature, whose name may be as long as a record
@@ -181,5 +181,7 @@ def _opened(record: Record) -> DeadLetter | None:
             told["exception.message"],
         )
     except (KeyError, ValueError):
-        log.warning("passing over offset %s of %s, which is no dead letter: its headers are %s", record.offset, record.topic, sorted(told))
+        logger.warning(
+            "passing over offset %s of %s, which is no dead letter: its headers are %s", record.offset, record.topic, sorted(told)
+        )
         return None

@@ -26,8 +26,8 @@ from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import JoinSettings
-from stream.weights.chunks import BrokenWeightsError, Packed, Standing, pack, unpack
-from stream.weights.follow import Copies
+from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader, pack, unpack
+from stream.weights.follow import DoubleBuffer
 from tests.service.fakes import Site, trained
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, records
 from tests.stream.weights.test_follow import follow_to_the_end
@@ -218,12 +218,12 @@ parts = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows", "
 @given(parts=parts, digest=st.just("?"))
 def test_a_delta_that_does_not_fit_is_refused_and_what_serves_stays(parts: dict[str, Any], digest: str) -> None:
     weights = OnlineModel(SPEC).weights
-    copies = Copies(Standing(0, None, weights.digest(), 0, None, 0), weights)
+    copies = DoubleBuffer(WeightsHeader(0, None, weights.digest(), 0, None, 0), weights)
     served: list[Weights] = []
     copies.hand_over(lambda _, each: served.append(each))
     before = served[0].digest()
 
-    delta = unpack(pack(Standing(1, 0, digest, 0, None, 0), parts))
+    delta = unpack(pack(WeightsHeader(1, 0, digest, 0, None, 0), parts))
 
     with pytest.raises(BrokenWeightsError, match="version 1"):
         copies.apply([delta])
@@ -249,8 +249,8 @@ def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: li
     weights = trained()
     weights.rehash(np.flatnonzero(weights.keys))
     spec = weights.spec.model_dump(mode="json")
-    standing = Standing(0, None, weights.digest(), 0, None, 0)
-    assert Copies.of_snapshot(pack(standing, weights.arrays(), spec=spec)).standing == standing
+    standing = WeightsHeader(0, None, weights.digest(), 0, None, 0)
+    assert DoubleBuffer.of_snapshot(pack(standing, weights.arrays(), spec=spec)).standing == standing
 
     for rubbish in (
         pack(standing, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
@@ -258,7 +258,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: li
         pack(standing, weights.arrays()),
     ):
         with pytest.raises(BrokenWeightsError):
-            Copies.of_snapshot(rubbish)
+            DoubleBuffer.of_snapshot(rubbish)
 
 
 @given(rubbish=st.lists(st.binary(max_size=20), min_size=1, max_size=3), partition=st.sampled_from([DELTAS, SNAPSHOTS]))
@@ -282,12 +282,12 @@ def test_bytes_that_are_no_weights_are_refused(data: bytes) -> None:
 
 @given(at=st.integers(0, 10_000), byte=st.integers(1, 255))
 def test_a_damaged_delta_is_refused_or_the_same(at: int, byte: int) -> None:
-    good = pack(Standing(1, 0, "d", 5, None, 7), {"dense": np.arange(9, dtype=np.float32)})
+    good = pack(WeightsHeader(1, 0, "d", 5, None, 7), {"dense": np.arange(9, dtype=np.float32)})
     at %= len(good)
 
     try:
         got: Packed = unpack(good[:at] + bytes([good[at] ^ byte]) + good[at + 1 :])
     except BrokenWeightsError:
         return
-    assert got.standing == Standing(1, 0, "d", 5, None, 7)
+    assert got.standing == WeightsHeader(1, 0, "d", 5, None, 7)
     assert (got.arrays["dense"] == np.arange(9)).all()

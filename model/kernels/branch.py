@@ -51,7 +51,7 @@ BRANCHES = (  # in the order of ``model.layout.NETWORKS``
 )
 
 
-class Beside(NamedTuple):
+class CompiledBranch(NamedTuple):
     """A branch as the step calls it."""
 
     forward: Any  # gives its term of the logit
@@ -59,10 +59,10 @@ class Beside(NamedTuple):
     room: NDArray[Any]  # (R,)
 
 
-def beside(net: Network, act: Activations) -> Beside:
+def beside(net: Network, act: Activations) -> CompiledBranch:
     """The network's branch, with room for one example's pass."""
     typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
-    return Beside(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+    return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
 
 
 @cache

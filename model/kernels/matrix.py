@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import root
-from model.kernels.target import kernel, ordered
+from model.kernels.target import kernel, ordered_sum
 
 
-@ordered
+@ordered_sum
 def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: NDArray[np.int64], out: NDArray[Any]) -> None:
     """``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, in their order, four rows at a time."""
     n = out.shape[0]
@@ -37,7 +37,7 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
             out[k] = out[k] + x0 * w[k]
 
 
-@ordered
+@ordered_sum
 def settle_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:
@@ -61,7 +61,7 @@ def settle_and_map(
             out[k] = out[k] + x0 * v0
 
 
-@ordered
+@ordered_sum
 def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
     """``W_j -= s_j g`` of the active rows."""
     n = gradient.shape[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.branch import Beside, beside
+from model.kernels.branch import CompiledBranch, beside
 from model.kernels.delay import weight
 from model.kernels.dnn import backward, forward
 from model.kernels.intrinsics import prefetch, root
@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
     """Room for one example's pass, allocated once for a model."""
 
     act: Activations
-    beside: Beside
+    beside: CompiledBranch
 
 
 def workspace(net: Network) -> Workspace:

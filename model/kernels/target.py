@@ -51,7 +51,7 @@ def pointer(function: Callable[..., Any], signature: Any) -> Any:
     return numba.cfunc(signature, **{**_FLAGS, "forceinline": False})(function.py_func)  # type: ignore[attr-defined]
 
 
-def settled(function: Callable[..., R]) -> Callable[..., R]:
+def specialized(function: Callable[..., R]) -> Callable[..., R]:
     """A kernel whose arguments have the types of the first call for ever: numba finds those of named tuples anew at each, in 0.2 ms.
 
     An array of another type or layout is not refused: it is read as if it had the first one's.
@@ -68,7 +68,7 @@ def settled(function: Callable[..., R]) -> Callable[..., R]:
     return call
 
 
-def ordered(function: Callable[P, R]) -> Callable[P, R]:
+def ordered_sum(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel whose sums keep the order that they are written in, where that order is part of the result.
 
     A product and the sum that it goes into are one operation, rounded once.

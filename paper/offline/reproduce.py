@@ -15,7 +15,7 @@ from paper.offline.run import Outcome, Run
 from paper.offline.tables import Known
 from paper.offline.train import train
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def reproduce(plan: Plan, folder: Path, most: int | None = None, jobs: int = 1) -> Done:
@@ -54,11 +54,11 @@ def _tell(work: Mapping[Run, float], results: Results, runs: Sequence[Run]) -> N
     """Say how much there is to do, and how long it will take at the pace of what is known."""
     known = [run for run in work if run in results]
     if not known:
-        log.info("%d runs to do", len(runs))
+        logger.info("%d runs to do", len(runs))
         return
     pace = sum(results[run].seconds for run in known) / sum(work[run] for run in known)
     hours = pace * sum(work[run] for run in runs) / 3600
-    log.info("%d runs to do, %d are known: about %.1f hours at their pace", len(runs), len(known), hours)
+    logger.info("%d runs to do, %d are known: about %.1f hours at their pace", len(runs), len(known), hours)
 
 
 def _work(run: Run, rows: int) -> float:

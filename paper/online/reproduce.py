@@ -12,7 +12,7 @@ from paper.online.passes import Outcome, Pass, Passes, learn_once
 from paper.online.plan import Plan
 from paper.online.stream import Stream
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Learn = Callable[[Pass, Stream], Outcome]
 
@@ -45,7 +45,7 @@ def reproduce_online(
 
 def _carry_out(runs: Sequence[Pass], streams: Mapping[str, Stream], results: Passes, learn: Learn, jobs: int) -> None:
     """Say what is to do, and do it."""
-    log.info("%d passes to do", len(runs))
+    logger.info("%d passes to do", len(runs))
 
     def work(run: Pass) -> float:
         stream = streams[run.data]

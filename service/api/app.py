@@ -18,7 +18,7 @@ from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
 from service.api.routes import console, events, metrics as metrics_route, model, predict
-from service.api.served_weights import Follow, Live
+from service.api.served_weights import Follow, ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
@@ -51,7 +51,7 @@ def build(
         rule: Which times of events are taken; default: that of the default settings.
         clock: Epoch seconds, which those times are compared with.
     """
-    live = Live(clock)
+    live = ServedWeights(clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.answers import BadRequestError
 from service.api.metrics import ServerMetrics
-from service.api.served_weights import Live
+from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics
@@ -19,7 +19,7 @@ from stream.settings import format_duration
 class Service(NamedTuple):
     """The collaborators of all endpoints."""
 
-    live: Live
+    live: ServedWeights
     log: Log
     topics: Topics
     metrics: ServerMetrics

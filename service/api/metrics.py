@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.served_weights import Live, NoWeightsError
+from service.api.served_weights import NoWeightsError, ServedWeights
 
 # The default buckets begin at 5 ms, where most predictions have ended.
 SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -16,7 +16,7 @@ SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0
 class ServerMetrics:
     """The server's metrics: of requests as they come, of the weights as they are when asked for."""
 
-    def __init__(self, registry: CollectorRegistry, live: Live) -> None:
+    def __init__(self, registry: CollectorRegistry, live: ServedWeights) -> None:
         """Register the metrics; those of the weights read ``live``."""
         self.requests = Counter("sml_server_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(

@@ -6,7 +6,7 @@ from model.features import Encoder
 from model.weights import Weights
 from service.api.answers import BadRequestError
 from service.api.messages import Features, PredictRequest
-from stream.weights.chunks import Standing
+from stream.weights.chunks import WeightsHeader
 
 
 class Scored(NamedTuple):
@@ -19,13 +19,13 @@ class Scored(NamedTuple):
 class Predictor:
     """Predicts by one state of the weights."""
 
-    def __init__(self, standing: Standing, weights: Weights, encoder: Encoder | None = None) -> None:
+    def __init__(self, standing: WeightsHeader, weights: Weights, encoder: Encoder | None = None) -> None:
         """Predict by ``weights``; an encoder of the same fields may be handed on."""
         self.standing, self.weights = standing, weights
         self.encoder = encoder or Encoder(weights.spec.fields)
         self._id_is_feature = any(field.name == "id" for field in weights.spec.fields)
 
-    def next(self, standing: Standing, weights: Weights) -> "Predictor":
+    def next(self, standing: WeightsHeader, weights: Weights) -> "Predictor":
         """Give the predictor of the weights that come after these."""
         return Predictor(standing, weights, self.encoder if weights.spec == self.weights.spec else None)
 

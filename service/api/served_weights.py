@@ -15,16 +15,16 @@ from typing import TypeAlias
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
-from stream.weights.chunks import Standing
+from stream.weights.chunks import WeightsHeader
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class NoWeightsError(Exception):
     """No weights have arrived yet."""
 
 
-class Live:
+class ServedWeights:
     """Holds the newest weights, which a follower hands over from a thread of its own."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -57,7 +57,7 @@ class Live:
         """
         return max(0.0, self._clock() - self.predictor.standing.published_at / 1000)
 
-    def hand_over(self, standing: Standing, weights: Weights) -> None:
+    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
@@ -81,17 +81,17 @@ class Live:
             stop.set()
             await asyncio.to_thread(thread.join)  # the loop goes on meanwhile: the thread may be handing over
 
-    async def _take(self, standing: Standing, weights: Weights) -> None:
+    async def _take(self, standing: WeightsHeader, weights: Weights) -> None:
         self._predictor = self._predictor.next(standing, weights) if self._predictor else Predictor(standing, weights)
 
     def _run(self, follow: "Follow", should_stop: Callable[[], bool]) -> None:
         try:
             follow(self, should_stop)
         except Exception:
-            log.exception("The follower has ended: the weights will stay as they are until the server is started again")
+            logger.exception("The follower has ended: the weights will stay as they are until the server is started again")
         finally:
             self.followed = False
 
 
-Follow: TypeAlias = Callable[[Live, Callable[[], bool]], None]
-"""Hands weights over to a :class:`Live`, and sets ``caught_up``, until told to stop."""
+Follow: TypeAlias = Callable[[ServedWeights, Callable[[], bool]], None]
+"""Hands weights over to a :class:`ServedWeights`, and sets ``caught_up``, until told to stop."""

@@ -8,7 +8,7 @@ from service.api.messages import read_predict_request
 from service.api.predictor import Predictor
 from service.settings import Settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints
-from stream.weights.chunks import Standing
+from stream.weights.chunks import WeightsHeader
 
 
 class NoCheckpointError(Exception):
@@ -25,7 +25,7 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
     asked = read_predict_request(body)
     checkpoint = _newest(Path(settings.learn.directory))
     version = checkpoint.version
-    standing = Standing(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
+    standing = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
     predictor = Predictor(standing, checkpoint.restore()[0].weights)
     scored = predictor.score(asked, int(time.time() * 1000) if asked.time is None else asked.time)
     predictions = [

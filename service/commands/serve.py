@@ -6,7 +6,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.api.app import build
-from service.api.served_weights import Live
+from service.api.served_weights import ServedWeights
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
@@ -28,7 +28,7 @@ def serve(settings: Settings) -> None:
     metrics = FollowerMetrics(registry)
     with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
 
-        def follow(live: Live, should_stop: Callable[[], bool]) -> None:
+        def follow(live: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, live, metrics).run(should_stop)
 
         app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))

@@ -39,7 +39,7 @@ _TAG = re.compile(r"[\w .:/+&-]{1,30}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
 
 
-class Verdict(NamedTuple):
+class KindGuess(NamedTuple):
     """What a column is; without a kind it is left out."""
 
     kind: Kind | None
@@ -48,33 +48,33 @@ class Verdict(NamedTuple):
     clicked_at: bool = False  # it is when the click came
 
 
-def judge(column: Column, sample: Sample) -> Verdict:
+def infer_kind(column: Column, sample: Sample) -> KindGuess:
     """Decide what ``column`` is to the model."""
     return _useless(column, sample) or _several(column) or _single(column, sample.labels)
 
 
-def _useless(column: Column, sample: Sample) -> Verdict | None:
+def _useless(column: Column, sample: Sample) -> KindGuess | None:
     """Find what can't be a feature."""
     filled = column.filled
     if column.has_objects:
-        return Verdict(None, "objects, and a field takes single values and lists")
+        return KindGuess(None, "objects, and a field takes single values and lists")
     if len(column.values) == 0 or (len(column.values) == 1 and filled.all()):
-        return Verdict(None, "constant: " + (f"always {column.values[0]}" if column.values else "always missing"))
+        return KindGuess(None, "constant: " + (f"always {column.values[0]}" if column.values else "always missing"))
     if not filled.all() and np.array_equal(filled, sample.labels == 1):
-        return Verdict(None, "filled exactly where the label is 1, so it is known only after the click", clicked_at=_is_time(column))
+        return KindGuess(None, "filled exactly where the label is 1, so it is known only after the click", clicked_at=_is_time(column))
     unique = len(column.values) == filled.sum() >= (_PLENTY if _says(column.name, _SUBJECTS) else _ENOUGH)
     measures = column.numbers is not None and (_says(column.name, _MEASURES) or not _whole(column.numbers))
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
-        return Verdict(None, "a time: what it says does not come again (if it is the impression's, say --time)")
+        return KindGuess(None, "a time: what it says does not come again (if it is the impression's, say --time)")
     if unique and not measures and not column.has_lists:
-        return Verdict(None, "a different value in every row")
+        return KindGuess(None, "a different value in every row")
     return None
 
 
-def _several(column: Column) -> Verdict | None:
+def _several(column: Column) -> KindGuess | None:
     """Find lists, and strings that are lists of tags: of different lengths, the tags coming again in other company."""
     if column.has_lists:
-        return Verdict("multi", "lists")
+        return KindGuess("multi", "lists")
     if column.numbers is not None or not all(isinstance(value, str) for value in column.values):
         return None
     for separator in _SEPARATORS:
@@ -84,39 +84,39 @@ def _several(column: Column) -> Verdict | None:
         joined = column.counts[[len(tags) > 1 for tags in lists]].sum() / column.counts.sum()
         lengths = {len(tags) for tags in lists}
         if joined >= _JOINED and len(lengths) > 1 and len(tags) <= places / 2 and all(map(_TAG.fullmatch, tags - {""})):
-            return Verdict("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
+            return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
 
 
-def _single(column: Column, labels: NDArray[np.float64]) -> Verdict:
+def _single(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     """Tell categories from measures."""
     numbers, name = column.numbers, column.name
     if numbers is None:
-        return Verdict("categorical", "text" if isinstance(column.values[0], str) else "no numbers")
+        return KindGuess("categorical", "text" if isinstance(column.values[0], str) else "no numbers")
     if not _whole(numbers):
-        return Verdict("numeric", "fractions")
+        return KindGuess("numeric", "fractions")
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
-        return Verdict("categorical", f"only {len(numbers)} whole numbers")
+        return KindGuess("categorical", f"only {len(numbers)} whole numbers")
     measures = _says(name, _MEASURES)
     if _CODES.fullmatch(_words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
-        return Verdict("categorical", "whole numbers, and a name of codes")
+        return KindGuess("categorical", "whole numbers, and a name of codes")
     if measures:
-        return Verdict("numeric", "whole numbers, and a name of measures")
+        return KindGuess("numeric", "whole numbers, and a name of measures")
     return _by_evidence(column, numbers, labels)
 
 
-def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[np.float64]) -> Verdict:
+def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[np.float64]) -> KindGuess:
     """Ask whether near numbers behave alike, and whether the greater are the rarer, as counts are."""
     codes, clicked = column.codes[column.filled], labels[column.filled]
     buckets = _losses(np.array([bucket(number) for number in numbers])[codes], clicked)
     over_codes, over_nothing = _losses(codes, clicked) - buckets, _losses(np.zeros_like(codes), clicked) - buckets
     if over_codes.mean() > 2 * _error(over_codes) and over_nothing.mean() > 2 * _error(over_nothing):
-        return Verdict("numeric", "whole numbers that tell more about the label in buckets than one by one")
+        return KindGuess("numeric", "whole numbers that tell more about the label in buckets than one by one")
     if _correlation(numbers, column.counts) <= _RARER and over_codes.mean() > -max(2 * _error(over_codes), 0.003):
-        return Verdict("numeric", "whole numbers, the greater the rarer, as counts are")
+        return KindGuess("numeric", "whole numbers, the greater the rarer, as counts are")
     if len(numbers) > len(codes) / 2 and numbers.max() > _SKEWED * np.median(numbers):
-        return Verdict("numeric", "whole numbers that hardly come again, a few far greater than the rest, as amounts are")
-    return Verdict("categorical", "whole numbers that behave as codes")
+        return KindGuess("numeric", "whole numbers that hardly come again, a few far greater than the rest, as amounts are")
+    return KindGuess("categorical", "whole numbers that behave as codes")
 
 
 def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from model.settings import Field
-from service.onboarding.field_kinds import Verdict, judge
+from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
 from stream.settings import DataSettings, Section
@@ -49,10 +49,10 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _judge(column: Column, sample: Sample, data: DataSettings) -> Verdict:
-    verdict = judge(column, sample)
+def _judge(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
+    verdict = infer_kind(column, sample)
     if data.format == "criteo" and verdict.kind and column.name.startswith("I"):
-        return Verdict("numeric", "a count, by the format")
+        return KindGuess("numeric", "a count, by the format")
     return verdict
 
 
@@ -70,7 +70,7 @@ def _meaning(info: FieldInfo) -> str:
     return info.description or choices
 
 
-def _left_out(data: DataSettings, verdicts: list[tuple[Column, Verdict]]) -> Iterator[str]:
+def _left_out(data: DataSettings, verdicts: list[tuple[Column, KindGuess]]) -> Iterator[str]:
     """List the columns that are no field, and why."""
     yield "# Columns that are no field:"
     yield _comment(f"  {data.label}: the label")

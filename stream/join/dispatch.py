@@ -3,8 +3,8 @@
 from stream.event_time import TimeRule
 from stream.events import Click, Watermark
 from stream.inputs import event_of, observed_time
-from stream.join.immediate import EagerJoin
-from stream.join.input_state import Note
+from stream.join.immediate import ImmediateJoin
+from stream.join.input_state import ResumePoint
 from stream.join.rekey import as_appended
 from stream.join.window import Join
 from stream.log.contract import Record
@@ -13,7 +13,7 @@ from stream.placement import Placement
 from stream.settings import JoinSettings
 
 
-def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
+def new_join(settings: JoinSettings, impressions: ResumePoint, clicks: ResumePoint) -> Join:
     """Give the join that the settings ask for.
 
     Raises:
@@ -26,7 +26,7 @@ def new_join(settings: JoinSettings, impressions: Note, clicks: Note) -> Join:
     window, lateness, skew = (round(1000 * seconds) for seconds in (settings.click_window, settings.lateness, settings.clock_skew))
     if policy == "window":
         return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn", clock_skew=skew)
-    return EagerJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
+    return ImmediateJoin(policy, window, lateness, impressions, clicks, clock_skew=skew)
 
 
 def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement: Placement | None) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join, Waiting, labelled
 from stream.log.contract import Record
 
@@ -27,14 +27,21 @@ class Queued(NamedTuple):
     take: Callable[[], None]
 
 
-class EagerJoin(Join):
+class ImmediateJoin(Join):
     """Joins one partition under ``fnw`` or ``fnc``, the two policies of Ktena et al. (RecSys 2019), which differ in what learns from it.
 
     Under ``fnw`` the examples say so, for the learner to weigh them (:mod:`model.kernels.delay`).
     """
 
     def __init__(
-        self, policy: Literal["fnw", "fnc"], window: int, lateness: int, impressions: Note, clicks: Note, *, clock_skew: int = 60_000
+        self,
+        policy: Literal["fnw", "fnc"],
+        window: int,
+        lateness: int,
+        impressions: ResumePoint,
+        clicks: ResumePoint,
+        *,
+        clock_skew: int = 60_000,
     ) -> None:
         """Begin where the two notes say."""
         super().__init__(window, lateness, impressions, clicks, clock_skew=clock_skew)
@@ -54,23 +61,23 @@ class EagerJoin(Join):
         self.impressions.hear(observed)
         suspect = isinstance(event, Impression) and record.timestamp - event.time > self.window + self.lateness
         until = record.timestamp if suspect else 0
-        self._shown_queue.append(Queued(record.offset, until, lambda: super(EagerJoin, self).impression(record, event, observed)))
+        self._shown_queue.append(Queued(record.offset, until, lambda: super(ImmediateJoin, self).impression(record, event, observed)))
 
     def forget(self, offset: int, impression_id: str) -> None:
         """Let the next record of the impressions, a tombstone, wait for its turn."""
-        self._shown_queue.append(Queued(offset, 0, lambda: super(EagerJoin, self).forget(offset, impression_id)))
+        self._shown_queue.append(Queued(offset, 0, lambda: super(ImmediateJoin, self).forget(offset, impression_id)))
 
     def click(self, record: Record, event: Click | Watermark, observed: int) -> None:
         """Let the next record of the clicks wait for its turn."""
         self._advance(record, observed)
         self.clicks.hear(observed)
-        self._click_queue.append(Queued(record.offset, 0, lambda: super(EagerJoin, self).click(record, event, observed)))
+        self._click_queue.append(Queued(record.offset, 0, lambda: super(ImmediateJoin, self).click(record, event, observed)))
 
-    def decided(self, limit: int) -> list[Example]:  # noqa: ARG002
+    def take_ready(self, limit: int) -> list[Example]:  # noqa: ARG002
         """Take the records whose turn has come; give all that they make, whatever the limit: a commit says that they were taken."""
         while queue := self._next():
             queue.popleft().take()
-        super().decided(sys.maxsize)
+        super().take_ready(sys.maxsize)
         written, self._written = self._written, []
         return written
 
@@ -82,7 +89,7 @@ class EagerJoin(Join):
         super().resume()
         self._written.clear()
 
-    def notes(self, next_impression: int, next_click: int) -> tuple[Note, Note]:
+    def notes(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
         """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
         shown = self._shown_queue[0].offset if self._shown_queue else next_impression
         clicked = self._click_queue[0].offset if self._click_queue else next_click

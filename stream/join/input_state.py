@@ -11,7 +11,7 @@ from msgspec import Struct
 from stream.log.contract import Partitioner
 
 
-class Note(Struct, frozen=True):
+class ResumePoint(Struct, frozen=True):
     """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
 
     rewind: int  # read again from here; nothing before it can matter any more
@@ -23,7 +23,7 @@ class Note(Struct, frozen=True):
     format: int = 1
 
 
-class Sight(Struct, gc=False):
+class BufferedRecord(Struct, gc=False):
     """A record that may still matter to a later one: while ``time + reach`` is not before the cursor."""
 
     time: int
@@ -32,14 +32,14 @@ class Sight(Struct, gc=False):
     seen_before: int
 
 
-class Stream:
+class InputState:
     """One of the two inputs: how far its event time has come, and its records that may still matter, in its order."""
 
-    def __init__(self, note: Note, reach: int) -> None:
+    def __init__(self, note: ResumePoint, reach: int) -> None:
         """Begin at ``note.rewind``; a record matters for ``reach`` ms of event time."""
         self.seen = self.read = note.seen  # what is read may have to wait before it is taken, and seen
         self.reach = reach
-        self.sights: deque[Sight] = deque()
+        self.sights: deque[BufferedRecord] = deque()
 
     def see(self, time: int) -> None:
         """Let event time come as far as ``time``."""
@@ -50,12 +50,12 @@ class Stream:
         """Note that a record of this time was read, taken or not."""
         self.read = max(self.read, time)
 
-    def let_go(self, decided: int) -> Iterator[Sight]:
+    def evict_before(self, take_ready: int) -> Iterator[BufferedRecord]:
         """Drop what can't matter once decisions have come this far; give it."""
-        while self.sights and self.sights[0].time + self.reach < decided:
+        while self.sights and self.sights[0].time + self.reach < take_ready:
             yield self.sights.popleft()
 
-    def note(self, next_offset: int, cursor: tuple[int, int], policy: str) -> Note:
+    def note(self, next_offset: int, cursor: tuple[int, int], policy: str) -> ResumePoint:
         """Say from where a restart has to read."""
-        first = self.sights[0] if self.sights else Sight(-1, "", next_offset, self.seen)
-        return Note(first.offset, first.seen_before, cursor, policy=policy)
+        first = self.sights[0] if self.sights else BufferedRecord(-1, "", next_offset, self.seen)
+        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy)

@@ -30,7 +30,7 @@ from stream.log.contract import Log, LogUnavailableError, Message, Progress, Rec
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PAUSE = 0.02  # seconds that one input is waited for while the other may have something
 BREATH = 1.0  # seconds between tries when the log is away, between measurements, and until progress without output is committed
@@ -64,7 +64,7 @@ class Joiner:
                     writers = writers or [stack.enter_context(closing(self.log.writer(owner))) for owner in owners]
                     self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
-                    log.warning("The log is away, trying again: %s", error)
+                    logger.warning("The log is away, trying again: %s", error)
                     time.sleep(BREATH)
                 else:
                     return
@@ -94,7 +94,7 @@ class Joiner:
             rekeyer = copier and stack.enter_context(closing(Rekeyer(self.log, self.topics, self.settings, self.metrics, copier)))
             if rekeyer and until_caught_up:
                 rekeyer.catch_up(should_stop)
-            joining = stack.enter_context(closing(Joining(self, writer)))
+            joining = stack.enter_context(closing(JoinSession(self, writer)))
             ends = joining.ends()
             while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
                 # While there is something to copy, that a partition of the copies stands still tells nothing.
@@ -102,7 +102,7 @@ class Joiner:
             joining.write([], final=True)
 
 
-class Joining:
+class JoinSession:
     """A stretch of joining: from a commit on, for as long as the log is there."""
 
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
@@ -121,7 +121,7 @@ class Joining:
         with ExitStack() as stack:
             self._readers = {topic: stack.enter_context(closing(joiner.log.reader(topic, start))) for topic, start in starts.items()}
             self.close = stack.pop_all().close
-        log.info("Joining %d partitions from %s, %d impressions wait", len(self._joins), starts, self._waiting())
+        logger.info("Joining %d partitions from %s, %d impressions wait", len(self._joins), starts, self._waiting())
 
     def ends(self) -> dict[Place, int]:
         """Say where each partition of both inputs ends now."""
@@ -196,8 +196,8 @@ class Joining:
         messages: list[Message] = []
         dead_letters: list[Message] = []
         for p, join in self._joins.items():
-            examples = join.decided(BATCH - len(messages))
-            dead_letters += [self._dead_letter(record, error) for record, error in join.set_aside()]
+            examples = join.take_ready(BATCH - len(messages))
+            dead_letters += [self._dead_letter(record, error) for record, error in join.take_late()]
             for example in examples:
                 self._counts["example", str(example.label)] += 1
                 key = example.impression_id.encode()

@@ -14,7 +14,7 @@ from stream.event_time import TimeRule
 from stream.events import BadRecordError
 from stream.inputs import inputs
 from stream.join.dispatch import new_join, take
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record
 from stream.log.topics import JoinerError, Topics
@@ -61,7 +61,7 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
     return Rejoined(joins, starts, placement)
 
 
-def progress(next_offset: int, note: Note) -> Progress:
+def progress(next_offset: int, note: ResumePoint) -> Progress:
     """Write a note beside an offset."""
     return Progress(next_offset, msgspec.json.encode(note).decode())
 
@@ -70,13 +70,13 @@ def from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[tuple[str
     """Return the progress of a joiner that has read both inputs to their ends, and knows nothing of what they held."""
     _check_partitions(log, topics)
     return {
-        (topic, p): progress(bounds.end, Note(bounds.end, policy=settings.label_policy))
+        (topic, p): progress(bounds.end, ResumePoint(bounds.end, policy=settings.label_policy))
         for topic in inputs(topics)
         for p, bounds in log.bounds(topic).items()
     }
 
 
-def _check_times(committed: Mapping[str, Mapping[int, tuple[int, Note]]], settings: JoinSettings) -> None:
+def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]], settings: JoinSettings) -> None:
     """Refuse to go on from a time that has not come yet: an earlier version believed an event whose clock was wrong."""
     latest = int(time.time() * 1000) + _DAY
     for topic, entries in committed.items():
@@ -95,18 +95,18 @@ def _check_partitions(log: Log, topics: Topics) -> None:
         raise JoinerError(message)
 
 
-def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, Note]]:
+def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, ResumePoint]]:
     """Give the next offset and the note of each partition; where nothing was committed, its first offset."""
     known = log.progress(owner, topic)
     return {
-        p: _entry(f"{topic} partition {p}", known[p], bounds) if p in known else (bounds.first, Note(bounds.first, policy=policy))
+        p: _entry(f"{topic} partition {p}", known[p], bounds) if p in known else (bounds.first, ResumePoint(bounds.first, policy=policy))
         for p, bounds in log.bounds(topic).items()
     }
 
 
-def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, Note]:
+def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoint]:
     try:
-        note = msgspec.json.decode(known.metadata, type=Note)
+        note = msgspec.json.decode(known.metadata, type=ResumePoint)
     except msgspec.DecodeError as error:
         message = f"{where}: expected the joiner's note beside its offset, got {known.metadata!r}"
         raise JoinerError(message) from error
@@ -131,7 +131,7 @@ def _read_again(
     log: Log,
     topics: Topics,
     topic: str,
-    committed: Mapping[int, tuple[int, Note]],
+    committed: Mapping[int, tuple[int, ResumePoint]],
     joins: Mapping[int, Join],
     times: TimeRule,
     placement: Placement | None,

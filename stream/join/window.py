@@ -1,7 +1,7 @@
 """One partition's impressions and clicks become labelled examples: a pure function of the two streams.
 
 However reading them is interleaved, cut or repeated, the same examples come out in the same order, each once. That holds because
-every rule below compares a record with what stood *before it in its own stream* (and ``decided`` waits until both got there), or
+every rule below compares a record with what stood *before it in its own stream* (and ``take_ready`` waits until both got there), or
 compares append times, which the log has given.
 
 Words. *Observed* is the lesser of an event's time and its append time (:mod:`stream.event_time`), *seen* the largest observed time of
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.input_state import Note, Sight, Stream
+from stream.join.input_state import BufferedRecord, InputState, ResumePoint
 from stream.log.contract import Record
 
 NEVER = 2**63  # later than any append time
@@ -79,15 +79,22 @@ class Join:
     policy = "window"
 
     def __init__(
-        self, window: int, lateness: int, impressions: Note, clicks: Note, *, learn_late: bool = False, clock_skew: int = 60_000
+        self,
+        window: int,
+        lateness: int,
+        impressions: ResumePoint,
+        clicks: ResumePoint,
+        *,
+        learn_late: bool = False,
+        clock_skew: int = 60_000,
     ) -> None:
         """Begin where the two notes say."""
         self.window = window
         self.lateness = lateness
         self.clock_skew = clock_skew
         self._extra = window if learn_late else 0
-        self.impressions = Stream(impressions, reach=window + lateness + self._extra)
-        self.clicks = Stream(clicks, reach=lateness + self._extra)
+        self.impressions = InputState(impressions, reach=window + lateness + self._extra)
+        self.clicks = InputState(clicks, reach=lateness + self._extra)
         self.cursor = impressions.cursor
         self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, ...]] = Counter()  # (what, its labels' values …) → how many
@@ -122,7 +129,7 @@ class Join:
             return
         latest = self._latest.get(name)
         self._latest[name] = event.time if latest is None else max(event.time, latest)
-        self.impressions.sights.append(Sight(event.time, name, offset, seen_before))
+        self.impressions.sights.append(BufferedRecord(event.time, name, offset, seen_before))
         if latest is not None and latest + self.window + self.lateness >= event.time:
             self.counts["impression", "duplicate"] += 1
             return
@@ -149,7 +156,7 @@ class Join:
         self.clicks.see(observed)
         name = "" if isinstance(event, Watermark) else event.impression_id
         time = observed if isinstance(event, Watermark) else event.time
-        self.clicks.sights.append(Sight(time, name, record.offset, seen_before))
+        self.clicks.sights.append(BufferedRecord(time, name, record.offset, seen_before))
         if isinstance(event, Watermark):
             return
         if event.time < seen_before - self.lateness:
@@ -159,7 +166,7 @@ class Join:
         if not any(self._matched(waiting, click) for waiting in self._waiting.get(name, ())):
             self._unmatched.setdefault(name, []).append(click)
 
-    def decided(self, limit: int) -> list[Example]:
+    def take_ready(self, limit: int) -> list[Example]:
         """Give the examples that are decided by now, in their order, ``limit`` at most."""
         end = max(self.cursor[0], self.watermark - self.window)
         examples: list[Example] = []
@@ -174,7 +181,7 @@ class Join:
         self._let_go()
         return examples
 
-    def set_aside(self) -> list[tuple[Record, LateImpressionError]]:
+    def take_late(self) -> list[tuple[Record, LateImpressionError]]:
         """Give the impressions that were found to be late since the last call."""
         late, self._set_aside = self._set_aside, []
         return late
@@ -186,7 +193,7 @@ class Join:
         self._set_aside.clear()
         self.counts.clear()
 
-    def notes(self, next_impression: int, next_click: int) -> tuple[Note, Note]:
+    def notes(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
         """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
         return (
             self.impressions.note(next_impression, self.cursor, self.policy),
@@ -281,10 +288,10 @@ class Join:
     def _let_go(self) -> None:
         closes = self.cursor[0] + self.window + self.lateness
         del self._advances[: bisect_left(self._advances, closes, key=lambda advance: advance.seen)]
-        for sight in self.impressions.let_go(self.cursor[0]):
+        for sight in self.impressions.evict_before(self.cursor[0]):
             if self._latest.get(sight.impression_id) == sight.time:
                 del self._latest[sight.impression_id]
-        for sight in self.clicks.let_go(self.cursor[0]):
+        for sight in self.clicks.evict_before(self.cursor[0]):
             clicks = self._unmatched.get(sight.impression_id)
             if clicks and clicks[0].offset == sight.offset:
                 self.counts["click", clicks.pop(0).fate] += 1

@@ -15,13 +15,13 @@ from typing import NamedTuple, Self
 import msgspec
 from pydantic import ValidationError
 
-from model.array_file import Arrays, SnapshotError, dump, load
+from model.array_file import ArrayFileError, Arrays, dump, load
 from model.evaluation import Progressive
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.events import Version
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"version-\d{12}\.checkpoint")
 _MODEL, _SCORES = "model/", "scores/"
@@ -71,7 +71,7 @@ class Checkpoint(NamedTuple):
             arrays, header = load(data)
             version = msgspec.convert(header["version"], Version, strict=False)  # JSON has no keys but strings
             return cls(version, header["place"], Spec.model_validate(header["spec"]), arrays)
-        except (SnapshotError, KeyError, msgspec.ValidationError, ValidationError) as error:
+        except (ArrayFileError, KeyError, msgspec.ValidationError, ValidationError) as error:
             message = f"not a checkpoint as it was saved: {error}"
             raise DamagedCheckpointError(message) from error
 
@@ -127,7 +127,7 @@ class Checkpoints:
             try:
                 yield self.read(path)
             except (DamagedCheckpointError, OSError) as error:
-                log.warning("passing over the checkpoint %s: %s", path, error)
+                logger.warning("passing over the checkpoint %s: %s", path, error)
 
     def read(self, path: Path) -> Checkpoint:
         """Read one of the files.

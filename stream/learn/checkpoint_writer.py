@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.metrics import LearnerMetrics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Saver:
+class CheckpointWriter:
     """Saves a checkpoint every now and then.
 
     Args:
@@ -55,7 +55,7 @@ class Saver:
             self._checkpoints.save(checkpoint)
         except OSError as error:
             self._metrics.checkpoint_failures.inc()
-            log.warning("version %s could not be saved, learning goes on: %s", checkpoint.version.version, error)
+            logger.warning("version %s could not be saved, learning goes on: %s", checkpoint.version.version, error)
             raise
         self.saved = checkpoint.version.version
         self._metrics.checkpoint_seconds.observe(time.perf_counter() - start)

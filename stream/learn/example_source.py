@@ -11,10 +11,10 @@ from stream.learn.metrics import Lag
 from stream.learn.recovery import GapError, RecoveryError
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Source:
+class ExampleSource:
     """Reads the examples of every partition.
 
     Args:
@@ -81,4 +81,4 @@ class Source:
         message = f"{gap} were deleted before they were learned"
         if not self._accept_gap:
             raise GapError(f"{message}; --accept-gap goes on without them")
-        log.warning("%s: going on without them", message)
+        logger.warning("%s: going on without them", message)

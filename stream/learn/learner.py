@@ -17,10 +17,10 @@ from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.learn.checkpoint import Checkpoint, Checkpoints
-from stream.learn.checkpoint_writer import Saver
-from stream.learn.example_source import Source
+from stream.learn.checkpoint_writer import CheckpointWriter
+from stream.learn.example_source import ExampleSource
 from stream.learn.metrics import LearnerMetrics
-from stream.learn.publish import Publisher, Stretch, trained_through
+from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
@@ -28,7 +28,7 @@ from stream.log.topics import Topics, check_learners
 from stream.settings import LearnSettings
 from stream.weights.versions import Published, read_versions
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 512  # examples between two looks at the clock; what is learned does not depend on it
 _PATIENCE = 0.25  # seconds without an example, between two looks at whether to stop
@@ -96,12 +96,12 @@ class Learner:
                 except FencedError:
                     if not self._was_rolled_back(should_stop):
                         raise
-                    log.warning("the model was rolled back: going on from there")
+                    logger.warning("the model was rolled back: going on from there")
                     if writer:
                         writer.close()
                     writer = None
                 except LogUnavailableError as error:
-                    log.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
+                    logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
                     self._metrics.reconnects.inc()
                     _sleep(_RECONNECT, should_stop)
                 else:
@@ -112,7 +112,7 @@ class Learner:
 
     def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
         """Say whether it was a rollback that took the model: then one version comes, and it lets go again."""
-        log.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
+        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
         end = time.monotonic() + _ROLLBACK
         while True:
             since = list(read_versions(self._log, self._topics, self.last.place + 1 if self.last else 0))
@@ -128,37 +128,39 @@ class Learner:
         self.last = recovered.last
         last, metrics = (self.last.version if self.last else None), self._metrics
         offsets = last.offsets if last else {}
-        source = Source(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
+        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
-            saver = stack.enter_context(closing(Saver(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics)))
+            saver = stack.enter_context(
+                closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
+            )
             stretch = self._stretch(recovered, source.offsets())
-            term = _Term(recovered, stretch, source, publisher, saver, self._topics, self._rules, metrics)
+            term = _Session(recovered, stretch, source, publisher, saver, self._topics, self._rules, metrics)
             try:
                 term.run(should_stop, end)
             finally:
                 self.last = term.last
 
-    def _stretch(self, recovered: Recovered, offsets: Mapping[int, int]) -> Stretch:
+    def _stretch(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
         """Return what the next version begins with."""
         if recovered.last is None:
-            return Stretch(offsets, None, anew=True)
+            return PendingVersion(offsets, None, anew=True)
         last = recovered.last.version
         aside = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
-        return Stretch(offsets, trained_through(last), reread=last.reread, aside=aside, anew=recovered.migrated)
+        return PendingVersion(offsets, trained_through(last), reread=last.reread, aside=aside, anew=recovered.migrated)
 
 
-class _Term:
+class _Session:
     """What a learner does between finding the log and losing it."""
 
     def __init__(
         self,
         recovered: Recovered,
-        stretch: Stretch,
-        source: Source,
+        stretch: PendingVersion,
+        source: ExampleSource,
         publisher: Publisher,
-        saver: Saver,
+        saver: CheckpointWriter,
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,

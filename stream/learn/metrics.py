@@ -15,7 +15,7 @@ from model.kernels.step import EXPIRED, OCCUPIED
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.learn.rules import WeightError
-from stream.learn.trainer import NotFiniteError, Taught, Trainer
+from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
 from stream.weights.metrics import BUCKETS
 
 
@@ -69,7 +69,7 @@ class LearnerMetrics:
             lambda: time.time() - self.saved_at
         )
 
-    def note_step(self, taught: Taught, seconds: float) -> None:
+    def note_step(self, taught: BatchResult, seconds: float) -> None:
         """Tell what came of the records of one poll."""
         self.step_seconds.observe(seconds)
         self.examples.inc(taught.learned)

@@ -14,12 +14,12 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter
 from stream.events import Rollback, Run, Version, encode
-from stream.learn.snapshot_writer import Snapshots
-from stream.learn.trainer import Taught
+from stream.learn.snapshot_writer import SnapshotWriter
+from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
-from stream.weights.chunks import Standing, cut, pack
+from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
@@ -27,7 +27,7 @@ MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a 
 MOST_BYTES = 16_000_000  # of dead letters that wait for a version
 
 
-class Stretch:
+class PendingVersion:
     """What was read since the last version: all that the next one will say beside its weights.
 
     Args:
@@ -56,7 +56,7 @@ class Stretch:
         self.dead_letters: list[Message] = []
         self._bytes = 0  # of the dead letters
 
-    def add(self, records: Sequence[Record], taught: Taught, topics: Topics) -> None:
+    def add(self, records: Sequence[Record], taught: BatchResult, topics: Topics) -> None:
         """Note what came of the next ``records``."""
         for record in records:
             if self.runs and self.runs[-1].partition == record.partition:
@@ -82,10 +82,10 @@ class Stretch:
         """Return up to where examples are still to be read again."""
         return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
-    def next(self) -> "Stretch":
+    def next(self) -> "PendingVersion":
         """Give the stretch that begins where this one ends."""
         reread = self.reread()
-        return Stretch(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
+        return PendingVersion(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
 
 
 class Publisher:
@@ -105,10 +105,10 @@ class Publisher:
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # where the next delta comes
         self._next = 0.0  # when a version may be published, by the monotonic clock
-        self.snapshots = Snapshots(log, topics, settings.snapshot_every, self._named)
+        self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named)
         self.bytes = 0  # of the last delta
 
-    def wait(self, stretch: Stretch) -> float | None:
+    def wait(self, stretch: PendingVersion) -> float | None:
         """Give the seconds until a version is due, None if there is nothing to say in it."""
         self.snapshots.collect()
         if stretch.full():
@@ -117,7 +117,7 @@ class Publisher:
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, stretch: Stretch, *, whole: bool = False) -> Published:
+    def publish(self, model: OnlineModel, stretch: PendingVersion, *, whole: bool = False) -> Published:
         """Publish what ``model`` is now, and what it read since the version before.
 
         Args:
@@ -130,7 +130,7 @@ class Publisher:
             LogUnavailableError: nothing was published; reload before going on.
         """
         changes = {} if whole else model.changes()
-        standing = Standing(
+        standing = WeightsHeader(
             version=self._number + 1,
             base=None if whole else self._number,
             digest=model.digest(),
@@ -150,7 +150,7 @@ class Publisher:
         """Wait for the snapshot being written."""
         self.snapshots.close()
 
-    def _commit(self, version: Version, delta: bytes, stretch: Stretch) -> Published:
+    def _commit(self, version: Version, delta: bytes, stretch: PendingVersion) -> Published:
         chunks = cut(self._topics.weights, DELTAS, delta)
         record = Message(self._topics.versions, None, encode(version), partition=0)
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in stretch.offsets.items()}
@@ -176,7 +176,7 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(standing: Standing, spec: Spec, stretch: Stretch, snapshots: Snapshots) -> Version:
+def _version(standing: WeightsHeader, spec: Spec, stretch: PendingVersion, snapshots: SnapshotWriter) -> Version:
     return Version(
         version=standing.version,
         digest=standing.digest,

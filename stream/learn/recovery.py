@@ -28,7 +28,7 @@ from stream.log.contract import Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
 from stream.weights.versions import Lineage, Published, read_lineage, read_versions
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
@@ -112,13 +112,13 @@ class Recovery:
             if until is not None and number > until:
                 continue
             if not self._stands(checkpoint):
-                log.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
+                logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
                 continue
             lineage = read_lineage(self._log, self._topics, checkpoint.place + 1, until)
             if not lineage.holds(number):
-                log.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
+                logger.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
                 continue
-            log.info("from the checkpoint of version %s", number)
+            logger.info("from the checkpoint of version %s", number)
             return checkpoint, lineage
         return None, read_lineage(self._log, self._topics, 0, until)
 
@@ -160,7 +160,7 @@ class Recovery:
             raise RecoveryError(f"{message}: the examples, the checkpoint or the program have changed")
         others = f"it was learned by {version.fingerprint}, and this is {fingerprint()}"
         agree = "where the program's version is the same, they agree within rounding; else its step may have changed"
-        log.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
+        logger.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
         self._diverged = True
 
     def _learn_run(self, trainer: Trainer, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
@@ -171,7 +171,7 @@ class Recovery:
             message = f"examples {run.first} to {run.last} of partition {run.partition} are to be learned again, but are no longer there"
             if not self._accept_gap:
                 raise GapError(f"{message}; --accept-gap goes on without them") from error
-            log.warning("%s: going on without them", message)
+            logger.warning("%s: going on without them", message)
             self._diverged = True
 
 
@@ -185,7 +185,7 @@ def _migrated(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
     except MigrationError as error:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    log.info("after version %s the fields change from %s to %s", version.version, *names)
+    logger.info("after version %s the fields change from %s to %s", version.version, *names)
     return Trainer(OnlineModel.from_state(spec, state), trainer.scores)
 
 

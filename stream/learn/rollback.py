@@ -12,7 +12,7 @@ import msgspec
 from model.settings import Spec
 from stream.events import Rollback, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
-from stream.learn.publish import Publisher, Stretch, trained_through
+from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery, RecoveryError
 from stream.log.contract import Log
 from stream.log.topics import Topics
@@ -60,7 +60,7 @@ def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, 
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
-        stretch = Stretch(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
+        stretch = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
         with closing(Publisher(events, writer, topics, settings, newest.version)) as publisher:
             return publisher.publish(past.restore()[0], stretch, whole=True).version
 

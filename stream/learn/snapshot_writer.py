@@ -14,15 +14,15 @@ from model.settings import Spec
 from stream.events import SnapshotRef
 from stream.log.contract import Log, LogError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
-from stream.weights.chunks import Standing, cut, manifest, pack, read_manifest
+from stream.weights.chunks import WeightsHeader, cut, manifest, pack, read_manifest
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _QUARTER = WEIGHTS_RETENTION / 4
 _AT_ONCE = 4  # chunks appended together: between them the log takes other writes
 
 
-class Snapshots:
+class SnapshotWriter:
     """Writes snapshots when it is time for one, and knows the newest that is whole.
 
     Args:
@@ -53,7 +53,7 @@ class Snapshots:
         age = abs(time.time() - self._made)  # a clock that was ahead, and is no more, puts off no snapshot
         return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
 
-    def write(self, standing: Standing, spec: Spec, arrays: Arrays, deltas: int) -> None:
+    def write(self, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
         """Write a snapshot and wait for it; ``deltas`` is the offset of the first delta after it.
 
         Raises:
@@ -62,7 +62,7 @@ class Snapshots:
         self._note(standing)
         self.newest = _write(self._log, self._topics, standing, spec, arrays, deltas)
 
-    def start(self, standing: Standing, spec: Spec, arrays: Arrays, deltas: int) -> None:
+    def start(self, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
         """Begin to write a snapshot; :meth:`collect` will tell when it is whole."""
         self._note(standing)
         self._writing = self._thread.submit(_write, self._log, self._topics, standing, spec, arrays, deltas)
@@ -75,21 +75,21 @@ class Snapshots:
         try:
             self.newest = writing.result()
         except LogError as error:
-            log.warning("a snapshot could not be written, the next will be: %s", error)
+            logger.warning("a snapshot could not be written, the next will be: %s", error)
 
     def close(self) -> None:
         """Wait for the one being written."""
         self._thread.shutdown()
 
-    def _note(self, standing: Standing) -> None:
+    def _note(self, standing: WeightsHeader) -> None:
         self._examples, self._made = standing.examples, standing.published_at / 1000
 
-    def _standing(self, ref: SnapshotRef) -> Standing:
+    def _standing(self, ref: SnapshotRef) -> WeightsHeader:
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
             return read_manifest(reader.poll(1, timeout=10.0)[0])
 
 
-def _write(log: Log, topics: Topics, standing: Standing, spec: Spec, arrays: Arrays, deltas: int) -> SnapshotRef:
+def _write(log: Log, topics: Topics, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> SnapshotRef:
     chunks = cut(topics.weights, SNAPSHOTS, pack(standing, arrays, spec=spec.model_dump(mode="json")))
     messages = [*chunks, manifest(chunks, standing, deltas)]
     offsets: list[int] = []

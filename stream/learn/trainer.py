@@ -23,7 +23,7 @@ class NotFiniteError(ArithmeticError):
     """Learning from an example would have made a weight infinite or undefined; the step was undone."""
 
 
-class Taught(NamedTuple):
+class BatchResult(NamedTuple):
     """What came of some records."""
 
     learned: int  # examples
@@ -47,7 +47,7 @@ class Trainer:
         self.model, self.scores = model, scores
         self.encoder = Encoder(model.spec.fields)
 
-    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> Taught:
+    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> BatchResult:
         """Predict, learn and score each record, in order.
 
         Args:
@@ -71,7 +71,7 @@ class Trainer:
             except BadRecordError as error:
                 refused[place] = error
         learned = self._learn(readable, bad, refused)
-        return Taught(
+        return BatchResult(
             learned=len(learned),
             trained_through=max((each.time for each in learned), default=0),
             bad=[(records[place], bad[place]) for place in sorted(bad)],

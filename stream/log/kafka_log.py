@@ -18,7 +18,7 @@ from stream.log.contract import Bounds, FencedError, LogError, LogUnavailableErr
 from stream.log.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
 from stream.log.message import check, place
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OWNERS = "sml-owners"  # the topic of owner records: key an owner's name, value the token of the process that took it
 TIMESTAMPS = "message.timestamp.type"  # a topic's setting
@@ -152,7 +152,7 @@ class KafkaWriter:
         try:
             return self._producer.transact(placed, progress, self._owner)
         except LogError as error:
-            log.warning("the commit of %s failed (%s), starting again", self._owner, error)
+            logger.warning("the commit of %s failed (%s), starting again", self._owner, error)
             self._start_again()
             if isinstance(error, LogUnavailableError | FencedError):
                 message = f"not committed, {self._owner!r} must reload what it committed: {error}"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from model.array_file import Arrays, SnapshotError, dump, load
+from model.array_file import ArrayFileError, Arrays, dump, load
 from stream.log.contract import Message, Record
 
 CHUNK = 900_000  # bytes: below the usual limit of a message (1 MiB)
@@ -22,7 +22,7 @@ class BrokenWeightsError(Exception):
     """What the log holds is no whole snapshot, or not the delta that comes next."""
 
 
-class Standing(Struct, frozen=True):
+class WeightsHeader(Struct, frozen=True):
     """Which weights these are: the header of a delta or a snapshot."""
 
     version: int
@@ -36,12 +36,12 @@ class Standing(Struct, frozen=True):
 class Packed(NamedTuple):
     """Arrays that have come through the log."""
 
-    standing: Standing
+    standing: WeightsHeader
     arrays: Arrays
     header: dict[str, Any]
 
 
-def pack(standing: Standing, arrays: Arrays, **more: Any) -> bytes:
+def pack(standing: WeightsHeader, arrays: Arrays, **more: Any) -> bytes:
     """Turn a delta or a snapshot into bytes, ``more`` being further entries of its header."""
     return dump(arrays, {**msgspec.to_builtins(standing), **more})
 
@@ -54,8 +54,8 @@ def unpack(data: bytes) -> Packed:
     """
     try:
         arrays, header = load(data)
-        return Packed(msgspec.convert(header, Standing), arrays, header)
-    except (SnapshotError, msgspec.ValidationError) as error:
+        return Packed(msgspec.convert(header, WeightsHeader), arrays, header)
+    except (ArrayFileError, msgspec.ValidationError) as error:
         raise BrokenWeightsError(f"weights that can't be read: {error}") from error
 
 
@@ -69,20 +69,20 @@ def cut(topic: str, partition: int, data: bytes) -> list[Message]:
     ]
 
 
-def manifest(chunks: list[Message], standing: Standing, deltas: int) -> Message:
+def manifest(chunks: list[Message], standing: WeightsHeader, deltas: int) -> Message:
     """Close a snapshot: the record after its chunks says that they are all there, and where the deltas go on."""
     whole = {"chunks": len(chunks), "deltas": deltas, **msgspec.to_builtins(standing)}
     return Message(chunks[0].topic, chunks[0].key, json.dumps(whole).encode(), (), chunks[0].partition)
 
 
-def read_manifest(record: Record) -> Standing:
+def read_manifest(record: Record) -> WeightsHeader:
     """Read which weights a snapshot holds.
 
     Raises:
         BrokenWeightsError: the record is no manifest.
     """
     try:
-        return msgspec.json.decode(record.value or b"", type=Standing)
+        return msgspec.json.decode(record.value or b"", type=WeightsHeader)
     except msgspec.DecodeError as error:
         raise BrokenWeightsError(f"the record at offset {record.offset} is no snapshot's manifest: {error}") from error
 

@@ -17,11 +17,11 @@ from model.weights import Weights
 from stream.events import SnapshotRef
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Record
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
-from stream.weights.chunks import BrokenWeightsError, Joiner, Packed, Standing, join_snapshot, unpack
+from stream.weights.chunks import BrokenWeightsError, Joiner, Packed, WeightsHeader, join_snapshot, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
@@ -38,7 +38,7 @@ class Service(Protocol):
 
     caught_up: bool  # set once the follower has come to what was the log's end when it started
 
-    def hand_over(self, standing: Standing, weights: Weights) -> None:
+    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service; when it returns, nothing reads the ones before any more."""
         ...
 
@@ -69,7 +69,7 @@ class Follower:
             except LogUnavailableError as error:
                 self._report(f"the log is away, the weights stay as they are: {error}")
             except NewLineageError as error:
-                log.info("%s", error)
+                logger.info("%s", error)
                 continue
             except (BrokenWeightsError, OffsetGoneError) as error:
                 self._report(f"starting again from a snapshot: {error}")
@@ -90,24 +90,24 @@ class Follower:
                     self._hand_over(copies)
                 self._apply(copies, joiner.join(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
 
-    def _load(self, ref: SnapshotRef) -> "Copies":
+    def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         records: list[Record] = []
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
             while reader.positions()[SNAPSHOTS] <= ref.last:
                 records += reader.poll(_AT_ONCE, _PATIENCE)
-        copies = Copies.of_snapshot(join_snapshot([record for record in records if record.offset <= ref.last]))
+        copies = DoubleBuffer.of_snapshot(join_snapshot([record for record in records if record.offset <= ref.last]))
         self._metrics.starts.inc()
         return copies
 
-    def _apply(self, copies: "Copies", deltas: list[bytes]) -> None:
+    def _apply(self, copies: "DoubleBuffer", deltas: list[bytes]) -> None:
         if deltas:
             with self._metrics.apply_seconds.time():
                 copies.apply(unpack(delta) for delta in deltas)
             self._metrics.deltas.inc(len(deltas))
 
-    def _hand_over(self, copies: "Copies") -> None:
+    def _hand_over(self, copies: "DoubleBuffer") -> None:
         if copies.hand_over(self._service.hand_over):
             self._metrics.freshness_seconds.observe(max(0.0, time.time() - copies.standing.published_at / 1000))
             self._service.caught_up = True
@@ -115,18 +115,18 @@ class Follower:
 
     def _report(self, trouble: str) -> None:
         if trouble != self._trouble:
-            log.warning("%s", trouble)
+            logger.warning("%s", trouble)
         self._trouble = trouble
 
 
-class Copies:
+class DoubleBuffer:
     """Two copies of the weights, of which one may be in service while the other is brought up to date.
 
     Attributes:
         standing: which weights the one brought up to date is.
     """
 
-    def __init__(self, standing: Standing, weights: Weights) -> None:
+    def __init__(self, standing: WeightsHeader, weights: Weights) -> None:
         """Begin with ``weights``.
 
         Raises:
@@ -176,7 +176,7 @@ class Copies:
             if self._other is not None:
                 self._missed.append(arrays)
 
-    def hand_over(self, put: Callable[[Standing, Weights], None]) -> bool:
+    def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
         """Have the spare ``put`` into service if it is newer, then bring the other up to date; say whether it was."""
         if not self._new:
             return False
@@ -189,7 +189,7 @@ class Copies:
         return True
 
 
-def _check(standing: Standing, weights: Weights) -> None:
+def _check(standing: WeightsHeader, weights: Weights) -> None:
     if (digest := weights.digest()) != standing.digest:
         raise BrokenWeightsError(f"version {standing.version} has the digest {digest}, expected {standing.digest}")
 

@@ -10,7 +10,7 @@ from stream.events import BadRecordError, Version, decode_version
 from stream.log.contract import Log
 from stream.log.topics import Topics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
@@ -33,7 +33,7 @@ def read_versions(events: Log, topics: Topics, start: int) -> Generator[Publishe
                 try:
                     yield Published(decode_version(record.value), record.offset)
                 except BadRecordError as error:
-                    log.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
+                    logger.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
 
 
 def newest_version(events: Log, topics: Topics) -> Published | None:

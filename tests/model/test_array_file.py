@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
-from model.array_file import FORMAT, SnapshotError, dump, load
+from model.array_file import FORMAT, ArrayFileError, dump, load
 from model.online import OnlineModel
 from model.weights import Weights
 from tests.model.examples import EVERY, examples, spec
@@ -45,7 +45,7 @@ def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
     for damaged in (changed, whole[:at], whole + b"more"):
         try:
             given_back = load(damaged)
-        except SnapshotError:
+        except ArrayFileError:
             continue
         assert given_back[1] == {"version": 3}  # a byte of padding, or of JSON's white space
         np.testing.assert_array_equal(given_back[0]["dense"], np.arange(9))
@@ -54,7 +54,7 @@ def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
 @given(rubbish=st.binary(max_size=200))
 def test_rubbish_is_refused(rubbish: bytes) -> None:
     """With an error of ours."""
-    with pytest.raises(SnapshotError, match="snapshot"):
+    with pytest.raises(ArrayFileError, match="snapshot"):
         load(rubbish)
 
 
@@ -63,13 +63,13 @@ def test_a_header_of_another_kind_is_refused(metadata: object) -> None:
     """Whatever stands where ours would."""
     header = json.dumps({"__metadata__": metadata}).encode()
     for text in (header, b"[" * 100_000, b'{"\\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'):
-        with pytest.raises(SnapshotError):
+        with pytest.raises(ArrayFileError):
             load(len(text).to_bytes(8, "little") + text)
 
 
 def test_a_file_of_somebody_else_is_refused() -> None:
     """It names the format it expected."""
-    with pytest.raises(SnapshotError, match="expected 'sml-online/1'"):
+    with pytest.raises(ArrayFileError, match="expected 'sml-online/1'"):
         load(save({"weight": np.zeros(3, np.float32)}))
 
 

@@ -15,11 +15,11 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
 from service.api.app import build
-from service.api.served_weights import Live
+from service.api.served_weights import ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log, LogUnavailableError, Message
 from stream.log.topics import Topics
-from stream.weights.chunks import Standing
+from stream.weights.chunks import WeightsHeader
 
 SPEC = Spec(
     model=ModelSettings(hidden=(8, 4), embedding=4),
@@ -58,15 +58,15 @@ class FakeLog:
         self.error = LogUnavailableError("the log is away")
 
 
-class Source:
+class ExampleSource:
     """A follower that hands over what a test publishes."""
 
     def __init__(self) -> None:
         """Begin with nothing published."""
-        self.live: Live | None = None
+        self.live: ServedWeights | None = None
         self.started = threading.Event()
 
-    def follow(self, live: Live, should_stop: Callable[[], bool]) -> None:
+    def follow(self, live: ServedWeights, should_stop: Callable[[], bool]) -> None:
         """Wait for the end; tests hand over themselves."""
         self.live = live
         self.started.set()
@@ -76,9 +76,9 @@ class Source:
     def publish(self, version: int, weights: Weights, *, caught_up: bool = True, age: float = 0.0) -> None:
         """Put weights into service, as a follower would."""
         self.started.wait(5)
-        live = cast("Live", self.live)
+        live = cast("ServedWeights", self.live)
         published_at = int((time.time() - age) * 1000)
-        live.hand_over(Standing(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)
+        live.hand_over(WeightsHeader(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)
         live.caught_up = caught_up
 
 
@@ -88,7 +88,7 @@ class Site:
     def __init__(self, rule: TimeRule | None = None) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
-        self.log, self.source, self.topics = FakeLog(), Source(), Topics("sml")
+        self.log, self.source, self.topics = FakeLog(), ExampleSource(), Topics("sml")
         self.app = build(cast("Log", self.log), self.topics, self.source.follow, rule=rule, clock=self.clock)
 
     def clock(self) -> float:

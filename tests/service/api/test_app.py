@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import build
-from service.api.served_weights import Live
+from service.api.served_weights import ServedWeights
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
@@ -43,7 +43,7 @@ def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
 def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> None:
     dying = threading.Event()
 
-    def follow(live: Live, _should_stop: Callable[[], bool]) -> None:
+    def follow(live: ServedWeights, _should_stop: Callable[[], bool]) -> None:
         site.source.live = live
         site.source.started.set()
         dying.wait(5)

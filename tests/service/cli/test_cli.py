@@ -18,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from service.api.app import build
-from service.api.served_weights import Live
+from service.api.served_weights import ServedWeights
 from service.cli import app
 from stream.events import Example, encode
 from stream.log.connect import connect
@@ -251,7 +251,7 @@ def test_predicting_once_gives_what_the_server_gives(learned: Folder) -> None:
     registry, topics = CollectorRegistry(), Topics("sml")
     with connect(learned.url) as log:
 
-        def follow(live: Live, should_stop: Callable[[], bool]) -> None:
+        def follow(live: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, live, FollowerMetrics(registry)).run(should_stop)
 
         with TestClient(build(log, topics, follow, registry)) as client:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
@@ -16,7 +16,7 @@ END = Watermark(10_000)
 
 Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
 Clicked: TypeAlias = Click | Watermark
-Make: TypeAlias = Callable[[Note, Note], Join]
+Make: TypeAlias = Callable[[ResumePoint, ResumePoint], Join]
 Appended: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 ids = st.sampled_from("abcd")
@@ -69,7 +69,7 @@ def id_in(partition: int, partitions: int, name: str, partitioner: Partitioner =
     return next(trial for trial in trials if partition_of(trial.encode(), partitions, partitioner) == partition)
 
 
-def window(impressions: Note, clicks: Note) -> Join:
+def window(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks)
 
 
@@ -80,7 +80,7 @@ class Run:
         self.appended = appended  # the append times of each stream; empty: nothing follows from them
         self.impressions, self.clicks, self.make = impressions, clicks, make
         self.next_impression = self.next_click = 0
-        self.join = make(Note(0), Note(0))
+        self.join = make(ResumePoint(0), ResumePoint(0))
         self.examples: list[Example] = []
         self.late: list[int] = []  # the offsets of the impressions set aside
 
@@ -109,11 +109,11 @@ class Run:
                     self.click()
 
     def decide(self, limit: int = 1_000) -> None:
-        self.examples += self.join.decided(limit)
+        self.examples += self.join.take_ready(limit)
         self._write_late()
 
     def _write_late(self) -> None:
-        self.late += [record.offset for record, _ in self.join.set_aside()]
+        self.late += [record.offset for record, _ in self.join.take_late()]
 
     def restart(self) -> None:
         self._write_late()  # they are in the transaction of whatever was read

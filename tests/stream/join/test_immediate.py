@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.immediate import EagerJoin
-from stream.join.input_state import Note
+from stream.join.immediate import ImmediateJoin
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, event_time, impression, seen, shown, steps
 
 
-def eager(impressions: Note, clicks: Note) -> Join:
-    return EagerJoin("fnw", WINDOW, LATENESS, impressions, clicks)
+def eager(impressions: ResumePoint, clicks: ResumePoint) -> Join:
+    return ImmediateJoin("fnw", WINDOW, LATENESS, impressions, clicks)
 
 
 def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
@@ -126,7 +126,7 @@ def test_an_impression_that_is_forgotten_makes_no_positive_any_more() -> None:
 
 def test_only_fnw_asks_the_learner_to_weigh_its_examples() -> None:
     def policies(policy: str) -> set[str | None]:
-        run = Run([impression("a", 0), END], [Click("a", 1), END], lambda *notes: EagerJoin(policy, WINDOW, LATENESS, *notes))  # type: ignore[arg-type]
+        run = Run([impression("a", 0), END], [Click("a", 1), END], lambda *notes: ImmediateJoin(policy, WINDOW, LATENESS, *notes))  # type: ignore[arg-type]
         return {example.policy for example in run.finish()}
 
     assert policies("fnw") == {"fnw"}
@@ -137,6 +137,6 @@ def test_a_note_is_far_below_what_kafka_keeps_beside_an_offset() -> None:
     run = Run([impression(f"{time}", 10**14 + time) for time in range(2_000)], [Watermark(10**14)], eager)
     run.finish()
 
-    notes: list[Example | Note] = [*run.join.notes(2_000, 1)]
+    notes: list[Example | ResumePoint] = [*run.join.notes(2_000, 1)]
 
     assert max(len(str(note)) for note in notes) < 300

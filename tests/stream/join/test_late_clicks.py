@@ -5,27 +5,27 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 
 from stream.events import Click, Watermark
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
 from tests.stream.join.test_window import in_time, longhand
 
 
-def learning(impressions: Note, clicks: Note) -> Join:
+def learning(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks, learn_late=True)
 
 
 def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
     """Add to what is decided, as (due, offset, id, clicked_at), the extra examples of those that were not clicked in time."""
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    decided = longhand(impressions, clicks)
+    take_ready = longhand(impressions, clicks)
     extra = []
-    for order, offset, name, clicked_at in decided:
+    for order, offset, name, clicked_at in take_ready:
         closes = impressions[offset].time + 2 * WINDOW  # type: ignore[union-attr]
         late = in_time(clicks, name, closes, order)
         if clicked_at is None and late and order + WINDOW <= end:
             extra.append((order + WINDOW, offset, name, late[0]))
-    return sorted([*decided, *extra], key=lambda each: each[:2])
+    return sorted([*take_ready, *extra], key=lambda each: each[:2])
 
 
 @settings(max_examples=300, deadline=None)

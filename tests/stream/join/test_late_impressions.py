@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from stream.events import Click, Impression, Watermark
-from stream.join.immediate import EagerJoin
-from stream.join.input_state import Note
+from stream.join.immediate import ImmediateJoin
+from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, appended, clicked, event_time, impression, shown, steps
 
@@ -16,12 +16,12 @@ SKEW = 5
 FOREVER = 10**6  # an append time after everything
 
 
-def window(impressions: Note, clicks: Note) -> Join:
+def window(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks, clock_skew=SKEW)
 
 
-def fnw(impressions: Note, clicks: Note) -> Join:
-    return EagerJoin("fnw", WINDOW, LATENESS, impressions, clicks, clock_skew=SKEW)
+def fnw(impressions: ResumePoint, clicks: ResumePoint) -> Join:
+    return ImmediateJoin("fnw", WINDOW, LATENESS, impressions, clicks, clock_skew=SKEW)
 
 
 POLICIES = {"window": window, "fnw": fnw}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from stream.events import Click, Impression, Watermark
-from stream.join.input_state import Note
+from stream.join.input_state import ResumePoint
 from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
 
 
@@ -36,7 +36,7 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         if isinstance(record, Impression) and seen(impressions[:offset]) - LATENESS <= record.time + WINDOW
     }
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    decided = []
+    take_ready = []
     for offset, order in orders.items():
         record = impressions[offset]
         assert isinstance(record, Impression)
@@ -48,8 +48,8 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         )
         counted = in_time(clicks, name, closes, order)
         if order <= end and not duplicate and not forgotten:
-            decided.append((order, offset, name, counted[0] if counted else None))
-    return sorted(decided)
+            take_ready.append((order, offset, name, counted[0] if counted else None))
+    return sorted(take_ready)
 
 
 @settings(max_examples=300, deadline=None)
@@ -194,9 +194,9 @@ def test_a_restart_reads_again_only_what_may_still_matter() -> None:
 
     impressions, clicks = run.join.notes(1_000, 1_000)
 
-    decided = 999 - LATENESS - WINDOW
-    assert impressions == Note(decided - WINDOW - LATENESS, decided - WINDOW - LATENESS - 1, run.join.cursor)
-    assert clicks.rewind == decided - LATENESS
+    take_ready = 999 - LATENESS - WINDOW
+    assert impressions == ResumePoint(take_ready - WINDOW - LATENESS, take_ready - WINDOW - LATENESS - 1, run.join.cursor)
+    assert clicks.rewind == take_ready - LATENESS
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])

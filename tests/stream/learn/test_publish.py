@@ -13,14 +13,14 @@ from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import Run, decode_version
-from stream.learn.publish import BUDGET, Publisher, Stretch
-from stream.learn.snapshot_writer import Snapshots
+from stream.learn.publish import BUDGET, PendingVersion, Publisher
+from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings
-from stream.weights.chunks import CHUNK, BrokenWeightsError, Joiner, Standing, cut, join_snapshot, unpack
+from stream.weights.chunks import CHUNK, BrokenWeightsError, Joiner, WeightsHeader, cut, join_snapshot, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 
 
@@ -36,7 +36,7 @@ class Work:
 
     def __init__(self) -> None:
         self.trainer = Trainer(OnlineModel(SPEC), Progressive())
-        self.stretch = Stretch({0: 0}, None)
+        self.stretch = PendingVersion({0: 0}, None)
 
     def learn(self, messages: Sequence[Message]) -> None:
         """Learn what comes next."""
@@ -85,7 +85,7 @@ def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> N
 
 
 def test_runs_are_in_the_order_learned_over_all_partitions() -> None:
-    stretch, trainer = Stretch({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
+    stretch, trainer = PendingVersion({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
 
     for partition, offset in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3)]:
         batch = [Record(TOPICS.examples, partition, offset, 0, None, example(offset).value)]
@@ -143,8 +143,8 @@ def test_a_delta_holds_what_has_changed_since_the_version_before(log: SqliteLog)
 def test_versions_come_less_often_above_the_byte_budget(log: SqliteLog) -> None:
     large = Spec(model=SPEC.model.model_copy(update={"hidden": (1024, 512)}), table=SPEC.table, fields=SPEC.fields)
     publisher, model = publisher_of(log), OnlineModel(large)
-    publisher.publish(model, Stretch({0: 0}, None), whole=True)
-    stretch = Stretch({0: 0}, None)
+    publisher.publish(model, PendingVersion({0: 0}, None), whole=True)
+    stretch = PendingVersion({0: 0}, None)
     stretch.runs.append(Run(0, 0, 0))
 
     publisher.publish(model, stretch)
@@ -169,7 +169,7 @@ def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
 
     second = publisher.publish(work.trainer.model, work.stretch)
     publisher.close()  # waits for the snapshot
-    assert publisher.wait(Stretch({0: 5}, None)) == 0  # there is something to say: where the snapshot is
+    assert publisher.wait(PendingVersion({0: 5}, None)) == 0  # there is something to say: where the snapshot is
     third = publisher.publish(work.trainer.model, work.stretch.next())
 
     assert first.version.snapshot
@@ -188,11 +188,11 @@ def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(
     log: SqliteLog, age: float, due_idle: bool, due_learning: bool
 ) -> None:
     made = int((time.time() - age) * 1000)
-    before = Snapshots(log, TOPICS, 300.0, None)
-    before.write(Standing(0, None, "", 7, None, made), SPEC, Weights(SPEC).arrays(), 0)
+    before = SnapshotWriter(log, TOPICS, 300.0, None)
+    before.write(WeightsHeader(0, None, "", 7, None, made), SPEC, Weights(SPEC).arrays(), 0)
     before.close()
 
-    after = Snapshots(log, TOPICS, 300.0, before.newest)  # as after a restart
+    after = SnapshotWriter(log, TOPICS, 300.0, before.newest)  # as after a restart
     after.close()
 
     assert after.usable()

@@ -18,8 +18,8 @@ from model.weights import Weights
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.weights.chunks import BrokenWeightsError, Packed, Standing
-from stream.weights.follow import Copies, Follower
+from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
+from stream.weights.follow import DoubleBuffer, Follower
 from stream.weights.metrics import FollowerMetrics
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, forget, learn_all, learner, opened, polls, records, tamper
 
@@ -29,11 +29,11 @@ class Service:
 
     def __init__(self) -> None:
         self.caught_up = False
-        self.taken: list[Standing] = []
+        self.taken: list[WeightsHeader] = []
         self.weights = Weights(SPEC)
         self.arrived = threading.Condition()
 
-    def hand_over(self, standing: Standing, weights: Weights) -> None:
+    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
         """Put weights into service."""
         if self.taken:
             assert self.weights.digest() == self.taken[-1].digest
@@ -203,9 +203,9 @@ def test_the_weights_in_service_stay_until_there_are_others_that_fit(log: Log, t
     assert service.taken[-1].digest == second.digest
 
 
-def standing_of(model: OnlineModel, version: int) -> Standing:
+def standing_of(model: OnlineModel, version: int) -> WeightsHeader:
     """Say which weights ``model`` has."""
-    return Standing(version, version - 1, model.digest(), model.examples, None, 0)
+    return WeightsHeader(version, version - 1, model.digest(), model.examples, None, 0)
 
 
 def learned(model: OnlineModel, seed: int) -> OnlineModel:
@@ -218,7 +218,7 @@ def learned(model: OnlineModel, seed: int) -> OnlineModel:
 
 def test_both_copies_come_to_the_same_weights() -> None:
     model = OnlineModel(SPEC)
-    copies = Copies(standing_of(model, 0), Weights(SPEC))
+    copies = DoubleBuffer(standing_of(model, 0), Weights(SPEC))
     in_service: list[Weights] = []
 
     for version in range(1, 6):
@@ -235,7 +235,7 @@ def test_both_copies_come_to_the_same_weights() -> None:
 
 def test_nothing_is_handed_over_twice() -> None:
     model = OnlineModel(SPEC)
-    copies = Copies(standing_of(model, 3), Weights(SPEC))
+    copies = DoubleBuffer(standing_of(model, 3), Weights(SPEC))
 
     assert copies.hand_over(lambda *_: None)
     copies.apply([Packed(standing_of(model, 3), model.changes(), {})])  # the snapshot has it
@@ -245,7 +245,7 @@ def test_nothing_is_handed_over_twice() -> None:
 
 def test_weights_that_are_not_those_published_are_refused() -> None:
     model = OnlineModel(SPEC)
-    copies = Copies(standing_of(model, 0), Weights(SPEC))
+    copies = DoubleBuffer(standing_of(model, 0), Weights(SPEC))
     before = model.changes()
     learned(model, 1)
 
