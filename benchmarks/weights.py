@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from model.features import Encoder, Features
 from model.kernels.step import CLIP, SHARE, Rates
-from model.layout import NETWORKS
 from model.online import OnlineModel
+from model.registry import NETWORKS
 from model.settings import ModelSettings, Spec
 from service.settings import Settings, load
 from stream.files import read

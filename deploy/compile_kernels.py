@@ -9,8 +9,8 @@ import numpy as np
 
 from model.evaluation import Progressive
 from model.features import Encoder
-from model.layout import NETWORKS
 from model.online import OnlineModel
+from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Why a prediction is what it is: its logit is a sum, and these are its terms."""
+"""Explain a prediction: its logit is a sum, and these are its terms."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.network import Network
-from model.kernels.step import Workspace, room_for_rows, score, workspace
+from model.kernels.network import OUT, SKIP, WIDTH, Network
+from model.kernels.score import Workspace, rows_scratch, score
 from model.kernels.table import find
 from model.kernels.target import kernel
-from model.layout import OUT, SKIP, WIDTH
 from model.terms import NO_TERM
 from model.weights import Weights
 
@@ -22,22 +21,22 @@ class Contributions(NamedTuple):
     wide: NDArray[Any]  # (N, F), each field's own weight
     skip: NDArray[Any]  # (N, T), the term of each hidden layer, then that of each cross layer if they have any
     output: NDArray[Any]  # (N,), of the last hidden layer
-    branch: NDArray[Any]  # (N,), of what stands beside the tower, without the terms of its layers
+    branch: NDArray[Any]  # (N,), of the branch, without the terms of its layers
 
 
 def contributions(weights: Weights, features: Features) -> Contributions:
-    """Take the logit of each example apart."""
+    """Return the terms of the logit of each example."""
     fields = len(weights.spec.fields)
     n = (len(features.starts) - 1) // fields
-    network = weights.network(weights.dense[:0])
+    network = weights.network()
     wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _take_apart(network, workspace(network), room_for_rows(network, features), weights.keys, weights.rows, features, terms)
+    _decompose(network, weights.workspace(network), rows_scratch(network, features), weights.keys, weights.rows, features, terms)
     return terms
 
 
 @kernel
-def _take_apart(
+def _decompose(
     net: Network,
     work: Workspace,
     found: NDArray[np.int64],
@@ -46,11 +45,11 @@ def _take_apart(
     features: Features,
     terms: Contributions,
 ) -> None:
-    act, beside = work.act, work.beside
+    act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
         score(net, work, found, keys, rows, features, first)
-        terms.branch[n] = beside.forward(net, act, beside.room)
+        terms.branch[n] = branch.forward(net, act, branch.scratch)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]
             for i in range(start, end):
@@ -59,7 +58,7 @@ def _take_apart(
                     terms.wide[n, f] += rows[row, -1] / rows.dtype.type(end - start)
         for term in range(net.terms.shape[0] if net.scale != NO_TERM else 0):
             for k in range(net.terms[term, WIDTH]):
-                terms.skip[n, term] += net.dense[net.terms[term, SKIP] + k] * act.bounded[term, k]
+                terms.skip[n, term] += net.dense[net.terms[term, SKIP] + k] * act.activated[term, k]
         for term in range(net.layers.shape[0], net.terms.shape[0]):
             terms.branch[n] -= terms.skip[n, term]
         for k in range(net.layers[-1, OUT]):

@@ -1,9 +1,9 @@
-"""Fields come and go while a model learns: its state under other fields, without learning anything anew.
+"""Fields come and go while a model learns: convert its state to other fields, without learning anything anew.
 
 What is learned of the fields that stay is carried over: their rows of the table, their part of each parameter, the accumulators.
-A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding; in ``deepfm`` and ``autoint``
+A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding. In ``deepfm`` and ``autoint``
 fields meet without a weight between them, and predictions stay within what an embedding never learned adds. A removed field's rows
-age out of the table. A field whose kind has changed is another field: its keys are others.
+age out of the table. A field whose kind has changed is another field: it has other keys.
 """
 
 from typing import NamedTuple
@@ -16,22 +16,13 @@ from model.layout import Layout
 from model.online import OnlineModel
 from model.settings import Field, Spec
 
-_FIELD = 0  # stands for the number of fields in a shape; no real extent is 0
-
 
 class MigrationError(ValueError):
     """The settings differ in more than their fields."""
 
 
-class _Shape(NamedTuple):
-    """How a parameter's rows and columns are made up, with ``_FIELD`` where there is one for each field."""
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...] = ()
-
-
 def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
-    """Give the state of a model (:meth:`~model.online.OnlineModel.state`) under the fields of another spec.
+    """Return the state of a model (:meth:`~model.online.OnlineModel.state`) under the fields of another spec.
 
     Raises:
         MigrationError: the specs differ in more than their fields.
@@ -40,18 +31,18 @@ def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
         differing = [name for name in ("model", "table", "label_policy") if getattr(old, name) != getattr(new, name)]
         raise MigrationError(f"expected other fields and nothing else, got another {' and '.join(differing)}")
     fresh = OnlineModel(new)
-    dense, sums = np.empty_like(fresh.weights.dense), fresh.sums
+    dense, accumulators = np.empty_like(fresh.weights.dense), fresh.accumulators
     before, after, kept = Layout(old), fresh.weights.layout, _kept(old.fields, new.fields)
     for name, parameter in after.parameters.items():
         parameter.of(dense)[...] = parameter.mean if name != "defaults" else parameter.of(fresh.weights.dense)
-        shape, source = _shape(name, new), before.parameters[name]
-        _carry(source.of(arrays["dense"]), parameter.of(dense), (*shape.rows, *shape.columns), kept)
-        _carry(source.sums_of(arrays["dense_sums"]), parameter.sums_of(sums), shape.rows, kept)
-    return arrays | {"dense": dense, "dense_sums": sums}
+        source, axes = before.parameters[name], parameter.axes
+        _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
+        _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
+    return arrays | {"dense": dense, "dense_sums": accumulators}
 
 
 class _Kept(NamedTuple):
-    """The places of the fields that stay."""
+    """The fields that stay, by their indices before and after."""
 
     old: list[int]
     new: list[int]
@@ -60,33 +51,15 @@ class _Kept(NamedTuple):
 
 
 def _kept(old: tuple[Field, ...], new: tuple[Field, ...]) -> _Kept:
-    places = {(field.name, field.kind): place for place, field in enumerate(old)}
-    both = [(places[field.name, field.kind], place) for place, field in enumerate(new) if (field.name, field.kind) in places]
+    indices = {(field.name, field.kind): index for index, field in enumerate(old)}
+    both = [(indices[field.name, field.kind], index) for index, field in enumerate(new) if (field.name, field.kind) in indices]
     return _Kept([before for before, _ in both], [after for _, after in both], len(old), len(new))
 
 
-def _carry(source: NDArray[np.floating], target: NDArray[np.floating], shape: tuple[int, ...], kept: _Kept) -> None:
-    """Copy what belongs to fields that stay; ``target`` is a view."""
-    read = source.reshape([extent or kept.old_fields for extent in shape])
-    written = target.reshape([extent or kept.new_fields for extent in shape])
-    from_places = [range(extent) if extent else kept.old for extent in shape]
-    to_places = [range(extent) if extent else kept.new for extent in shape]
-    written[np.ix_(*to_places)] = read[np.ix_(*from_places)]
-
-
-def _shape(name: str, spec: Spec) -> _Shape:
-    """Say how a parameter is made up; see :class:`~model.layout.Layout`."""
-    flat = (_FIELD, spec.model.embedding)
-    shape = Layout(spec).parameters[name].shape
-    match spec.model.network, name.split("."):
-        case _, ["defaults"]:
-            return _Shape((_FIELD,), shape[1:])
-        case _, ["tower", "0", "weight"]:
-            return _Shape(flat, shape[1:])
-        case "dcn" | "dcn_v2", ["branch", *_]:
-            return _Shape(flat, flat if len(shape) > 1 else ())
-        case "xdeepfm", ["branch", layer, "weight"]:
-            return _Shape((_FIELD if layer == "0" else spec.model.cin[int(layer) - 1], _FIELD), shape[1:])
-        case "autoint", ["branch", "output"]:
-            return _Shape((_FIELD, shape[0] // len(spec.fields)))
-    return _Shape(shape[:1], shape[1:])
+def _carry(source: NDArray[np.floating], target: NDArray[np.floating], axes: tuple[int, ...], kept: _Kept) -> None:
+    """Copy what belongs to fields that stay; ``target`` is a view. An axis of length ``FIELD``, 0, has one entry for each field."""
+    read = source.reshape([length or kept.old_fields for length in axes])
+    written = target.reshape([length or kept.new_fields for length in axes])
+    from_indices = [range(length) if length else kept.old for length in axes]
+    to_indices = [range(length) if length else kept.new for length in axes]
+    written[np.ix_(*to_indices)] = read[np.ix_(*from_indices)]

@@ -1,4 +1,4 @@
-"""A model that learns online: weights that predict, and the state that carries one example a step into the next.
+"""A model that learns online: the weights that predict, and the state that the next step needs.
 
 The state is flat named arrays that the kernels work on in place; it depends on the order of the examples alone.
 """
@@ -13,16 +13,19 @@ from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
 from model.kernels.aligned import zeros
+from model.kernels.journal import new_journal, undo
+from model.kernels.network import Network
+from model.kernels.score import Workspace, rows_scratch
 from model.kernels.table import Table
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights
 
-RUN = 1024  # examples in one kernel call: what is done again when a step has to be undone
+RUN = 1024  # examples in one kernel call, which are learned again when a step has to be undone
 
 
 class Learned(NamedTuple):
-    """What a run of examples gave."""
+    """The result of learning a run of examples."""
 
     logits: NDArray[Any]  # (N,), each predicted before its example was learned
     excluded: list[int]  # examples whose step was not finite: undone, and not learned
@@ -32,40 +35,47 @@ class OnlineModel:
     """Weights, and what learning adds: Adagrad's accumulators, each row's last use, the count of examples."""
 
     def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
-        """A model before its first example. ``float64`` is for checking the arithmetic."""
+        """Start before the first example. ``float64`` is for checking the arithmetic."""
         self.spec = spec
         self.weights = Weights(spec, dtype)
         self.examples = 0
-        self.sums = zeros(self.weights.layout.sums, dtype)
-        self.sums[...] = spec.model.tower_accumulator
-        self.weights.layout.bias.sums_of(self.sums)[...] = spec.model.wide_accumulator
+        self.accumulators = zeros(self.weights.layout.accumulators, dtype)
+        self.accumulators[...] = spec.model.tower_accumulator
+        self.weights.layout.bias.accumulators_of(self.accumulators)[...] = spec.model.wide_accumulator
         capacity = spec.table.capacity
         self.table = Table(
             keys=self.weights.keys,
             rows=self.weights.rows,
             used=zeros(capacity, np.int64),
-            sums=zeros(self.weights.rows.shape, dtype),
+            accumulators=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
         self._step = specialized(step.learn)
-        self._journal = step.journal(self.table, 0)
-        self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
+        self._journal = new_journal(self.table, 0)
+        self._before = [array.copy() for array in self._dense_state()]
 
     @cached_property
-    def _workspace(self) -> step.Workspace:
-        return step.workspace(self.weights.network(self.sums))
+    def _workspace(self) -> Workspace:
+        return self.weights.workspace(self._network())
+
+    def _network(self) -> Network:
+        return self.weights.network(self.accumulators)
+
+    def _dense_state(self) -> tuple[NDArray[Any], ...]:
+        """Return what a run changes in place beside the table's rows, which its journal restores."""
+        return self.weights.dense, self.accumulators, self.table.counts
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
     ) -> Learned:
-        """Predict each example, then learn it, in order. One whose step is not finite leaves no trace.
+        """Predict each example, then learn it, in order. An example whose step is not finite leaves no trace.
 
         Args:
             features: N examples.
             labels: 1 for a click, else 0, ``(N,)``.
-            importance: what each example's gradient is multiplied by, ``(N,)``; default 1.
-            fnw: which examples are of a stream where clicks come later, ``(N,)``, and to be weighed for it; default none.
+            importance: the factor of each example's gradient, ``(N,)``; default 1.
+            fnw: which examples come from a stream whose clicks come later, ``(N,)``, and are weighed for it; default none.
         """
         fields, dtype = len(self.spec.fields), self.weights.dense.dtype
         labels = labels.astype(dtype)
@@ -86,14 +96,14 @@ class OnlineModel:
         """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
         keys = int(features.starts[-1] - features.starts[0])
         if keys > len(self._journal.row):
-            self._journal = step.journal(self.table, keys)
-        network, rates = self.weights.network(self.sums), self._rates()
-        found = step.room_for_rows(network, features)
+            self._journal = new_journal(self.table, keys)
+        network, rates = self._network(), self._rates()
+        found = rows_scratch(network, features)
 
         def learn(start: int, end: int) -> int:
-            now, log = self.examples, self._journal
+            now, journal = self.examples, self._journal
             return self._step(
-                network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, log
+                network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal
             )
 
         excluded: list[int] = []
@@ -115,36 +125,36 @@ class OnlineModel:
 
     def _save(self) -> None:
         self._journal.length[0] = 0
-        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+        for before, now in zip(self._before, self._dense_state(), strict=True):
             before[...] = now
 
     def _restore(self) -> None:
-        step.undo(self.table, self._journal)
-        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+        undo(self.table, self._journal)
+        for before, now in zip(self._before, self._dense_state(), strict=True):
             now[...] = before
 
     def digest(self) -> str:
-        """The weights' digest."""
+        """Return the weights' digest."""
         self.weights.rehash(np.flatnonzero(self.table.touched))
         return self.weights.digest()
 
     def changes(self) -> Arrays:
-        """What :meth:`Weights.apply` needs to come from the last published weights to these."""
+        """Return what :meth:`Weights.apply` needs to turn the last published weights into these."""
         positions = np.flatnonzero(self.table.touched)
         self.weights.rehash(positions)
         return self.weights.arrays(positions)
 
     def mark_published(self) -> None:
-        """Count changes from here on."""
+        """Collect changes from here on."""
         self.table.touched[...] = False
 
     def state(self) -> Arrays:
-        """Copies of everything that the next step depends on."""
+        """Return copies of everything that the next step depends on."""
         arrays = self.weights.arrays()
         positions = arrays["positions"]
         return arrays | {
-            "dense_sums": self.sums.copy(),
-            "row_sums": self.table.sums[positions],
+            "dense_sums": self.accumulators.copy(),
+            "row_sums": self.table.accumulators[positions],
             "used": self.table.used[positions],
             "counts": self.table.counts.copy(),
             "examples": np.array([self.examples], np.int64),
@@ -152,12 +162,12 @@ class OnlineModel:
 
     @classmethod
     def from_state(cls, spec: Spec, arrays: Arrays) -> Self:
-        """The model that :meth:`state` gave."""
+        """Return the model whose :meth:`state` returned ``arrays``."""
         model = cls(spec)
         positions = arrays["positions"]
         model.weights.apply(arrays)
-        model.sums[...] = arrays["dense_sums"]
-        model.table.sums[positions] = arrays["row_sums"]
+        model.accumulators[...] = arrays["dense_sums"]
+        model.table.accumulators[positions] = arrays["row_sums"]
         model.table.used[positions] = arrays["used"]
         model.table.counts[...] = arrays["counts"]
         model.examples = int(arrays["examples"][0])

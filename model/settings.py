@@ -1,4 +1,4 @@
-"""What a model is: its fields, its network, its table. A snapshot carries it, so a server needs nothing else."""
+"""What a model is: its fields, its network, its table. A snapshot carries these settings, so a server needs no others."""
 
 from typing import Annotated, Literal
 
@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field as Setting
 
 Positive = Annotated[float, Setting(gt=0)]
 Width = Annotated[int, Setting(ge=1, le=8192)]
+NetworkName = Literal["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"]
 SkipName = Literal[
     "none", "vanilla", "relu", "sigmoid", "tanh", "weight_tanh",
     "meta_vanilla", "meta_relu", "meta_sigmoid", "meta_tanh", "meta_tanh_online",
@@ -30,7 +31,7 @@ class Field(_Settings):
 class ModelSettings(_Settings):
     """The network and its step: Adagrad, its rates and what its accumulators start from."""
 
-    network: Literal["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"] = "dnn"
+    network: NetworkName = "dnn"
     """a tower of ReLU layers over the embeddings; the others have a branch beside it that adds its own term to the logit"""
     skip: SkipName = "meta_tanh"
     """the term that every layer adds to the logit"""

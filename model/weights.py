@@ -13,18 +13,19 @@ from xxhash import xxh3_128_hexdigest
 from model.array_file import Arrays
 from model.digest import rehash
 from model.features import Features
-from model.kernels import step
 from model.kernels.aligned import zeros
 from model.kernels.delay import corrected
 from model.kernels.network import Network
+from model.kernels.score import Workspace, predict, rows_scratch, workspace
 from model.kernels.target import specialized
 from model.layout import Layout
+from model.registry import NETWORKS
 from model.settings import Spec
-from model.terms import TERMS
+from model.terms import FROM_LAYER, TERMS
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities, in float64: ``1 / (1 + exp(-logit))``."""
+    """Return probabilities, in float64: ``1 / (1 + exp(-logit))``."""
     return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
 
 
@@ -38,7 +39,6 @@ class Weights:
     """
 
     def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
-        """Weights before the first example."""
         capacity = spec.table.capacity
         self.spec = spec
         self.layout = Layout(spec)
@@ -46,70 +46,74 @@ class Weights:
         self.dense[...] = self.layout.initial()
         self.keys = zeros(capacity, np.uint64)
         self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
-        self._predict = specialized(step.predict)
+        self._predict = specialized(predict)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 
     @classmethod
     def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
-        """The weights that :meth:`arrays` gave."""
+        """Return the weights that :meth:`arrays` returned."""
         weights = cls(spec)
         weights.apply(arrays)
         return weights
 
-    def network(self, sums: NDArray[Any]) -> Network:
-        """The dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
+    def network(self, accumulators: NDArray[Any] | None = None) -> Network:
+        """Return the dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
         layout, model, term = self.layout, self.spec.model, TERMS[self.spec.model.skip]
         return Network(
             self.dense,
-            sums,
+            self.dense[:0] if accumulators is None else accumulators,
             layout.layers,
             layout.terms,
             output=layout.output.start,
-            output_sum=layout.output.sum_start,
+            output_accumulator=layout.output.accumulator_start,
             bias=layout.bias.start,
-            bias_sum=layout.bias.sum_start,
+            bias_accumulator=layout.bias.accumulator_start,
             defaults=layout.defaults.start,
             scale=term.scale,
             activation=term.activation,
             normed=term.normed,
+            deferred=term.scale == FROM_LAYER and model.skip_input == "pre" and accumulators is not None,
             pre=model.skip_input == "pre",
             wide=model.wide,
-            branch=layout.branch,
-            places=layout.places,
+            branch_parameters=layout.branch_parameters,
             fields=len(self.spec.fields),
             embedding=model.embedding,
             heads=model.heads,
         )
 
+    def workspace(self, network: Network) -> Workspace:
+        """Allocate what one example's pass through ``network`` needs."""
+        return workspace(network, NETWORKS[self.spec.model.network].branch)
+
     @cached_property
-    def _workspace(self) -> step.Workspace:
-        return step.workspace(self.network(self.dense[:0]))
+    def _workspace(self) -> Workspace:
+        return self.workspace(self.network())
 
     def predict(self, features: Features) -> NDArray[Any]:
-        """The logit of each example, ``(N,)``; from one thread at a time."""
+        """Return the logit of each example, ``(N,)``. Call it from one thread at a time."""
         features = features.contiguous()
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
-        network = self.network(self.dense[:0])
-        self._predict(network, self._workspace, step.room_for_rows(network, features), self.keys, self.rows, features, logits)
+        network = self.network()
+        self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """The probability of a click on each example, ``(N,)``."""
+        """Return the probability of a click on each example, ``(N,)``."""
         logits = self.predict(features)
         return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
 
     def digest(self) -> str:
-        """128 bits over the dense parameters and every occupied row's position, key and values."""
+        """Return a digest of 128 bits over the dense parameters and every occupied row's position, key and values."""
         return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes())
 
     def rehash(self, positions: NDArray[np.int64]) -> None:
-        """Bring the digest up to date with rows that have changed."""
+        """Update the digest after the rows at ``positions`` have changed."""
         rehash(self.keys, self.rows.view(np.uint32), positions, self._hashes, self._hash)
 
     def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
-        """Copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
+        """Return copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
         if positions is None:
             positions = np.flatnonzero(self.keys)
         return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
@@ -119,7 +123,7 @@ class Weights:
 
         Raises:
             KeyError: an array is missing; nothing was changed.
-            ValueError: one has another type or shape, or a position is outside the table; nothing was changed.
+            ValueError: an array has another type or shape, or a position is outside the table; nothing was changed.
         """
         self._check(arrays)
         positions = arrays["positions"]
@@ -129,7 +133,7 @@ class Weights:
         self.rehash(positions)
 
     def _check(self, arrays: Arrays) -> None:
-        """Make sure that ``arrays`` fit."""
+        """Raise an error unless ``arrays`` fit."""
         positions = arrays["positions"]
         count = len(positions)
         expected = {

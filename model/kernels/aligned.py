@@ -1,4 +1,4 @@
-"""Arrays that begin at the start of a cache line, as numpy's do not: a vector that lies across two lines is read in two goes."""
+"""Arrays that start at a cache line, as numpy's do not: a vector that lies across two lines takes two reads."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ LINE = 64  # bytes
 
 
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """As ``numpy.zeros``, aligned: steps of the same network are then as fast in every process."""
+    """Return what ``numpy.zeros`` returns, aligned: steps of the same network are then as fast in every process."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.zeros(size + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + size].view(dtype).reshape(shape)
+    memory = np.zeros(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)

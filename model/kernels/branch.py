@@ -4,8 +4,7 @@ A branch is a pair of kernels that are called by their addresses: the step is co
 a branch when a network first has it. A branch reads the embeddings that the tower reads; the gradients of both are
 summed before the one update of a row.
 
-Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``room (R,)`` is what a branch keeps from its forward pass for
-its backward pass, allocated once for a model.
+Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``scratch`` is what a branch keeps from its forward pass for its backward pass.
 """
 
 from collections.abc import Callable
@@ -13,62 +12,53 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numba
-from numpy.typing import NDArray
 
-from model.kernels import autoint, dcn, dcn_v2, deepfm, xdeepfm
-from model.kernels.aligned import zeros
 from model.kernels.network import Activations, Network
+from model.kernels.scratch import Scratch, allocate
 from model.kernels.target import kernel, pointer
 
 
-@kernel
-def no_term(net: Network, act: Activations, room: NDArray[Any]) -> Any:  # noqa: ARG001
-    """The tower stands alone."""
-    return net.dense.dtype.type(0)
-
-
-@kernel
-def no_step(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
-    """There is nothing to learn."""
-    return net.dense.dtype.type(0)
-
-
 class Branch(NamedTuple):
-    """A branch's kernels, and the size of its room."""
+    """A branch's kernels, and the shapes of its scratch arrays by their names, in the order in which the kernels count them."""
 
-    room: Callable[[Network], int]
+    scratch: Callable[[Network], dict[str, tuple[int, ...]]]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-
-
-BRANCHES = (  # in the order of ``model.layout.NETWORKS``
-    Branch(lambda _: 0, no_term, no_step),
-    Branch(dcn.room, dcn.forward, dcn.backward),
-    Branch(dcn.room, dcn_v2.forward, dcn_v2.backward),
-    Branch(deepfm.room, deepfm.forward, deepfm.backward),
-    Branch(xdeepfm.room, xdeepfm.forward, xdeepfm.backward),
-    Branch(autoint.room, autoint.forward, autoint.backward),
-)
 
 
 class CompiledBranch(NamedTuple):
     """A branch as the step calls it."""
 
-    forward: Any  # gives its term of the logit
-    backward: Any  # takes one Adagrad step, adds the input's gradient to ``act.gradient[0]``; gives a sum that is finite if the step is
-    room: NDArray[Any]  # (R,)
+    forward: Any  # returns its term of the logit
+    backward: Any  # takes one Adagrad step, adds the input's gradient to act.gradient[0]; returns a sum that is finite if the step is
+    scratch: Scratch
 
 
-def beside(net: Network, act: Activations) -> CompiledBranch:
-    """The network's branch, with room for one example's pass."""
-    typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
-    return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+def compiled(branch: Branch, net: Network, act: Activations) -> CompiledBranch:
+    """Compile a branch, and allocate what one example's pass needs."""
+    scratch = allocate(branch.scratch(net).values(), net.dense.dtype)
+    types = (numba.typeof(each) for each in (net, act, scratch))  # type: ignore[no-untyped-call]
+    return CompiledBranch(*_pointers(branch, *types), scratch)
 
 
 @cache
-def _compiled(branch: int, network: Any, act: Any) -> tuple[Any, Any]:
-    number = network.types[0].dtype
-    numbers = number[::1]
-    forward = number(network, act, numbers)
-    backward = number(network, act, numbers, number, number)
-    return pointer(BRANCHES[branch].forward, forward), pointer(BRANCHES[branch].backward, backward)
+def _pointers(branch: Branch, net: Any, act: Any, scratch: Any) -> tuple[Any, Any]:
+    number = net.types[0].dtype
+    forward = number(net, act, scratch)
+    backward = number(net, act, scratch, number, number)
+    return pointer(branch.forward, forward), pointer(branch.backward, backward)
+
+
+@kernel
+def no_term(net: Network, act: Activations, scratch: Scratch) -> Any:  # noqa: ARG001
+    """Return 0: the tower stands alone."""
+    return net.dense.dtype.type(0)
+
+
+@kernel
+def no_step(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
+    """Return 0: there is nothing to learn."""
+    return net.dense.dtype.type(0)
+
+
+NO_BRANCH = Branch(lambda _: {}, no_term, no_step)

@@ -1,4 +1,4 @@
-"""The factorisation machine's second order beside the tower, forward and backward; torch's twin is ``model.networks.deepfm``.
+"""The factorisation machine's second order beside the tower, forward and backward; ``model.networks.deepfm`` defines it.
 
 It has no weights of its own: its gradient goes to the embeddings alone.
 
@@ -7,22 +7,21 @@ Shapes: F fields, d the width of an embedding; the input is ``(F d,)``.
 
 from typing import Any
 
-from numpy.typing import NDArray
-
 from model.kernels.network import Activations, Network
+from model.kernels.scratch import Scratch, array1
 from model.kernels.target import kernel
 
 
-def room(net: Network) -> int:
-    """What a forward pass leaves for the backward pass: ``Σ_f v_f (d,)``, and the input."""
-    return net.embedding * (net.fields + 1)
+def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what a forward pass leaves for the backward pass: ``Σ_f v_f``, and the input."""
+    return {"total": (net.embedding,), "x": (net.fields * net.embedding,)}
 
 
 @kernel
-def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
-    """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
+def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
+    """Return ``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
     d, x = net.embedding, act.x[0]
-    total, kept = room[:d], room[d:]
+    total, kept = array1(scratch, 0), array1(scratch, 1)
     for k in range(kept.shape[0]):
         kept[k] = x[k]
     for k in range(d):
@@ -39,11 +38,11 @@ def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
 
 
 @kernel
-def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
-    """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
-    d, below = net.embedding, act.gradient[0]
-    total, x = room[:d], room[d:]
+def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
+    """Add the input's gradient, ``dlogit (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
+    d, grad_input = net.embedding, act.gradient[0]
+    total, x = array1(scratch, 0), array1(scratch, 1)
     for f in range(net.fields):
         for k in range(d):
-            below[f * d + k] += slope * (total[k] - x[f * d + k])
+            grad_input[f * d + k] += dlogit * (total[k] - x[f * d + k])
     return net.dense.dtype.type(0)

@@ -1,7 +1,8 @@
-"""Labels that are not known yet: what makes a model right that learns an impression as a negative at once, and again if it is clicked.
+"""Labels that are not known yet: how a model that learns an impression as a negative at once, and again if it is clicked, stays right.
 
 Ktena et al., "Addressing Delayed Feedback for Continuous Training with Neural Networks in CTR prediction" (RecSys 2019). In such a
-stream b, each impression brings one negative, and one positive with its click, so where p is the probability of a click it shows
+stream each impression gives one negative at once, and one positive if it is clicked. Where the probability of a click is p, the
+share of positives is
 
     b = p / (1 + p)
 
@@ -19,7 +20,7 @@ from model.kernels.target import kernel
 
 @kernel
 def weight(label: Any, p: Any, one: Any) -> Any:
-    """The importance of an example under ``fnw``: 1 + p of a positive, (1 - p)(1 + p) of a negative; no gradient goes through p.
+    """Return the importance of an example under ``fnw``: 1 + p of a positive, (1 - p)(1 + p) of a negative; no gradient goes through p.
 
     ``p`` is the prediction made before the example is learned; ``one`` is 1 in its precision.
     """
@@ -27,7 +28,7 @@ def weight(label: Any, p: Any, one: Any) -> Any:
 
 
 def corrected(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Click probabilities ``(N,)`` from logits of b, in float64: p = b / (1 - b) = exp(logit).
+    """Return click probabilities ``(N,)`` from logits of b, in float64: p = b / (1 - b) = exp(logit).
 
     Above b = 1/2, which no p explains, p is 1.
     """
@@ -35,7 +36,7 @@ def corrected(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def stream_logits(logits: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Logits of b ``(N,)`` from logits of p: what to score by labels of the stream, ln(b / (1 - b)) = ln p.
+    """Return logits of b ``(N,)`` from logits of p, to be scored by the labels of the stream: ln(b / (1 - b)) = ln p.
 
     >>> float(stream_logits(np.array([0.0], np.float32))[0])
     -0.6931471824645996

@@ -1,4 +1,4 @@
-"""What Python has no word for: a square root and a power of two that are an instruction or two, and a prefetch.
+"""What Python has no operator for: a square root and a power of two that take an instruction or two, and a prefetch.
 
 A root is rounded correctly, a power is exact, and a prefetch only touches the cache.
 """
@@ -14,14 +14,14 @@ from numba.extending import intrinsic
 SINGLE = 4  # bytes of a single-precision number
 
 
-def word(function: Callable[..., Any]) -> Any:
-    """Make what ``function`` generates callable in kernels; what it is given first, the typing context, is not passed there."""
+def llvm_intrinsic(function: Callable[..., Any]) -> Any:
+    """Make what ``function`` generates callable in kernels, which do not pass its first argument, the typing context."""
     return intrinsic(function)
 
 
-@word
+@llvm_intrinsic
 def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and looks at errno
-    """``√x``."""
+    """Return ``√x``."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [arguments[0].type]), arguments)
@@ -29,19 +29,19 @@ def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and l
     return x(x), generate
 
 
-@word
+@llvm_intrinsic
 def power_of_two(_typing: Any, n: Any) -> Any:  # noqa: ARG001
-    """``2ⁿ`` of a whole number from -126 to 127, in single precision."""
+    """Return ``2ⁿ`` of an integer from -126 to 127, in single precision."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        whole = builder.fptosi(arguments[0], ir.IntType(32))
-        exponent = builder.add(whole, ir.Constant(ir.IntType(32), 127))
+        integer = builder.fptosi(arguments[0], ir.IntType(32))
+        exponent = builder.add(integer, ir.Constant(ir.IntType(32), 127))
         return builder.bitcast(builder.shl(exponent, ir.Constant(ir.IntType(32), 23)), ir.FloatType())
 
     return types.float32(types.float32), generate
 
 
-@word
+@llvm_intrinsic
 def prefetch(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
     """Ask for ``array[row]``, from its first to its last cache line if it is no longer than two."""
 
@@ -51,10 +51,11 @@ def prefetch(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
         first = builder.add(builder.ptrtoint(made.data, stride.type), builder.mul(arguments[1], stride))
         last = builder.sub(builder.add(first, stride), ir.Constant(stride.type, 1))
         pointer, number = cgutils.voidptr_t, ir.IntType(32)
-        typed = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        ask = cgutils.get_or_insert_function(builder.module, typed, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        signature = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        request = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
         for address in (first, last)[: array.ndim]:  # an item lies in one line
-            builder.call(ask, [builder.inttoptr(address, pointer), *(ir.Constant(number, n) for n in (1, 3, 1))])  # to write, near, data
+            flags = (ir.Constant(number, n) for n in (1, 3, 1))  # to write, near, data
+            builder.call(request, [builder.inttoptr(address, pointer), *flags])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate

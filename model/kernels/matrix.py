@@ -1,7 +1,7 @@
 """What a matrix ``(in, out)`` and a vector do: map an input, and take a step of Adagrad.
 
 A matrix has one accumulator for each input row ``j``: ``A_j += x_j² mean(g²)``, ``W_j -= s_j g`` with ``s_j = rate x_j / √A_j``. The
-kernels that learn give the sum of the accumulators, which is finite if and only if the step is: a row moves by at most ``rate √n``.
+kernels that learn return the sum of the accumulators, which is finite if and only if the step is: a row moves by at most ``rate √n``.
 
 Shapes: ``n`` the width of the output; a matrix is flat, row after row.
 """
@@ -17,7 +17,7 @@ from model.kernels.target import kernel, ordered_sum
 
 @ordered_sum
 def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: NDArray[np.int64], out: NDArray[Any]) -> None:
-    """``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, in their order, four rows at a time."""
+    """Compute ``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, in their order, four rows at a time."""
     n = out.shape[0]
     for k in range(n):
         out[k] = bias[k]
@@ -38,10 +38,10 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
 
 
 @ordered_sum
-def settle_and_map(
+def flush_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:
-    """:func:`settle` the step before over every row, and map as :func:`affine` does, to the bit, in one pass, two rows at a time."""
+    """Take a deferred step as :func:`move_rows` does, on every row, and map as :func:`affine`, to the bit; one pass, two rows at a time."""
     n = out.shape[0]
     for k in range(n):
         out[k] = bias[k]
@@ -62,8 +62,8 @@ def settle_and_map(
 
 
 @ordered_sum
-def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
-    """``W_j -= s_j g`` of the active rows."""
+def move_rows(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
+    """Compute ``W_j -= s_j g`` for the active rows."""
     n = gradient.shape[0]
     for a in range(active.shape[0]):
         s0, w = step[active[a]], weight[active[a] * n : active[a] * n + n]
@@ -72,36 +72,36 @@ def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], act
 
 
 @kernel
-def learn_vector(weight: NDArray[Any], sums: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
-    """Adagrad, an accumulator per weight."""
+def learn_vector(weight: NDArray[Any], accumulators: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
+    """Take an Adagrad step, with an accumulator per weight."""
     total = weight.dtype.type(0)
     for k in range(weight.shape[0]):
-        sums[k] += gradient[k] * gradient[k]
-        weight[k] -= rate * gradient[k] / root(sums[k])
-        total += sums[k]
+        accumulators[k] += gradient[k] * gradient[k]
+        weight[k] -= rate * gradient[k] / root(accumulators[k])
+        total += accumulators[k]
     return total
 
 
 @kernel
-def learn_sums(sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
-    """A matrix's accumulators, and ``step``, the ``s_j`` by which each row is to move; silenced inputs are 0 and move nothing."""
-    square = sums.dtype.type(0)
+def update_accumulators(accumulators: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
+    """Update a matrix's accumulators; fill ``step`` with each row's ``s_j``. Silenced inputs are 0 and move nothing."""
+    square = accumulators.dtype.type(0)
     for k in range(gradient.shape[0]):
         square += gradient[k] * gradient[k]
-    square /= sums.dtype.type(gradient.shape[0])
-    total = sums.dtype.type(0)
-    for j in range(sums.shape[0]):
-        sums[j] += x[j] * x[j] * square
-        step[j] = rate * x[j] / root(sums[j])
-        total += sums[j]
+    square /= accumulators.dtype.type(gradient.shape[0])
+    total = accumulators.dtype.type(0)
+    for j in range(accumulators.shape[0]):
+        accumulators[j] += x[j] * x[j] * square
+        step[j] = rate * x[j] / root(accumulators[j])
+        total += accumulators[j]
     return total
 
 
 @kernel
 def learn_and_pass(
-    weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64], below: NDArray[Any]
+    weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64], grad_x: NDArray[Any]
 ) -> None:
-    """As :func:`settle`, and ``below_j = W_j · g`` of the weights before the step, in one pass, two rows at a time."""
+    """Move the rows as :func:`move_rows` does; ``grad_x_j = W_j · g`` of the weights before the step; in one pass, two rows at a time."""
     n = gradient.shape[0]
     whole = active.shape[0] // 2 * 2
     for a in range(0, whole, 2):
@@ -115,7 +115,7 @@ def learn_and_pass(
             dot1 += v1 * g
             w0[k] = v0 - s0 * g
             w1[k] = v1 - s1 * g
-        below[j0], below[j1] = dot0, dot1
+        grad_x[j0], grad_x[j1] = dot0, dot1
     if whole < active.shape[0]:
         j0 = active[whole]
         s0, w = step[j0], weight[j0 * n : j0 * n + n]
@@ -124,4 +124,4 @@ def learn_and_pass(
             g, v0 = gradient[k], w[k]
             dot0 += v0 * g
             w[k] = v0 - s0 * g
-        below[j0] = dot0
+        grad_x[j0] = dot0

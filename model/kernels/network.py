@@ -9,28 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.aligned import zeros
-from model.layout import COLUMNS, IN, OUT, ROWS
+
+# The columns of ``Network.layers``: widths, then where each parameter and its accumulators start.
+IN, OUT, WEIGHT, BIAS, WEIGHT_ACCUMULATORS, BIAS_ACCUMULATORS = range(6)
+
+# The columns of ``Network.terms``: the width, then where each parameter starts. Its accumulators' start is ACCUMULATORS columns further.
+WIDTH, META, SCALE, SKIP, SQUARE = range(5)
+ACCUMULATORS = 4
+
+# The columns of ``Network.branch_parameters``, a row for each parameter; a vector has one column.
+ROWS, COLUMNS, START, ACCUMULATOR_START = range(4)
 
 
 class Network(NamedTuple):
-    """The dense half of a model, as the kernels see it."""
+    """The dense half of a model, as the kernels see it; :class:`~model.layout.Layout` fills it in."""
 
     dense: NDArray[Any]  # (P,)
-    sums: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
-    layers: NDArray[np.int64]  # (L, columns), see model.layout
+    accumulators: NDArray[Any]  # (A,), Adagrad's; (0,) where nothing is learned
+    layers: NDArray[np.int64]  # (L, columns)
     terms: NDArray[np.int64]  # (T, columns): a row for each layer of the tower, then for each of the branch's that has a term
-    output: int  # where the output weights, the bias and the default embeddings begin
-    output_sum: int
+    output: int  # where the output weights, the bias and the default embeddings start, and the accumulators of the first two
+    output_accumulator: int
     bias: int
-    bias_sum: int
+    bias_accumulator: int
     defaults: int
     scale: int  # of the skip terms, and their activation: see model.terms
     activation: int
     normed: bool
+    deferred: bool  # a meta learner's step is taken when its matrix is next read: see model.kernels.skip
     pre: bool  # the tower's terms read a layer before ReLU
     wide: bool
-    branch: int  # what stands beside the tower, see model.kernels.branch
-    places: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
+    branch_parameters: NDArray[np.int64]  # (P', columns)
     fields: int
     embedding: int
     heads: int  # of an attention layer
@@ -40,39 +49,39 @@ class Activations(NamedTuple):
     """What a forward pass leaves for the backward pass; allocated once for a model."""
 
     x: NDArray[Any]  # (L + 1, W), a layer's output after ReLU; x[0] is the input
-    read: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
+    skip_input: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
     scale: NDArray[Any]  # (T, W), s of the skip term
-    bounded: NDArray[Any]  # (T, W), act(s * read)
-    active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
-    actives: NDArray[np.int64]  # (L + 1,), how many they are
-    every: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
+    activated: NDArray[Any]  # (T, W), act(s * skip_input)
+    active: NDArray[np.int64]  # (L + 1, W), the indices where x is not silenced
+    active_count: NDArray[np.int64]  # (L + 1,), how many they are
+    all_indices: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
     gradient: NDArray[Any]  # (4, W)
     step: NDArray[Any]  # (W,), by which each row of the matrix at hand is to move
-    owed: NDArray[Any]  # (T, W), by which each row of a term's meta learner is still to move
-    owed_gradient: NDArray[Any]  # (T, W), along which
+    deferred_step: NDArray[Any]  # (T, W), by which each row of a term's meta learner is still to move
+    deferred_gradient: NDArray[Any]  # (T, W), along which
 
 
 def activations(net: Network) -> Activations:
-    """Room for one example's pass."""
+    """Allocate what one example's pass needs."""
     depth, width = len(net.layers) + 1, int(net.layers[:, [IN, OUT]].max())
-    every = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
-    active, actives = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)
-    active[0], actives[0] = every[:width], net.layers[0, IN]
+    all_indices = np.arange(max(width, net.branch_parameters[:, [ROWS, COLUMNS]].max(initial=0)))
+    active, active_count = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)
+    active[0], active_count[0] = all_indices[:width], net.layers[0, IN]
 
-    def room(*shape: int) -> NDArray[Any]:
+    def scratch(*shape: int) -> NDArray[Any]:
         return zeros(shape, net.dense.dtype)
 
     terms = (len(net.terms), width)
     return Activations(
-        x=room(depth, width),
-        read=room(*terms),
-        scale=room(*terms),
-        bounded=room(*terms),
+        x=scratch(depth, width),
+        skip_input=scratch(*terms),
+        scale=scratch(*terms),
+        activated=scratch(*terms),
         active=active,
-        actives=actives,
-        every=every,
-        gradient=room(4, width),
-        step=room(width),
-        owed=room(*terms),
-        owed_gradient=room(*terms),
+        active_count=active_count,
+        all_indices=all_indices,
+        gradient=scratch(4, width),
+        step=scratch(width),
+        deferred_step=scratch(*terms),
+        deferred_gradient=scratch(*terms),
     )

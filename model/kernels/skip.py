@@ -1,6 +1,6 @@
 """The skip terms' kernels, forward and backward with the update; ``model.networks.skip`` defines them.
 
-Where the terms read before ReLU, a meta learner's matrix is visited once an example: the step is owed until the matrix is next read.
+Where the terms read before ReLU, a meta learner's matrix is visited once an example: its step is deferred until the matrix is next read.
 
 Shapes: ``n`` the width of the layer that a term reads.
 """
@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import SINGLE, root
-from model.kernels.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
-from model.kernels.network import Activations, Network
-from model.kernels.target import kernel
-from model.layout import META, SCALE, SKIP, SQUARE, SUMS, WIDTH
+from model.kernels.matrix import affine, flush_and_map, learn_vector, move_rows, update_accumulators
+from model.kernels.network import ACCUMULATORS, META, SCALE, SKIP, SQUARE, WIDTH, Activations, Network
+from model.kernels.target import kernel, view
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero
 
 
 @kernel
-def bound(values: NDArray[Any]) -> None:
-    """``tanh`` in place. In single precision by Eigen's rational approximation, which the compiler vectorises: within 5 ulp."""
+def tanh_approx(values: NDArray[Any]) -> None:
+    """Apply ``tanh`` in place. In single precision by Eigen's rational approximation, vectorised by the compiler: within 5 ulp."""
     if values.itemsize > SINGLE:
         for k in range(values.shape[0]):
             values[k] = np.tanh(values[k])
@@ -58,15 +57,15 @@ def activate(activation: int, values: NDArray[Any]) -> None:
         for k in range(values.shape[0]):
             values[k] *= half
     if activation in (SIGMOID, TANH):
-        bound(values)
+        tanh_approx(values)
     if activation == SIGMOID:
         for k in range(values.shape[0]):
             values[k] = half + half * values[k]
 
 
 @kernel
-def slope_at(activation: int, value: Any) -> Any:
-    """The derivative of an activation where it gives ``value``."""
+def derivative_at(activation: int, value: Any) -> Any:
+    """Return the derivative of an activation where its result is ``value``."""
     one = value * 0 + 1
     if activation == TANH:
         return one - value * value
@@ -78,31 +77,25 @@ def slope_at(activation: int, value: Any) -> Any:
 
 
 @kernel
-def owes(net: Network) -> bool:
-    """Whether the meta learners' steps are owed."""
-    return net.scale == FROM_LAYER and net.pre and net.sums.shape[0] > 0
-
-
-@kernel
-def settle_all(net: Network, act: Activations) -> None:
-    """Take every step that is owed."""
-    if not owes(net):
+def flush(net: Network, act: Activations) -> None:
+    """Take every step that is deferred."""
+    if not net.deferred:
         return
     for term in range(net.terms.shape[0]):
         start, n = net.terms[term, META], net.terms[term, WIDTH]
-        settle(net.dense[start : start + n * n], act.owed[term, :n], act.owed_gradient[term, :n], act.every[:n])
+        move_rows(net.dense[start : start + n * n], act.deferred_step[term, :n], act.deferred_gradient[term, :n], act.all_indices[:n])
 
 
 @kernel
-def find_scale(net: Network, act: Activations, term: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
-    """``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
+def find_scale(net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
+    """Fill ``scale`` with ``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
     p, at, n = net.dense, net.terms[term], scale.shape[0]
     if net.scale == FROM_LAYER:
         meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
-        if owes(net):
-            settle_and_map(meta, bias, act.owed[term, :n], act.owed_gradient[term, :n], read, scale)
+        if net.deferred:
+            flush_and_map(meta, bias, act.deferred_step[term, :n], act.deferred_gradient[term, :n], x, scale)
         else:
-            affine(meta, bias, read, active, scale)
+            affine(meta, bias, x, active, scale)
         leak = p.dtype.type(LEAK)
         for k in range(n):
             scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
@@ -116,63 +109,68 @@ def find_scale(net: Network, act: Activations, term: int, read: NDArray[Any], ac
 
 @kernel
 def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]) -> Any:
-    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16); ``x`` is ``act.read[term]``.
+    """Return ``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16).
 
     Args:
         net: the network.
-        act: room for its pass.
-        term: which of its terms.
-        active: the places where ``x`` is not silenced.
+        act: its activations; ``x`` is ``act.skip_input[term]``.
+        term: the index of the term.
+        active: the indices where ``x`` is not silenced.
     """
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
-    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
-    find_scale(net, act, term, read, active, scale)
+    x, scale, activated = act.skip_input[term, :n], act.scale[term, :n], act.activated[term, :n]
+    find_scale(net, act, term, x, active, scale)
     for k in range(n):
-        bounded[k] = scale[k] * read[k]
-    activate(net.activation, bounded)
+        activated[k] = scale[k] * x[k]
+    activate(net.activation, activated)
     total, weight = p.dtype.type(0), p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
-        total += weight[k] * bounded[k]
+        total += weight[k] * activated[k]
     return total
 
 
 @kernel
-def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> Any:
-    """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; gives the sum of ``v``."""
+def renorm(square: NDArray[Any], x: NDArray[Any], grad_scale: NDArray[Any]) -> Any:
+    """Take the gradient through ``1 / √(v + ε)``, then update the mean square ``v``; return the sum of ``v``."""
     epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
     total = square.dtype.type(0)
     for k in range(square.shape[0]):
-        of_scale[k] /= root(square[k] + epsilon)
-        square[k] += (read[k] * read[k] - square[k]) / memory
+        grad_scale[k] /= root(square[k] + epsilon)
+        square[k] += (x[k] * x[k] - square[k]) / memory
         total += square[k]
     return total
 
 
 @kernel
-def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], slope: Any, rate: Any, pull: NDArray[Any]) -> Any:
-    """Learn a skip term; ``pull`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
+def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], dlogit: Any, rate: Any, grad_x: NDArray[Any]) -> Any:
+    """Learn a skip term; fill ``grad_x``, the gradient of its input, to which ``s`` adds nothing (Eq. 16's stop-gradient)."""
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
-    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
-    of_weight, of_scale = act.gradient[2, :n], act.owed_gradient[term, :n]
+    x, scale, activated = act.skip_input[term, :n], act.scale[term, :n], act.activated[term, :n]
+    grad_weight, grad_scale = act.gradient[2, :n], act.deferred_gradient[term, :n]
     weight = p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
-        through = slope * weight[k] * slope_at(net.activation, bounded[k])
-        of_weight[k] = slope * bounded[k]
-        of_scale[k] = through * read[k]
-        pull[k] = through * scale[k]
-    total = learn_vector(weight, net.sums[at[SKIP + SUMS] : at[SKIP + SUMS] + n], of_weight, rate)
+        grad_scaled = dlogit * weight[k] * derivative_at(net.activation, activated[k])
+        grad_weight[k] = dlogit * activated[k]
+        grad_scale[k] = grad_scaled * x[k]
+        grad_x[k] = grad_scaled * scale[k]
+    total = learn_vector(weight, _accumulators(net, at[SKIP + ACCUMULATORS], n), grad_weight, rate)
     if net.normed:
-        total += renorm(p[at[SQUARE] : at[SQUARE] + n], read, of_scale)
+        total += renorm(p[at[SQUARE] : at[SQUARE] + n], x, grad_scale)
     if net.scale == FROM_LAYER:
         leak = p.dtype.type(LEAK)
         for k in range(n):
-            of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
-        owed = act.owed[term, :n]
-        total += learn_sums(net.sums[at[META + SUMS] : at[META + SUMS] + n], read, of_scale, rate, owed)
-        if not owes(net):
-            settle(p[at[META] : at[META] + n * n], owed, of_scale, active)
+            grad_scale[k] = grad_scale[k] if scale[k] > 0 else leak * grad_scale[k]
+        step = act.deferred_step[term, :n]
+        total += update_accumulators(_accumulators(net, at[META + ACCUMULATORS], n), x, grad_scale, rate, step)
+        if not net.deferred:
+            move_rows(p[at[META] : at[META] + n * n], step, grad_scale, active)
     if net.scale in (LEARNED, FROM_LAYER):
-        total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
+        total += learn_vector(p[at[SCALE] : at[SCALE] + n], _accumulators(net, at[SCALE + ACCUMULATORS], n), grad_scale, rate)
     return total
+
+
+@view
+def _accumulators(net: Network, start: int, n: int) -> NDArray[Any]:
+    return net.accumulators[start : start + n]

@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.branch import CompiledBranch, beside
 from model.kernels.delay import weight
-from model.kernels.dnn import backward, forward
+from model.kernels.dnn import backward
 from model.kernels.intrinsics import prefetch, root
-from model.kernels.network import Activations, Network, activations
-from model.kernels.skip import settle_all
-from model.kernels.table import EMPTY, Table, claim, find, first_way
+from model.kernels.journal import Journal, remember
+from model.kernels.network import Network
+from model.kernels.score import Workspace, score
+from model.kernels.skip import flush
+from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import kernel
 
-OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
-
-# How large a derivative of the loss by the logit is taken: CLIP, or SHARE of the root of the bias's accumulator, which is the larger.
-# So one example adds at most CLIP² or a sixteenth to it, whatever its weight; no weight up to CLIP is cut, and of a stream of larger
-# ones only the first are: benchmarks/weights.md.
+# The largest derivative of the loss by the logit: CLIP, or SHARE of the root of the bias's accumulator, whichever is larger. So one
+# example adds at most CLIP² or a sixteenth to the accumulator, whatever its weight. No weight up to CLIP is cut, and of a stream of
+# larger ones only the first are: benchmarks/weights.md.
 CLIP, SHARE = 10.0, 0.25
 
 
@@ -34,140 +33,27 @@ class Rates(NamedTuple):
     tower: float
     embedding: float
     wide: float
-    embedding_sum: float
-    wide_sum: float
+    embedding_accumulator: float
+    wide_accumulator: float
     clip: float = CLIP
     share: float = SHARE
 
 
-class Journal(NamedTuple):
-    """The rows that a run touched, as they were before, in the order touched: what undoes it."""
-
-    row: NDArray[np.int64]  # (K,)
-    key: NDArray[np.uint64]  # (K,)
-    used: NDArray[np.int64]  # (K,)
-    rows: NDArray[Any]  # (K, d + 1)
-    sums: NDArray[Any]  # (K, d + 1)
-    length: NDArray[np.int64]  # (1,)
-
-
-def journal(table: Table, keys: int) -> Journal:
-    """Room for a run of ``keys`` keys."""
-    shape = (keys, table.rows.shape[1])
-    return Journal(
-        np.empty(keys, np.int64),
-        np.empty(keys, np.uint64),
-        np.empty(keys, np.int64),
-        np.empty(shape, table.rows.dtype),
-        np.empty(shape, table.rows.dtype),
-        np.zeros(1, np.int64),
-    )
-
-
-class Workspace(NamedTuple):
-    """Room for one example's pass, allocated once for a model."""
-
-    act: Activations
-    beside: CompiledBranch
-
-
-def workspace(net: Network) -> Workspace:
-    """Room for a pass."""
-    act = activations(net)
-    return Workspace(act, beside(net, act))
-
-
-def room_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
-    """Room for the row of each key of any one example."""
-    return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
-
-
 @kernel
 def finite(value: Any) -> bool:
-    """Whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
+    """Return whether ``value`` is a finite number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
     return bool(abs(value) < np.inf)
 
 
 @kernel
-def score(
-    net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
-) -> Any:
-    """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if it is new."""
-    act, beside = work.act, work.beside
-    d = rows.shape[1] - 1
-    p = net.dense
-    x = act.x[0]
-    logit = p[net.bias]
-    begin = features.starts[first]
-    for f in range(net.fields):
-        start, end = features.starts[first + f], features.starts[first + f + 1]
-        share = p.dtype.type(1) / p.dtype.type(end - start)
-        for k in range(d):
-            x[f * d + k] = 0
-        for i in range(start, end):
-            row = find(keys, features.keys[i])
-            found[i - begin] = row
-            if row < 0:
-                for k in range(d):
-                    x[f * d + k] += share * p[net.defaults + f * d + k]
-            else:
-                for k in range(d):
-                    x[f * d + k] += share * rows[row, k]
-                if net.wide:
-                    logit += share * rows[row, d]
-    return logit + forward(net, act) + beside.forward(net, act, beside.room)
-
-
-@kernel
-def predict(
-    net: Network,
-    work: Workspace,
-    found: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-    rows: NDArray[Any],
-    features: Features,
-    logits: NDArray[Any],
-) -> None:
-    """Fill ``logits (N,)``; changes nothing that is learned."""
-    for n in range(logits.shape[0]):
-        logits[n] = score(net, work, found, keys, rows, features, n * net.fields)
-
-
-@kernel
-def remember(table: Table, log: Journal, row: int, now: int) -> None:
-    """Note ``row`` as it is, and that example ``now`` uses it."""
-    at = log.length[0]
-    log.row[at], log.key[at], log.used[at] = row, table.keys[row], table.used[row]
-    for k in range(table.rows.shape[1]):
-        log.rows[at, k] = table.rows[row, k]
-        log.sums[at, k] = table.sums[row, k]
-    log.length[0] = at + 1
-    table.used[row] = now
-    table.touched[row] = True
-
-
-@kernel
-def undo(table: Table, log: Journal) -> None:
-    """Put back every row that the run touched."""
-    for at in range(log.length[0] - 1, -1, -1):
-        row = log.row[at]
-        table.keys[row], table.used[row] = log.key[at], log.used[at]
-        for k in range(table.rows.shape[1]):
-            table.rows[row, k] = log.rows[at, k]
-            table.sums[row, k] = log.sums[at, k]
-    log.length[0] = 0
-
-
-@kernel
 def admit(
-    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int
+    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, journal: Journal, now: int
 ) -> None:
     """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
-    d = table.rows.shape[1] - 1
     begin, end = features.starts[first], features.starts[first + net.fields]
     for i in range(end - begin):
         if found[i] >= 0 and table.used[found[i]] != now:
-            remember(table, log, found[i], now)
+            remember(table, journal, found[i], now)
     for f in range(net.fields):
         for i in range(features.starts[first + f], features.starts[first + f + 1]):
             if found[i - begin] >= 0:
@@ -177,15 +63,34 @@ def admit(
             if row < 0:
                 row = claim(table.keys, table.used, key, now)
                 if row >= 0:
-                    remember(table, log, row, now)
-                    table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
-                    table.keys[row] = key
-                    for k in range(d):
-                        table.rows[row, k] = net.dense[net.defaults + f * d + k]
-                        table.sums[row, k] = rates.embedding_sum
-                    table.rows[row, d] = 0
-                    table.sums[row, d] = rates.wide_sum
+                    remember(table, journal, row, now)
+                    start_row(net, table, row, key, f, rates)
             found[i - begin] = row
+
+
+@kernel
+def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, rates: Rates) -> None:
+    """Give ``row`` to ``key``, with the default embedding of its field and no wide weight."""
+    d = table.rows.shape[1] - 1
+    table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
+    table.keys[row] = key
+    for k in range(d):
+        table.rows[row, k] = net.dense[net.defaults + field * d + k]
+        table.accumulators[row, k] = rates.embedding_accumulator
+    table.rows[row, d] = 0
+    table.accumulators[row, d] = rates.wide_accumulator
+
+
+@kernel
+def occurrences(found: NDArray[np.int64], start: int, end: int, i: int) -> int:
+    """Return how often ``found[i]`` occurs in ``found[start:end]``; 0 if it occurs before ``i``, where it was counted."""
+    times = 0
+    for other in range(start, end):
+        if found[other] == found[i]:
+            if other < i:
+                return 0
+            times += 1
+    return times
 
 
 @kernel
@@ -196,55 +101,79 @@ def learn_rows(
     first: int,
     found: NDArray[np.int64],
     gradient: NDArray[Any],
-    slope: Any,
+    dlogit: Any,
     rates: Rates,
 ) -> Any:
-    """Adagrad on the example's rows, an accumulator per weight; a value named twice in a list gets one summed update."""
+    """Take an Adagrad step on the example's rows; a value that a list names twice gets one summed update.
+
+    A row has an accumulator per weight. Returns the accumulators' sum, which is finite if and only if the step is.
+    """
     d = table.rows.shape[1] - 1
-    p = net.dense
-    embedding_rate, wide_rate = p.dtype.type(rates.embedding), p.dtype.type(rates.wide)
+    number = net.dense.dtype.type
+    embedding_rate, wide_rate = number(rates.embedding), number(rates.wide)
     begin = features.starts[first]
-    total = p.dtype.type(0)
+    total = number(0)
     for f in range(net.fields):
         start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
         for i in range(start, end):
-            row = found[i]
-            times = 0
-            for other in range(start, end):
-                if found[other] == row:
-                    if other < i:
-                        times = 0
-                        break
-                    times += 1
+            row, times = found[i], occurrences(found, start, end, i)
             if row < 0 or times == 0:
                 continue
-            share = p.dtype.type(times) / p.dtype.type(end - start)
+            share = number(times) / number(end - start)
             for k in range(d):
-                g = share * gradient[f * d + k]
-                table.sums[row, k] += g * g
-                table.rows[row, k] -= embedding_rate * g / root(table.sums[row, k])
-                total += table.sums[row, k]
+                total += learn_value(table, row, k, share * gradient[f * d + k], embedding_rate)
             if net.wide:
-                g = share * slope
-                table.sums[row, d] += g * g
-                table.rows[row, d] -= wide_rate * g / root(table.sums[row, d])
-                total += table.sums[row, d]
+                total += learn_value(table, row, d, share * dlogit, wide_rate)
     return total
 
 
 @kernel
+def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
+    """Take an Adagrad step of gradient ``g`` on one weight of a row; return its accumulator."""
+    table.accumulators[row, k] += g * g
+    table.rows[row, k] -= rate * g / root(table.accumulators[row, k])
+    return table.accumulators[row, k]
+
+
+@kernel
+def learn_bias(net: Network, dlogit: Any, rate: Any) -> Any:
+    """Take an Adagrad step on the bias; return its accumulator."""
+    net.accumulators[net.bias_accumulator] += dlogit * dlogit
+    net.dense[net.bias] -= rate * dlogit / root(net.accumulators[net.bias_accumulator])
+    return net.accumulators[net.bias_accumulator]
+
+
+@kernel
 def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
-    """Have the rows of example ``n + 1`` brought near, and the keys of the sets that hold those of example ``n + 2``."""
+    """Prefetch the rows of example ``n + 1``, and the keys of the sets that hold those of example ``n + 2``."""
     starts, last = features.starts, features.starts.shape[0] - 1
     for i in range(starts[min((n + 1) * fields, last)], starts[min((n + 2) * fields, last)]):
         row = find(table.keys, features.keys[i])
         if row >= 0:
             prefetch(table.rows, row)
-            prefetch(table.sums, row)
+            prefetch(table.accumulators, row)
             prefetch(table.used, row)
             prefetch(table.touched, row)
     for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
         prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
+
+
+@kernel
+def derivative(logit: Any, label: Any, importance: Any, fnw: bool, one: Any) -> Any:
+    """Return the loss's derivative by the logit, ``(σ(z) − y) · importance``, times the weight of ``fnw``; ``one`` is a typed 1."""
+    probability = one / (one + np.exp(-logit))
+    dlogit = (probability - label) * importance
+    if fnw:
+        dlogit *= weight(label, probability, one)
+    return dlogit
+
+
+@kernel
+def clipped(net: Network, dlogit: Any, rates: Rates) -> Any:
+    """Bound a finite derivative by the logit: see ``CLIP``."""
+    clip, share = net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)
+    most = max(clip, share * root(net.accumulators[net.bias_accumulator]))
+    return min(max(dlogit, -most), most)
 
 
 @kernel
@@ -261,40 +190,33 @@ def learn(
     start: int,
     now: int,
     logits: NDArray[Any],
-    log: Journal,
+    journal: Journal,
 ) -> int:
     """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
 
-    Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
+    Returns N, or the index of the first example whose step is not finite: the caller must then undo the run.
     """
-    act, beside = work.act, work.beside
-    one, clip, share = net.dense.dtype.type(1), net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)
-    tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
-    act.owed[...] = 0
-    act.owed_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
+    act, branch = work.act, work.branch
+    one, tower_rate, wide_rate = net.dense.dtype.type(1), net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
+    act.deferred_step[...] = 0
+    act.deferred_gradient[...] = 0  # it may be infinite after a step that was undone, and 0 times infinity is NaN
     for n in range(start, labels.shape[0]):
         first = n * net.fields
         now += 1
         logits[n] = score(net, work, found, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
-        probability = one / (one + np.exp(-logits[n]))
-        slope = (probability - labels[n]) * importance[n]
-        if fnw[n]:
-            slope *= weight(labels[n], probability, one)
-        if not finite(slope):
+        dlogit = derivative(logits[n], labels[n], importance[n], fnw[n], one)
+        if not finite(dlogit):
             return n
-        most = max(clip, share * root(net.sums[net.bias_sum]))
-        slope = min(max(slope, -most), most)
-        admit(net, table, features, first, found, rates, log, now)
+        dlogit = clipped(net, dlogit, rates)
+        admit(net, table, features, first, found, rates, journal, now)
         look_ahead(table, features, net.fields, n)
-        total = backward(net, act, slope, tower_rate)
-        total += beside.backward(net, act, beside.room, slope, tower_rate)
-        net.sums[net.bias_sum] += slope * slope
-        net.dense[net.bias] -= wide_rate * slope / root(net.sums[net.bias_sum])
-        total += net.sums[net.bias_sum]
-        total += learn_rows(net, table, features, first, found, act.gradient[0], slope, rates)
+        total = backward(net, act, dlogit, tower_rate)
+        total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
+        total += learn_bias(net, dlogit, wide_rate)
+        total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n
-    settle_all(net, act)
+    flush(net, act)
     return int(labels.shape[0])

@@ -13,6 +13,7 @@ from model.kernels.target import kernel
 
 WAYS = 8
 EMPTY = np.uint64(0)
+OCCUPIED, EXPIRED = 0, 1  # indices of Table.counts
 
 
 class Table(NamedTuple):
@@ -21,21 +22,21 @@ class Table(NamedTuple):
     keys: NDArray[np.uint64]  # (C,), 0 where a row is empty
     rows: NDArray[Any]  # (C, d + 1): embedding, wide weight
     used: NDArray[np.int64]  # (C,), the example that last touched the row, counted from 1
-    sums: NDArray[Any]  # (C, d + 1): Adagrad's accumulators
+    accumulators: NDArray[Any]  # (C, d + 1), Adagrad's
     touched: NDArray[np.bool_]  # (C,), since the flags were last cleared
     counts: NDArray[np.int64]  # (2,), rows occupied, values expired
 
 
 @kernel
 def first_way(key: np.uint64, capacity: int) -> int:
-    """The first row of the set that may hold ``key``."""
+    """Return the first row of the set that may hold ``key``."""
     sets = np.uint64(capacity // WAYS)
     return int(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
 
 
 @kernel
 def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
-    """The row that holds ``key``, or -1."""
+    """Return the row that holds ``key``, or -1."""
     first = first_way(key, keys.shape[0])
     for row in range(first, first + WAYS):
         if keys[row] == key:
@@ -45,7 +46,7 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
 
 @kernel
 def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now: int) -> int:
-    """The row to give to ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
+    """Return the row for a new ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
 
     Ties go to the lowest way.
     """

@@ -27,15 +27,15 @@ if not config.CACHE_DIR and os.access(_MODEL, os.W_OK):
     _SOURCES = b"".join(path.read_bytes() for path in sorted(_MODEL.rglob("*.py")))
     config.CACHE_DIR = str(_MODEL / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
 
-# Without nnan and ninf: with them the compiler takes isfinite(nan) for true.
+# Without nnan and ninf: with them the compiler assumes that isfinite(nan) is true.
 _FLAGS: dict[str, Any] = {
-    # Nor arcp and afn: with them it takes roots and quotients by the processor's estimates, whose bits each maker chooses.
+    # Nor arcp and afn: with them it computes roots and quotients from the processor's estimates, whose bits each maker chooses.
     "fastmath": {"reassoc", "contract", "nsz"},
     "error_model": "numpy",  # Python's check for division by zero stops the vectoriser
     "nogil": True,
     "cache": True,
-    # A kernel called from another is part of it. Else each has a copy of its own, compiled apart, and which of them is run
-    # depends on what the process has loaded before: one that has just compiled would get other bits than the next.
+    # A kernel called from another is part of it. Otherwise each caller has its own copy, compiled apart, and which of them runs
+    # depends on what the process loaded before: a process that has just compiled would get other bits than the next.
     "forceinline": True,
     "_nrt": False,  # kernels allocate nothing, so no array in them needs to be counted: a slice would cost two locked additions
 }
@@ -46,13 +46,18 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
 
 
+def view(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that returns a view of an array that it is given; only as a part of its caller's own code can it do so."""
+    return numba.njit(**_FLAGS, inline="always")(function)  # type: ignore[no-any-return]
+
+
 def pointer(function: Callable[..., Any], signature: Any) -> Any:
-    """Compile a kernel apart, to be called by its address: what takes it as an argument is the same code whatever it is given."""
+    """Compile a kernel apart, to be called by its address: its caller is then the same code, whichever kernel it is given."""
     return numba.cfunc(signature, **{**_FLAGS, "forceinline": False})(function.py_func)  # type: ignore[attr-defined]
 
 
 def specialized(function: Callable[..., R]) -> Callable[..., R]:
-    """A kernel whose arguments have the types of the first call for ever: numba finds those of named tuples anew at each, in 0.2 ms.
+    """Fix the argument types of a kernel at its first call: numba finds those of named tuples anew at each call, in 0.2 ms.
 
     An array of another type or layout is not refused: it is read as if it had the first one's.
     """

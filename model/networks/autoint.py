@@ -1,4 +1,4 @@
-"""AutoInt's self-attention beside the tower; the kernels of ``model.kernels.autoint`` are its fast twin.
+"""AutoInt's self-attention beside the tower; ``model.kernels.autoint`` computes the same, compiled.
 
 Song, Shi, Xiao, Duan, Xu, Zhang, Tang: "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural
 Networks", arXiv 1810.11921. Equation numbers are the paper's; with a tower it is the paper's AutoInt+.
@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from model.layout import branch_shapes
+from model.registry import branch_axes
 from model.settings import Spec
 
 
 class AttentionLayer(nn.Module):
-    """Each field reads the others by how alike they are, in several subspaces.
+    """Let each field read the others by their similarity, in several subspaces.
 
         α_mk = softmax_k((x_m W_Q) · (x_k W_K))        of each head (Eq. 5); nothing divides the product, as printed
         x'_m = relu([Σ_k α_mk x_k W_V]_heads + x_m W_res)      (Eq. 6, 7 and 8)
@@ -32,7 +32,6 @@ class AttentionLayer(nn.Module):
     """
 
     def __init__(self, shape: Sequence[int], heads: int) -> None:
-        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.empty(*shape))
@@ -56,10 +55,10 @@ class Attention(nn.ModuleList):
     """The attention layers' own term of the logit: ``w`` on every field's last output (Eq. 9)."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
-        layers, outputs = branch_shapes(spec)
-        super().__init__(AttentionLayer(layer["query"], spec.model.heads) for layer in layers)
-        self.output = nn.Parameter(torch.empty(outputs))
+        layers, output, _ = branch_axes(spec)
+        fields = len(spec.fields)
+        super().__init__(AttentionLayer(layer["query"].shape(fields), spec.model.heads) for layer in layers)
+        self.output = nn.Parameter(torch.empty(output.shape(fields)))
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` to ``(B,)``."""

@@ -1,25 +1,11 @@
-"""The paper's six networks by their names: each is the tower, with or without skip terms, and what stands beside it."""
+"""Build a network by its name: the tower, with or without skip terms, and the branch beside it."""
 
-from torch import nn
-
-from model.networks.autoint import Attention
-from model.networks.dcn import Cross
-from model.networks.dcn_v2 import CrossV2
-from model.networks.deepfm import FactorizationMachine
 from model.networks.dnn import DNN
-from model.networks.xdeepfm import CompressedInteraction
+from model.registry import NETWORKS
 from model.settings import Spec
-
-BRANCHES: dict[str, type[nn.Module]] = {
-    "dcn": Cross,
-    "dcn_v2": CrossV2,
-    "deepfm": FactorizationMachine,
-    "xdeepfm": CompressedInteraction,
-    "autoint": Attention,
-}
 
 
 def build(spec: Spec) -> DNN:
-    """The network that ``spec`` names; :func:`model.networks.dnn.bind` gives it its values."""
-    branch = BRANCHES.get(spec.model.network)
+    """Build the network that ``spec`` names; :func:`model.networks.dnn.bind` sets its values."""
+    branch = NETWORKS[spec.model.network].definition()
     return DNN(spec, branch(spec) if branch else None)

@@ -1,4 +1,4 @@
-"""DCN's cross layers beside the tower; the kernels of ``model.kernels.dcn`` are their fast twin.
+"""DCN's cross layers beside the tower; ``model.kernels.dcn`` computes the same, compiled.
 
 Wang, Fu, Fu, Wang: "Deep & Cross Network for Ad Click Predictions", arXiv 1708.05123. Equation numbers are the paper's.
 
@@ -10,8 +10,8 @@ Shapes, in every comment below:
 import torch
 from torch import Tensor, nn
 
-from model.layout import branch_shapes, cross_term
 from model.networks.skip import SkipTerm
+from model.registry import branch_axes
 from model.settings import Spec
 from model.terms import Term
 
@@ -21,11 +21,10 @@ class CrossLayer(nn.Module):
 
     Args:
         width: ``D``.
-        term: what the layer adds to the logit itself.
+        term: the term that the layer itself adds to the logit.
     """
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.empty(width))
@@ -43,17 +42,16 @@ class CrossLayer(nn.Module):
 
 
 class Cross(nn.ModuleList):
-    """The cross layers' term of the logit, ``w · x_C + Σ_l F(x_l)``: Eq. 6's share of the last layer, and what each layer adds itself.
+    """Add the cross layers' term to the logit, ``w · x_C + Σ_l F(x_l)``: Eq. 6's part for the last layer, and each layer's own term.
 
     Args:
         spec: the model.
-        layer: what a layer is.
+        layer: the class of a layer.
     """
 
     def __init__(self, spec: Spec, layer: type[CrossLayer] = CrossLayer) -> None:
-        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
-        _, width = branch_shapes(spec)
-        super().__init__(layer(width, cross_term(spec)) for _ in range(spec.model.cross_layers))
+        width, term = len(spec.fields) * spec.model.embedding, branch_axes(spec).term
+        super().__init__(layer(width, term) for _ in range(spec.model.cross_layers))
         self.output = nn.Parameter(torch.empty(width))
 
     def forward(self, embedded: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""DCN-V2's cross layers beside the tower; the kernels of ``model.kernels.dcn_v2`` are their fast twin.
+"""DCN-V2's cross layers beside the tower; ``model.kernels.dcn_v2`` computes the same, compiled.
 
 Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi: "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
 Learning to Rank Systems", arXiv 2008.13535. The parallel structure of its Figure 1, with a full matrix.
@@ -20,7 +20,6 @@ class CrossV2Layer(CrossLayer):
     """``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l`` (Eq. 1)."""
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__(width, term)
         self.weight = nn.Parameter(torch.empty(width, width))
 
@@ -33,5 +32,4 @@ class CrossV2(Cross):
     """``w · x_C + Σ_l F(x_l)``, of these layers."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
         super().__init__(spec, CrossV2Layer)

@@ -1,4 +1,4 @@
-"""DeepFM's second order beside the tower; the kernels of ``model.kernels.deepfm`` are its fast twin.
+"""DeepFM's second order beside the tower; ``model.kernels.deepfm`` computes the same, compiled.
 
 Guo, Tang, Ye, Li, He: "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", arXiv 1703.04247.
 The first order of its Eq. 2 is the wide term.
@@ -18,12 +18,11 @@ class FactorizationMachine(nn.Module):
     """``Σ_{f<g} v_f · v_g`` (Eq. 2), as ``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``: linear in F. It has no weights of its own."""
 
     def __init__(self, spec: Spec) -> None:
-        """Nothing of ``spec`` matters."""
-        del spec
+        del spec  # it has no parameters
         super().__init__()
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` to ``(B,)``."""
-        of_sum = embedded.sum(1) ** 2  # (B, d)
-        sum_of = (embedded**2).sum(1)  # (B, d)
-        return (of_sum - sum_of).sum(1) / 2
+        square_of_sum = embedded.sum(1) ** 2  # (B, d)
+        sum_of_squares = (embedded**2).sum(1)  # (B, d)
+        return (square_of_sum - sum_of_squares).sum(1) / 2

@@ -1,4 +1,4 @@
-"""The deep network with skip meta logits, as the paper draws it; the kernels of ``model.kernels.dnn`` are its fast twin.
+"""The deep network with skip meta logits, as the paper draws it; ``model.kernels.dnn`` computes the same, compiled.
 
 Shapes, in every comment below:
     B  batch size
@@ -25,7 +25,6 @@ class Affine(nn.Module):
     """``x W + b``, the weight ``(in, out)`` so that an input's weights lie together."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Leave the values to :func:`bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs))
         self.bias = nn.Parameter(torch.empty(outputs))
@@ -47,11 +46,10 @@ class DNN(nn.Module):
 
     Args:
         spec: the model.
-        branch: what stands beside the tower, if anything: it maps embeddings ``(B, F, d)`` to its own term ``(B,)``.
+        branch: the module beside the tower, if there is one: it maps embeddings ``(B, F, d)`` to its own term ``(B,)``.
     """
 
     def __init__(self, spec: Spec, branch: nn.Module | None = None) -> None:
-        """Build the modules; :func:`bind` gives them their values."""
         super().__init__()
         model = spec.model
         widths = (len(spec.fields) * model.embedding, *model.hidden)
@@ -76,6 +74,6 @@ class DNN(nn.Module):
 
 
 def bind(network: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Make every parameter a view of the array of its name: what learns on one side is seen on the other."""
+    """Make every parameter a view of the array of its name, so that each side sees what the other learns."""
     for name, parameter in network.named_parameters():
         parameter.data = torch.from_numpy(arrays[name])

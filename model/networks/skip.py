@@ -23,20 +23,19 @@ class SkipTerm(nn.Module):
         s(x) = leaky_relu(M sg(x) + b)
         F(x) = Σ W ⊙ tanh(s(x) ⊙ x)
 
-    ``sg`` stops the gradient: the scale learns from ``x`` but never pulls on the layer that made it. ``tanh`` takes
-    the place of batch normalisation: the term stays within ``±Σ|W|``, and nothing averages over B. The variants of
+    ``sg`` stops the gradient: the scale learns from ``x`` but sends no gradient to the layer that made it. ``tanh``
+    replaces batch normalisation: the term stays within ``±Σ|W|``, and nothing averages over B. The variants of
     Table 2 have another activation, or a simpler scale; "none" gives 0.
 
     With ``term.normed``, ``s`` is also divided by ``√(v + ε)``, where ``v`` is the mean square of the last thousand or so
     values of each unit, kept one example at a time (the paper's future work (2)).
 
     Args:
-        width: ``n``, the width of the layer that is read.
+        width: ``n``, the width of the layer that the term reads.
         term: which variant.
     """
 
     def __init__(self, width: int, term: Term) -> None:
-        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.term = term
         if term.scale == NO_TERM:
@@ -54,18 +53,18 @@ class SkipTerm(nn.Module):
         """Map ``(B, n)`` to ``(B,)``."""
         if self.term.scale == NO_TERM:
             return x.new_zeros(len(x))
-        self.seen = x.detach()  # (B, n)
+        self.last_input = x.detach()  # (B, n)
         scaled = self._scale(x) * x  # (B, n)
-        bounded: Tensor = _ACTIVATIONS[self.term.activation](scaled)
-        return bounded @ self.weight
+        activated: Tensor = _ACTIVATIONS[self.term.activation](scaled)
+        return activated @ self.weight
 
     def observe(self) -> None:
-        """Bring the mean square up to date with what was read last."""
+        """Update the mean square with the last input."""
         if self.term.normed:
-            self.square.lerp_(self.seen.square().mean(0), 1 / MEMORY)
+            self.square.lerp_(self.last_input.square().mean(0), 1 / MEMORY)
 
     def _scale(self, x: Tensor) -> Tensor:
-        """Give ``s``, ``(B, n)`` or what broadcasts to it."""
+        """Return ``s``, ``(B, n)`` or what broadcasts to it."""
         scale = torch.ones_like(self.weight)
         if self.term.scale == FROM_LAYER:
             scale = F.leaky_relu(x.detach() @ self.meta + self.meta_bias)

@@ -1,4 +1,4 @@
-"""xDeepFM's compressed interaction network beside the tower; the kernels of ``model.kernels.xdeepfm`` are its fast twin.
+"""xDeepFM's compressed interaction network beside the tower; ``model.kernels.xdeepfm`` computes the same, compiled.
 
 Lian, Zhou, Zhang, Chen, Xie, Sun: "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender
 Systems", arXiv 1803.05170. Equation numbers are the paper's; its linear part is the wide term.
@@ -15,12 +15,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.layout import branch_shapes
+from model.registry import branch_axes
 from model.settings import Spec
 
 
 class CompressLayer(nn.Module):
-    """``x^{l+1}_h = Σ_ij W_ijh (x^l_i ⊙ x^0_j)`` (Eq. 6): every pair of a feature map and a field, one ``⊙`` for each place in ``d``.
+    """``x^{l+1}_h = Σ_ij W_ijh (x^l_i ⊙ x^0_j)`` (Eq. 6): every pair of a feature map and a field, one ``⊙`` for each position of ``d``.
 
     No activation follows: the paper found the identity best. All maps go on to the next layer, as in its Eq. 6.
 
@@ -29,7 +29,6 @@ class CompressLayer(nn.Module):
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
-        """Leave the values to :func:`model.networks.dnn.bind`."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(*shape))
 
@@ -43,10 +42,10 @@ class CompressedInteraction(nn.ModuleList):
     """The network's own term of the logit: ``w · [p^1, …, p^K]`` with ``p^l_h = Σ_k x^l_hk`` (Eq. 7 and 8)."""
 
     def __init__(self, spec: Spec) -> None:
-        """Build the modules; :func:`model.networks.dnn.bind` gives them their values."""
-        layers, outputs = branch_shapes(spec)
-        super().__init__(CompressLayer(layer["weight"]) for layer in layers)
-        self.output = nn.Parameter(torch.empty(outputs))
+        layers, output, _ = branch_axes(spec)
+        fields = len(spec.fields)
+        super().__init__(CompressLayer(layer["weight"].shape(fields)) for layer in layers)
+        self.output = nn.Parameter(torch.empty(output.shape(fields)))
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` to ``(B,)``."""

@@ -21,11 +21,12 @@ except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
 from model.features import Features
+from model.kernels.network import IN
 from model.kernels.target import kernel
-from model.layout import IN, NETWORKS
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
+from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]  # else the first sparse gradient warns
@@ -64,7 +65,7 @@ def steps(repeats: int) -> Iterator[StepSpeed]:
     for hidden, embedding in SIZES:
         for skip in ("meta_tanh", "none"):
             yield measure(spec_of({"hidden": hidden, "embedding": embedding, "skip": skip}), repeats)
-    for network in NETWORKS[1:]:
+    for network in list(NETWORKS)[1:]:
         yield measure(spec_of({"network": network}), repeats)
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from model.evaluation import Scores
 from model.features import FeatureError
-from model.kernels.step import EXPIRED, OCCUPIED
+from model.kernels.table import EXPIRED, OCCUPIED
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.learn.rules import WeightError

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from model.features import Features
 from model.kernels.step import Rates
-from model.layout import NETWORKS
 from model.online import OnlineModel
+from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.terms import TERMS
 from tests.model.reference import Keys, ReferenceModel

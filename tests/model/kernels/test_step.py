@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from model.features import Features
-from model.layout import NETWORKS, Layout
+from model.layout import Layout
 from model.online import Learned, OnlineModel
+from model.registry import NETWORKS
 from model.settings import Spec
 from model.terms import TERMS
 from tests.model.examples import EVERY, Examples, Unbounded, examples, learn_both, spec
@@ -22,7 +23,7 @@ towers = st.lists(st.integers(1, 300), min_size=1, max_size=4) | st.lists(st.int
 few = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
 shapes = st.fixed_dictionaries(
     {
-        "network": st.sampled_from(NETWORKS),
+        "network": st.sampled_from(list(NETWORKS)),
         "cross_layers": st.integers(1, 4),
         "skip_cross": st.booleans(),
         "cin": few,
@@ -63,7 +64,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
     for name, parameter in Layout(model).parameters.items():
         if name == "defaults":
             continue
-        scale = np.sqrt(parameter.sums_of(online.sums))
+        scale = np.sqrt(parameter.accumulators_of(online.accumulators))
         moved = parameter.of(before) - parameter.of(online.weights.dense)
         ours = moved * (scale[:, None] if moved.ndim == 2 else scale)
         theirs = gradients[name].grad
@@ -74,7 +75,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
     for key, row in reference.rows.items():
         position = int(np.flatnonzero(online.weights.keys == key)[0])
         np.testing.assert_allclose(online.weights.rows[position], row.values.numpy(), rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(online.table.sums[position], row.sums.numpy(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(online.table.accumulators[position], row.accumulators.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("network", "skip"), EVERY)
@@ -107,7 +108,7 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("network", "skip_input", "steps"), [("dnn", "pre", 1000), ("dnn", "post", 1000), *((n, "pre", 250) for n in NETWORKS[1:])]
+    ("network", "skip_input", "steps"), [("dnn", "pre", 1000), ("dnn", "post", 1000), *((n, "pre", 250) for n in list(NETWORKS)[1:])]
 )
 def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(network: str, skip_input: str, steps: int) -> None:
     """At most three times torch float32's own distance."""
@@ -132,7 +133,7 @@ def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.nda
 
 @settings(max_examples=40, deadline=None)
 @given(
-    network=st.sampled_from(NETWORKS),
+    network=st.sampled_from(list(NETWORKS)),
     cuts=st.sets(st.integers(1, 1499), max_size=12),
     expiring=st.booleans(),
     overflow=st.sets(st.integers(0, 1499), max_size=3),
@@ -174,7 +175,7 @@ def test_an_example_scores_the_same_alone_and_in_a_crowd(shape: dict[str, Any], 
     assert learned.logits[0] == crowd[0]
 
 
-PLACES = {
+PARAMETERS = {
     "dnn": ["tower.0.weight", "tower.1.bias", "skip.0.meta", "skip.1.weight", "skip.2.meta_bias", "output", "bias", "defaults"],
     "dcn": ["branch.0.weight", "branch.2.bias", "branch.0.skip.weight", "branch.1.skip.meta", "branch.2.skip.meta_bias", "branch.output"],
     "dcn_v2": [
@@ -191,12 +192,12 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("network", "place"), [(network, place) for network, places in PLACES.items() for place in places])
+@pytest.mark.parametrize(("network", "overflowing"), [(network, name) for network, names in PARAMETERS.items() for name in names])
 @pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
-def test_overflow_at_any_layer_is_found_and_undone(network: str, place: str, value: float) -> None:
+def test_overflow_at_any_layer_is_found_and_undone(network: str, overflowing: str, value: float) -> None:
     """Nothing of the state changes, and the step is named."""
     online = Unbounded(spec(network=network, hidden=(8, 8, 8), skip_cross=True))
-    parameter = online.weights.layout.parameters[place]
+    parameter = online.weights.layout.parameters[overflowing]
     parameter.of(online.weights.dense)[...] = value
     stream = examples(np.random.default_rng(3), 5)
     stream.labels[...] = 1e20

@@ -3,7 +3,7 @@
 import math
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
-from model.layout import DNN, NETWORKS, Layout
-from model.networks.build import BRANCHES
+from model.layout import Layout
 from model.online import OnlineModel
-from model.settings import Spec
+from model.registry import NETWORKS
+from model.settings import NetworkName, Spec
 from model.terms import TERMS
 from tests.model.examples import examples, spec
 from tests.model.networks.test_dnn import longhand, longhand_rows, longhand_term
@@ -139,9 +139,10 @@ def test_logit_equals_the_formula_written_out_longhand(network: str, skip: str, 
 
 
 def test_every_network_but_the_first_has_a_branch() -> None:
-    """The tower comes first in the list of networks, and each of the others is in the table of modules."""
-    assert NETWORKS[DNN] == "dnn"
-    assert list(BRANCHES) == list(NETWORKS[1:])
+    """The registry has each network that the settings name, the tower first; each of the others has a definition."""
+    assert tuple(NETWORKS) == get_args(NetworkName)
+    assert [network for network, entry in NETWORKS.items() if entry.definition() is None] == ["dnn"]
+    assert next(iter(NETWORKS)) == "dnn"
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -191,14 +192,14 @@ def theirs(library: Any, network: str, ours: Any, fields: int, width: int) -> nn
     return nn.Sequential(*layers, nn.Flatten())
 
 
-@pytest.mark.parametrize("network", BRANCHES)
+@pytest.mark.parametrize("network", [network for network in NETWORKS if network != "dnn"])
 @settings(max_examples=10, deadline=None)
 @given(batch=st.integers(2, 5), seed=st.integers(0, 99))
-def test_outputs_and_parameter_counts_equal_an_established_librarys(library: Any, network: str, batch: int, seed: int) -> None:
+def test_outputs_and_parameter_counts_equal_an_established_librarys(library: Any, network: NetworkName, batch: int, seed: int) -> None:
     """With the weights copied over. An attention layer there is as wide as an embedding; its CIN's bias is left out."""
     torch.manual_seed(seed)
     shape = spec(network=network, **{**SHAPE, "embedding": 4, "attention": (2, 2)})
-    ours: Any = BRANCHES[network](shape).double()
+    ours: Any = NETWORKS[network].definition()(shape).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter)
     reference = theirs(library, network, ours, 3, 4)

@@ -8,8 +8,8 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from model.layout import NETWORKS
 from model.networks.build import build
+from model.registry import NETWORKS
 from paper.offline import train as training
 from paper.offline.dataset import Dataset, split
 from paper.offline.embedded import Embedded

@@ -1,0 +1,58 @@
+"""The rows of the table as they were before a run of examples touched them: what undoes the run."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.kernels.table import Table
+from model.kernels.target import kernel
+
+
+class Journal(NamedTuple):
+    """The old content of up to K rows, in the order in which they were touched."""
+
+    row: NDArray[np.int64]  # (K,)
+    key: NDArray[np.uint64]  # (K,)
+    used: NDArray[np.int64]  # (K,)
+    rows: NDArray[Any]  # (K, d + 1)
+    accumulators: NDArray[Any]  # (K, d + 1)
+    length: NDArray[np.int64]  # (1,)
+
+
+def new_journal(table: Table, keys: int) -> Journal:
+    """Allocate a journal for a run of ``keys`` keys."""
+    shape = (keys, table.rows.shape[1])
+    return Journal(
+        np.empty(keys, np.int64),
+        np.empty(keys, np.uint64),
+        np.empty(keys, np.int64),
+        np.empty(shape, table.rows.dtype),
+        np.empty(shape, table.rows.dtype),
+        np.zeros(1, np.int64),
+    )
+
+
+@kernel
+def remember(table: Table, journal: Journal, row: int, now: int) -> None:
+    """Record ``row`` as it is, then mark it as used by example ``now``."""
+    at = journal.length[0]
+    journal.row[at], journal.key[at], journal.used[at] = row, table.keys[row], table.used[row]
+    for k in range(table.rows.shape[1]):
+        journal.rows[at, k] = table.rows[row, k]
+        journal.accumulators[at, k] = table.accumulators[row, k]
+    journal.length[0] = at + 1
+    table.used[row] = now
+    table.touched[row] = True
+
+
+@kernel
+def undo(table: Table, journal: Journal) -> None:
+    """Restore every row that the run touched."""
+    for at in range(journal.length[0] - 1, -1, -1):
+        row = journal.row[at]
+        table.keys[row], table.used[row] = journal.key[at], journal.used[at]
+        for k in range(table.rows.shape[1]):
+            table.rows[row, k] = journal.rows[at, k]
+            table.accumulators[row, k] = journal.accumulators[at, k]
+    journal.length[0] = 0

@@ -1,0 +1,79 @@
+"""The forward pass of one example: its rows in the table → the network's input → the logit.
+
+Shapes: N examples, F fields, d the width of an embedding; an example's input is ``(F d,)``.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features import Features
+from model.kernels.branch import Branch, CompiledBranch, compiled
+from model.kernels.dnn import forward
+from model.kernels.network import Activations, Network, activations
+from model.kernels.table import find
+from model.kernels.target import kernel
+
+
+class Workspace(NamedTuple):
+    """What one example's pass needs, allocated once for a model."""
+
+    act: Activations
+    branch: CompiledBranch
+
+
+def workspace(net: Network, branch: Branch) -> Workspace:
+    """Allocate what a pass needs."""
+    act = activations(net)
+    return Workspace(act, compiled(branch, net, act))
+
+
+def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
+    """Allocate scratch for the row of each key of any one example."""
+    return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
+
+
+@kernel
+def score(
+    net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
+) -> Any:
+    """Return the logit of the example whose fields' keys start at ``starts[first]``; fill ``found`` with each key's row, -1 if new."""
+    act, branch = work.act, work.branch
+    d = rows.shape[1] - 1
+    p = net.dense
+    x = act.x[0]
+    logit = p[net.bias]
+    begin = features.starts[first]
+    for f in range(net.fields):
+        start, end = features.starts[first + f], features.starts[first + f + 1]
+        share = p.dtype.type(1) / p.dtype.type(end - start)
+        for k in range(d):
+            x[f * d + k] = 0
+        for i in range(start, end):
+            row = find(keys, features.keys[i])
+            found[i - begin] = row
+            if row < 0:
+                for k in range(d):
+                    x[f * d + k] += share * p[net.defaults + f * d + k]
+            else:
+                for k in range(d):
+                    x[f * d + k] += share * rows[row, k]
+                if net.wide:
+                    logit += share * rows[row, d]
+    return logit + forward(net, act) + branch.forward(net, act, branch.scratch)
+
+
+@kernel
+def predict(
+    net: Network,
+    work: Workspace,
+    found: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    features: Features,
+    logits: NDArray[Any],
+) -> None:
+    """Fill ``logits (N,)``; change nothing that is learned."""
+    for n in range(logits.shape[0]):
+        logits[n] = score(net, work, found, keys, rows, features, n * net.fields)
