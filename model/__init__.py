@@ -1,1 +1,1 @@
-"""What is learned; no I/O: features → table → networks, kernels → evaluation → array file."""
+"""The model, without I/O: features → table → networks, kernels → evaluation → array file; registry names the networks."""

@@ -1,4 +1,4 @@
-"""Named arrays and a header as bytes, and back: safetensors with a checksum, and never a pickle."""
+"""Turn named arrays and a header into bytes, and back: safetensors with a checksum, never a pickle."""
 
 import json
 from typing import Any
@@ -11,51 +11,48 @@ from xxhash import xxh3_128
 FORMAT = "sml-online/1"
 
 _TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64, "BOOL": np.bool_}  # by their names in safetensors
-_LENGTH = 8  # bytes, of the length of the header before them
+_LENGTH = 8  # bytes: the file starts with the length of its header
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class ArrayFileError(ValueError):
-    """The bytes are no snapshot of ours, or are damaged."""
+    """The bytes are not an array file of ours, or are damaged."""
 
 
 def dump(arrays: Arrays, header: dict[str, Any]) -> bytes:
-    """Write ``arrays``, of numbers of 64 bits, of floats or of booleans, and a JSON ``header`` as one safetensors file."""
+    """Return ``arrays`` (64-bit integers, floats, booleans) and a JSON ``header`` as one safetensors file."""
     text = json.dumps(header)
     metadata = {"format": FORMAT, "header": text, "checksum": _checksum(arrays, text)}
     return save_tensors({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
 
 
 def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
-    """Read what :func:`dump` wrote. The library's own ``load`` holds every other thread up while it copies: 24 ms for a million rows.
+    """Return what :func:`dump` was given. The library's own ``load`` blocks every other thread while it copies: 24 ms for a million rows.
 
     Raises:
-        SnapshotError: the bytes are cut, changed, or not ours.
+        ArrayFileError: the bytes are cut, changed, or not ours.
     """
     try:
         start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
         entries = json.loads(data[_LENGTH:start])
         metadata = dict(entries.pop("__metadata__", {}))
-        body = np.frombuffer(data, np.uint8)[start:].copy()  # so that arrays can be written; numpy lets other threads run meanwhile
+        body = np.frombuffer(data, np.uint8)[start:].copy()  # so that the arrays are writable; numpy lets other threads run meanwhile
         arrays = {name: _array(body, **entry) for name, entry in entries.items()}
         text = str(metadata.get("header", "{}"))
         header, checksum = json.loads(text), _checksum(arrays, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"not a snapshot: {error}"
-        raise ArrayFileError(message) from error
+        raise ArrayFileError(f"not a snapshot: {error}") from error
     if metadata.get("format") != FORMAT:
-        message = f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}"
-        raise ArrayFileError(message)
+        raise ArrayFileError(f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}")
     expected, size = metadata.get("checksum"), sum(array.nbytes for array in arrays.values())
     if checksum != expected or size != len(body):
-        message = f"damaged snapshot: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}"
-        raise ArrayFileError(message)
+        raise ArrayFileError(f"damaged snapshot: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}")
     return arrays, header
 
 
 def _array(body: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray[Any]:
-    """One array of a safetensors file, as a view of ``body``."""
+    """Return one array of a safetensors file, as a view of ``body``."""
     start, end = data_offsets
     return body[start:end].view(_TYPES[dtype]).reshape(shape)
 

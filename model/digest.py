@@ -1,4 +1,4 @@
-"""A digest of the table that costs only what has changed: the sum of its rows' hashes."""
+"""A digest of the table, the sum of its rows' hashes: an update costs only the rows that have changed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ def rehash(
     hashes: NDArray[np.uint64],
     total: NDArray[np.uint64],
 ) -> None:
-    """Bring ``hashes (C,)`` and their sum ``total (1,)`` up to date with the rows at ``positions``; an empty row counts 0.
+    """Update ``hashes (C,)`` and their sum ``total (1,)`` for the rows at ``positions``; the hash of an empty row is 0.
 
     ``bits (C, d + 1)`` are the rows' values as they lie in memory, so that a difference in the last bit shows.
     """

@@ -1,4 +1,4 @@
-"""Progressive evaluation: every example is scored on the prediction made before it was learned.
+"""Progressive evaluation: score every example on the prediction made before it was learned.
 
 Constant memory, whatever the length of the stream. Each sum is taken in the stream's order, so that the scores
 depend on the examples alone, bit for bit, and not on how the updates were cut or where a checkpoint fell between them.
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from model.kernels.target import ordered_sum
 
 BINS = 1 << 16
-REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; what lies outside falls into the end bins
+REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; logits outside fall into the end bins
 _PER_UNIT = BINS / (2 * REACH)
 
 
 class Scores(NamedTuple):
-    """How good the predictions of some examples were; None where the examples do not define a score.
+    """How good the predictions of some examples were; a score is None where the examples do not define it.
 
     Every score but the AUC compares with the click rate, ``c``, of the same examples:
 
@@ -39,12 +39,12 @@ class Scores(NamedTuple):
 
 
 class _Tally(NamedTuple):
-    """What is remembered of the stream. The second index of ``bins``, and the index of ``counts``, is 1 for a click."""
+    """What is kept of the stream. The second index of ``bins``, and the index of ``counts``, is 1 for a click."""
 
     sums: NDArray[np.float64]  # (2,) of the log loss and of the prediction
     counts: NDArray[np.int64]  # (2,)
     bins: NDArray[np.int64]  # (B, 2)
-    logits: NDArray[np.float32]  # (W,) example t stands at t mod W
+    logits: NDArray[np.float32]  # (W,), example t at index t mod W
     clicked: NDArray[np.bool_]  # (W,)
 
 
@@ -52,7 +52,7 @@ class Progressive:
     """Scores over the whole stream and over its last ``window`` examples.
 
     Args:
-        window: how many examples :meth:`recent` looks back on.
+        window: how many examples :meth:`recent` scores.
 
     >>> scores = Progressive()
     >>> scores.update(np.float32([0.0, 2.0, -2.0]), np.float32([0, 1, 0]))
@@ -61,7 +61,6 @@ class Progressive:
     """
 
     def __init__(self, window: int = 10_000) -> None:
-        """Begin before the first example."""
         self._tally = _Tally(
             sums=np.zeros(2),
             counts=np.zeros(2, np.int64),
@@ -71,16 +70,16 @@ class Progressive:
         )
 
     def update(self, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Score the next examples, both ``(N,)``. A prediction that is not finite is passed over: its step was undone."""
+        """Score the next examples, both ``(N,)``. A prediction that is not finite is skipped: its step was undone."""
         _update(logits, labels, self._tally)
 
     def total(self) -> Scores:
-        """Score everything so far; the AUC is exact to within :meth:`auc_error`, the other scores to rounding."""
+        """Return the scores of everything so far; the AUC is exact to within :meth:`auc_error`, the others to rounding."""
         tally = self._tally
         return _scores(tally.sums, tally.counts, _area(tally.bins))
 
     def auc_error(self) -> float | None:
-        """Bound the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
+        """Return a bound on the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
 
         With ``P_b`` clicks and ``N_b`` others in bin ``b``, each such pair counts half where it may count 0 or 1:
 
@@ -92,23 +91,23 @@ class Progressive:
         return float(np.prod(self._tally.bins.astype(np.float64), axis=1).sum()) / (2 * others * clicks)
 
     def recent(self) -> Scores:
-        """Score the examples of the window, all exactly."""
+        """Return the scores of the examples of the window, all exact."""
         size = min(int(self._tally.counts.sum()), len(self._tally.logits))
         logits, clicked = self._tally.logits[:size], self._tally.clicked[:size]
-        values, place = np.unique(logits, return_inverse=True)  # ascending
+        values, group = np.unique(logits, return_inverse=True)  # ascending
         groups = np.zeros((len(values), 2), np.int64)
-        np.add.at(groups, (place, clicked.astype(np.int64)), 1)
+        np.add.at(groups, (group, clicked.astype(np.int64)), 1)
         sums = np.zeros(2)
         _add(logits, clicked, sums)
         return _scores(sums, groups.sum(axis=0), _area(groups))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Give everything as named arrays, copied, for a checkpoint."""
+        """Return everything as named arrays, copied, for a checkpoint."""
         return {name: array.copy() for name, array in self._tally._asdict().items()}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Go on from what :meth:`state` gave."""
+        """Return the scores that :meth:`state` returned."""
         progressive = cls(window=len(arrays["logits"]))
         for name, array in progressive._tally._asdict().items():
             array[...] = arrays[name]
@@ -136,14 +135,14 @@ def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Ta
         if not np.isfinite(logit):
             continue
         _score(logit, clicked, tally.sums)
-        place = (tally.counts[0] + tally.counts[1]) % len(tally.logits)
-        tally.logits[place], tally.clicked[place] = logits[n], clicked
+        index = (tally.counts[0] + tally.counts[1]) % len(tally.logits)
+        tally.logits[index], tally.clicked[index] = logits[n], clicked
         tally.counts[int(clicked)] += 1
         tally.bins[int(min(max((logit + REACH) * _PER_UNIT, 0.0), BINS - 1.0)), int(clicked)] += 1
 
 
 def _area(groups: NDArray[np.int64]) -> float | None:
-    """Give the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of what was predicted; a tie counts half."""
+    """Return the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of the prediction; a tie counts half."""
     others, clicks = groups[:, 0].astype(np.float64), groups[:, 1].astype(np.float64)
     pairs = float(others.sum() * clicks.sum())
     if not pairs:

@@ -1,4 +1,4 @@
-"""Features become keys: what was observed about one example → the 64-bit keys of its rows in the table.
+"""Turn features into keys: what was observed about one example → the 64-bit keys of its rows in the table.
 
 A key is the xxh3 hash of field, kind and canonical value, so JSON's ``5`` and ``5.0`` and CSV's ``"5"`` share a row, while no two
 fields ever do. Missing (absent, null, empty, NaN) is a value with a key of its own. Key 0 never occurs: it marks an empty row.
@@ -23,10 +23,10 @@ Scalar: TypeAlias = str | int | float | bool | None
 Value: TypeAlias = Scalar | list[Scalar]
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
-_STEPS = 16  # buckets of an octave, for numbers below 2
-_CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # what a field remembers: how many values, and how long a string may be
+_STEPS = 16  # buckets in an octave, for numbers below 2
+_CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 _KEY_SIZE = 8  # bytes
-_MOST_VALUES = 1_000  # of one field in one example, each of which may take a row of the table
+_MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -34,79 +34,77 @@ class FeatureError(ValueError):
     """A value that its field can't take."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        """Say which field got what, and what it expected."""
         super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
         self.field, self.value, self.expected = field, value, expected
 
 
 class Features(NamedTuple):
-    """Keys of N examples: position f of example n holds ``keys[starts[n * F + f] : starts[n * F + f + 1]]``."""
+    """Keys of N examples: field f of example n has ``keys[starts[n * F + f] : starts[n * F + f + 1]]``."""
 
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
 
     def contiguous(self) -> "Features":
-        """The same, each array in one piece, as the kernels read them."""
+        """Return the same keys, each array contiguous, as the kernels read them."""
         return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
 
 
 class Encoded(NamedTuple):
-    """Many examples as keys, but for those that hold a value that its field can't take."""
+    """Many examples as keys, without those that hold a value that its field can't take."""
 
     features: Features
-    bad: dict[int, FeatureError]  # place of an example that was left out → why
+    bad: dict[int, FeatureError]  # index of an example that was left out → why
 
 
 class Encoder:
-    """Turns the features of examples into keys, in the order of the fields.
+    """Turn the features of examples into keys, in the order of the fields.
 
     >>> encoder = Encoder([Field(name="tags", kind="multi"), Field(name="age", kind="numeric")])
     >>> encoder.encode([{"tags": ["a", "b"], "age": "31"}, {"tags": "c"}], times=[0, 0]).features.starts.tolist()
     [0, 2, 3, 4, 5]
 
     Attributes:
-        unknown: how many features were ignored so far because no field has their name.
+        unknown: how many features have been ignored because no field has their name.
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        """Prepare the given fields."""
         self.unknown = 0
         self._names = [field.name for field in fields]
         self._keys = [_KEYS.get(field.kind, _Keys)(field) for field in fields]
-        self._several = [position for position, field in enumerate(fields) if field.kind == "multi"]
-        self._clocks = [(position, _CLOCKS[field.kind]) for position, field in enumerate(fields) if field.kind in _CLOCKS]
+        self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
+        self._clocks = [(index, _CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in _CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
 
     def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
-        """Give the keys of N examples, which are worked out a field at a time: a column of values is quicker than as many rows.
+        """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
 
         Args:
-            examples: the features of each by name; what is absent is missing, what no field is named after is counted and ignored.
-            times: when each happened, epoch ms; hour and weekday come from it.
+            examples: the features of each by name. One that is absent is missing; one without a field of its name is counted and ignored.
+            times: the time of each, epoch ms, from which hour and weekday are taken.
         """
         bad: dict[int, FeatureError] = {}
         columns = self._columns(examples, times)
         try:
             keys = [field.of_all(column) for field, column in zip(self._keys, columns, strict=True)]
         except FeatureError:
-            bad = self._refused(columns)
+            bad = self._refusals(columns)
             good = [n for n in range(len(examples)) if n not in bad]
             examples = [examples[n] for n in good]
             keys = [field.of_all([column[n] for n in good]) for field, column in zip(self._keys, columns, strict=True)]
         for features in examples:
             if not self._known.issuperset(features):
                 self.unknown += len(features.keys() - self._known)
-        return Encoded(_lay_out(keys, self._several), bad)
+        return Encoded(_flatten(keys, self._list_fields), bad)
 
     def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
-        """Give each field's values, as its keys take them."""
+        """Return each field's values, as its keys take them."""
         columns: list[list[Any]] = [[features.get(name) for features in examples] for name in self._names]
-        for position, clock in self._clocks:
-            columns[position] = list(map(clock, times))
+        for index, clock in self._clocks:
+            columns[index] = list(map(clock, times))
         return columns
 
-    def _refused(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
-        """Find the examples that hold a value that its field can't take, and the first such field of each."""
+    def _refusals(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
+        """Return the examples that hold a value that its field can't take, with the error of the first such field."""
         bad: dict[int, FeatureError] = {}
         for field, column in zip(self._keys, columns, strict=True):
             for n, value in enumerate(column):
@@ -117,26 +115,28 @@ class Encoder:
         return bad
 
 
-def _lay_out(keys: list[list[bytes]], several: Collection[int]) -> Features:
-    """Lay what each field gave for N examples out as one example after another; more than a key stands only in ``several``."""
+def _flatten(keys: list[list[bytes]], list_fields: Collection[int]) -> Features:
+    """Put the keys of each field of N examples in the order of the examples; only ``list_fields`` may have several keys in one."""
     fields, n = len(keys), len(keys[0])
     counts = np.ones((n, fields), np.int64)
-    for field in several:
+    for field in list_fields:
         counts[:, field] = [len(each) // _KEY_SIZE for each in keys[field]]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    laid = np.empty(starts[-1], np.uint64)
+    flat = np.empty(starts[-1], np.uint64)
     for field, column in enumerate(keys):
-        places = starts[field:-1:fields]  # (N,)
-        if field in several:
-            of_each = counts[:, field]
-            places = np.repeat(places - np.cumsum(of_each) + of_each, of_each) + np.arange(of_each.sum())
-        laid[places] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
-    laid[laid == 0] = 1
-    return Features(laid, starts)
+        indices = starts[field:-1:fields]  # (N,)
+        if field in list_fields:
+            count = counts[:, field]  # (N,), keys in each list
+            start = np.repeat(indices, count)  # of the list that each key is in
+            index_within_list = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            indices = start + index_within_list
+        flat[indices] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
+    flat[flat == 0] = 1
+    return Features(flat, starts)
 
 
 def bucket(number: float) -> int:
-    """Give the bucket of a finite number: the greater number never has the lesser bucket.
+    """Return the bucket of a finite number: the greater number never has the lesser bucket.
 
     Zero has bucket 0, and ``bucket(-x) = -bucket(x)``. Up to 2 there are 16 equal steps in each octave [2^e, 2^(e+1)), so that small
     rates stay apart; from 2 the bucket is that of ``log(x)²``, whose steps get wider in x but narrower in proportion.
@@ -154,12 +154,12 @@ def bucket(number: float) -> int:
     return (exponent - _LEAST) * _STEPS + int((fraction - 0.5) * 2 * _STEPS) + 1
 
 
-_LEAST = math.frexp(math.ulp(0.0))[1]  # exponent of the least number above zero
+_LEAST = math.frexp(math.ulp(0.0))[1]  # exponent of the smallest number above zero
 _bucket_of_two = (2 - _LEAST) * _STEPS + 1
 
 
 def canonical(value: Any) -> str | None:
-    """Write one value as the text that stands for it, None where it is missing.
+    """Return the text that stands for one value, None where it is missing.
 
     >>> canonical(5.0), canonical("5"), canonical(True), canonical("")
     ('5', '5', 'true', None)
@@ -177,11 +177,9 @@ def canonical(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, float):
-        message = f"no single value: {type(value).__name__}"
-        raise TypeError(message)
+        raise TypeError(f"no single value: {type(value).__name__}")
     if math.isinf(value):
-        message = "infinite"
-        raise ValueError(message)
+        raise ValueError("infinite")
     return str(int(value)) if value.is_integer() else repr(value)
 
 
@@ -195,7 +193,7 @@ class _Keys:
         self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
     def of_all(self, values: list[Any]) -> list[bytes]:
-        """Give the key of each of many values."""
+        """Return the key of each of many values."""
         if values and all(map(is_, values, repeat(values[0]))):  # one object, such as the context of many candidates
             return [self.of(values[0])] * len(values)
         return self._of_each(values)
@@ -208,7 +206,7 @@ class _Keys:
             return list(map(self.of, values))
 
     def of(self, value: Any) -> bytes:
-        """Give the key of ``value``."""
+        """Return the key of ``value``."""
         try:
             text = self._text(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -217,59 +215,59 @@ class _Keys:
         return self._missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
 
 
-class _RememberedKeys(_Keys):
-    """Keys that take longer to work out than to remember."""
+class _CachedKeys(_Keys):
+    """Keys that take longer to compute than to look up."""
 
-    remembered: tuple[type, ...] = (str, int, float)  # of a number 1, 1.0 and True are the same entry, and so they should be
+    cached_types: tuple[type, ...] = (str, int, float)  # of a number 1, 1.0 and True are the same entry, and so they should be
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
-        self._recent = _Recent(self.of, self.remembered)
+        self._cache = _Cache(self.of, self.cached_types)
 
     def _of_each(self, values: list[Any]) -> list[bytes]:
         try:
-            return list(map(self._recent.__getitem__, values))
-        except TypeError:  # a list can't be looked up
+            return list(map(self._cache.__getitem__, values))
+        except TypeError:  # a list has no hash
             return list(map(self.of, values))
 
 
-class _SeveralKeys(_RememberedKeys):
-    """The keys of each list of one field, joined; there is one at least.
+class _ListKeys(_CachedKeys):
+    """The keys of each list of one field, joined; there is at least one.
 
-    A list is a set: its values stand in the order of their first appearance, and one that is repeated weighs no more.
+    A list is a set: its values come in the order of their first appearance, and repeating one adds no weight.
     """
 
-    remembered = (str,)
+    cached_types = (str,)
 
     def of(self, value: Any) -> bytes:
-        """Give the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
+        """Return the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
         if isinstance(value, str):
             parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
         else:
             parts = value if isinstance(value, list | tuple) else (value,)
         if len(parts) > _MOST_VALUES:
             raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {_MOST_VALUES} values")
-        keys = dict.fromkeys(super(_SeveralKeys, self).of(part) for part in parts)
+        keys = dict.fromkeys(super(_ListKeys, self).of(part) for part in parts)
         return b"".join(key for key in keys if key != self._missing) or self._missing
 
 
-class _Recent(dict[Any, bytes]):
-    """The keys of recent values of some types."""
+class _Cache(dict[Any, bytes]):
+    """The keys of recent values of some types; emptied when it is full."""
 
-    def __init__(self, function: Callable[[Any], bytes], kinds: tuple[type, ...]) -> None:
+    def __init__(self, function: Callable[[Any], bytes], types: tuple[type, ...]) -> None:
         super().__init__()
-        self._function, self._kinds = function, kinds
+        self._function, self._types = function, types
 
     def __missing__(self, value: Any) -> bytes:
         key = self._function(value)
-        if isinstance(value, self._kinds) and not (isinstance(value, str) and len(value) > _CACHED_LENGTH):
+        if isinstance(value, self._types) and not (isinstance(value, str) and len(value) > _CACHED_LENGTH):
             if len(self) >= _CACHED_VALUES:
                 self.clear()
             self[value] = key
         return key
 
 
-_KEYS: dict[str, type[_Keys]] = {"numeric": _RememberedKeys, "multi": _SeveralKeys}
+_KEYS: dict[str, type[_Keys]] = {"numeric": _CachedKeys, "multi": _ListKeys}
 
 
 def _numeric(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What the last bit of a result depends on beside the examples: what the kernels were compiled for, and by what."""
+"""What the last bit of a result depends on besides the examples: the kernels' target and compiler."""
 
 import platform
 from functools import cache
@@ -6,12 +6,12 @@ from importlib.metadata import version
 
 import numba
 
-import model.kernels.target  # noqa: F401 - it sets the target that is named here
+import model.kernels.target  # noqa: F401 - it sets the target that is named below
 
 
 @cache
 def fingerprint() -> str:
-    """Name this program's version, the kernels' target, their compiler, and the math library.
+    """Return this program's version, the kernels' target, their compiler, and the math library, as one line.
 
     Under one fingerprint the same examples give the same bits; under two they agree within rounding.
     """

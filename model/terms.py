@@ -1,23 +1,23 @@
-"""The skip terms of the paper's Table 2, each by what scales a layer and what bounds it: ``F(x) = Σ W ⊙ act(s ⊙ x)``.
+"""The skip terms of the paper's Table 2, each by its scale and its activation: ``F(x) = Σ W ⊙ act(s ⊙ x)``.
 
-``tanh`` in the table is ``W ⊙ tanh(x)``, as ``relu`` and ``sigmoid`` are; ``weight(tanh)``, beside it, gives the scale that the
-meta learner finds for each example to one learned vector. ``meta_tanh_online`` is not the paper's: it is its future work (2).
+``tanh`` in the table is ``W ⊙ tanh(x)``, as ``relu`` and ``sigmoid`` are. ``weight(tanh)``, beside it, has one learned vector for
+the scale that the meta learner finds for each example. ``meta_tanh_online`` is not in the paper: it is its future work (2).
 """
 
 from typing import NamedTuple
 
 from model.settings import SkipName
 
-# What s is: there is no term, it is 1, it is a learned vector, or it is found from the layer: leaky_relu(M x' + b) (Eq. 16).
+# What s is: no term at all, 1, a learned vector, or leaky_relu(M x' + b), found from the layer (Eq. 16).
 NO_TERM, ONE, LEARNED, FROM_LAYER = range(4)
 IDENTITY, RELU, SIGMOID, TANH = range(4)
 
-MEMORY = 1000  # examples that the running mean square looks back on
+MEMORY = 1000  # examples over which the running mean square is taken
 EPSILON = 1e-5  # added to it
 
 
 class Term(NamedTuple):
-    """What a skip term is made of."""
+    """The parts of a skip term."""
 
     scale: int
     activation: int

@@ -1,1 +1,1 @@
-"""One example's step, compiled: table → dnn with its skip terms + branch → logit → gradients → update, on one fixed target."""
+"""The step of one example, compiled for one fixed target: table → dnn with its skip terms + branch → logit → gradients → update."""
