@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_
 import msgspec
 from msgspec import Meta, Struct
 
-Scalar: TypeAlias = str | int | float | bool | None
-Feature: TypeAlias = Scalar | list[Scalar]
+from model.features import Value
+
+Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.

@@ -25,13 +25,13 @@ class Examples(NamedTuple):
 
 
 def spec(fields: int = 3, capacity: int = 4096, **model: Any) -> Spec:
-    """A model of ``fields`` categorical fields."""
+    """Return a model of ``fields`` categorical fields."""
     named = tuple(Field(name=f"field {f}") for f in range(fields))
     return Spec(model=ModelSettings(**model), table=TableSettings(capacity=capacity), fields=named)
 
 
 def examples(random: np.random.Generator, n: int, fields: int = 3, values: int = 50, most: int = 1) -> Examples:
-    """``n`` examples, each field with 1 to ``most`` of ``values`` values; a list may name a value twice."""
+    """Draw ``n`` examples, each field with 1 to ``most`` of ``values`` values; a list may name a value twice."""
     keys: list[Keys] = [
         [[_key(f, int(v)) for v in random.integers(values, size=random.integers(1, most + 1))] for f in range(fields)] for _ in range(n)
     ]
@@ -39,7 +39,7 @@ def examples(random: np.random.Generator, n: int, fields: int = 3, values: int =
 
 
 def pack(keys: list[Keys]) -> Features:
-    """The features of examples given as keys."""
+    """Return the features of examples given as keys."""
     flat = [key for example in keys for of_field in example for key in of_field]
     counts = [len(of_field) for example in keys for of_field in example]
     return Features(np.array(flat, np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
@@ -52,7 +52,7 @@ def _key(field: int, value: int) -> int:
 def learn_both(
     online: OnlineModel, reference: ReferenceModel, stream: Examples, importance: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Learn a stream on both sides; give each side's logits."""
+    """Learn a stream on both sides; return each side's logits."""
     weights = np.ones_like(stream.labels) if importance is None else importance
     ours = online.learn(stream.features, stream.labels, importance).logits
     theirs = [reference.learn(*example) for example in zip(stream.keys, stream.labels, weights, strict=True)]

@@ -1,4 +1,4 @@
-"""The whole model in plain torch, a dictionary for its table: what the kernels are tested against.
+"""The whole model in plain torch, with a dictionary for its table: the reference that the kernels are tested against.
 
 Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
 per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded.
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 class ReferenceModel:
-    """Learns one example a step, as :class:`model.online.OnlineModel` does while no row expires."""
+    """Learn one example a step, as :class:`model.online.OnlineModel` does while no row expires."""
 
     def __init__(self, spec: Spec, dtype: torch.dtype = torch.float32) -> None:
         """Start from the same weights as the kernels."""
@@ -65,7 +65,7 @@ class ReferenceModel:
         return float(logit.detach())
 
     def predict(self, keys: Keys) -> float:
-        """The example's logit."""
+        """Return the example's logit."""
         leaves = {key: self._read(f, key) for f, of_field in enumerate(keys) for key in of_field}
         with torch.no_grad():
             return float(self._logit(keys, leaves))

@@ -1,4 +1,4 @@
-"""A snapshot gives back what was put in, and refuses what is damaged or foreign."""
+"""A snapshot returns what was put in; damaged or foreign bytes are refused."""
 
 import json
 
@@ -44,11 +44,11 @@ def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
 
     for damaged in (changed, whole[:at], whole + b"more"):
         try:
-            given_back = load(damaged)
+            loaded = load(damaged)
         except ArrayFileError:
             continue
-        assert given_back[1] == {"version": 3}  # a byte of padding, or of JSON's white space
-        np.testing.assert_array_equal(given_back[0]["dense"], np.arange(9))
+        assert loaded[1] == {"version": 3}  # a byte of padding, or of JSON's white space
+        np.testing.assert_array_equal(loaded[0]["dense"], np.arange(9))
 
 
 @given(rubbish=st.binary(max_size=200))
@@ -60,7 +60,7 @@ def test_rubbish_is_refused(rubbish: bytes) -> None:
 
 @pytest.mark.parametrize("metadata", [[], "text", {"format": FORMAT, "header": 3}, {"format": FORMAT}, {"format": FORMAT, "header": "["}])
 def test_a_header_of_another_kind_is_refused(metadata: object) -> None:
-    """Whatever stands where ours would."""
+    """Whatever it holds instead of ours."""
     header = json.dumps({"__metadata__": metadata}).encode()
     for text in (header, b"[" * 100_000, b'{"\\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'):
         with pytest.raises(ArrayFileError):

@@ -1,4 +1,4 @@
-"""A logit is a sum: its terms are what they are called, and they add up to it."""
+"""A logit is a sum: each term is what its name says, and together they add up to the logit."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_the_terms_add_up_to_the_logit(network: str, skip: str, skip_input: str,
 
 
 def test_a_value_adds_its_own_weight() -> None:
-    """That of its row of the table, where the model has a wide term at all."""
+    """The weight of its row of the table, where the model has a wide term at all."""
     stream = examples(np.random.default_rng(0), 300, values=20)
     for wide in (True, False):
         online = OnlineModel(spec(wide=wide))

@@ -20,7 +20,7 @@ SCALARS = st.text(max_size=5) | st.integers() | st.floats(allow_infinity=False) 
 
 
 def encoded(encoder: Encoder, features: dict[str, Value], time: int = 0) -> list[list[int]]:
-    """Encode one example; give the keys of each field."""
+    """Encode one example; return the keys of each field."""
     (keys, starts), bad = encoder.encode([features], [time])
     if bad:
         raise bad[0]
@@ -153,7 +153,7 @@ def test_a_value_that_its_field_cannot_take_is_refused_with_field_value_and_expe
 
 @pytest.mark.parametrize("several", [list, "|".join])
 def test_one_example_names_at_most_a_thousand_values_of_a_field(several: Callable[[list[str]], Value]) -> None:
-    """Each takes a row of the table, which is everybody's."""
+    """Each takes a row of the table, which all examples share."""
     encoder = Encoder([Field(name="tags", kind="multi", separator="|")])
     values = [f"v{n}" for n in range(1001)]
 

@@ -8,10 +8,10 @@ import pytest
 from model.features import Features
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
+from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 A, B, C = (Field(name=name) for name in "abc")
-NETWORKS = ["dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint"]
 EXAMPLES = 400
 
 
@@ -21,9 +21,9 @@ def spec(*fields: Field, network: str = "dnn", **more: Any) -> Spec:
     return Spec(model=model, table=TableSettings(capacity=256), fields=fields)
 
 
-def keys_of(*places: int) -> Features:
-    """Give random values of the fields at the given places: each place always has the same values."""
-    columns = [np.random.default_rng(place).integers(1, 9, EXAMPLES).astype(np.uint64) + np.uint64(2**40 * place) for place in places]
+def keys_of(*seeds: int) -> Features:
+    """Draw values of one field for each seed: the same seed always has the same values."""
+    columns = [np.random.default_rng(seed).integers(1, 9, EXAMPLES).astype(np.uint64) + np.uint64(2**40 * seed) for seed in seeds]
     keys = np.stack(columns, axis=1).ravel() * np.uint64(0x9E3779B97F4A7C15)
     return Features(keys, np.arange(len(keys) + 1))
 

@@ -1,4 +1,4 @@
-"""One example counts as much as its weight says, and no more than the bound lets it: then it costs the others next to nothing."""
+"""One example counts as much as its weight says, up to the bound: beyond it, it would cost the other examples too much."""
 
 from typing import Any
 

@@ -40,12 +40,12 @@ shapes = st.fixed_dictionaries(
 
 
 def in_double(shape: Spec) -> tuple[OnlineModel, ReferenceModel]:
-    """Both sides of a model in float64."""
+    """Return both sides of a model in float64."""
     return OnlineModel(shape, np.float64), ReferenceModel(shape, torch.float64)
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference beside the largest value."""
+    """Return the largest difference, relative to the largest value."""
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
@@ -127,7 +127,7 @@ def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(
 
 
 def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.ndarray]:
-    """Examples ``a`` to ``b``."""
+    """Return examples ``a`` to ``b``."""
     return Features(stream.features.keys, stream.features.starts[a * fields : b * fields + 1]), stream.labels[a:b]
 
 
@@ -211,7 +211,7 @@ def test_overflow_at_any_layer_is_found_and_undone(network: str, overflowing: st
 
 
 def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> None:
-    """So a restart may pass over it."""
+    """So a restart may skip it."""
     stream = examples(np.random.default_rng(4), 60)
     stream.labels[30] = 1e30
     with_it, without = Unbounded(spec()), Unbounded(spec())
@@ -267,7 +267,7 @@ def test_importance_multiplies_the_gradient() -> None:
 
 
 def test_arrays_in_pieces_are_read_as_they_stand() -> None:
-    """The kernels take arrays in one piece, and no notice of others."""
+    """The kernels read every array as if it were contiguous."""
     stream = examples(np.random.default_rng(8), 100)
     online, strided = OnlineModel(spec()), OnlineModel(spec())
     doubled = Features(np.repeat(stream.features.keys, 2)[::2], np.repeat(stream.features.starts, 2)[::2])

@@ -16,12 +16,11 @@ class DictionaryTable:
     """The same promise, longhand: for each set, an ordered dictionary from key to way, the least recently used first."""
 
     def __init__(self, capacity: int) -> None:
-        """Nothing is held."""
         self.sets: list[OrderedDict[int, int]] = [OrderedDict() for _ in range(capacity // WAYS)]
         self.expired = 0
 
     def use(self, example: list[int]) -> None:
-        """An example uses its keys; of keys last used by one example, the lowest way is the first to expire."""
+        """Use the keys of an example; of keys last used by the same example, the lowest way is the first to expire."""
         for key in example:
             if key in self._set(key):
                 self._set(key).move_to_end(key)

@@ -49,7 +49,7 @@ def test_kernels_just_compiled_and_kernels_loaded_give_the_same_bits(tmp_path: P
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instructions are those of x86")
 def test_no_root_and_no_quotient_is_taken_by_the_processors_estimates() -> None:
-    """Their bits are its maker's choice, so that the same events would give other weights on Intel's processors than on AMD's."""
+    """The maker chooses their bits, so the same events would give other weights on Intel's processors than on AMD's."""
     learn: Any = numba.njit(**{**target._FLAGS, "cache": False})(matrix.learn_vector.py_func)  # type: ignore[attr-defined]
 
     learn(*np.ones((3, 64), np.float32), np.float32(1))

@@ -1,4 +1,4 @@
-"""The network is the paper's: its logit is the formula written out, and nothing pulls through the scale or averages over a batch."""
+"""The network is the paper's: its logit is the formula written out; no gradient goes through the scale, and nothing averages over a batch."""
 
 import math
 
@@ -21,7 +21,7 @@ from tests.model.examples import EVERY, examples, pack, spec
 
 
 def longhand(weights: Weights, keys: list[list[int]]) -> float:
-    """The logit, one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
+    """Return the logit, computed one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
     model = weights.spec.model
     named = {name: array.astype(np.float64) for name, array in weights.layout.named(weights.dense).items()}
     logit, x = float(named["bias"][0]), []
@@ -38,7 +38,7 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
 
 
 def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
-    """Each field's embedding and wide weight, the mean of its values'."""
+    """Return each field's embedding and wide weight: the mean over its values."""
     defaults = weights.layout.named(weights.dense)["defaults"].astype(np.float64)
     row_of = {int(key): weights.rows[row].astype(np.float64) for row, key in enumerate(weights.keys) if key}
     pooled = []
@@ -48,8 +48,8 @@ def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
     return pooled
 
 
-def longhand_term(named: dict[str, np.ndarray], name: str, read: list[float], skip: str) -> float:
-    """A layer's own term, one number at a time."""
+def longhand_term(named: dict[str, np.ndarray], name: str, x: list[float], skip: str) -> float:
+    """Return a layer's own term, computed one number at a time."""
     activation = {
         "vanilla": lambda u: u,
         "relu": lambda u: max(u, 0),
@@ -57,16 +57,16 @@ def longhand_term(named: dict[str, np.ndarray], name: str, read: list[float], sk
         "tanh": math.tanh,
     }[skip.removeprefix("meta_").removeprefix("weight_").removesuffix("_online")]
     total = 0.0
-    for k in range(len(read)):
+    for k in range(len(x)):
         s = 1.0
         if skip.startswith("meta_"):
-            s = named[f"{name}.meta_bias"][k] + sum(read[j] * named[f"{name}.meta"][j, k] for j in range(len(read)))
+            s = named[f"{name}.meta_bias"][k] + sum(x[j] * named[f"{name}.meta"][j, k] for j in range(len(x)))
             s = s if s > 0 else 0.01 * s
         if skip.startswith("weight_"):
             s = named[f"{name}.scale"][k]
         if skip.endswith("_online"):
             s /= math.sqrt(named[f"{name}.square"][k] + 1e-5)
-        total += named[f"{name}.weight"][k] * activation(s * read[k])
+        total += named[f"{name}.weight"][k] * activation(s * x[k])
     return total
 
 
@@ -98,7 +98,7 @@ def test_relu_and_vanilla_are_two_terms_before_relu_and_one_after_it(skip_input:
 
 
 def test_the_running_mean_square_is_that_of_the_values_read() -> None:
-    """An example at a time, each weighing a thousandth."""
+    """One example at a time, each with a weight of a thousandth."""
     online = OnlineModel(spec(hidden=(5,), skip="meta_tanh_online"), np.float64)
     named = online.weights.layout.named(online.weights.dense)
     expected = named["skip.0.square"].copy()
@@ -108,15 +108,15 @@ def test_the_running_mean_square_is_that_of_the_values_read() -> None:
         features = pack([keys])
         rows = [online.weights.rows[online.weights.keys == key[0]] for key in keys]
         x = np.concatenate([row[0, :-1] if len(row) else named["defaults"][f] for f, row in enumerate(rows)])
-        read = x @ named["tower.0.weight"] + named["tower.0.bias"]
+        z = x @ named["tower.0.weight"] + named["tower.0.bias"]
         online.learn(features, np.array([label]))
-        expected += (read**2 - expected) / 1000
+        expected += (z**2 - expected) / 1000
 
     np.testing.assert_allclose(named["skip.0.square"], expected, rtol=1e-12)
 
 
 def network(name: str, skip: str = "meta_tanh") -> tuple[DNN, Layout]:
-    """A network in float64 with random weights."""
+    """Return a network in float64 with random weights."""
     layout = Layout(spec(network=name, skip=skip, hidden=(9, 4), embedding=3))
     built = build(layout.spec)
     bind(built, layout.named(layout.initial().astype(np.float64)))
@@ -172,7 +172,7 @@ def test_parameters_are_views_of_the_flat_array(name: str) -> None:
 @settings(deadline=None)  # the first call compiles
 @given(values=st.lists(st.floats(width=32), min_size=1, max_size=40))
 def test_the_vectorised_tanh_is_within_five_units_in_the_last_place(values: list[float]) -> None:
-    """And gives NaN for NaN, so that it is found."""
+    """NaN stays NaN, so that it is found."""
     ours = np.array(values, np.float32)
     exact = np.tanh(ours.astype(np.float64))
 

@@ -1,4 +1,4 @@
-"""What stands beside the tower is what its paper prints: its term is the formula written out, and an established library's."""
+"""Each branch is what its paper prints: its term is the formula written out, and an established library's."""
 
 import math
 import sys
@@ -42,13 +42,13 @@ def through(x: list[float], weight: np.ndarray) -> list[float]:
 
 
 def longhand_own(named: Named, layer: int, x: list[float], shape: Spec) -> float:
-    """A cross layer's own term: by default none."""
+    """Return a cross layer's own term: by default none."""
     model = shape.model
     return longhand_term(named, f"branch.{layer}.skip", x, model.skip) if model.skip_cross and model.skip != "none" else 0.0
 
 
 def longhand_dcn(named: Named, v: Vectors, shape: Spec) -> float:
-    """``x_{l+1} = x_0 (x_l · w) + b + x_l``."""
+    """Return DCN's term: ``x_{l+1} = x_0 (x_l · w) + b + x_l``."""
     x0 = x = [number for of_field in v for number in of_field]
     own = 0.0
     for layer in range(2):
@@ -59,7 +59,7 @@ def longhand_dcn(named: Named, v: Vectors, shape: Spec) -> float:
 
 
 def longhand_dcn_v2(named: Named, v: Vectors, shape: Spec) -> float:
-    """``x_{l+1} = x_0 ⊙ (x_l W + b) + x_l``."""
+    """Return DCN-V2's term: ``x_{l+1} = x_0 ⊙ (x_l W + b) + x_l``."""
     x0 = x = [number for of_field in v for number in of_field]
     own = 0.0
     for layer in range(2):
@@ -70,12 +70,12 @@ def longhand_dcn_v2(named: Named, v: Vectors, shape: Spec) -> float:
 
 
 def longhand_deepfm(_: Named, v: Vectors, __: Spec) -> float:
-    """``Σ_{f<g} v_f · v_g``."""
+    """Return DeepFM's term: ``Σ_{f<g} v_f · v_g``."""
     return sum(dot(v[f], v[g]) for f in range(len(v)) for g in range(f + 1, len(v)))
 
 
 def longhand_xdeepfm(named: Named, v: Vectors, shape: Spec) -> float:
-    """``x^{l+1}_hk = Σ_ij W_ijh x^l_ik x^0_jk``, summed over k, weighed."""
+    """Return xDeepFM's term: ``x^{l+1}_hk = Σ_ij W_ijh x^l_ik x^0_jk``, summed over k, then weighted."""
     x, pooled = v, []
     for layer, maps in enumerate(shape.model.cin):
         weight = named[f"branch.{layer}.weight"].reshape(len(x), len(v), maps)
@@ -88,7 +88,7 @@ def longhand_xdeepfm(named: Named, v: Vectors, shape: Spec) -> float:
 
 
 def longhand_autoint(named: Named, v: Vectors, shape: Spec) -> float:
-    """``relu([Σ_k softmax_k(q_m · k_k) v_k]_heads + x_m W)``, weighed."""
+    """Return AutoInt's term: ``relu([Σ_k softmax_k(q_m · k_k) v_k]_heads + x_m W)``, weighted."""
     x = v
     for layer, width in enumerate(shape.model.attention):
         query, key, value, residual = ([through(of_field, named[f"branch.{layer}.{part}"]) for of_field in x] for part in PARTS)
@@ -159,7 +159,7 @@ def test_the_tower_starts_the_same_whatever_stands_beside_it(network: str) -> No
 
 @pytest.fixture(scope="module")
 def library() -> Any:
-    """DeepCTR-Torch's layers, without its look-up of newer versions, which opens a connection on import."""
+    """Import DeepCTR-Torch's layers, without its look-up of newer versions, which opens a connection on import."""
     silent: Any = ModuleType("deepctr_torch.utils")
     silent.check_version = lambda _: None
     sys.modules["deepctr_torch.utils"] = silent
@@ -169,7 +169,7 @@ def library() -> Any:
 
 
 def theirs(library: Any, network: str, ours: Any, fields: int, width: int) -> nn.Module:
-    """The library's layers with our weights."""
+    """Return the library's layers with our weights."""
     model = SHAPE
     if network in ("dcn", "dcn_v2"):
         cross = library.CrossNet(fields * width, model["cross_layers"], "vector" if network == "dcn" else "matrix")
