@@ -19,8 +19,7 @@ FEW = 0.01  # of the clicks
 MEANINGS = {
     "future_time": "later than their append time",
     "late_impression": "impressions whose window was closed before they came",
-    "misrouted": "in another partition than their key's",
-    "misrouted_key": "in another partition than their key's",
+    "misrouted": "in another partition than their impression's",
     "time_unit": "with a time in seconds",
     "FutureTimeError": "later than their append time",  # as the learner names them
     "TimeUnitError": "with a time in seconds",

@@ -57,7 +57,7 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
     for topic, start in starts.items():
-        placement.tally(_look_around(log, topic, start))
+        placement.tally(_look_around(log, topic, start, BEFORE if known else 0))
     return Rejoined(joins, starts, placement)
 
 
@@ -116,10 +116,10 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoin
     return known.offset, note
 
 
-def _look_around(log: Log, topic: str, start: Mapping[int, int]) -> list[Record]:
+def _look_around(log: Log, topic: str, start: Mapping[int, int], before: int) -> list[Record]:
     """Give the last records before the start and the next that the topic holds already, enough to tell how it was written."""
     bounds = log.bounds(topic)
-    back = max(1, BEFORE // len(start))
+    back = -(-before // len(start))
     records: list[Record] = []
     with closing(log.reader(topic, {p: max(bounds[p].first, offset - back) for p, offset in start.items()})) as reader:
         while len(records) < FIRST and any(position < bounds[p].end for p, position in reader.positions().items()):

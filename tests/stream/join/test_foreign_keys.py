@@ -270,3 +270,15 @@ def test_after_a_restart_records_are_judged_by_the_partitioner_of_the_first_read
 
         assert len(examples(log, topics)) == 60
         assert [each.value for each in read(log, topics.dead_letters)] == [each.value for each in forged]
+
+
+def test_what_was_left_behind_does_not_end_the_join_again(log: Log, topics: Topics, librdkafka: Write) -> None:
+    create(log, topics, PARTITIONS)
+    log.append(impressions(topics))
+    librdkafka(clicks(topics))
+    assert_refused(log, topics, "librdkafka")
+
+    Joiner(log, topics, SETTINGS, JoinerMetrics(CollectorRegistry())).leave_behind()
+    join(log, topics)
+
+    assert examples(log, topics) == []
