@@ -143,7 +143,7 @@ class Hold:
 
     def _ask(self, holder: Holder) -> None:
         self._say(f"taking over from process {holder.pid}: waiting until it has saved its work and ended")
-        written = self._request.with_suffix(f".{self._me.pid}")
+        written = self._request.with_suffix(f".{self._me.token}")
         written.write_text(json.dumps({"token": holder.token, "pid": self._me.pid}), encoding="utf-8")
         written.replace(self._request)
 
