@@ -60,7 +60,7 @@ def published() -> Published:
 
 
 async def lateness(work: Callable[[], None]) -> list[float]:
-    """Give by how much each wake-up was late while ``work`` ran in a thread, in ms."""
+    """Return by how much each wake-up was late while ``work`` ran in a thread, in ms."""
     thread = threading.Thread(target=work)
     late = []
     thread.start()

@@ -103,7 +103,7 @@ class Progressive:
         return _scores(sums, groups.sum(axis=0), _area(groups))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Give everything as named arrays, copied, for a checkpoint."""
+        """Return everything as named arrays, copied, for a checkpoint."""
         return {name: array.copy() for name, array in self._tally._asdict().items()}
 
     @classmethod
@@ -143,7 +143,7 @@ def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Ta
 
 
 def _area(groups: NDArray[np.int64]) -> float | None:
-    """Give the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of what was predicted; a tie counts half."""
+    """Return the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of what was predicted; a tie counts half."""
     others, clicks = groups[:, 0].astype(np.float64), groups[:, 1].astype(np.float64)
     pairs = float(others.sum() * clicks.sum())
     if not pairs:

@@ -46,7 +46,7 @@ class Features(NamedTuple):
     starts: NDArray[np.int64]  # [N * F + 1]
 
     def contiguous(self) -> "Features":
-        """The same, each array in one piece, as the kernels read them."""
+        """Return the same, each array in one piece, as the kernels read them."""
         return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
 
 
@@ -78,7 +78,7 @@ class Encoder:
         self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
 
     def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
-        """Give the keys of N examples, which are worked out a field at a time: a column of values is quicker than as many rows.
+        """Return the keys of N examples, which are worked out a field at a time: a column of values is quicker than as many rows.
 
         Args:
             examples: the features of each by name; what is absent is missing, what no field is named after is counted and ignored.
@@ -99,7 +99,7 @@ class Encoder:
         return Encoded(_lay_out(keys, self._several), bad)
 
     def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
-        """Give each field's values, as its keys take them."""
+        """Return each field's values, as its keys take them."""
         columns: list[list[Any]] = [[features.get(name) for features in examples] for name in self._names]
         for position, clock in self._clocks:
             columns[position] = list(map(clock, times))
@@ -136,7 +136,7 @@ def _lay_out(keys: list[list[bytes]], several: Collection[int]) -> Features:
 
 
 def bucket(number: float) -> int:
-    """Give the bucket of a finite number: the greater number never has the lesser bucket.
+    """Return the bucket of a finite number: the greater number never has the lesser bucket.
 
     Zero has bucket 0, and ``bucket(-x) = -bucket(x)``. Up to 2 there are 16 equal steps in each octave [2^e, 2^(e+1)), so that small
     rates stay apart; from 2 the bucket is that of ``log(x)²``, whose steps get wider in x but narrower in proportion.
@@ -195,7 +195,7 @@ class _Keys:
         self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
     def of_all(self, values: list[Any]) -> list[bytes]:
-        """Give the key of each of many values."""
+        """Return the key of each of many values."""
         if values and all(map(is_, values, repeat(values[0]))):  # one object, such as the context of many candidates
             return [self.of(values[0])] * len(values)
         return self._of_each(values)
@@ -208,7 +208,7 @@ class _Keys:
             return list(map(self.of, values))
 
     def of(self, value: Any) -> bytes:
-        """Give the key of ``value``."""
+        """Return the key of ``value``."""
         try:
             text = self._text(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -242,7 +242,7 @@ class _SeveralKeys(_RememberedKeys):
     remembered = (str,)
 
     def of(self, value: Any) -> bytes:
-        """Give the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
+        """Return the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
         if isinstance(value, str):
             parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
         else:

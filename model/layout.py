@@ -43,7 +43,7 @@ class Parameter(NamedTuple):
     std: float
 
     def of(self, dense: Floats) -> Floats:
-        """The parameter as a view of ``dense``."""
+        """Return the parameter as a view of ``dense``."""
         return dense[self.start : self.start + int(np.prod(self.shape))].reshape(self.shape)
 
     def sums_of(self, accumulators: Floats) -> Floats:
@@ -52,7 +52,7 @@ class Parameter(NamedTuple):
 
 
 def branch_shapes(spec: Spec) -> tuple[list[dict[str, tuple[int, ...]]], int]:
-    """The shapes of each layer's parameters beside the tower, and the width of the branch's output (0 if it has no weights)."""
+    """Return the shapes of each layer's parameters beside the tower, and the width of the branch's output (0 if it has no weights)."""
     model, fields = spec.model, len(spec.fields)
     flat = fields * model.embedding
     match model.network:
@@ -71,7 +71,7 @@ def branch_shapes(spec: Spec) -> tuple[list[dict[str, tuple[int, ...]]], int]:
 
 
 def cross_term(spec: Spec) -> Term:
-    """What each cross layer adds to the logit."""
+    """Return what each cross layer adds to the logit."""
     crossed = spec.model.skip_cross and spec.model.network in ("dcn", "dcn_v2")
     return TERMS[spec.model.skip if crossed else "none"]
 
@@ -148,7 +148,7 @@ class Layout:
         return {name: parameter.of(dense) for name, parameter in self.parameters.items()}
 
     def initial(self) -> NDArray[np.float32]:
-        """The parameters before the first example."""
+        """Return the parameters before the first example."""
         model = self.spec.model
         random = np.random.default_rng(model.seed)
         dense = np.zeros(self.size, np.float32)

@@ -31,7 +31,7 @@ class _Shape(NamedTuple):
 
 
 def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
-    """Give the state of a model (:meth:`~model.online.OnlineModel.state`) under the fields of another spec.
+    """Return the state of a model (:meth:`~model.online.OnlineModel.state`) under the fields of another spec.
 
     Raises:
         MigrationError: the specs differ in more than their fields.
@@ -75,7 +75,7 @@ def _carry(source: NDArray[np.floating], target: NDArray[np.floating], shape: tu
 
 
 def _shape(name: str, spec: Spec) -> _Shape:
-    """Say how a parameter is made up; see :class:`~model.layout.Layout`."""
+    """Return how a parameter is made up; see :class:`~model.layout.Layout`."""
     flat = (_FIELD, spec.model.embedding)
     shape = Layout(spec).parameters[name].shape
     match spec.model.network, name.split("."):

@@ -124,12 +124,12 @@ class OnlineModel:
             now[...] = before
 
     def digest(self) -> str:
-        """The weights' digest."""
+        """Return the weights' digest."""
         self.weights.rehash(np.flatnonzero(self.table.touched))
         return self.weights.digest()
 
     def changes(self) -> Arrays:
-        """What :meth:`Weights.apply` needs to come from the last published weights to these."""
+        """Return what :meth:`Weights.apply` needs to come from the last published weights to these."""
         positions = np.flatnonzero(self.table.touched)
         self.weights.rehash(positions)
         return self.weights.arrays(positions)
@@ -139,7 +139,7 @@ class OnlineModel:
         self.table.touched[...] = False
 
     def state(self) -> Arrays:
-        """Copies of everything that the next step depends on."""
+        """Return copies of everything that the next step depends on."""
         arrays = self.weights.arrays()
         positions = arrays["positions"]
         return arrays | {
@@ -152,7 +152,7 @@ class OnlineModel:
 
     @classmethod
     def from_state(cls, spec: Spec, arrays: Arrays) -> Self:
-        """The model that :meth:`state` gave."""
+        """Return the model that :meth:`state` gave."""
         model = cls(spec)
         positions = arrays["positions"]
         model.weights.apply(arrays)

@@ -52,13 +52,13 @@ class Weights:
 
     @classmethod
     def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
-        """The weights that :meth:`arrays` gave."""
+        """Return the weights that :meth:`arrays` gave."""
         weights = cls(spec)
         weights.apply(arrays)
         return weights
 
     def network(self, sums: NDArray[Any]) -> Network:
-        """The dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
+        """Return the dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
         layout, model, term = self.layout, self.spec.model, TERMS[self.spec.model.skip]
         return Network(
             self.dense,
@@ -87,7 +87,7 @@ class Weights:
         return step.workspace(self.network(self.dense[:0]))
 
     def predict(self, features: Features) -> NDArray[Any]:
-        """The logit of each example, ``(N,)``; from one thread at a time."""
+        """Return the logit of each example, ``(N,)``; from one thread at a time."""
         features = features.contiguous()
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
@@ -96,7 +96,7 @@ class Weights:
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """The probability of a click on each example, ``(N,)``."""
+        """Return the probability of a click on each example, ``(N,)``."""
         logits = self.predict(features)
         return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
 
@@ -109,7 +109,7 @@ class Weights:
         rehash(self.keys, self.rows.view(np.uint32), positions, self._hashes, self._hash)
 
     def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
-        """Copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
+        """Return copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
         if positions is None:
             positions = np.flatnonzero(self.keys)
         return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
@@ -129,7 +129,7 @@ class Weights:
         self.rehash(positions)
 
     def _check(self, arrays: Arrays) -> None:
-        """Make sure that ``arrays`` fit."""
+        """Check that ``arrays`` fit."""
         positions = arrays["positions"]
         count = len(positions)
         expected = {

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file."""
+        """Rank the environment above the file."""
         return env_settings, init_settings
 
     @field_validator("field")
@@ -109,7 +109,7 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """Say where, got and expected; for an unknown key the nearest known one."""
+    """Return where, got and expected; for an unknown key the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])

@@ -106,7 +106,7 @@ def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
 
 
 def _line(told: Told, risen: Mapping[tuple[str, Labels], float], seconds: float) -> str | None:
-    """Give the line about what has risen, the most first; None if nothing has, or too little to tell."""
+    """Return the line about what has risen, the most first; None if nothing has, or too little to tell."""
     found: dict[str, float] = defaultdict(float)
     for (name, labels), number in risen.items():
         if name in told.names and told.only(labels):

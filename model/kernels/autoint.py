@@ -36,7 +36,7 @@ class Attended(NamedTuple):
 
 
 def room(net: Network) -> int:
-    """How many numbers :class:`Attended` holds."""
+    """Return how many numbers :class:`Attended` holds."""
     layers, fields, width = len(net.places) // PARTS, net.fields, max(net.embedding, net.places[:-1, COLUMNS].max())
     return int((5 * layers + 13) * fields * width + layers * net.heads * fields**2 + fields + width + max(fields, width))
 

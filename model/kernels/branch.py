@@ -23,7 +23,7 @@ from model.kernels.target import kernel, pointer
 
 @kernel
 def no_term(net: Network, act: Activations, room: NDArray[Any]) -> Any:  # noqa: ARG001
-    """The tower stands alone."""
+    """Return 0: the tower stands alone."""
     return net.dense.dtype.type(0)
 
 
@@ -60,7 +60,7 @@ class CompiledBranch(NamedTuple):
 
 
 def beside(net: Network, act: Activations) -> CompiledBranch:
-    """The network's branch, with room for one example's pass."""
+    """Return the network's branch, with room for one example's pass."""
     typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
     return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
 

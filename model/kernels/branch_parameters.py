@@ -17,14 +17,14 @@ from model.layout import COLUMNS, ROWS, START, SUM_START
 
 @kernel
 def weights_at(net: Network, place: int) -> slice:
-    """Where in ``net.dense`` a parameter of the branch lies, flat."""
+    """Return where in ``net.dense`` a parameter of the branch lies, flat."""
     at = net.places[place]
     return slice(at[START], at[START] + at[ROWS] * at[COLUMNS])
 
 
 @kernel
 def sums_at(net: Network, place: int) -> slice:
-    """Where in ``net.sums`` its accumulators lie."""
+    """Return where in ``net.sums`` its accumulators lie."""
     at = net.places[place]
     return slice(at[SUM_START], at[SUM_START] + at[ROWS])
 

@@ -23,7 +23,7 @@ class Crossed(NamedTuple):
 
 
 def room(net: Network) -> int:
-    """How many numbers :class:`Crossed` holds."""
+    """Return how many numbers :class:`Crossed` holds."""
     return (len(net.places) - 1 + 5) * net.fields * net.embedding
 
 
@@ -37,7 +37,7 @@ def crossed(net: Network, room: NDArray[Any]) -> Crossed:
 
 @kernel
 def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) -> Any:
-    """The own term of a layer that gives ``x``, if it has one."""
+    """Return the own term of a layer that gives ``x``, if it has one."""
     term = net.layers.shape[0] + layer
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)

@@ -14,7 +14,7 @@ from model.kernels.target import kernel
 
 
 def room(net: Network) -> int:
-    """What a forward pass leaves for the backward pass: ``Σ_f v_f (d,)``, and the input."""
+    """Return what a forward pass leaves for the backward pass: ``Σ_f v_f (d,)``, and the input."""
     return net.embedding * (net.fields + 1)
 
 

@@ -19,7 +19,7 @@ from model.kernels.target import kernel
 
 @kernel
 def weight(label: Any, p: Any, one: Any) -> Any:
-    """The importance of an example under ``fnw``: 1 + p of a positive, (1 - p)(1 + p) of a negative; no gradient goes through p.
+    """Return the importance of an example under ``fnw``: 1 + p of a positive, (1 - p)(1 + p) of a negative; no gradient goes through p.
 
     ``p`` is the prediction made before the example is learned; ``one`` is 1 in its precision.
     """

@@ -18,7 +18,7 @@ from model.terms import NO_TERM
 
 @kernel
 def forward(net: Network, act: Activations) -> Any:
-    """The logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias."""
+    """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias."""
     p = net.dense
     logit = p.dtype.type(0)
     for layer in range(net.layers.shape[0]):

@@ -84,7 +84,7 @@ def learn_vector(weight: NDArray[Any], sums: NDArray[Any], gradient: NDArray[Any
 
 @kernel
 def learn_sums(sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
-    """A matrix's accumulators, and ``step``, the ``s_j`` by which each row is to move; silenced inputs are 0 and move nothing."""
+    """Return a matrix's accumulators, and ``step``, the ``s_j`` by which each row is to move; silenced inputs are 0 and move nothing."""
     square = sums.dtype.type(0)
     for k in range(gradient.shape[0]):
         square += gradient[k] * gradient[k]

@@ -53,7 +53,7 @@ class Activations(NamedTuple):
 
 
 def activations(net: Network) -> Activations:
-    """Room for one example's pass."""
+    """Return room for one example's pass."""
     depth, width = len(net.layers) + 1, int(net.layers[:, [IN, OUT]].max())
     every = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
     active, actives = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)

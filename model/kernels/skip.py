@@ -66,7 +66,7 @@ def activate(activation: int, values: NDArray[Any]) -> None:
 
 @kernel
 def slope_at(activation: int, value: Any) -> Any:
-    """The derivative of an activation where it gives ``value``."""
+    """Return the derivative of an activation where it gives ``value``."""
     one = value * 0 + 1
     if activation == TANH:
         return one - value * value
@@ -79,7 +79,7 @@ def slope_at(activation: int, value: Any) -> Any:
 
 @kernel
 def owes(net: Network) -> bool:
-    """Whether the meta learners' steps are owed."""
+    """Return whether the meta learners' steps are owed."""
     return net.scale == FROM_LAYER and net.pre and net.sums.shape[0] > 0
 
 

@@ -52,7 +52,7 @@ class Journal(NamedTuple):
 
 
 def journal(table: Table, keys: int) -> Journal:
-    """Room for a run of ``keys`` keys."""
+    """Return room for a run of ``keys`` keys."""
     shape = (keys, table.rows.shape[1])
     return Journal(
         np.empty(keys, np.int64),
@@ -72,19 +72,19 @@ class Workspace(NamedTuple):
 
 
 def workspace(net: Network) -> Workspace:
-    """Room for a pass."""
+    """Return room for a pass."""
     act = activations(net)
     return Workspace(act, beside(net, act))
 
 
 def room_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
-    """Room for the row of each key of any one example."""
+    """Return room for the row of each key of any one example."""
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
 
 @kernel
 def finite(value: Any) -> bool:
-    """Whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
+    """Return whether ``value`` is a number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
     return bool(abs(value) < np.inf)
 
 
@@ -92,7 +92,7 @@ def finite(value: Any) -> bool:
 def score(
     net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
 ) -> Any:
-    """The logit of the example whose fields' keys begin at ``starts[first]``; ``found`` gets the row of each key, -1 if it is new."""
+    """Return the logit of the example whose keys begin at ``starts[first]``; fill ``found`` with the row of each key, -1 if it is new."""
     act, beside = work.act, work.beside
     d = rows.shape[1] - 1
     p = net.dense
@@ -135,7 +135,7 @@ def predict(
 
 @kernel
 def remember(table: Table, log: Journal, row: int, now: int) -> None:
-    """Note ``row`` as it is, and that example ``now`` uses it."""
+    """Record ``row`` as it is in the journal, and mark it as used by example ``now``."""
     at = log.length[0]
     log.row[at], log.key[at], log.used[at] = row, table.keys[row], table.used[row]
     for k in range(table.rows.shape[1]):
@@ -234,7 +234,7 @@ def learn_rows(
 
 @kernel
 def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
-    """Have the rows of example ``n + 1`` brought near, and the keys of the sets that hold those of example ``n + 2``."""
+    """Prefetch the rows of example ``n + 1``, and the keys of the sets that hold those of example ``n + 2``."""
     starts, last = features.starts, features.starts.shape[0] - 1
     for i in range(starts[min((n + 1) * fields, last)], starts[min((n + 2) * fields, last)]):
         row = find(table.keys, features.keys[i])

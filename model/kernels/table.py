@@ -28,14 +28,14 @@ class Table(NamedTuple):
 
 @kernel
 def first_way(key: np.uint64, capacity: int) -> int:
-    """The first row of the set that may hold ``key``."""
+    """Return the first row of the set that may hold ``key``."""
     sets = np.uint64(capacity // WAYS)
     return int(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
 
 
 @kernel
 def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
-    """The row that holds ``key``, or -1."""
+    """Return the row that holds ``key``, or -1."""
     first = first_way(key, keys.shape[0])
     for row in range(first, first + WAYS):
         if keys[row] == key:
@@ -45,7 +45,7 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
 
 @kernel
 def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now: int) -> int:
-    """The row to give to ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
+    """Return the row to give to ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
 
     Ties go to the lowest way.
     """

@@ -52,7 +52,7 @@ def pointer(function: Callable[..., Any], signature: Any) -> Any:
 
 
 def specialized(function: Callable[..., R]) -> Callable[..., R]:
-    """A kernel whose arguments have the types of the first call for ever: numba finds those of named tuples anew at each, in 0.2 ms.
+    """Return a kernel whose arguments have the types of the first call for ever: numba finds those of named tuples anew at each, in 0.2 ms.
 
     An array of another type or layout is not refused: it is read as if it had the first one's.
     """

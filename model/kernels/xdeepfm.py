@@ -30,7 +30,7 @@ class Compressed(NamedTuple):
 
 
 def room(net: Network) -> int:
-    """How many numbers :class:`Compressed` holds."""
+    """Return how many numbers :class:`Compressed` holds."""
     maps = net.places[:-1, COLUMNS]
     most = max(net.fields, maps.max())
     layers, d = len(maps), net.embedding

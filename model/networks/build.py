@@ -20,6 +20,6 @@ BRANCHES: dict[str, type[nn.Module]] = {
 
 
 def build(spec: Spec) -> DNN:
-    """The network that ``spec`` names; :func:`model.networks.dnn.bind` gives it its values."""
+    """Return the network that ``spec`` names; :func:`model.networks.dnn.bind` gives it its values."""
     branch = BRANCHES.get(spec.model.network)
     return DNN(spec, branch(spec) if branch else None)

@@ -65,7 +65,7 @@ class SkipTerm(nn.Module):
             self.square.lerp_(self.seen.square().mean(0), 1 / MEMORY)
 
     def _scale(self, x: Tensor) -> Tensor:
-        """Give ``s``, ``(B, n)`` or what broadcasts to it."""
+        """Return ``s``, ``(B, n)`` or what broadcasts to it."""
         scale = torch.ones_like(self.weight)
         if self.term.scale == FROM_LAYER:
             scale = F.leaky_relu(x.detach() @ self.meta + self.meta_bias)

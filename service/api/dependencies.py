@@ -28,7 +28,7 @@ class Service(NamedTuple):
     clock: Callable[[], float]  # epoch seconds
 
     def now(self) -> int:
-        """Give the time of the server's clock, in epoch ms."""
+        """Return the time of the server's clock, in epoch ms."""
         return int(self.clock() * 1000)
 
     def check_times(self, events: Iterable[tuple[str, int]]) -> None:

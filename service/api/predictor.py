@@ -26,7 +26,7 @@ class Predictor:
         self._id_is_feature = any(field.name == "id" for field in weights.spec.fields)
 
     def next(self, standing: WeightsHeader, weights: Weights) -> "Predictor":
-        """Give the predictor of the weights that come after these."""
+        """Return the predictor of the weights that come after these."""
         return Predictor(standing, weights, self.encoder if weights.spec == self.weights.spec else None)
 
     def score(self, request: PredictRequest, time: int) -> Scored:

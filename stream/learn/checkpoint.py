@@ -47,7 +47,7 @@ class Checkpoint(NamedTuple):
         return cls(version, place, model.spec, arrays)
 
     def restore(self) -> tuple[OnlineModel, Progressive]:
-        """Give the model and its scores back."""
+        """Return the model and its scores back."""
         model = OnlineModel.from_state(self.spec, self._under(_MODEL))
         return model, Progressive.from_state(self._under(_SCORES))
 
@@ -122,7 +122,7 @@ class Checkpoints:
         return path
 
     def newest_first(self) -> Iterator[Checkpoint]:
-        """Give the checkpoints that are as they were saved, the newest first; why one is not is logged."""
+        """Yield the checkpoints that are as they were saved, the newest first; why one is not is logged."""
         for path in reversed(self.paths()):
             try:
                 yield self.read(path)
@@ -144,7 +144,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
-        """Give the files, the oldest first."""
+        """Return the files, the oldest first."""
         return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
 
 

@@ -111,7 +111,7 @@ class Learner:
                 writer.close()
 
     def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
-        """Say whether it was a rollback that took the model: then one version comes, and it lets go again."""
+        """Return whether it was a rollback that took the model: then one version comes, and it lets go again."""
         logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
         end = time.monotonic() + _ROLLBACK
         while True:

@@ -30,8 +30,6 @@ class LearnerMetrics:
     """What the learner tells."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
-
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
 
@@ -70,14 +68,14 @@ class LearnerMetrics:
         )
 
     def note_step(self, taught: BatchResult, seconds: float) -> None:
-        """Tell what came of the records of one poll."""
+        """Record what came of the records of one poll."""
         self.step_seconds.observe(seconds)
         self.examples.inc(taught.learned)
         for _, error in taught.bad + taught.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 
     def note_version(self, version: Version, size: int, seconds: float) -> None:
-        """Tell what was published."""
+        """Record what was published."""
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
@@ -85,12 +83,12 @@ class LearnerMetrics:
         self.trained_through.set((version.trained_through or math.nan) / 1000)
 
     def note_lag(self, lag: Lag) -> None:
-        """Tell how far behind the learner is."""
+        """Record how far behind the learner is."""
         self.lag_records.set(lag.records)
         self.lag_seconds.set(lag.seconds)
 
     def note_model(self, trainer: Trainer) -> None:
-        """Tell how good the model is, and how full."""
+        """Record how good the model is, and how full its table."""
         self._note_scores("total", trainer.scores.total())
         self._note_scores("recent", trainer.scores.recent())
         table = trainer.model.table

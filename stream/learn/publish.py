@@ -57,7 +57,7 @@ class PendingVersion:
         self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], taught: BatchResult, topics: Topics) -> None:
-        """Note what came of the next ``records``."""
+        """Record what came of the next ``records``."""
         for record in records:
             if self.runs and self.runs[-1].partition == record.partition:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
@@ -83,7 +83,7 @@ class PendingVersion:
         return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
     def next(self) -> "PendingVersion":
-        """Give the stretch that begins where this one ends."""
+        """Return the stretch that begins where this one ends."""
         reread = self.reread()
         return PendingVersion(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
 
@@ -109,7 +109,7 @@ class Publisher:
         self.bytes = 0  # of the last delta
 
     def wait(self, stretch: PendingVersion) -> float | None:
-        """Give the seconds until a version is due, None if there is nothing to say in it."""
+        """Return the seconds until a version is due, None if there is nothing to say in it."""
         self.snapshots.collect()
         if stretch.full():
             return 0.0
@@ -172,7 +172,7 @@ def trained_through(version: Version) -> int | None:
 
 
 def settings_digest(spec: Spec) -> str:
-    """Tell one model's settings from another's; a setting that is added later, with a default, changes nothing."""
+    """Return a digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 

@@ -137,7 +137,7 @@ class Recovery:
         return there is not None and (there.place, there.version.digest) == (checkpoint.place, saved.digest)
 
     def _with_settings_of(self, version: Version, trainer: Trainer, *, is_first: bool) -> Trainer:
-        """Give what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
+        """Return what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
         if version.spec is None:
             return trainer
         try:
@@ -176,7 +176,7 @@ class Recovery:
 
 
 def _migrated(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
-    """Give a trainer of the same state under other fields; the same one if they are the same."""
+    """Return a trainer of the same state under other fields; the same one if they are the same."""
     model = trainer.model
     if model.spec == spec:
         return trainer
@@ -206,7 +206,7 @@ class _Runs:
         self._ahead: dict[int, list[Record]] = {}  # read, and not yet asked for
 
     def read(self, run: Run) -> Iterator[list[Record]]:
-        """Give the records of ``run``, in order.
+        """Yield the records of ``run``, in order.
 
         Raises:
             OffsetGoneError: they are no longer there.
@@ -222,7 +222,7 @@ class _Runs:
                 return
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         for reader in self._readers.values():
             reader.close()
 

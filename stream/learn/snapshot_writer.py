@@ -42,14 +42,14 @@ class SnapshotWriter:
         self._writing: Future[SnapshotRef] | None = None
 
     def usable(self) -> bool:
-        """Say whether the log still holds the newest, and all deltas after it."""
+        """Return whether the log still holds the newest, and all deltas after it."""
         bounds, newest = self._log.bounds(self._topics.weights), self.newest
         if newest is None or bounds[DELTAS].first > newest.deltas:
             return False
         return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
 
     def due(self, examples: int) -> bool:
-        """Say whether it is time for a snapshot of weights that have learned so many examples."""
+        """Return whether it is time for a snapshot of weights that have learned so many examples."""
         age = abs(time.time() - self._made)  # a clock that was ahead, and is no more, puts off no snapshot
         return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
 
@@ -68,7 +68,7 @@ class SnapshotWriter:
         self._writing = self._thread.submit(_write, self._log, self._topics, standing, spec, arrays, deltas)
 
     def collect(self) -> None:
-        """Take note of a snapshot that has become whole."""
+        """Record a snapshot that has become complete."""
         if self._writing is None or not self._writing.done():
             return
         writing, self._writing = self._writing, None

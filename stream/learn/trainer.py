@@ -103,6 +103,6 @@ class Trainer:
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Give each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
+    """Return each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
     with np.errstate(over="ignore"):
         return np.array([1.0 if example.weight is None else example.weight for example in examples], np.float32)

@@ -47,7 +47,7 @@ def pack(standing: WeightsHeader, arrays: Arrays, **more: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Packed:
-    """Give back what :func:`pack` was given.
+    """Return what :func:`pack` was given.
 
     Raises:
         BrokenWeightsError: the bytes are damaged, or something else.

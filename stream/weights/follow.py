@@ -177,7 +177,7 @@ class DoubleBuffer:
                 self._missed.append(arrays)
 
     def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
-        """Have the spare ``put`` into service if it is newer, then bring the other up to date; say whether it was."""
+        """Put the spare into service if it is newer, then bring the other up to date; return whether it was."""
         if not self._new:
             return False
         put(self.standing, self._spare)

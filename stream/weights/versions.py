@@ -25,7 +25,7 @@ class Published(NamedTuple):
 
 
 def read_versions(events: Log, topics: Topics, start: int) -> Generator[Published]:
-    """Give the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
+    """Yield the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
     end = events.bounds(topics.versions)[0].end
     with closing(events.reader(topics.versions, {0: start})) as reader:
         while reader.positions()[0] < end:
@@ -68,7 +68,7 @@ class Lineage(NamedTuple):
         return cls(tuple(left))
 
     def holds(self, version: int) -> bool:
-        """Say whether the weights come from this version."""
+        """Return whether the weights come from this version."""
         return not any(version in numbers for numbers in self.left)
 
 

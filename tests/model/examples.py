@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
 
 def spec(fields: int = 3, capacity: int = 4096, **model: Any) -> Spec:
-    """A model of ``fields`` categorical fields."""
+    """Return a model of ``fields`` categorical fields."""
     named = tuple(Field(name=f"field {f}") for f in range(fields))
     return Spec(model=ModelSettings(**model), table=TableSettings(capacity=capacity), fields=named)
 
@@ -39,7 +39,7 @@ def examples(random: np.random.Generator, n: int, fields: int = 3, values: int =
 
 
 def pack(keys: list[Keys]) -> Features:
-    """The features of examples given as keys."""
+    """Return the features of examples given as keys."""
     flat = [key for example in keys for of_field in example for key in of_field]
     counts = [len(of_field) for example in keys for of_field in example]
     return Features(np.array(flat, np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))

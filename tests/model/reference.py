@@ -65,7 +65,7 @@ class ReferenceModel:
         return float(logit.detach())
 
     def predict(self, keys: Keys) -> float:
-        """The example's logit."""
+        """Return the example's logit."""
         leaves = {key: self._read(f, key) for f, of_field in enumerate(keys) for key in of_field}
         with torch.no_grad():
             return float(self._logit(keys, leaves))

@@ -38,7 +38,7 @@ def expected(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> Scores
 
 
 def distance(one: Scores, other: Scores) -> float:
-    """Give the largest relative difference; a score is undefined in both or in neither."""
+    """Return the largest relative difference; a score is undefined in both or in neither."""
     assert [score is None for score in one] == [score is None for score in other]
     pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
     return max(abs(a - b) / max(abs(b), 1e-3) for a, b in pairs)

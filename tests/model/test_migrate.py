@@ -22,7 +22,7 @@ def spec(*fields: Field, network: str = "dnn", **more: Any) -> Spec:
 
 
 def keys_of(*places: int) -> Features:
-    """Give random values of the fields at the given places: each place always has the same values."""
+    """Return random values of the fields at the given places: each place always has the same values."""
     columns = [np.random.default_rng(place).integers(1, 9, EXAMPLES).astype(np.uint64) + np.uint64(2**40 * place) for place in places]
     keys = np.stack(columns, axis=1).ravel() * np.uint64(0x9E3779B97F4A7C15)
     return Features(keys, np.arange(len(keys) + 1))

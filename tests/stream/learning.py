@@ -55,7 +55,7 @@ def examples(count: int, first: int = 0) -> list[Message]:
 
 
 def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorRegistry | None = None, **settings: Any) -> Learner:
-    """Give a learner that keeps its checkpoints in ``folder``."""
+    """Return a learner that keeps its checkpoints in ``folder``."""
     accept_gap, times = settings.pop("accept_gap", False), settings.pop("times", TimeRule(60_000))
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
@@ -78,18 +78,18 @@ def learn_for_ever(folder: Path) -> None:
 
 
 def polls(count: int) -> Callable[[], bool]:
-    """Say to stop once asked so many times."""
+    """Return a function that says to stop once it was asked so many times."""
     asked = iter(range(count))
     return lambda: next(asked, None) is None
 
 
 def all_versions(log: Log) -> list[Version]:
-    """Give every version there is."""
+    """Return every version there is."""
     return [published.version for published in read_versions(log, TOPICS, 0)]
 
 
 def records(log: Log, topic: str, partition: int = 0) -> list[Record]:
-    """Give the records of a partition."""
+    """Return the records of a partition."""
     bounds = log.bounds(topic)[partition]
     with closing(log.reader(topic, {partition: bounds.first})) as reader:
         found: list[Record] = []
@@ -107,7 +107,7 @@ def learned_directly(stream: list[Record]) -> str:
 
 
 def learned_as_written_down(log: Log) -> list[Record]:
-    """Give the examples in the order that the versions say they were learned in."""
+    """Return the examples in the order that the versions say they were learned in."""
     stream = {
         partition: {record.offset: record for record in records(log, TOPICS.examples, partition)}
         for partition in log.bounds(TOPICS.examples)

@@ -16,7 +16,7 @@ TRUE = 0.3
 
 
 def stream(count: int) -> tuple[Features, np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """Give N impressions of one item as they come, each a negative and, three times of ten, a positive too."""
+    """Return N impressions of one item as they come, each a negative and, three times of ten, a positive too."""
     random = np.random.default_rng(0)
     labels = [label for _ in range(count) for label in ([0, 1] if random.random() < TRUE else [0])]
     keys = np.full(len(labels), 7, np.uint64)

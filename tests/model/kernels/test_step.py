@@ -44,7 +44,7 @@ def in_double(shape: Spec) -> tuple[OnlineModel, ReferenceModel]:
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference beside the largest value."""
+    """Return the largest difference beside the largest value."""
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 

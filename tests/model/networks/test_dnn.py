@@ -20,7 +20,7 @@ from tests.model.examples import EVERY, examples, pack, spec
 
 
 def longhand(weights: Weights, keys: list[list[int]]) -> float:
-    """The logit, one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
+    """Return the logit, one number at a time: Eq. 5, 10 and 16, the wide term, the bias."""
     model = weights.spec.model
     named = {name: array.astype(np.float64) for name, array in weights.layout.named(weights.dense).items()}
     logit, x = float(named["bias"][0]), []
@@ -37,7 +37,7 @@ def longhand(weights: Weights, keys: list[list[int]]) -> float:
 
 
 def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
-    """Each field's embedding and wide weight, the mean of its values'."""
+    """Return each field's embedding and wide weight, the mean of its values'."""
     defaults = weights.layout.named(weights.dense)["defaults"].astype(np.float64)
     row_of = {int(key): weights.rows[row].astype(np.float64) for row, key in enumerate(weights.keys) if key}
     pooled = []
@@ -48,7 +48,7 @@ def longhand_rows(weights: Weights, keys: list[list[int]]) -> list[list[float]]:
 
 
 def longhand_term(named: dict[str, np.ndarray], name: str, read: list[float], skip: str) -> float:
-    """A layer's own term, one number at a time."""
+    """Return a layer's own term, one number at a time."""
     activation = {
         "vanilla": lambda u: u,
         "relu": lambda u: max(u, 0),
@@ -115,7 +115,7 @@ def test_the_running_mean_square_is_that_of_the_values_read() -> None:
 
 
 def network(name: str, skip: str = "meta_tanh") -> tuple[DNN, Layout]:
-    """A network in float64 with random weights."""
+    """Return a network in float64 with random weights."""
     layout = Layout(spec(network=name, skip=skip, hidden=(9, 4), embedding=3))
     built = build(layout.spec)
     bind(built, layout.named(layout.initial().astype(np.float64)))

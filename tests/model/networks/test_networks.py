@@ -42,7 +42,7 @@ def through(x: list[float], weight: np.ndarray) -> list[float]:
 
 
 def longhand_own(named: Named, layer: int, x: list[float], shape: Spec) -> float:
-    """A cross layer's own term: by default none."""
+    """Return a cross layer's own term: by default none."""
     model = shape.model
     return longhand_term(named, f"branch.{layer}.skip", x, model.skip) if model.skip_cross and model.skip != "none" else 0.0
 
@@ -168,7 +168,7 @@ def library() -> Any:
 
 
 def theirs(library: Any, network: str, ours: Any, fields: int, width: int) -> nn.Module:
-    """The library's layers with our weights."""
+    """Return the library's layers with our weights."""
     model = SHAPE
     if network in ("dcn", "dcn_v2"):
         cross = library.CrossNet(fields * width, model["cross_layers"], "vector" if network == "dcn" else "matrix")
