@@ -45,8 +45,8 @@ def published() -> Published:
     def packed(base: int | None) -> bytes:
         digest = model.digest()
         arrays = model.changes() if base else model.weights.arrays()
-        standing = WeightsHeader(next(version), base, digest, model.examples, None, int(time.time() * 1000))
-        return pack(standing, arrays, spec=spec.model_dump(mode="json"))
+        header = WeightsHeader(next(version), base, digest, model.examples, None, int(time.time() * 1000))
+        return pack(header, arrays, spec=spec.model_dump(mode="json"))
 
     seen = random.integers(1, 2**64, ROWS // FIELDS * FIELDS, np.uint64)
     learn(seen)

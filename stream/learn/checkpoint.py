@@ -35,16 +35,16 @@ class Checkpoint(NamedTuple):
     """All that the learner needs in order to go on from a version."""
 
     version: Version  # as it was published
-    place: int  # its offset in the topic ``versions``
+    offset: int  # its offset in the topic ``versions``
     spec: Spec
     arrays: Arrays  # of the model and of its scores
 
     @classmethod
-    def of(cls, version: Version, place: int, model: OnlineModel, scores: Progressive) -> Self:
+    def of(cls, version: Version, offset: int, model: OnlineModel, scores: Progressive) -> Self:
         """Copy the state as it is now, which is that of ``version``."""
         arrays = {_MODEL + name: array for name, array in model.state().items()}
         arrays |= {_SCORES + name: array for name, array in scores.state().items()}
-        return cls(version, place, model.spec, arrays)
+        return cls(version, offset, model.spec, arrays)
 
     def restore(self) -> tuple[OnlineModel, Progressive]:
         """Return the model and its scores back."""
@@ -55,7 +55,7 @@ class Checkpoint(NamedTuple):
         """Write everything as one file, with a checksum over all of it."""
         header = {
             "version": msgspec.to_builtins(self.version, str_keys=True),
-            "place": self.place,
+            "place": self.offset,
             "spec": self.spec.model_dump(mode="json"),
         }
         return dump(self.arrays, header)
