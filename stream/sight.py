@@ -19,6 +19,7 @@ class Note(Struct, frozen=True):
     cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
     taken: int | None = None  # records from here on wait for the other input; None: none does
     policy: str = "window"  # an example that one policy has written, another would write again, or never
+    appended: int = 0  # the latest append time before ``rewind``
     partitioner: Partitioner | None = None  # by which records were placed; None: nobody checked
     format: int = 1
 
@@ -30,6 +31,7 @@ class Sight(Struct, gc=False):
     impression_id: str  # empty: a watermark
     offset: int
     seen_before: int
+    appended_before: int = 0  # the latest append time before it
 
 
 class Stream:
@@ -38,6 +40,7 @@ class Stream:
     def __init__(self, note: Note, reach: int) -> None:
         """Begin at ``note.rewind``; a record matters for ``reach`` ms of event time."""
         self.seen = self.read = note.seen  # what is read may have to wait before it is taken, and seen
+        self.appended = note.appended  # the latest append time of what was taken
         self.reach = reach
         self.sights: deque[Sight] = deque()
 
@@ -57,5 +60,5 @@ class Stream:
 
     def note(self, next_offset: int, cursor: tuple[int, int], policy: str) -> Note:
         """Say from where a restart has to read."""
-        first = self.sights[0] if self.sights else Sight(-1, "", next_offset, self.seen)
-        return Note(first.offset, first.seen_before, cursor, policy=policy)
+        first = self.sights[0] if self.sights else Sight(-1, "", next_offset, self.seen, self.appended)
+        return Note(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before)
