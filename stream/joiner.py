@@ -96,7 +96,7 @@ class Joiner:
             joining = stack.enter_context(closing(Joining(self, writer)))
             ends = joining.ends()
             while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
-                # While there is something to copy, that a partition of the copies stands still tells nothing.
+                # While there is more to copy, that a partition of the copies stands still tells nothing.
                 joining.step(break_silence=not (rekeyer and rekeyer.step()))
             joining.write([], final=True)
 

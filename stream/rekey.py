@@ -70,7 +70,7 @@ class Source:
 
     def read(self) -> None:
         """Hold at least one record of each partition that has one."""
-        if not any(self._held.values()) and not self._poll(0):
+        if not any(self._held.values()) and not self._poll(0) and not self._unread:
             return
         ends = {p: bounds.end for p, bounds in self._log.bounds(self.topic).items()}
         while (lacking := self._behind(ends) & {p for p, held in self._held.items() if not held}) and self._poll(PATIENCE):
@@ -93,6 +93,10 @@ class Source:
                 return
             else:
                 heappop(turns)
+
+    def is_behind(self) -> bool:
+        """Say whether there is more to take, as far as the last reading saw."""
+        return bool(self._unread) or any(self._held.values())
 
     def offsets(self) -> dict[int, int]:
         """Give the offset of each partition up to which all was taken."""
@@ -168,22 +172,21 @@ class Rekeyer:
                 time.sleep(PAUSE)
 
     def step(self) -> bool:
-        """Copy what there is to read of both topics, in one transaction; say whether there was anything."""
+        """Copy what there is to read of both topics, in one transaction; say whether there is more."""
         messages: list[Message] = []
         for source in self._sources:
             source.read()
             for held in source.take(BATCH):
                 self._counts["record", source.topic] += 1
                 messages += self._copied(source, held)
-        some = bool(self._counts)
-        if some or time.monotonic() - self._committed_at >= REFRESH:
+        if self._counts or time.monotonic() - self._committed_at >= REFRESH:
             self._writer.commit(messages, {place: entry for source in self._sources for place, entry in source.progress().items()})
             self._committed_at = time.monotonic()
             self._metrics.count(self._counts)
             self._counts.clear()
         if time.monotonic() - self._measured_at >= PATIENCE:
             self._measure()
-        return some
+        return any(source.is_behind() for source in self._sources)
 
     def _copied(self, source: Source, held: Held) -> list[Message]:
         """Make what a record becomes: a copy, or none; a watermark, for every partition."""
