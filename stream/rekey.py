@@ -29,6 +29,7 @@ from stream.settings import JoinSettings
 from stream.topics import JoinerError, Topics
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms
+DIGITS = 20  # more are no time, and past some thousands no number to Python
 LARGEST = LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header
 
 BATCH = 5_000  # records of a topic that are read, and copied, at once
@@ -229,4 +230,4 @@ def at_the_end(log: Log, topics: Topics) -> dict[Place, Progress]:
 def as_appended(record: Record) -> Record:
     """Give a copy the append time of its original; what the joiner itself has written among the copies has its own."""
     written = dict(record.headers).get(APPENDED, b"")  # the last of that name: an original may have borne one
-    return record._replace(timestamp=int(written)) if written.isdigit() else record
+    return record._replace(timestamp=int(written)) if written.isdigit() and len(written) < DIGITS else record

@@ -253,3 +253,4 @@ def test_the_append_time_of_a_record_that_is_no_copy_is_its_own() -> None:
 
     assert as_appended(idle) == idle
     assert as_appended(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
+    assert as_appended(idle._replace(headers=((APPENDED, b"9" * 5_000),))).timestamp == 7
