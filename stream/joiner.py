@@ -223,7 +223,8 @@ class Joining:
             places = (self._topics.impressions, p), (self._topics.clicks, p)
             notes = join.notes(positions[places[0]], positions[places[1]])
             for place, note in zip(places, notes, strict=True):
-                entries[place] = progress(positions[place], msgspec.structs.replace(note, partitioner=self._placement.partitioner))
+                placed = msgspec.structs.replace(note, partitioner=self._placement.partitioner, settled=self._placement.settled)
+                entries[place] = progress(positions[place], placed)
         return entries
 
     def _positions(self) -> dict[Place, int]:

@@ -21,6 +21,7 @@ class Note(Struct, frozen=True):
     policy: str = "window"  # an example that one policy has written, another would write again, or never
     appended: int = 0  # the latest append time before ``rewind``
     partitioner: Partitioner | None = None  # by which records were placed; None: nobody checked
+    settled: bool = False  # whether enough records of both topics were looked at to tell
     format: int = 1
 
 
