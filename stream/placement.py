@@ -75,13 +75,20 @@ class Placement:
         topics: Names the inputs.
         partitions: How many each of them has; with one, everything lies where it belongs.
         otherwise: The partitioner where the records don't tell.
+        settled: Whether a former joiner has seen enough of both to tell: then later records don't, for they may be one writer's.
     """
 
-    def __init__(self, topics: Topics, partitions: int, otherwise: Partitioner) -> None:
+    def __init__(self, topics: Topics, partitions: int, otherwise: Partitioner, *, settled: bool = False) -> None:
         """Begin without having seen a record."""
         self.partitioner = otherwise
         self._topics, self._partitions, self._otherwise = topics, partitions, otherwise
         self._tallies = {topics.impressions: Tally(), topics.clicks: Tally()}
+        self._settled = settled
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough records of both topics were looked at."""
+        return self._settled or all(tally.records == FIRST for tally in self._tallies.values())
 
     def tally(self, records: Sequence[Record]) -> None:
         """Look at records before they are judged: at the first of each topic.
@@ -89,7 +96,7 @@ class Placement:
         Raises:
             JoinerError: a topic was written otherwise than the other, or by no partitioner that we know.
         """
-        if self._partitions == 1 or all(tally.records == FIRST for tally in self._tallies.values()):
+        if self._partitions == 1 or self.settled:
             return
         for record in records:
             with suppress(BadRecordError):

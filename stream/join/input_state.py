@@ -19,7 +19,9 @@ class ResumePoint(Struct, frozen=True):
     cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
     taken: int | None = None  # records from here on wait for the other input; None: none does
     policy: str = "window"  # an example that one policy has written, another would write again, or never
+    appended: int = 0  # the latest append time before ``rewind``
     partitioner: Partitioner | None = None  # by which records were placed; None: nobody checked
+    settled: bool = False  # whether enough records of both topics were looked at to tell
     format: int = 1
 
 
@@ -30,6 +32,7 @@ class BufferedRecord(Struct, gc=False):
     impression_id: str  # empty: a watermark
     offset: int
     seen_before: int
+    appended_before: int = 0  # the latest append time before it
 
 
 class InputState:
@@ -38,6 +41,7 @@ class InputState:
     def __init__(self, note: ResumePoint, reach: int) -> None:
         """Begin at ``note.rewind``; a record matters for ``reach`` ms of event time."""
         self.seen = self.read = note.seen  # what is read may have to wait before it is taken, and seen
+        self.appended = note.appended  # the latest append time of what was taken
         self.reach = reach
         self.sights: deque[BufferedRecord] = deque()
 
@@ -50,12 +54,12 @@ class InputState:
         """Note that a record of this time was read, taken or not."""
         self.read = max(self.read, time)
 
-    def evict_before(self, take_ready: int) -> Iterator[BufferedRecord]:
+    def evict_before(self, decided: int) -> Iterator[BufferedRecord]:
         """Drop what can't matter once decisions have come this far; give it."""
-        while self.sights and self.sights[0].time + self.reach < take_ready:
+        while self.sights and self.sights[0].time + self.reach < decided:
             yield self.sights.popleft()
 
     def note(self, next_offset: int, cursor: tuple[int, int], policy: str) -> ResumePoint:
         """Say from where a restart has to read."""
-        first = self.sights[0] if self.sights else BufferedRecord(-1, "", next_offset, self.seen)
-        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy)
+        first = self.sights[0] if self.sights else BufferedRecord(-1, "", next_offset, self.seen, self.appended)
+        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before)

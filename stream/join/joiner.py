@@ -97,7 +97,7 @@ class Joiner:
             joining = stack.enter_context(closing(JoinSession(self, writer)))
             ends = joining.ends()
             while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
-                # While there is something to copy, that a partition of the copies stands still tells nothing.
+                # While there is more to copy, that a partition of the copies stands still tells nothing.
                 joining.step(break_silence=not (rekeyer and rekeyer.step()))
             joining.write([], final=True)
 
@@ -224,7 +224,8 @@ class JoinSession:
             places = (self._topics.impressions, p), (self._topics.clicks, p)
             notes = join.notes(positions[places[0]], positions[places[1]])
             for place, note in zip(places, notes, strict=True):
-                entries[place] = progress(positions[place], msgspec.structs.replace(note, partitioner=self._placement.partitioner))
+                placed = msgspec.structs.replace(note, partitioner=self._placement.partitioner, settled=self._placement.settled)
+                entries[place] = progress(positions[place], placed)
         return entries
 
     def _positions(self) -> dict[Place, int]:

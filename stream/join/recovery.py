@@ -49,15 +49,16 @@ def rejoin(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rejo
         raise JoinerError(message + "the start would write every example twice; use another prefix, or leave it behind: --from-now")
     _check_times(committed, settings)
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
-    known = next((note.partitioner for entries in committed.values() for _, note in entries.values() if note.partitioner), None)
-    placement = Placement(topics, len(joins), known or log.partitioner)
+    notes = [note for entries in committed.values() for _, note in entries.values()]
+    known = next((note.partitioner for note in notes if note.partitioner), None)
+    placement = Placement(topics, len(joins), known or log.partitioner, settled=any(note.settled for note in notes))
     for topic, entries in committed.items():
         _read_again(log, topics, topic, entries, joins, TimeRule.of(settings), placement if known else None)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
     for topic, start in starts.items():
-        placement.tally(_look_around(log, topic, start, BEFORE if known else 0))
+        placement.tally([] if placement.settled else _look_around(log, topic, start, BEFORE if known else 0))
     return Rejoined(joins, starts, placement)
 
 

@@ -29,6 +29,7 @@ from stream.log.topics import JoinerError, Topics
 from stream.settings import JoinSettings
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms
+DIGITS = 20  # more are no time, and past some thousands no number to Python
 LARGEST = LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header
 
 BATCH = 5_000  # records of a topic that are read, and copied, at once
@@ -70,7 +71,7 @@ class Source:
 
     def read(self) -> None:
         """Hold at least one record of each partition that has one."""
-        if not any(self._held.values()) and not self._poll(0):
+        if not any(self._held.values()) and not self._poll(0) and not self._unread:
             return
         ends = {p: bounds.end for p, bounds in self._log.bounds(self.topic).items()}
         while (lacking := self._behind(ends) & {p for p, held in self._held.items() if not held}) and self._poll(PATIENCE):
@@ -93,6 +94,10 @@ class Source:
                 return
             else:
                 heappop(turns)
+
+    def is_behind(self) -> bool:
+        """Say whether there is more to take, as far as the last reading saw."""
+        return bool(self._unread) or any(self._held.values())
 
     def offsets(self) -> dict[int, int]:
         """Give the offset of each partition up to which all was taken."""
@@ -168,22 +173,21 @@ class Rekeyer:
                 time.sleep(PAUSE)
 
     def step(self) -> bool:
-        """Copy what there is to read of both topics, in one transaction; say whether there was anything."""
+        """Copy what there is to read of both topics, in one transaction; say whether there is more."""
         messages: list[Message] = []
         for source in self._sources:
             source.read()
             for held in source.take(BATCH):
                 self._counts["record", source.topic] += 1
                 messages += self._copied(source, held)
-        some = bool(self._counts)
-        if some or time.monotonic() - self._committed_at >= REFRESH:
+        if self._counts or time.monotonic() - self._committed_at >= REFRESH:
             self._writer.commit(messages, {place: entry for source in self._sources for place, entry in source.progress().items()})
             self._committed_at = time.monotonic()
             self._metrics.count(self._counts)
             self._counts.clear()
         if time.monotonic() - self._measured_at >= PATIENCE:
             self._measure()
-        return some
+        return any(source.is_behind() for source in self._sources)
 
     def _copied(self, source: Source, held: Held) -> list[Message]:
         """Make what a record becomes: a copy, or none; a watermark, for every partition."""
@@ -226,4 +230,4 @@ def at_the_end(log: Log, topics: Topics) -> dict[Place, Progress]:
 def as_appended(record: Record) -> Record:
     """Give a copy the append time of its original; what the joiner itself has written among the copies has its own."""
     written = dict(record.headers).get(APPENDED, b"")  # the last of that name: an original may have borne one
-    return record._replace(timestamp=int(written)) if written.isdigit() else record
+    return record._replace(timestamp=int(written)) if written.isdigit() and len(written) < DIGITS else record

@@ -103,7 +103,7 @@ class Join:
         self._queue: list[Waiting] = []  # a heap
         self._unmatched: dict[str, list[Unmatched]] = {}
         self._advances: list[Advance] = []  # of the clicks, as far as an impression to come may need them
-        self._appended = 0  # the latest append time of the clicks read
+        self._appended = clicks.appended  # the latest append time of the clicks read
         self._set_aside: list[tuple[Record, LateImpressionError]] = []
 
     @property
@@ -152,11 +152,12 @@ class Join:
     def click(self, record: Record, event: Click | Watermark, observed: int) -> None:
         """Take the next record of the clicks."""
         self._advance(record, observed)
-        seen_before = self.clicks.seen
+        seen_before, appended_before = self.clicks.seen, self.clicks.appended
         self.clicks.see(observed)
+        self.clicks.appended = max(appended_before, record.timestamp)
         name = "" if isinstance(event, Watermark) else event.impression_id
         time = observed if isinstance(event, Watermark) else event.time
-        self.clicks.sights.append(BufferedRecord(time, name, record.offset, seen_before))
+        self.clicks.sights.append(BufferedRecord(time, name, record.offset, seen_before, appended_before))
         if isinstance(event, Watermark):
             return
         if event.time < seen_before - self.lateness:

@@ -100,6 +100,17 @@ def test_a_recorded_log_whose_clicks_were_written_first_is_joined_as_if_they_wer
     assert run.late == []
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_clock_of_the_log_that_jumped_back_is_remembered_across_a_restart(policy: str) -> None:
+    clicks: list[Clicked] = [Click("ahead", 0), Click("b", 40), END]
+    run = Run([impression("b", 18), impression("slow", 20), END], clicks, POLICIES[policy], ([18, 60, FOREVER], [100, 40, FOREVER]))
+
+    run.take(["impression", "click", "click", "decide", "restart"])
+
+    assert [example.impression_id for example in run.finish()].count("slow") == 1
+    assert run.late == []
+
+
 def test_under_fnw_an_impression_written_long_after_its_time_waits_for_the_clicks_written_before_it() -> None:
     run = Run([impression("slow", 0)], [Click("b", 40), Watermark(41)], fnw, ([50], [40, 50]))
     run.impression()

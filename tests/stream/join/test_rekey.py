@@ -232,8 +232,25 @@ def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> 
         assert [each.label for each in the(log)] == [1] * 30
 
 
+def test_a_site_that_never_rests_is_decided_though_a_partition_stands_still() -> None:
+    with rekeyed_log() as log:
+        times = iter(range(2_000))
+
+        def stops() -> bool:
+            time = next(times)
+            log.append([shown(f"{time}", time)])
+            return time == 1_999 or any(bounds.end for bounds in log.bounds(TOPICS.examples).values())
+
+        joiner = Joiner(log, TOPICS, REKEY.model_copy(update={"idle_after": 0.001}), JoinerMetrics(CollectorRegistry()))
+        joiner.run(stops)
+
+        assert [each.label for each in the(log)][:1] == [0]
+        assert next(times, None) is not None
+
+
 def test_the_append_time_of_a_record_that_is_no_copy_is_its_own() -> None:
     idle = Record(COPIES.clicks, 0, 0, 7, None, encode(Watermark(END)))
 
     assert as_appended(idle) == idle
     assert as_appended(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
+    assert as_appended(idle._replace(headers=((APPENDED, b"9" * 5_000),))).timestamp == 7
