@@ -66,17 +66,24 @@ class Source:
         self.seen = {p: msgspec.json.decode(known[p].metadata, type=Promise).seen if p in known else -1 for p in bounds}
         self._held: dict[int, deque[Held]] = {p: deque() for p in bounds}
         self._unread: set[int] = set()  # partitions of which there is more than what is held
-        self._reader = log.reader(topic, starts)
-        self.close = self._reader.close
+        self._share = max(1, BATCH // len(bounds))  # records of a partition that are read at once
+        with ExitStack() as stack:
+            # One for each: what is far ahead of the others is not read before its turn, and takes no memory.
+            self._readers = {p: stack.enter_context(closing(log.reader(topic, {p: start}))) for p, start in starts.items()}
+            self.close = stack.pop_all().close
 
     def read(self) -> None:
-        """Hold at least one record of each partition that has one."""
-        if not any(self._held.values()) and not self._poll(0) and not self._unread:
+        """Hold at least one record of each partition that has one, and a batch of all of them at most."""
+        empty = [p for p, held in self._held.items() if not held]
+        for p in empty:
+            self._poll(p, 0)
+        if not any(self._held.values()) and not self._unread:
             return
         ends = {p: bounds.end for p, bounds in self._log.bounds(self.topic).items()}
-        while (lacking := self._behind(ends) & {p for p, held in self._held.items() if not held}) and self._poll(PATIENCE):
-            pass
-        self._unread = self._behind(ends) - lacking
+        for p in empty:
+            while not self._held[p] and self._position(p) < ends[p] and self._poll(p, PATIENCE):
+                pass
+        self._unread = {p for p, held in self._held.items() if held and self._position(p) < ends[p]}
 
     def take(self, limit: int) -> Iterator[Held]:
         """Give what is held, in the order of event time, as long as all partitions that have something take part."""
@@ -101,7 +108,7 @@ class Source:
 
     def offsets(self) -> dict[int, int]:
         """Give the offset of each partition up to which all was taken."""
-        return {p: self._held[p][0].record.offset if self._held[p] else position for p, position in self._reader.positions().items()}
+        return {p: held[0].record.offset if held else self._position(p) for p, held in self._held.items()}
 
     def progress(self) -> dict[Place, Progress]:
         """Say what to commit once all that was taken is copied."""
@@ -112,13 +119,12 @@ class Source:
     def _turn(self, partition: int) -> int:
         return max(self.seen[partition], self._held[partition][0].time)
 
-    def _behind(self, ends: dict[int, int]) -> set[int]:
-        return {p for p, position in self._reader.positions().items() if position < ends[p]}
+    def _position(self, partition: int) -> int:
+        return self._readers[partition].positions()[partition]
 
-    def _poll(self, wait: float) -> bool:
-        records = self._reader.poll(BATCH, wait)
-        for record in records:
-            self._held[record.partition].append(self._decoded(record))
+    def _poll(self, partition: int, wait: float) -> bool:
+        records = self._readers[partition].poll(self._share, wait)
+        self._held[partition].extend(map(self._decoded, records))
         return bool(records)
 
     def _decoded(self, record: Record) -> Held:

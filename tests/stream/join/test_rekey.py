@@ -3,16 +3,17 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
+from stream.event_time import TimeRule
 from stream.events import Example, Watermark, decode_impression, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.join.rekey import APPENDED, as_appended
+from stream.join.rekey import APPENDED, BATCH, Source, as_appended
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, create
@@ -111,6 +112,21 @@ def test_partitions_are_merged_by_event_time_so_that_none_makes_the_others_late(
         copies = [decode_impression(each.value) for each in read(log, COPIES.impressions) if each.key]
         assert [each.time for each in copies if not isinstance(each, Watermark)] == [*range(20), *range(1_000, 1_020)]
         assert [each.label for each in the(log)] == [1] * 40
+
+
+def test_of_a_partition_far_ahead_no_more_than_a_batch_is_held_until_its_turn() -> None:
+    with rekeyed_log(impressions=2, clicks=1, partitions=1) as log:
+        log.append([shown(f"far {n}", 1_000_000)._replace(partition=0) for n in range(3 * BATCH)])
+        log.append([shown(f"near {n}", n)._replace(partition=1) for n in range(BATCH)])
+        with closing(Source(log, TOPICS, TOPICS.impressions, "t.rekey", TimeRule(60_000))) as source:
+            held = []
+            for _ in range(2):
+                source.read()
+                held.append(sum(map(len, source._held.values())))
+                for _ in source.take(BATCH):
+                    pass
+
+        assert max(held) <= BATCH
 
 
 def test_a_partition_that_is_read_to_its_end_does_not_hold_up_the_others() -> None:
