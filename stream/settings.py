@@ -27,8 +27,7 @@ def parse_duration(value: Any) -> float:
         return number / 1_000 if unit == "ms" else number * _UNITS[unit]
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
-    message = "a duration such as 100ms, 30s, 10m, 1h or 2d"
-    raise ValueError(message)
+    raise ValueError("a duration such as 100ms, 30s, 10m, 1h or 2d")
 
 
 def format_duration(seconds: float) -> str:
@@ -46,8 +45,7 @@ def format_duration(seconds: float) -> str:
 def _check_url(url: str) -> str:
     if re.fullmatch(r"sqlite:///.+|kafka://[^/\s]+", url):
         return url
-    message = "sqlite:///path/to/log.db or kafka://host:9092"
-    raise ValueError(message)
+    raise ValueError("sqlite:///path/to/log.db or kafka://host:9092")
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -131,9 +129,7 @@ class DataSettings(Section):
     def _columns_differ(self) -> Self:
         named = [column for column in (self.label, self.time, self.click_time) if column is not None]
         if len(set(named)) < len(named):
-            message = "a column of its own for each of label, time and click_time"
-            raise ValueError(message)
+            raise ValueError("a column of its own for each of label, time and click_time")
         if self.click_time and not self.time:
-            message = "time, where click_time is given"
-            raise ValueError(message)
+            raise ValueError("time, where click_time is given")
         return self

@@ -91,8 +91,7 @@ def _check_partitions(log: Log, topics: Topics) -> None:
     counts = {topic: len(log.bounds(topic)) for topic in (topics.impressions, topics.clicks, topics.examples)}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{topic} {count}" for topic, count in counts.items())
-        message = f"expected equal numbers of partitions, got {found}"
-        raise JoinerError(message)
+        raise JoinerError(f"expected equal numbers of partitions, got {found}")
 
 
 def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, ResumePoint]]:
@@ -108,11 +107,9 @@ def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoin
     try:
         note = msgspec.json.decode(known.metadata, type=ResumePoint)
     except msgspec.DecodeError as error:
-        message = f"{where}: expected the joiner's note beside its offset, got {known.metadata!r}"
-        raise JoinerError(message) from error
+        raise JoinerError(f"{where}: expected the joiner's note beside its offset, got {known.metadata!r}") from error
     if known.offset > bounds.end:
-        message = f"{where}: read up to offset {known.offset}, but the log ends at {bounds.end}; is it another log, or an older copy?"
-        raise JoinerError(message)
+        raise JoinerError(f"{where}: read up to offset {known.offset}, but the log ends at {bounds.end}; is it another log, or an older copy?")
     return known.offset, note
 
 

@@ -24,12 +24,12 @@ from stream.inputs import Event, event_of, id_of, inputs, observed_time
 from stream.join.idleness import Place
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, Record, Writer
-from stream.log.message import LIMIT, partition_of, size_of
+from stream.log.message import MESSAGE_LIMIT, partition_of, size_of
 from stream.log.topics import JoinerError, Topics
 from stream.settings import JoinSettings
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms
-LARGEST = LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header
+LARGEST = MESSAGE_LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header
 
 BATCH = 5_000  # records of a topic that are read, and copied, at once
 PATIENCE = 1.0  # seconds that a partition known to have records is waited for, and between measurements
