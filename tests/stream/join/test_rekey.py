@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from stream.events import Example, Watermark, decode_impression, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.join.rekey import APPENDED, as_appended
+from stream.join.rekey import APPENDED, with_original_append_time
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, create
@@ -46,7 +46,7 @@ def traffic(seed: int) -> list[Message]:
 
 
 def scattered(messages: Sequence[Message], log: Log, seed: int) -> list[Message]:
-    """Give them keys and partitions that say nothing."""
+    """Return them with keys and partitions that say nothing."""
     chance = random.Random(seed)
     partitions = {topic: len(log.bounds(topic)) for topic in (TOPICS.impressions, TOPICS.clicks)}
     keys = [None, b"", b"u17", b"\xff"]
@@ -96,7 +96,7 @@ def test_a_copy_is_the_original_with_the_id_as_its_key_and_its_append_time() -> 
         (copy,) = [each for each in read(log, COPIES.impressions) if each.key]
         assert (copy.key, copy.value) == (b"i-1", original.value)
         assert copy.headers[:2] == original.headers
-        assert as_appended(copy).timestamp == original.timestamp
+        assert with_original_append_time(copy).timestamp == original.timestamp
 
 
 def test_partitions_are_merged_by_event_time_so_that_none_makes_the_others_late() -> None:
@@ -235,5 +235,5 @@ def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> 
 def test_the_append_time_of_a_record_that_is_no_copy_is_its_own() -> None:
     idle = Record(COPIES.clicks, 0, 0, 7, None, encode(Watermark(END)))
 
-    assert as_appended(idle) == idle
-    assert as_appended(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
+    assert with_original_append_time(idle) == idle
+    assert with_original_append_time(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
