@@ -21,7 +21,7 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.inputs import inputs
+from stream.inputs import input_topics
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
@@ -86,8 +86,8 @@ class Joiner:
 
     def _skip_to(self, owner: str, topics: Topics, ends: dict[TopicPartition, Progress]) -> int:
         with closing(self.log.writer(owner)) as writer:
-            begin = {(topic, p): bounds.first for topic in inputs(topics) for p, bounds in self.log.bounds(topic).items()}
-            begin |= {(topic, p): entry.offset for topic in inputs(topics) for p, entry in self.log.progress(owner, topic).items()}
+            begin = {(topic, p): bounds.first for topic in input_topics(topics) for p, bounds in self.log.bounds(topic).items()}
+            begin |= {(topic, p): entry.offset for topic in input_topics(topics) for p, entry in self.log.progress(owner, topic).items()}
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 

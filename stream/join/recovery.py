@@ -13,7 +13,7 @@ import msgspec
 
 from stream.event_time import TimeRule
 from stream.events import BadRecordError
-from stream.inputs import inputs
+from stream.inputs import input_topics
 from stream.join.dispatch import new_join, take
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
@@ -44,7 +44,7 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rec
         OffsetGoneError: retention has deleted records that still matter.
     """
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in inputs(topics)}
+    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in input_topics(topics)}
     impressions, clicks = committed.values()
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
         raise JoinerError(
@@ -75,7 +75,7 @@ def progress_from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[
     _check_partitions(log, topics)
     return {
         (topic, p): progress(bounds.end, ResumePoint(bounds.end, policy=settings.label_policy))
-        for topic in inputs(topics)
+        for topic in input_topics(topics)
         for p, bounds in log.bounds(topic).items()
     }
 

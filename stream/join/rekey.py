@@ -20,7 +20,7 @@ from msgspec import Struct
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.inputs import Event, event_of, id_of, inputs, observed_time
+from stream.inputs import Event, event_of, id_of, input_topics, observed_time
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import MESSAGE_LIMIT, partition_of, size_of
@@ -152,7 +152,7 @@ class Rekeyer:
         owner = rekeyer_of(topics)
         with ExitStack() as stack:
             self._merged = []
-            for topic, copy in zip(inputs(self._topics), inputs(self._copies), strict=True):
+            for topic, copy in zip(input_topics(self._topics), input_topics(self._copies), strict=True):
                 if not log.progress(owner, topic) and any(bounds.end for bounds in log.bounds(copy).values()):
                     raise JoinerError(f"{copy!r} holds copies, but there is no progress of {owner!r}: expected both or neither")
                 self._merged.append(stack.enter_context(closing(MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings)))))
@@ -220,7 +220,7 @@ def rekeyer_of(topics: Topics) -> str:
 def progress_at_end(log: Log, topics: Topics) -> dict[TopicPartition, Progress]:
     """Return the progress of a rekeyer that is at the ends of the topics and knows nothing of what they held."""
     metadata = msgspec.json.encode(CopyPoint()).decode()
-    return {(topic, p): Progress(bounds.end, metadata) for topic in inputs(topics) for p, bounds in log.bounds(topic).items()}
+    return {(topic, p): Progress(bounds.end, metadata) for topic in input_topics(topics) for p, bounds in log.bounds(topic).items()}
 
 
 def with_original_append_time(record: Record) -> Record:
