@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import islice
 from typing import NamedTuple
 
 from stream.events import BadRecordError
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
 _LONGEST = 10_000  # characters of the reason: it may contain a feature's name, as long as a record
-_BATCH = 1_000  # records written back in one transaction
+BATCH = 1_000  # records written back in one transaction
 _PATIENCE = 1.0  # seconds that a poll waits for a record that is known to be there
 _HEADER = "__connect.errors."
 
@@ -129,7 +130,7 @@ def retry(log: Log, topics: Topics) -> Retried:
     counts: Counter[bool] = Counter()
     with closing(log.writer(_owner(topics))) as writer:
         letters = dead_letters(log, topics, retried_until(log, topics))
-        while batch := [letter for letter, _ in zip(letters, range(_BATCH), strict=False)]:
+        while batch := list(islice(letters, BATCH)):
             messages = [_original(log, topics, letter) for letter in batch]
             progress = {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)}
             writer.commit([message for message in messages if message], progress)
