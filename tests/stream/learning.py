@@ -20,6 +20,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
+from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
@@ -63,7 +64,7 @@ def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorReg
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:
-    """Learn what the log holds, and give the last version."""
+    """Learn what the log holds, and return the last version."""
     learns = learner(log, folder, spec, **settings)
     learns.run(lambda: False, until_caught_up=True)
     if learns.last is None:
@@ -90,16 +91,11 @@ def all_versions(log: Log) -> list[Version]:
 
 def records(log: Log, topic: str, partition: int = 0) -> list[Record]:
     """Return the records of a partition."""
-    bounds = log.bounds(topic)[partition]
-    with closing(log.reader(topic, {partition: bounds.first})) as reader:
-        found: list[Record] = []
-        while reader.positions()[partition] < bounds.end:
-            found += reader.poll(1000, 1.0)
-        return found
+    return list(read_all(log, topic, {partition: log.bounds(topic)[partition].first}))
 
 
 def learned_directly(stream: list[Record]) -> str:
-    """Learn ``stream`` without a learner, one record at a time; give the digest of the weights."""
+    """Learn ``stream`` without a learner, one record at a time; return the digest of the weights."""
     trainer = Trainer(OnlineModel(SPEC), Progressive())
     for record in stream:
         trainer.learn([record])

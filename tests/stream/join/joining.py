@@ -60,7 +60,7 @@ def appended(draw: st.DrawFn, stream: Sequence[Any]) -> list[int]:
 
 
 def impression(name: str, time: int) -> Impression:
-    return Impression(name, time, {"place": time})
+    return Impression(name, time, {"position": time})
 
 
 def id_in(partition: int, partitions: int, name: str, partitioner: Partitioner = "murmur2") -> str:
@@ -113,15 +113,15 @@ class Run:
         self._write_late()
 
     def _write_late(self) -> None:
-        self.late += [record.offset for record, _ in self.join.take_late()]
+        self.late += [record.offset for record, _ in self.join.take_late_impressions()]
 
     def restart(self) -> None:
         self._write_late()  # they are in the transaction of whatever was read
-        notes = self.join.notes(self.next_impression, self.next_click)
-        self.join = self.make(*notes)
-        for offset in range(notes[0].rewind, self.next_impression):
+        points = self.join.resume_points(self.next_impression, self.next_click)
+        self.join = self.make(*points)
+        for offset in range(points[0].rewind, self.next_impression):
             self._take_impression(offset)
-        for offset in range(notes[1].rewind, self.next_click):
+        for offset in range(points[1].rewind, self.next_click):
             self._take_click(offset)
         self.join.resume()
 
@@ -138,10 +138,10 @@ class Run:
         if isinstance(event, str):
             self.join.forget(offset, event)
         else:
-            self.join.impression(*self._record(0, offset, event))
+            self.join.add_impression(*self._record(0, offset, event))
 
     def _take_click(self, offset: int) -> None:
-        self.join.click(*self._record(1, offset, self.clicks[offset]))
+        self.join.add_click(*self._record(1, offset, self.clicks[offset]))
 
     def _record(self, stream: int, offset: int, event: Any) -> tuple[Record, Any, int]:
         time, times = event_time(event), self.appended[stream]

@@ -18,14 +18,14 @@ def learning(impressions: ResumePoint, clicks: ResumePoint) -> Join:
 def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
     """Add to what is decided, as (due, offset, id, clicked_at), the extra examples of those that were not clicked in time."""
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    take_ready = longhand(impressions, clicks)
+    decided = longhand(impressions, clicks)
     extra = []
-    for order, offset, name, clicked_at in take_ready:
+    for order, offset, name, clicked_at in decided:
         closes = impressions[offset].time + 2 * WINDOW  # type: ignore[union-attr]
         late = in_time(clicks, name, closes, order)
         if clicked_at is None and late and order + WINDOW <= end:
             extra.append((order + WINDOW, offset, name, late[0]))
-    return sorted([*take_ready, *extra], key=lambda each: each[:2])
+    return sorted([*decided, *extra], key=lambda each: each[:2])
 
 
 @settings(max_examples=300, deadline=None)
@@ -47,7 +47,7 @@ def test_a_click_after_its_window_becomes_a_positive_after_the_negative() -> Non
 
     assert [(each.label, each.clicked_at) for each in run.finish()] == [(0, None), (1, WINDOW + 1)]
     assert run.join.counts["click", "late"] == 1
-    assert run.join.counts["oddity", "late_click_learned"] == 1
+    assert run.join.counts["anomaly", "late_click_learned"] == 1
 
 
 def test_only_the_first_late_click_does_and_none_after_a_click_in_time() -> None:

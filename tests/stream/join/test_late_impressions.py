@@ -28,7 +28,7 @@ POLICIES = {"window": window, "fnw": fnw}
 
 
 def late(impressions: Sequence[Shown], clicks: Sequence[Clicked], written: tuple[list[int], list[int]]) -> list[int]:
-    """The offsets of the impressions that came too late, from the definition."""
+    """Return the offsets of the impressions that came too late, from the definition."""
     streams = zip((impressions, clicks), written, strict=True)
     times = [[min(event_time(event), at) for event, at in zip(stream, ats, strict=True)] for stream, ats in streams]
     shown_before = [-1, *accumulate(times[0], max)]

@@ -16,14 +16,14 @@ def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tupl
 
 
 def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> list[int]:
-    """The times of the clicks on ``name`` that count: not later than ``closes``, by their own time and by the log's."""
+    """Return the times of the clicks on ``name`` that count for a window that ends at ``closes``: see (a), (b) and (c) of ``Join``."""
     return [
         click.time
-        for place, click in enumerate(clicks)
+        for offset, click in enumerate(clicks)
         if isinstance(click, Click)
         and click.impression_id == name
         and click.time <= closes
-        and seen(clicks[: place + 1]) - LATENESS < closes
+        and seen(clicks[: offset + 1]) - LATENESS < closes
         and order <= click.time + LATENESS
     ]
 
@@ -36,7 +36,7 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         if isinstance(record, Impression) and seen(impressions[:offset]) - LATENESS <= record.time + WINDOW
     }
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    take_ready = []
+    decided = []
     for offset, order in orders.items():
         record = impressions[offset]
         assert isinstance(record, Impression)
@@ -48,8 +48,8 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         )
         counted = in_time(clicks, name, closes, order)
         if order <= end and not duplicate and not forgotten:
-            take_ready.append((order, offset, name, counted[0] if counted else None))
-    return sorted(take_ready)
+            decided.append((order, offset, name, counted[0] if counted else None))
+    return sorted(decided)
 
 
 @settings(max_examples=300, deadline=None)
@@ -105,7 +105,7 @@ def test_a_click_before_its_impression_counts_and_is_noted() -> None:
     (example,) = run.finish()
 
     assert (example.label, example.clicked_at) == (1, 4)
-    assert run.join.counts["oddity", "early_click"] == 1
+    assert run.join.counts["anomaly", "early_click"] == 1
 
 
 def test_of_two_clicks_the_first_in_the_log_counts_and_the_second_is_a_duplicate() -> None:
@@ -165,7 +165,7 @@ def test_a_tombstone_after_the_window_is_in_vain() -> None:
     run = Run([impression("a", 0), Watermark(WINDOW + LATENESS), "a", END], [END])
 
     assert len(run.finish()) == 1
-    assert run.join.counts["oddity", "vain_tombstone"] == 1
+    assert run.join.counts["anomaly", "vain_tombstone"] == 1
 
 
 def test_nothing_is_decided_before_both_inputs_have_come_so_far() -> None:
@@ -192,11 +192,11 @@ def test_a_restart_reads_again_only_what_may_still_matter() -> None:
     run = Run([impression(f"{time}", time) for time in range(1_000)], [Click(f"{time}", time) for time in range(1_000)])
     run.finish()
 
-    impressions, clicks = run.join.notes(1_000, 1_000)
+    impressions, clicks = run.join.resume_points(1_000, 1_000)
 
-    take_ready = 999 - LATENESS - WINDOW
-    assert impressions == ResumePoint(take_ready - WINDOW - LATENESS, take_ready - WINDOW - LATENESS - 1, run.join.cursor)
-    assert clicks.rewind == take_ready - LATENESS
+    decided = 999 - LATENESS - WINDOW
+    assert impressions == ResumePoint(decided - WINDOW - LATENESS, decided - WINDOW - LATENESS - 1, run.join.cursor)
+    assert clicks.rewind == decided - LATENESS
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])
