@@ -1,4 +1,4 @@
-"""``sml reproduce``: the options of the paper's tables and figures; ``paper`` makes them."""
+"""``sml reproduce``: the options of the paper's tables and figures, which :mod:`paper` makes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from service.cli.program import Json, answer
 
 if TYPE_CHECKING:
-    from paper.offline.plan import Source
+    from paper.offline.dataset import EncodedFile
 
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
@@ -17,7 +17,7 @@ KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipp
 
 
 class Part(StrEnum):
-    """What can be made by itself."""
+    """A part that can be made by itself."""
 
     TABLE_1 = "table1"
     TABLE_2 = "table2"
@@ -57,16 +57,24 @@ def reproduce(
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
         answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
-    from paper.offline.plan import PARTS, Plan
-    from paper.offline.reproduce import reproduce as run
-    from paper.offline.run import Recipe
+    from paper.offline.run import Outcome, Recipe
+    from paper.offline.study import PARTS, OfflineStudy
+    from paper.reproduce import reproduce as run
+    from paper.runs import Results
 
-    sources = [*_encoded("criteo", criteo, criteo_least, cache), *_encoded("avazu", avazu, avazu_least, cache)]
+    sources = _encoded("criteo", criteo, criteo_least, cache) | _encoded("avazu", avazu, avazu_least, cache)
     if not sources:
         raise typer.BadParameter("got neither --criteo nor --avazu, expected one at least")
-    layers = [int(depth) for depth in depths.split(",")]
-    plan = Plan(sources, Recipe(batch=batch, epochs=epochs), seeds or 5, depth_seeds, layers, only or PARTS)
-    answer(run(plan, pages, most, jobs)._asdict(), as_json)
+    study = OfflineStudy(
+        results=Results(pages / "results.jsonl", Outcome.from_json),
+        seeds=seeds or 5,
+        depth_seeds=depth_seeds,
+        depths=[int(depth) for depth in depths.split(",")],
+        sources=sources,
+        recipe=Recipe(batch=batch, epochs=epochs),
+        parts=only or PARTS,
+    )
+    answer(run(study, pages, most, jobs)._asdict(), as_json)
 
 
 def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> dict[str, Any]:
@@ -78,10 +86,10 @@ def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, j
     return run(files, seeds, pages, most, jobs)._asdict()
 
 
-def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "list[Source]":
-    """Encode a file, unless it is encoded already."""
-    from paper.offline.plan import Source
+def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "dict[str, EncodedFile]":
+    """Encode a file, unless it is encoded already, and return it by its name; return nothing if it is not given."""
+    from paper.offline.dataset import EncodedFile
     from paper.offline.preprocess import encode
     from service.progress import counting
 
-    return [Source.open(encode(path, name, least, cache, counting))] if path else []
+    return {name: EncodedFile.open(encode(path, name, least, cache, counting))} if path else {}
