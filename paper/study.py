@@ -1,13 +1,14 @@
 """A study of the paper's claims: what to run, how to score it, and what to show.
 
-Tables 1 and 2 and Figures 2 and 5 are the same offline and in a stream; :mod:`paper.offline.study` and :mod:`paper.online.study` say
-how a system is run and scored, and show what only they have. A difference is always taken on the same seeds.
+Tables 1 and 2 and Figures 2 and 5 are built here, for batches and for a stream alike. :mod:`paper.offline.study` and
+:mod:`paper.online.study` define how a system is run and scored, and add what only they show. A difference is always taken on the
+same seeds.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import ClassVar, Generic, NamedTuple
 
 from model.terms import TERMS
 from paper.layers import logit_curves
@@ -254,9 +255,6 @@ class Study(ABC, Generic[R, O]):
         by_depth = {depth: self.of_system(view.data, self.deep_system(skip, depth)) for depth in self.depths}
         found = {depth: self.mean(view, measure, outcomes) for depth, outcomes in by_depth.items()}
         return {depth: value for depth, value in found.items() if value}
-
-
-AnyStudy = Study[Any, Any]
 
 
 def skip_inputs(skip: str) -> tuple[str, ...]:

@@ -29,24 +29,24 @@ def reproduce(
     criteo: Criteo = None,
     avazu: Avazu = None,
     kuairand: KuaiRand = None,
-    online: Annotated[bool, typer.Option("--online", help="In a stream: one pass, one example a step.")] = False,
-    criteo_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 11,
-    avazu_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Examples in a step; take fewer for a small sample.")] = 10_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Train for so many at most.")] = 20,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Of the tables, and of all that is online; default: 5, online 10.")] = None,
-    depth_seeds: Annotated[int, typer.Option(min=1, help="Of the figures by depth.")] = 1,
-    depths: Annotated[str, typer.Option(help="Of the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
-    only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
-    most: Annotated[int | None, typer.Option(min=0, help="Make so many runs at most; 0 only writes the page.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Make so many runs at a time, of one thread each; one alone takes every core.")] = 1,
-    cache: Annotated[Path, typer.Option(help="The folder of what is encoded.")] = Path("data/paper"),
+    online: Annotated[bool, typer.Option("--online", help="Run in a stream: one pass, one example a step.")] = False,
+    criteo_least: Annotated[int, typer.Option(min=1, help="Keep a category of so many occurrences or more.")] = 11,
+    avazu_least: Annotated[int, typer.Option(min=1, help="Keep a category of so many occurrences or more.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step; use fewer for a small sample.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Train for at most so many epochs.")] = 20,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the tables, and of everything online; default: 5, online 10.")] = None,
+    depth_seeds: Annotated[int, typer.Option(min=1, help="Seeds of the figures by depth.")] = 1,
+    depths: Annotated[str, typer.Option(help="Numbers of hidden layers in the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
+    only: Annotated[list[Part] | None, typer.Option(help="Make only this part; may be given more than once.")] = None,
+    most: Annotated[int | None, typer.Option(min=0, help="Make at most so many runs; 0 only writes the page.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Make so many runs at a time, each in one thread; a single one uses every core.")] = 1,
+    cache: Annotated[Path, typer.Option(help="The folder of the encoded files.")] = Path("data/paper"),
     pages: Annotated[Path, typer.Option(help="The folder of the results and the page.")] = Path("benchmarks/paper"),
     as_json: Json = False,
 ) -> None:
     """Make the paper's tables and figures.
 
-    Six networks, every skip term, every depth. A run that has ended is kept: after a kill, the same command goes on.
+    Six networks, every skip term, every depth. A finished run is kept: after a kill, the same command goes on where it was.
 
     \b
         sml reproduce --criteo train.txt --avazu train.csv

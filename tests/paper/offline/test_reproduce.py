@@ -1,6 +1,7 @@
 """`sml reproduce` makes every run of the paper once, goes on after a kill, and writes the page from what is known."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from paper.offline.run import Outcome, Recipe, Run
 from paper.offline.study import OfflineStudy
 from paper.published import NETWORKS, TABLE_2
 from paper.report import markdown
+from paper.reproduce import reproduce as run_study
 from paper.runs import Results
 from paper.study import System
 from service.cli import app
 from tests.paper.offline.files import write
 
 SEEDS = 1
+COMMITTED = Path(__file__).parents[3] / "benchmarks/paper"
 
 
 @pytest.fixture
@@ -141,6 +144,23 @@ def test_another_setting_is_another_run(tmp_path: Path) -> None:
     assert results[run] == outcome(0.7)
     for other in (run._replace(digest="x"), run._replace(hidden=(4,)), run._replace(recipe=Recipe(batch=7))):
         assert other not in results
+
+
+def test_the_committed_page_is_what_the_committed_results_give(tmp_path: Path) -> None:
+    """And no run that is in them is made again."""
+    shutil.copy(COMMITTED / "results.jsonl", tmp_path)
+    digests = {
+        line["run"]["data"]: line["run"]["digest"] for line in map(json.loads, (COMMITTED / "results.jsonl").read_text().splitlines())
+    }
+    rows = {"criteo": 20_053, "avazu": 45_114}
+    sources = {data: EncodedFile(data, digests[data], rows[data], 3, 0, tmp_path) for data in rows}
+    made = OfflineStudy(results=known(tmp_path), seeds=5, depth_seeds=3, sources=sources, recipe=Recipe(batch=1000))
+
+    done = run_study(made, tmp_path, most=0)
+
+    assert (done.runs, done.known) == (378, 374)
+    for name in ("offline.md", "results.jsonl"):
+        assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
 
 
 def known(folder: Path) -> Results[Run, Outcome]:
