@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from model.features import Features
 from model.kernels.network import Network
-from model.kernels.step import Workspace, room_for_rows, score, workspace
+from model.kernels.step import Workspace, score, scratch_for_rows, workspace
 from model.kernels.table import find
 from model.kernels.target import kernel
 from model.layout import OUT, SKIP, WIDTH
@@ -32,7 +32,7 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     network = weights.network(weights.dense[:0])
     wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _take_apart(network, workspace(network), room_for_rows(network, features), weights.keys, weights.rows, features, terms)
+    _take_apart(network, workspace(network), scratch_for_rows(network, features), weights.keys, weights.rows, features, terms)
     return terms
 
 
@@ -46,11 +46,11 @@ def _take_apart(
     features: Features,
     terms: Contributions,
 ) -> None:
-    act, beside = work.act, work.beside
+    act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
         score(net, work, found, keys, rows, features, first)
-        terms.branch[n] = beside.forward(net, act, beside.room)
+        terms.branch[n] = branch.forward(net, act, branch.scratch)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]
             for i in range(start, end):

@@ -17,7 +17,7 @@ from model.terms import FROM_LAYER, LEARNED, NO_TERM, TERMS, Term
 Floats = NDArray[Any]
 
 # The columns of ``Layout.layers``: widths, then where each parameter and its accumulators begin.
-IN, OUT, WEIGHT, BIAS, WEIGHT_SUMS, BIAS_SUMS = range(6)
+IN, OUT, WEIGHT, BIAS, WEIGHT_ACCUMULATORS, BIAS_ACCUMULATORS = range(6)
 
 # The columns of ``Layout.terms``: the width, then where each parameter begins; where its accumulators do is SUMS columns further.
 WIDTH, META, SCALE, SKIP, SQUARE = range(5)
@@ -46,7 +46,7 @@ class Parameter(NamedTuple):
         """Return the parameter as a view of ``dense``."""
         return dense[self.start : self.start + int(np.prod(self.shape))].reshape(self.shape)
 
-    def sums_of(self, accumulators: Floats) -> Floats:
+    def accumulators_of(self, accumulators: Floats) -> Floats:
         """Its accumulators as a view of ``accumulators``."""
         return accumulators[self.sum_start : self.sum_start + self.shape[0]]
 
@@ -89,7 +89,7 @@ class Layout:
         """Lay out the network that ``spec`` describes."""
         self.spec = spec
         self.parameters: dict[str, Parameter] = {}
-        self.size = self.sums = 0  # of the two flat arrays
+        self.size = self.accumulators = 0  # of the two flat arrays
         widths = (len(spec.fields) * spec.model.embedding, *spec.model.hidden)
         tower = [(self._layer(i, *pair), self._term(f"skip.{i}", pair[-1])) for i, pair in enumerate(pairwise(widths))]
         self.layers = np.array([layer for layer, _ in tower], np.int64)  # (L, 6)
@@ -103,9 +103,9 @@ class Layout:
         self.defaults = self._place("defaults", (len(spec.fields), spec.model.embedding))
 
     def _place(self, name: str, shape: tuple[int, ...], *, mean: float = 0.0, std: float = 0.0) -> Parameter:
-        parameter = self.parameters[name] = Parameter(shape, self.size, self.sums, mean, std)
+        parameter = self.parameters[name] = Parameter(shape, self.size, self.accumulators, mean, std)
         self.size += int(np.prod(shape))
-        self.sums += shape[0]
+        self.accumulators += shape[0]
         return parameter
 
     def _layer(self, i: int, inputs: int, outputs: int) -> list[int]:

@@ -40,14 +40,14 @@ def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
         differing = [name for name in ("model", "table", "label_policy") if getattr(old, name) != getattr(new, name)]
         raise MigrationError(f"expected other fields and nothing else, got another {' and '.join(differing)}")
     fresh = OnlineModel(new)
-    dense, sums = np.empty_like(fresh.weights.dense), fresh.sums
+    dense, accumulators = np.empty_like(fresh.weights.dense), fresh.accumulators
     before, after, kept = Layout(old), fresh.weights.layout, _kept(old.fields, new.fields)
     for name, parameter in after.parameters.items():
         parameter.of(dense)[...] = parameter.mean if name != "defaults" else parameter.of(fresh.weights.dense)
         shape, source = _shape(name, new), before.parameters[name]
         _carry(source.of(arrays["dense"]), parameter.of(dense), (*shape.rows, *shape.columns), kept)
-        _carry(source.sums_of(arrays["dense_sums"]), parameter.sums_of(sums), shape.rows, kept)
-    return arrays | {"dense": dense, "dense_sums": sums}
+        _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), shape.rows, kept)
+    return arrays | {"dense": dense, "dense_sums": accumulators}
 
 
 class _Kept(NamedTuple):

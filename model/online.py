@@ -36,25 +36,25 @@ class OnlineModel:
         self.spec = spec
         self.weights = Weights(spec, dtype)
         self.examples = 0
-        self.sums = zeros(self.weights.layout.sums, dtype)
-        self.sums[...] = spec.model.tower_accumulator
-        self.weights.layout.bias.sums_of(self.sums)[...] = spec.model.wide_accumulator
+        self.accumulators = zeros(self.weights.layout.accumulators, dtype)
+        self.accumulators[...] = spec.model.tower_accumulator
+        self.weights.layout.bias.accumulators_of(self.accumulators)[...] = spec.model.wide_accumulator
         capacity = spec.table.capacity
         self.table = Table(
             keys=self.weights.keys,
             rows=self.weights.rows,
             used=zeros(capacity, np.int64),
-            sums=zeros(self.weights.rows.shape, dtype),
+            accumulators=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
         self._step = specialized(step.learn)
         self._journal = step.journal(self.table, 0)
-        self._before = (self.weights.dense.copy(), self.sums.copy(), self.table.counts.copy())
+        self._before = (self.weights.dense.copy(), self.accumulators.copy(), self.table.counts.copy())
 
     @cached_property
     def _workspace(self) -> step.Workspace:
-        return step.workspace(self.weights.network(self.sums))
+        return step.workspace(self.weights.network(self.accumulators))
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -87,8 +87,8 @@ class OnlineModel:
         keys = int(features.starts[-1] - features.starts[0])
         if keys > len(self._journal.row):
             self._journal = step.journal(self.table, keys)
-        network, rates = self.weights.network(self.sums), self._rates()
-        found = step.room_for_rows(network, features)
+        network, rates = self.weights.network(self.accumulators), self._rates()
+        found = step.scratch_for_rows(network, features)
 
         def learn(start: int, end: int) -> int:
             now, log = self.examples, self._journal
@@ -115,12 +115,12 @@ class OnlineModel:
 
     def _save(self) -> None:
         self._journal.length[0] = 0
-        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+        for before, now in zip(self._before, (self.weights.dense, self.accumulators, self.table.counts), strict=True):
             before[...] = now
 
     def _restore(self) -> None:
         step.undo(self.table, self._journal)
-        for before, now in zip(self._before, (self.weights.dense, self.sums, self.table.counts), strict=True):
+        for before, now in zip(self._before, (self.weights.dense, self.accumulators, self.table.counts), strict=True):
             now[...] = before
 
     def digest(self) -> str:
@@ -143,8 +143,8 @@ class OnlineModel:
         arrays = self.weights.arrays()
         positions = arrays["positions"]
         return arrays | {
-            "dense_sums": self.sums.copy(),
-            "row_sums": self.table.sums[positions],
+            "dense_sums": self.accumulators.copy(),
+            "row_sums": self.table.accumulators[positions],
             "used": self.table.used[positions],
             "counts": self.table.counts.copy(),
             "examples": np.array([self.examples], np.int64),
@@ -156,8 +156,8 @@ class OnlineModel:
         model = cls(spec)
         positions = arrays["positions"]
         model.weights.apply(arrays)
-        model.sums[...] = arrays["dense_sums"]
-        model.table.sums[positions] = arrays["row_sums"]
+        model.accumulators[...] = arrays["dense_sums"]
+        model.table.accumulators[positions] = arrays["row_sums"]
         model.table.used[positions] = arrays["used"]
         model.table.counts[...] = arrays["counts"]
         model.examples = int(arrays["examples"][0])

@@ -57,18 +57,18 @@ class Weights:
         weights.apply(arrays)
         return weights
 
-    def network(self, sums: NDArray[Any]) -> Network:
+    def network(self, accumulators: NDArray[Any]) -> Network:
         """Return the dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""
         layout, model, term = self.layout, self.spec.model, TERMS[self.spec.model.skip]
         return Network(
             self.dense,
-            sums,
+            accumulators,
             layout.layers,
             layout.terms,
             output=layout.output.start,
-            output_sum=layout.output.sum_start,
+            output_accumulators=layout.output.sum_start,
             bias=layout.bias.start,
-            bias_sum=layout.bias.sum_start,
+            bias_accumulator=layout.bias.sum_start,
             defaults=layout.defaults.start,
             scale=term.scale,
             activation=term.activation,
@@ -92,7 +92,7 @@ class Weights:
         fields = len(self.spec.fields)
         logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
         network = self.network(self.dense[:0])
-        self._predict(network, self._workspace, step.room_for_rows(network, features), self.keys, self.rows, features, logits)
+        self._predict(network, self._workspace, step.scratch_for_rows(network, features), self.keys, self.rows, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:

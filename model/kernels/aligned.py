@@ -11,6 +11,6 @@ LINE = 64  # bytes
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """As ``numpy.zeros``, aligned: steps of the same network are then as fast in every process."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.zeros(size + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + size].view(dtype).reshape(shape)
+    scratch = np.zeros(size + LINE, np.uint8)
+    start = -scratch.ctypes.data % LINE
+    return scratch[start : start + size].view(dtype).reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.branch_parameters import learn_each, map_each, output_backward, output_forward, sums_at, weights_at
+from model.kernels.branch_parameters import accumulators_at, learn_each, map_each, output_backward, output_forward, weights_at
 from model.kernels.intrinsics import SINGLE, power_of_two
 from model.kernels.matrix import affine
 from model.kernels.network import Activations, Network
@@ -25,33 +25,33 @@ class Attended(NamedTuple):
 
     x: NDArray[Any]  # (L + 1, F, W), x[0] is the input
     mapped: NDArray[Any]  # (L, 4, F, W), query, key, value, residual
-    of_mapped: NDArray[Any]  # (4, F, W), their gradient in the layer at hand
+    grad_mapped: NDArray[Any]  # (4, F, W), their gradient in the layer at hand
     gradient: NDArray[Any]  # (2, F, W)
     flat: NDArray[Any]  # (2, F W), the last layer's output, and its gradient
     share: NDArray[Any]  # (L, H, F, F), how much a field attends to each other
-    turned: NDArray[Any]  # (4, W F), a head's keys and values (width, F), then (F, width), each lying together
-    of_share: NDArray[Any]  # (F,)
+    transposed: NDArray[Any]  # (4, W F), a head's keys and values (width, F), then (F, width), each lying together
+    grad_share: NDArray[Any]  # (F,)
     row: NDArray[Any]  # (W,)
     zeros: NDArray[Any]  # (max(F, W),)
 
 
-def room(net: Network) -> int:
+def scratch(net: Network) -> int:
     """Return how many numbers :class:`Attended` holds."""
     layers, fields, width = len(net.places) // PARTS, net.fields, max(net.embedding, net.places[:-1, COLUMNS].max())
     return int((5 * layers + 13) * fields * width + layers * net.heads * fields**2 + fields + width + max(fields, width))
 
 
 @kernel
-def attended(net: Network, room: NDArray[Any]) -> Attended:
+def attended(net: Network, scratch: NDArray[Any]) -> Attended:
     """Divide the room."""
     layers, fields, heads, width = net.places.shape[0] // PARTS, net.fields, net.heads, net.embedding
     for layer in range(layers):
         width = max(width, net.places[PARTS * layer, COLUMNS])
-    x = room[: (5 * layers + 7) * fields * width].reshape(5 * layers + 7, fields, width)
-    flat = room[x.size : x.size + 2 * fields * width].reshape(2, fields * width)
-    rest = room[x.size + flat.size :]
-    turned = rest[: 4 * fields * width].reshape(4, fields * width)
-    rest = rest[turned.size :]
+    x = scratch[: (5 * layers + 7) * fields * width].reshape(5 * layers + 7, fields, width)
+    flat = scratch[x.size : x.size + 2 * fields * width].reshape(2, fields * width)
+    rest = scratch[x.size + flat.size :]
+    transposed = rest[: 4 * fields * width].reshape(4, fields * width)
+    rest = rest[transposed.size :]
     shares = layers * heads * fields * fields
     share = rest[:shares].reshape(layers, heads, fields, fields)
     rest = rest[shares:]
@@ -62,7 +62,7 @@ def attended(net: Network, room: NDArray[Any]) -> Attended:
         x[5 * layers + 5 :],
         flat,
         share,
-        turned,
+        transposed,
         rest[:fields],
         rest[fields : fields + width],
         rest[fields + width :],
@@ -108,36 +108,38 @@ def softmax(values: NDArray[Any]) -> None:
 
 
 @kernel
-def turn(mapped: NDArray[Any], a: int, width: int, turned: NDArray[Any]) -> None:
+def transpose(mapped: NDArray[Any], a: int, width: int, transposed: NDArray[Any]) -> None:
     """Lay a head's keys and values together, its columns beginning at ``a``."""
     fields = mapped.shape[1]
     for k in range(fields):
         for c in range(width):
-            turned[0, c * fields + k] = turned[2, k * width + c] = mapped[KEY, k, a + c]
-            turned[1, c * fields + k] = turned[3, k * width + c] = mapped[VALUE, k, a + c]
+            transposed[0, c * fields + k] = transposed[2, k * width + c] = mapped[KEY, k, a + c]
+            transposed[1, c * fields + k] = transposed[3, k * width + c] = mapped[VALUE, k, a + c]
 
 
 @kernel
-def attend(mapped: NDArray[Any], share: NDArray[Any], kept: Attended, every: NDArray[np.int64], width: int, out: NDArray[Any]) -> None:
+def attend(
+    mapped: NDArray[Any], share: NDArray[Any], kept: Attended, all_indices: NDArray[np.int64], width: int, out: NDArray[Any]
+) -> None:
     """Of each head: ``out_m = relu(Σ_k α_mk V_k + residual_m)`` with ``α_m = softmax_k(Q_m · K_k)`` (AutoInt's Eq. 5, 6 and 8)."""
-    fields, turned = out.shape[0], kept.turned
+    fields, transposed = out.shape[0], kept.transposed
     for head in range(share.shape[0]):
         a, b = head * width, head * width + width
-        turn(mapped, a, width, turned)
+        transpose(mapped, a, width, transposed)
         for m in range(fields):
             alpha, attended = share[head, m], kept.row[:width]
-            affine(turned[0], kept.zeros[:fields], mapped[QUERY, m, a:b], every[:width], alpha)
+            affine(transposed[0], kept.zeros[:fields], mapped[QUERY, m, a:b], all_indices[:width], alpha)
             softmax(alpha)
-            affine(turned[3], kept.zeros[:width], alpha, every[:fields], attended)
+            affine(transposed[3], kept.zeros[:width], alpha, all_indices[:fields], attended)
             for c in range(width):
                 value = mapped[RESIDUAL, m, a + c] + attended[c]
                 out[m, a + c] = value * 0 if value <= 0 else value  # NaN stays NaN
 
 
 @kernel
-def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
     """``w · x^L`` with ``x^{l+1} = relu(attend(x^l) + x^l W_res)``, every field's ``(in,)`` mapped to ``(n,)`` (Eq. 8)."""
-    kept = attended(net, room)
+    kept = attended(net, scratch)
     fields, layers, n = net.fields, kept.x.shape[0] - 1, net.embedding
     for f in range(fields):
         for k in range(n):
@@ -146,8 +148,8 @@ def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
         n = net.places[PARTS * layer, COLUMNS]
         mapped, above = kept.mapped[layer], kept.x[layer + 1]
         for part in range(PARTS):
-            map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], act.every, mapped[part])
-        attend(mapped, kept.share[layer], kept, act.every, n // net.heads, above)
+            map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], act.all_indices, mapped[part])
+        attend(mapped, kept.share[layer], kept, act.all_indices, n // net.heads, above)
     for f in range(fields):
         for k in range(n):
             kept.flat[0, f * n + k] = kept.x[layers, f, k]
@@ -156,61 +158,61 @@ def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
 
 @kernel
 def attend_backward(
-    mapped: NDArray[Any], share: NDArray[Any], kept: Attended, every: NDArray[np.int64], width: int, here: NDArray[Any]
+    mapped: NDArray[Any], share: NDArray[Any], kept: Attended, all_indices: NDArray[np.int64], width: int, grad_out: NDArray[Any]
 ) -> None:
-    """Fill the gradients of query, key and value, ``here`` being the layer's."""
-    of, turned, pull, fields = kept.of_mapped, kept.turned, kept.of_share, here.shape[0]
+    """Fill the gradients of query, key and value, ``grad_out`` being the layer's."""
+    of, transposed, grad_share, fields = kept.grad_mapped, kept.transposed, kept.grad_share, grad_out.shape[0]
     for head in range(share.shape[0]):
         a, b = head * width, head * width + width
-        turn(mapped, a, width, turned)
+        transpose(mapped, a, width, transposed)
         for m in range(fields):
-            g, alpha, query = here[m, a:b], share[head, m], mapped[QUERY, m, a:b]
-            affine(turned[1], kept.zeros[:fields], g, every[:width], pull)
-            mean = here.dtype.type(0)
+            g, alpha, query = grad_out[m, a:b], share[head, m], mapped[QUERY, m, a:b]
+            affine(transposed[1], kept.zeros[:fields], g, all_indices[:width], grad_share)
+            mean = grad_out.dtype.type(0)
             for k in range(fields):
-                mean += alpha[k] * pull[k]
+                mean += alpha[k] * grad_share[k]
             for k in range(fields):
-                pull[k] = alpha[k] * (pull[k] - mean)
-            affine(turned[2], kept.zeros[:width], pull, every[:fields], of[QUERY, m, a:b])
+                grad_share[k] = alpha[k] * (grad_share[k] - mean)
+            affine(transposed[2], kept.zeros[:width], grad_share, all_indices[:fields], of[QUERY, m, a:b])
             for k in range(fields):
-                p, q, of_key, of_value = alpha[k], pull[k], of[KEY, k, a:b], of[VALUE, k, a:b]
+                p, q, grad_key, grad_value = alpha[k], grad_share[k], of[KEY, k, a:b], of[VALUE, k, a:b]
                 for c in range(width):
-                    of_value[c] += p * g[c]
-                    of_key[c] += q * query[c]
+                    grad_value[c] += p * g[c]
+                    grad_key[c] += q * query[c]
 
 
 @kernel
-def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
-    kept = attended(net, room)
+    kept = attended(net, scratch)
     fields, layers = net.fields, kept.x.shape[0] - 1
-    here, of_x = kept.gradient[0], kept.gradient[1]
+    grad_out, grad_x = kept.gradient[0], kept.gradient[1]
     n = net.places[PARTS * (layers - 1), COLUMNS]
-    total = output_backward(net, kept.flat[0], slope, rate, kept.flat[1])
+    total = output_backward(net, kept.flat[0], dlogit, rate, kept.flat[1])
     for f in range(fields):
         for k in range(n):
-            of_x[f, k] = kept.flat[1, f * n + k]
+            grad_x[f, k] = kept.flat[1, f * n + k]
     for layer in range(layers - 1, -1, -1):
         n = net.places[PARTS * layer, COLUMNS]
-        kept.of_mapped[...] = 0
+        kept.grad_mapped[...] = 0
         for f in range(fields):
             for k in range(n):
-                here[f, k] = of_x[f, k] if kept.x[layer + 1, f, k] > 0 else net.dense.dtype.type(0)
-                kept.of_mapped[RESIDUAL, f, k] = here[f, k]
-        attend_backward(kept.mapped[layer], kept.share[layer], kept, act.every, n // net.heads, here)
-        of_x[...] = 0
+                grad_out[f, k] = grad_x[f, k] if kept.x[layer + 1, f, k] > 0 else net.dense.dtype.type(0)
+                kept.grad_mapped[RESIDUAL, f, k] = grad_out[f, k]
+        attend_backward(kept.mapped[layer], kept.share[layer], kept, act.all_indices, n // net.heads, grad_out)
+        grad_x[...] = 0
         for part in range(PARTS):
             place = PARTS * layer + part
             total += learn_each(
                 net.dense[weights_at(net, place)],
-                net.sums[sums_at(net, place)],
+                net.accumulators[accumulators_at(net, place)],
                 kept.x[layer],
-                kept.of_mapped[part],
+                kept.grad_mapped[part],
                 rate,
                 kept.row[:n],
-                of_x,
+                grad_x,
             )
     for f in range(fields):
         for k in range(net.embedding):
-            act.gradient[0, f * net.embedding + k] += of_x[f, k]
+            act.gradient[0, f * net.embedding + k] += grad_x[f, k]
     return total

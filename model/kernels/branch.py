@@ -4,7 +4,7 @@ A branch is a pair of kernels that are called by their addresses: the step is co
 a branch when a network first has it. A branch reads the embeddings that the tower reads; the gradients of both are
 summed before the one update of a row.
 
-Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``room (R,)`` is what a branch keeps from its forward pass for
+Shapes: the input, ``act.x[0]``, is ``(F d,)``; ``scratch (R,)`` is what a branch keeps from its forward pass for
 its backward pass, allocated once for a model.
 """
 
@@ -22,13 +22,13 @@ from model.kernels.target import kernel, pointer
 
 
 @kernel
-def no_term(net: Network, act: Activations, room: NDArray[Any]) -> Any:  # noqa: ARG001
+def no_term(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:  # noqa: ARG001
     """Return 0: the tower stands alone."""
     return net.dense.dtype.type(0)
 
 
 @kernel
-def no_step(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
+def no_step(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
     """There is nothing to learn."""
     return net.dense.dtype.type(0)
 
@@ -36,18 +36,18 @@ def no_step(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate
 class Branch(NamedTuple):
     """A branch's kernels, and the size of its room."""
 
-    room: Callable[[Network], int]
+    scratch: Callable[[Network], int]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
 
 BRANCHES = (  # in the order of ``model.layout.NETWORKS``
     Branch(lambda _: 0, no_term, no_step),
-    Branch(dcn.room, dcn.forward, dcn.backward),
-    Branch(dcn.room, dcn_v2.forward, dcn_v2.backward),
-    Branch(deepfm.room, deepfm.forward, deepfm.backward),
-    Branch(xdeepfm.room, xdeepfm.forward, xdeepfm.backward),
-    Branch(autoint.room, autoint.forward, autoint.backward),
+    Branch(dcn.scratch, dcn.forward, dcn.backward),
+    Branch(dcn.scratch, dcn_v2.forward, dcn_v2.backward),
+    Branch(deepfm.scratch, deepfm.forward, deepfm.backward),
+    Branch(xdeepfm.scratch, xdeepfm.forward, xdeepfm.backward),
+    Branch(autoint.scratch, autoint.forward, autoint.backward),
 )
 
 
@@ -56,13 +56,13 @@ class CompiledBranch(NamedTuple):
 
     forward: Any  # gives its term of the logit
     backward: Any  # takes one Adagrad step, adds the input's gradient to ``act.gradient[0]``; gives a sum that is finite if the step is
-    room: NDArray[Any]  # (R,)
+    scratch: NDArray[Any]  # (R,)
 
 
-def beside(net: Network, act: Activations) -> CompiledBranch:
+def compile_branch(net: Network, act: Activations) -> CompiledBranch:
     """Return the network's branch, with room for one example's pass."""
     typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
-    return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].room(net), net.dense.dtype))
+    return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].scratch(net), net.dense.dtype))
 
 
 @cache

@@ -23,24 +23,30 @@ def weights_at(net: Network, place: int) -> slice:
 
 
 @kernel
-def sums_at(net: Network, place: int) -> slice:
-    """Return where in ``net.sums`` its accumulators lie."""
+def accumulators_at(net: Network, place: int) -> slice:
+    """Return where in ``net.accumulators`` its accumulators lie."""
     at = net.places[place]
     return slice(at[SUM_START], at[SUM_START] + at[ROWS])
 
 
 @kernel
-def map_each(weight: NDArray[Any], zeros: NDArray[Any], x: NDArray[Any], every: NDArray[np.int64], out: NDArray[Any]) -> None:
+def map_each(weight: NDArray[Any], zeros: NDArray[Any], x: NDArray[Any], all_indices: NDArray[np.int64], out: NDArray[Any]) -> None:
     """``out_p = Σ_j x_pj W_j`` for each position ``p``; ``zeros (n,)`` says how wide ``out_p`` is."""
     n = zeros.shape[0]
     inputs = weight.shape[0] // n
     for p in range(x.shape[0]):
-        affine(weight, zeros, x[p], every[:inputs], out[p, :n])
+        affine(weight, zeros, x[p], all_indices[:inputs], out[p, :n])
 
 
 @kernel
 def learn_each(
-    weight: NDArray[Any], sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, row: NDArray[Any], below: NDArray[Any]
+    weight: NDArray[Any],
+    accumulators: NDArray[Any],
+    x: NDArray[Any],
+    gradient: NDArray[Any],
+    rate: Any,
+    row: NDArray[Any],
+    below: NDArray[Any],
 ) -> Any:
     """Adagrad on a matrix that mapped every position, ``row (n,)`` being room for a row's gradient ``r = Σ_p x_pj g_p``.
 
@@ -48,7 +54,7 @@ def learn_each(
     Gives the accumulators' sum, which is finite if and only if the step is.
     """
     n = row.shape[0]
-    part = weight.shape[0] // sums.shape[0]
+    part = weight.shape[0] // accumulators.shape[0]
     total = weight.dtype.type(0)
     for j in range(weight.shape[0] // n):
         w = weight[j * n : j * n + n]
@@ -62,21 +68,21 @@ def learn_each(
                 dot += w[k] * g[k]
             below[p, j] += dot
         for a in range(0, n, part):
-            total += learn_row(w[a : a + part], sums, (j * n + a) // part, row[a : a + part], rate)
+            total += learn_row(w[a : a + part], accumulators, (j * n + a) // part, row[a : a + part], rate)
     return total
 
 
 @kernel
-def learn_row(weight: NDArray[Any], sums: NDArray[Any], place: int, gradient: NDArray[Any], rate: Any) -> Any:
+def learn_row(weight: NDArray[Any], accumulators: NDArray[Any], place: int, gradient: NDArray[Any], rate: Any) -> Any:
     """Adagrad on weights that share the accumulator at ``place``: it grows by ``mean(g²)``."""
     square = weight.dtype.type(0)
     for k in range(gradient.shape[0]):
         square += gradient[k] * gradient[k]
-    sums[place] += square / weight.dtype.type(gradient.shape[0])
-    step = rate / root(sums[place])
+    accumulators[place] += square / weight.dtype.type(gradient.shape[0])
+    step = rate / root(accumulators[place])
     for k in range(gradient.shape[0]):
         weight[k] -= step * gradient[k]
-    return sums[place]
+    return accumulators[place]
 
 
 @kernel
@@ -90,12 +96,12 @@ def output_forward(net: Network, x: NDArray[Any]) -> Any:
 
 
 @kernel
-def output_backward(net: Network, x: NDArray[Any], slope: Any, rate: Any, below: NDArray[Any]) -> Any:
+def output_backward(net: Network, x: NDArray[Any], dlogit: Any, rate: Any, below: NDArray[Any]) -> Any:
     """Learn ``w``; ``below`` gets the gradient of ``x``, and ``x`` becomes that of ``w``."""
     last = net.places.shape[0] - 1
     output = net.dense[weights_at(net, last)]
     n = output.shape[0]
     for k in range(n):
-        below[k] = slope * output[k]
-        x[k] *= slope
-    return learn_vector(output, net.sums[sums_at(net, last)], x[:n], rate)
+        below[k] = dlogit * output[k]
+        x[k] *= dlogit
+    return learn_vector(output, net.accumulators[accumulators_at(net, last)], x[:n], rate)

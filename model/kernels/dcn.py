@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from model.kernels import skip
-from model.kernels.branch_parameters import output_backward, output_forward, sums_at, weights_at
+from model.kernels.branch_parameters import accumulators_at, output_backward, output_forward, weights_at
 from model.kernels.matrix import learn_vector
 from model.kernels.network import Activations, Network
 from model.kernels.target import kernel
@@ -22,16 +22,16 @@ class Crossed(NamedTuple):
     gradient: NDArray[Any]  # (4, D)
 
 
-def room(net: Network) -> int:
+def scratch(net: Network) -> int:
     """Return how many numbers :class:`Crossed` holds."""
     return (len(net.places) - 1 + 5) * net.fields * net.embedding
 
 
 @kernel
-def crossed(net: Network, room: NDArray[Any]) -> Crossed:
+def crossed(net: Network, scratch: NDArray[Any]) -> Crossed:
     """Divide the room."""
     layers = net.places.shape[0] // 2
-    rows = room.reshape(room.shape[0] // (net.fields * net.embedding), net.fields * net.embedding)
+    rows = scratch.reshape(scratch.shape[0] // (net.fields * net.embedding), net.fields * net.embedding)
     return Crossed(rows[: layers + 1], rows[layers + 1 : 2 * layers + 1], rows[2 * layers + 1 :])
 
 
@@ -42,64 +42,66 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)
     for k in range(x.shape[0]):
-        act.read[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
-    return skip.forward(net, act, term, act.every[: x.shape[0]])
+        act.skip_input[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
+    return skip.forward(net, act, term, act.all_indices[: x.shape[0]])
 
 
 @kernel
-def skip_backward(net: Network, act: Activations, layer: int, slope: Any, rate: Any, here: NDArray[Any], pull: NDArray[Any]) -> Any:
-    """Learn a layer's own term; adds to ``here``, the gradient of what the layer gives. ``pull`` is room for as much."""
+def skip_backward(net: Network, act: Activations, layer: int, dlogit: Any, rate: Any, grad_out: NDArray[Any], grad_in: NDArray[Any]) -> Any:
+    """Learn a layer's own term; adds to ``grad_out``, the gradient of what the layer gives. ``grad_in`` is room for as much."""
     term = net.layers.shape[0] + layer
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)
-    total = skip.backward(net, act, term, act.every[: here.shape[0]], slope, rate, pull)
-    for k in range(here.shape[0]):
-        here[k] += pull[k]
+    total = skip.backward(net, act, term, act.all_indices[: grad_out.shape[0]], dlogit, rate, grad_in)
+    for k in range(grad_out.shape[0]):
+        grad_out[k] += grad_in[k]
     return total
 
 
 @kernel
-def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
     """``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
-    kept = crossed(net, room)
+    kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, logit = kept.x[0], net.dense.dtype.type(0)
     for k in range(width):
         x0[k] = act.x[0, k]
     for layer in range(layers):
         weight, bias = net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)]
-        here, above = kept.x[layer], kept.x[layer + 1]
+        x, above = kept.x[layer], kept.x[layer + 1]
         scale = net.dense.dtype.type(0)
         for k in range(width):
-            scale += here[k] * weight[k]
+            scale += x[k] * weight[k]
         for k in range(width):
-            above[k] = x0[k] * scale + bias[k] + here[k]
+            above[k] = x0[k] * scale + bias[k] + x[k]
         kept.z[layer, 0] = scale
         logit += skip_forward(net, act, layer, above)
     return logit + output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
-    kept = crossed(net, room)
+    kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, below = kept.x[0], act.gradient[0]
-    here, of_weight, of_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
-    total = output_backward(net, kept.x[layers], slope, rate, here)
+    grad_out, grad_weight, grad_bias = kept.gradient[0], kept.gradient[1], kept.gradient[2]
+    total = output_backward(net, kept.x[layers], dlogit, rate, grad_out)
     for layer in range(layers - 1, -1, -1):
         weight, x, scale = net.dense[weights_at(net, 2 * layer)], kept.x[layer], kept.z[layer, 0]
-        total += skip_backward(net, act, layer, slope, rate, here, of_weight)
-        pull = net.dense.dtype.type(0)
+        total += skip_backward(net, act, layer, dlogit, rate, grad_out, grad_weight)
+        grad_scale = net.dense.dtype.type(0)
         for k in range(width):
-            pull += here[k] * x0[k]
+            grad_scale += grad_out[k] * x0[k]
         for k in range(width):
-            below[k] += scale * here[k]
-            of_bias[k] = here[k]
-            of_weight[k] = pull * x[k]
-            here[k] += pull * weight[k]
-        total += learn_vector(weight, net.sums[sums_at(net, 2 * layer)], of_weight, rate)
-        total += learn_vector(net.dense[weights_at(net, 2 * layer + 1)], net.sums[sums_at(net, 2 * layer + 1)], of_bias, rate)
+            below[k] += scale * grad_out[k]
+            grad_bias[k] = grad_out[k]
+            grad_weight[k] = grad_scale * x[k]
+            grad_out[k] += grad_scale * weight[k]
+        total += learn_vector(weight, net.accumulators[accumulators_at(net, 2 * layer)], grad_weight, rate)
+        total += learn_vector(
+            net.dense[weights_at(net, 2 * layer + 1)], net.accumulators[accumulators_at(net, 2 * layer + 1)], grad_bias, rate
+        )
     for k in range(width):
-        below[k] += here[k]
+        below[k] += grad_out[k]
     return total

@@ -7,49 +7,51 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from model.kernels.branch_parameters import output_backward, output_forward, sums_at, weights_at
+from model.kernels.branch_parameters import accumulators_at, output_backward, output_forward, weights_at
 from model.kernels.dcn import crossed, skip_backward, skip_forward
-from model.kernels.matrix import affine, learn_and_pass, learn_sums, learn_vector
+from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.network import Activations, Network
 from model.kernels.target import kernel
 
 
 @kernel
-def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
     """``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l``."""
-    kept = crossed(net, room)
+    kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, logit = kept.x[0], net.dense.dtype.type(0)
     for k in range(width):
         x0[k] = act.x[0, k]
     for layer in range(layers):
-        here, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
-        affine(net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)], here, act.every[:width], z)
+        x, z, above = kept.x[layer], kept.z[layer], kept.x[layer + 1]
+        affine(net.dense[weights_at(net, 2 * layer)], net.dense[weights_at(net, 2 * layer + 1)], x, act.all_indices[:width], z)
         for k in range(width):
-            above[k] = x0[k] * z[k] + here[k]
+            above[k] = x0[k] * z[k] + x[k]
         logit += skip_forward(net, act, layer, above)
     return logit + output_forward(net, kept.x[layers])
 
 
 @kernel
-def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:
+def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
-    kept = crossed(net, room)
+    kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, below = kept.x[0], act.gradient[0]
-    here, of_z, passed, step = kept.gradient[0], kept.gradient[1], kept.gradient[2], kept.gradient[3]
-    total = output_backward(net, kept.x[layers], slope, rate, here)
+    grad_out, grad_z, passed, step = kept.gradient[0], kept.gradient[1], kept.gradient[2], kept.gradient[3]
+    total = output_backward(net, kept.x[layers], dlogit, rate, grad_out)
     for layer in range(layers - 1, -1, -1):
         z = kept.z[layer]
-        total += skip_backward(net, act, layer, slope, rate, here, passed)
+        total += skip_backward(net, act, layer, dlogit, rate, grad_out, passed)
         for k in range(width):
-            below[k] += here[k] * z[k]
-            of_z[k] = here[k] * x0[k]
-        total += learn_sums(net.sums[sums_at(net, 2 * layer)], kept.x[layer], of_z, rate, step)
-        learn_and_pass(net.dense[weights_at(net, 2 * layer)], step, of_z, act.every[:width], passed)
-        total += learn_vector(net.dense[weights_at(net, 2 * layer + 1)], net.sums[sums_at(net, 2 * layer + 1)], of_z, rate)
+            below[k] += grad_out[k] * z[k]
+            grad_z[k] = grad_out[k] * x0[k]
+        total += update_accumulators(net.accumulators[accumulators_at(net, 2 * layer)], kept.x[layer], grad_z, rate, step)
+        learn_and_pass(net.dense[weights_at(net, 2 * layer)], step, grad_z, act.all_indices[:width], passed)
+        total += learn_vector(
+            net.dense[weights_at(net, 2 * layer + 1)], net.accumulators[accumulators_at(net, 2 * layer + 1)], grad_z, rate
+        )
         for k in range(width):
-            here[k] += passed[k]
+            grad_out[k] += passed[k]
     for k in range(width):
-        below[k] += here[k]
+        below[k] += grad_out[k]
     return total

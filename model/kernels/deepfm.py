@@ -13,16 +13,16 @@ from model.kernels.network import Activations, Network
 from model.kernels.target import kernel
 
 
-def room(net: Network) -> int:
+def scratch(net: Network) -> int:
     """Return what a forward pass leaves for the backward pass: ``Σ_f v_f (d,)``, and the input."""
     return net.embedding * (net.fields + 1)
 
 
 @kernel
-def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
+def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
     """``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
     d, x = net.embedding, act.x[0]
-    total, kept = room[:d], room[d:]
+    total, kept = scratch[:d], scratch[d:]
     for k in range(kept.shape[0]):
         kept[k] = x[k]
     for k in range(d):
@@ -39,11 +39,11 @@ def forward(net: Network, act: Activations, room: NDArray[Any]) -> Any:
 
 
 @kernel
-def backward(net: Network, act: Activations, room: NDArray[Any], slope: Any, rate: Any) -> Any:  # noqa: ARG001
-    """Add the input's gradient, ``slope (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
+def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
+    """Add the input's gradient, ``dlogit (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
     d, below = net.embedding, act.gradient[0]
-    total, x = room[:d], room[d:]
+    total, x = scratch[:d], scratch[d:]
     for f in range(net.fields):
         for k in range(d):
-            below[f * d + k] += slope * (total[k] - x[f * d + k])
+            below[f * d + k] += dlogit * (total[k] - x[f * d + k])
     return net.dense.dtype.type(0)

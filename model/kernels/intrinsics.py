@@ -14,12 +14,12 @@ from numba.extending import intrinsic
 SINGLE = 4  # bytes of a single-precision number
 
 
-def word(function: Callable[..., Any]) -> Any:
+def llvm_intrinsic(function: Callable[..., Any]) -> Any:
     """Make what ``function`` generates callable in kernels; what it is given first, the typing context, is not passed there."""
     return intrinsic(function)
 
 
-@word
+@llvm_intrinsic
 def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and looks at errno
     """``√x``."""
 
@@ -29,7 +29,7 @@ def root(_typing: Any, x: Any) -> Any:  # numba's own calls the C library, and l
     return x(x), generate
 
 
-@word
+@llvm_intrinsic
 def power_of_two(_typing: Any, n: Any) -> Any:  # noqa: ARG001
     """``2ⁿ`` of a whole number from -126 to 127, in single precision."""
 
@@ -41,7 +41,7 @@ def power_of_two(_typing: Any, n: Any) -> Any:  # noqa: ARG001
     return types.float32(types.float32), generate
 
 
-@word
+@llvm_intrinsic
 def prefetch(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
     """Ask for ``array[row]``, from its first to its last cache line if it is no longer than two."""
 

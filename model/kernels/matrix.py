@@ -41,7 +41,7 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
 def settle_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:
-    """:func:`settle` the step before over every row, and map as :func:`affine` does, to the bit, in one pass, two rows at a time."""
+    """:func:`flush` the step before over every row, and map as :func:`affine` does, to the bit, in one pass, two rows at a time."""
     n = out.shape[0]
     for k in range(n):
         out[k] = bias[k]
@@ -62,7 +62,7 @@ def settle_and_map(
 
 
 @ordered_sum
-def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
+def flush(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
     """``W_j -= s_j g`` of the active rows."""
     n = gradient.shape[0]
     for a in range(active.shape[0]):
@@ -72,28 +72,28 @@ def settle(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], act
 
 
 @kernel
-def learn_vector(weight: NDArray[Any], sums: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
+def learn_vector(weight: NDArray[Any], accumulators: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
     """Adagrad, an accumulator per weight."""
     total = weight.dtype.type(0)
     for k in range(weight.shape[0]):
-        sums[k] += gradient[k] * gradient[k]
-        weight[k] -= rate * gradient[k] / root(sums[k])
-        total += sums[k]
+        accumulators[k] += gradient[k] * gradient[k]
+        weight[k] -= rate * gradient[k] / root(accumulators[k])
+        total += accumulators[k]
     return total
 
 
 @kernel
-def learn_sums(sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
+def update_accumulators(accumulators: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
     """Return a matrix's accumulators, and ``step``, the ``s_j`` by which each row is to move; silenced inputs are 0 and move nothing."""
-    square = sums.dtype.type(0)
+    square = accumulators.dtype.type(0)
     for k in range(gradient.shape[0]):
         square += gradient[k] * gradient[k]
-    square /= sums.dtype.type(gradient.shape[0])
-    total = sums.dtype.type(0)
-    for j in range(sums.shape[0]):
-        sums[j] += x[j] * x[j] * square
-        step[j] = rate * x[j] / root(sums[j])
-        total += sums[j]
+    square /= accumulators.dtype.type(gradient.shape[0])
+    total = accumulators.dtype.type(0)
+    for j in range(accumulators.shape[0]):
+        accumulators[j] += x[j] * x[j] * square
+        step[j] = rate * x[j] / root(accumulators[j])
+        total += accumulators[j]
     return total
 
 
@@ -101,7 +101,7 @@ def learn_sums(sums: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate
 def learn_and_pass(
     weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64], below: NDArray[Any]
 ) -> None:
-    """As :func:`settle`, and ``below_j = W_j · g`` of the weights before the step, in one pass, two rows at a time."""
+    """As :func:`flush`, and ``below_j = W_j · g`` of the weights before the step, in one pass, two rows at a time."""
     n = gradient.shape[0]
     whole = active.shape[0] // 2 * 2
     for a in range(0, whole, 2):

@@ -16,13 +16,13 @@ class Network(NamedTuple):
     """The dense half of a model, as the kernels see it."""
 
     dense: NDArray[Any]  # (P,)
-    sums: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
+    accumulators: NDArray[Any]  # (A,), Adagrad's accumulators; (0,) where nothing is learned
     layers: NDArray[np.int64]  # (L, columns), see model.layout
     terms: NDArray[np.int64]  # (T, columns): a row for each layer of the tower, then for each of the branch's that has a term
     output: int  # where the output weights, the bias and the default embeddings begin
-    output_sum: int
+    output_accumulators: int
     bias: int
-    bias_sum: int
+    bias_accumulator: int
     defaults: int
     scale: int  # of the skip terms, and their activation: see model.terms
     activation: int
@@ -40,39 +40,39 @@ class Activations(NamedTuple):
     """What a forward pass leaves for the backward pass; allocated once for a model."""
 
     x: NDArray[Any]  # (L + 1, W), a layer's output after ReLU; x[0] is the input
-    read: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
+    skip_input: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
     scale: NDArray[Any]  # (T, W), s of the skip term
     bounded: NDArray[Any]  # (T, W), act(s * read)
     active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
     actives: NDArray[np.int64]  # (L + 1,), how many they are
-    every: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
+    all_indices: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
     gradient: NDArray[Any]  # (4, W)
     step: NDArray[Any]  # (W,), by which each row of the matrix at hand is to move
-    owed: NDArray[Any]  # (T, W), by which each row of a term's meta learner is still to move
-    owed_gradient: NDArray[Any]  # (T, W), along which
+    deferred: NDArray[Any]  # (T, W), by which each row of a term's meta learner is still to move
+    deferred_gradient: NDArray[Any]  # (T, W), along which
 
 
 def activations(net: Network) -> Activations:
     """Return room for one example's pass."""
     depth, width = len(net.layers) + 1, int(net.layers[:, [IN, OUT]].max())
-    every = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
+    all_indices = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
     active, actives = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)
-    active[0], actives[0] = every[:width], net.layers[0, IN]
+    active[0], actives[0] = all_indices[:width], net.layers[0, IN]
 
-    def room(*shape: int) -> NDArray[Any]:
+    def scratch(*shape: int) -> NDArray[Any]:
         return zeros(shape, net.dense.dtype)
 
     terms = (len(net.terms), width)
     return Activations(
-        x=room(depth, width),
-        read=room(*terms),
-        scale=room(*terms),
-        bounded=room(*terms),
+        x=scratch(depth, width),
+        skip_input=scratch(*terms),
+        scale=scratch(*terms),
+        bounded=scratch(*terms),
         active=active,
         actives=actives,
-        every=every,
-        gradient=room(4, width),
-        step=room(width),
-        owed=room(*terms),
-        owed_gradient=room(*terms),
+        all_indices=all_indices,
+        gradient=scratch(4, width),
+        step=scratch(width),
+        deferred=scratch(*terms),
+        deferred_gradient=scratch(*terms),
     )

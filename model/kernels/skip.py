@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import SINGLE, root
-from model.kernels.matrix import affine, learn_sums, learn_vector, settle, settle_and_map
+from model.kernels.matrix import affine, flush, learn_vector, settle_and_map, update_accumulators
 from model.kernels.network import Activations, Network
 from model.kernels.target import kernel
 from model.layout import META, SCALE, SKIP, SQUARE, SUMS, WIDTH
@@ -21,7 +21,7 @@ LEAK = 0.01  # leaky_relu's slope below zero
 
 
 @kernel
-def bound(values: NDArray[Any]) -> None:
+def tanh_approx(values: NDArray[Any]) -> None:
     """``tanh`` in place. In single precision by Eigen's rational approximation, which the compiler vectorises: within 5 ulp."""
     if values.itemsize > SINGLE:
         for k in range(values.shape[0]):
@@ -58,7 +58,7 @@ def activate(activation: int, values: NDArray[Any]) -> None:
         for k in range(values.shape[0]):
             values[k] *= half
     if activation in (SIGMOID, TANH):
-        bound(values)
+        tanh_approx(values)
     if activation == SIGMOID:
         for k in range(values.shape[0]):
             values[k] = half + half * values[k]
@@ -78,31 +78,31 @@ def slope_at(activation: int, value: Any) -> Any:
 
 
 @kernel
-def owes(net: Network) -> bool:
+def has_deferred(net: Network) -> bool:
     """Return whether the meta learners' steps are owed."""
-    return net.scale == FROM_LAYER and net.pre and net.sums.shape[0] > 0
+    return net.scale == FROM_LAYER and net.pre and net.accumulators.shape[0] > 0
 
 
 @kernel
-def settle_all(net: Network, act: Activations) -> None:
+def flush_all(net: Network, act: Activations) -> None:
     """Take every step that is owed."""
-    if not owes(net):
+    if not has_deferred(net):
         return
     for term in range(net.terms.shape[0]):
         start, n = net.terms[term, META], net.terms[term, WIDTH]
-        settle(net.dense[start : start + n * n], act.owed[term, :n], act.owed_gradient[term, :n], act.every[:n])
+        flush(net.dense[start : start + n * n], act.deferred[term, :n], act.deferred_gradient[term, :n], act.all_indices[:n])
 
 
 @kernel
-def find_scale(net: Network, act: Activations, term: int, read: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
+def find_scale(net: Network, act: Activations, term: int, skip_input: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
     """``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
     p, at, n = net.dense, net.terms[term], scale.shape[0]
     if net.scale == FROM_LAYER:
         meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
-        if owes(net):
-            settle_and_map(meta, bias, act.owed[term, :n], act.owed_gradient[term, :n], read, scale)
+        if has_deferred(net):
+            settle_and_map(meta, bias, act.deferred[term, :n], act.deferred_gradient[term, :n], skip_input, scale)
         else:
-            affine(meta, bias, read, active, scale)
+            affine(meta, bias, skip_input, active, scale)
         leak = p.dtype.type(LEAK)
         for k in range(n):
             scale[k] = scale[k] if scale[k] > 0 else leak * scale[k]
@@ -116,7 +116,7 @@ def find_scale(net: Network, act: Activations, term: int, read: NDArray[Any], ac
 
 @kernel
 def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]) -> Any:
-    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16); ``x`` is ``act.read[term]``.
+    """``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16); ``x`` is ``act.skip_input[term]``.
 
     Args:
         net: the network.
@@ -126,10 +126,10 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
     """
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
-    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
-    find_scale(net, act, term, read, active, scale)
+    skip_input, scale, bounded = act.skip_input[term, :n], act.scale[term, :n], act.bounded[term, :n]
+    find_scale(net, act, term, skip_input, active, scale)
     for k in range(n):
-        bounded[k] = scale[k] * read[k]
+        bounded[k] = scale[k] * skip_input[k]
     activate(net.activation, bounded)
     total, weight = p.dtype.type(0), p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
@@ -138,41 +138,41 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
 
 
 @kernel
-def renorm(square: NDArray[Any], read: NDArray[Any], of_scale: NDArray[Any]) -> Any:
+def renorm(square: NDArray[Any], skip_input: NDArray[Any], of_scale: NDArray[Any]) -> Any:
     """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; gives the sum of ``v``."""
     epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
     total = square.dtype.type(0)
     for k in range(square.shape[0]):
         of_scale[k] /= root(square[k] + epsilon)
-        square[k] += (read[k] * read[k] - square[k]) / memory
+        square[k] += (skip_input[k] * skip_input[k] - square[k]) / memory
         total += square[k]
     return total
 
 
 @kernel
-def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], slope: Any, rate: Any, pull: NDArray[Any]) -> Any:
-    """Learn a skip term; ``pull`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
+def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], dlogit: Any, rate: Any, grad_in: NDArray[Any]) -> Any:
+    """Learn a skip term; ``grad_in`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
-    read, scale, bounded = act.read[term, :n], act.scale[term, :n], act.bounded[term, :n]
-    of_weight, of_scale = act.gradient[2, :n], act.owed_gradient[term, :n]
+    skip_input, scale, bounded = act.skip_input[term, :n], act.scale[term, :n], act.bounded[term, :n]
+    grad_weight, of_scale = act.gradient[2, :n], act.deferred_gradient[term, :n]
     weight = p[at[SKIP] : at[SKIP] + n]
     for k in range(n):
-        through = slope * weight[k] * slope_at(net.activation, bounded[k])
-        of_weight[k] = slope * bounded[k]
-        of_scale[k] = through * read[k]
-        pull[k] = through * scale[k]
-    total = learn_vector(weight, net.sums[at[SKIP + SUMS] : at[SKIP + SUMS] + n], of_weight, rate)
+        through = dlogit * weight[k] * slope_at(net.activation, bounded[k])
+        grad_weight[k] = dlogit * bounded[k]
+        of_scale[k] = through * skip_input[k]
+        grad_in[k] = through * scale[k]
+    total = learn_vector(weight, net.accumulators[at[SKIP + SUMS] : at[SKIP + SUMS] + n], grad_weight, rate)
     if net.normed:
-        total += renorm(p[at[SQUARE] : at[SQUARE] + n], read, of_scale)
+        total += renorm(p[at[SQUARE] : at[SQUARE] + n], skip_input, of_scale)
     if net.scale == FROM_LAYER:
         leak = p.dtype.type(LEAK)
         for k in range(n):
             of_scale[k] = of_scale[k] if scale[k] > 0 else leak * of_scale[k]
-        owed = act.owed[term, :n]
-        total += learn_sums(net.sums[at[META + SUMS] : at[META + SUMS] + n], read, of_scale, rate, owed)
-        if not owes(net):
-            settle(p[at[META] : at[META] + n * n], owed, of_scale, active)
+        deferred = act.deferred[term, :n]
+        total += update_accumulators(net.accumulators[at[META + SUMS] : at[META + SUMS] + n], skip_input, of_scale, rate, deferred)
+        if not has_deferred(net):
+            flush(p[at[META] : at[META] + n * n], deferred, of_scale, active)
     if net.scale in (LEARNED, FROM_LAYER):
-        total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.sums[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
+        total += learn_vector(p[at[SCALE] : at[SCALE] + n], net.accumulators[at[SCALE + SUMS] : at[SCALE + SUMS] + n], of_scale, rate)
     return total

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.branch import CompiledBranch, beside
+from model.kernels.branch import CompiledBranch, compile_branch
 from model.kernels.delay import weight
 from model.kernels.dnn import backward, forward
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.network import Activations, Network, activations
-from model.kernels.skip import settle_all
+from model.kernels.skip import flush_all
 from model.kernels.table import EMPTY, Table, claim, find, first_way
 from model.kernels.target import kernel
 
@@ -34,8 +34,8 @@ class Rates(NamedTuple):
     tower: float
     embedding: float
     wide: float
-    embedding_sum: float
-    wide_sum: float
+    embedding_accumulator: float
+    wide_accumulator: float
     clip: float = CLIP
     share: float = SHARE
 
@@ -47,7 +47,7 @@ class Journal(NamedTuple):
     key: NDArray[np.uint64]  # (K,)
     used: NDArray[np.int64]  # (K,)
     rows: NDArray[Any]  # (K, d + 1)
-    sums: NDArray[Any]  # (K, d + 1)
+    accumulators: NDArray[Any]  # (K, d + 1)
     length: NDArray[np.int64]  # (1,)
 
 
@@ -68,16 +68,16 @@ class Workspace(NamedTuple):
     """Room for one example's pass, allocated once for a model."""
 
     act: Activations
-    beside: CompiledBranch
+    branch: CompiledBranch
 
 
 def workspace(net: Network) -> Workspace:
     """Return room for a pass."""
     act = activations(net)
-    return Workspace(act, beside(net, act))
+    return Workspace(act, compile_branch(net, act))
 
 
-def room_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
+def scratch_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
     """Return room for the row of each key of any one example."""
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
@@ -93,7 +93,7 @@ def score(
     net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
 ) -> Any:
     """Return the logit of the example whose keys begin at ``starts[first]``; fill ``found`` with the row of each key, -1 if it is new."""
-    act, beside = work.act, work.beside
+    act, branch = work.act, work.branch
     d = rows.shape[1] - 1
     p = net.dense
     x = act.x[0]
@@ -115,7 +115,7 @@ def score(
                     x[f * d + k] += share * rows[row, k]
                 if net.wide:
                     logit += share * rows[row, d]
-    return logit + forward(net, act) + beside.forward(net, act, beside.room)
+    return logit + forward(net, act) + branch.forward(net, act, branch.scratch)
 
 
 @kernel
@@ -134,40 +134,40 @@ def predict(
 
 
 @kernel
-def remember(table: Table, log: Journal, row: int, now: int) -> None:
+def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     """Record ``row`` as it is in the journal, and mark it as used by example ``now``."""
-    at = log.length[0]
-    log.row[at], log.key[at], log.used[at] = row, table.keys[row], table.used[row]
+    at = journal.length[0]
+    journal.row[at], journal.key[at], journal.used[at] = row, table.keys[row], table.used[row]
     for k in range(table.rows.shape[1]):
-        log.rows[at, k] = table.rows[row, k]
-        log.sums[at, k] = table.sums[row, k]
-    log.length[0] = at + 1
+        journal.rows[at, k] = table.rows[row, k]
+        journal.accumulators[at, k] = table.accumulators[row, k]
+    journal.length[0] = at + 1
     table.used[row] = now
     table.touched[row] = True
 
 
 @kernel
-def undo(table: Table, log: Journal) -> None:
+def undo(table: Table, journal: Journal) -> None:
     """Put back every row that the run touched."""
-    for at in range(log.length[0] - 1, -1, -1):
-        row = log.row[at]
-        table.keys[row], table.used[row] = log.key[at], log.used[at]
+    for at in range(journal.length[0] - 1, -1, -1):
+        row = journal.row[at]
+        table.keys[row], table.used[row] = journal.key[at], journal.used[at]
         for k in range(table.rows.shape[1]):
-            table.rows[row, k] = log.rows[at, k]
-            table.sums[row, k] = log.sums[at, k]
-    log.length[0] = 0
+            table.rows[row, k] = journal.rows[at, k]
+            table.accumulators[row, k] = journal.accumulators[at, k]
+    journal.length[0] = 0
 
 
 @kernel
 def admit(
-    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, log: Journal, now: int
+    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, journal: Journal, now: int
 ) -> None:
     """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
     d = table.rows.shape[1] - 1
     begin, end = features.starts[first], features.starts[first + net.fields]
     for i in range(end - begin):
         if found[i] >= 0 and table.used[found[i]] != now:
-            remember(table, log, found[i], now)
+            remember(table, journal, found[i], now)
     for f in range(net.fields):
         for i in range(features.starts[first + f], features.starts[first + f + 1]):
             if found[i - begin] >= 0:
@@ -177,14 +177,14 @@ def admit(
             if row < 0:
                 row = claim(table.keys, table.used, key, now)
                 if row >= 0:
-                    remember(table, log, row, now)
+                    remember(table, journal, row, now)
                     table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
                     table.keys[row] = key
                     for k in range(d):
                         table.rows[row, k] = net.dense[net.defaults + f * d + k]
-                        table.sums[row, k] = rates.embedding_sum
+                        table.accumulators[row, k] = rates.embedding_accumulator
                     table.rows[row, d] = 0
-                    table.sums[row, d] = rates.wide_sum
+                    table.accumulators[row, d] = rates.wide_accumulator
             found[i - begin] = row
 
 
@@ -196,7 +196,7 @@ def learn_rows(
     first: int,
     found: NDArray[np.int64],
     gradient: NDArray[Any],
-    slope: Any,
+    dlogit: Any,
     rates: Rates,
 ) -> Any:
     """Adagrad on the example's rows, an accumulator per weight; a value named twice in a list gets one summed update."""
@@ -221,14 +221,14 @@ def learn_rows(
             share = p.dtype.type(times) / p.dtype.type(end - start)
             for k in range(d):
                 g = share * gradient[f * d + k]
-                table.sums[row, k] += g * g
-                table.rows[row, k] -= embedding_rate * g / root(table.sums[row, k])
-                total += table.sums[row, k]
+                table.accumulators[row, k] += g * g
+                table.rows[row, k] -= embedding_rate * g / root(table.accumulators[row, k])
+                total += table.accumulators[row, k]
             if net.wide:
-                g = share * slope
-                table.sums[row, d] += g * g
-                table.rows[row, d] -= wide_rate * g / root(table.sums[row, d])
-                total += table.sums[row, d]
+                g = share * dlogit
+                table.accumulators[row, d] += g * g
+                table.rows[row, d] -= wide_rate * g / root(table.accumulators[row, d])
+                total += table.accumulators[row, d]
     return total
 
 
@@ -240,7 +240,7 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
         row = find(table.keys, features.keys[i])
         if row >= 0:
             prefetch(table.rows, row)
-            prefetch(table.sums, row)
+            prefetch(table.accumulators, row)
             prefetch(table.used, row)
             prefetch(table.touched, row)
     for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
@@ -261,17 +261,17 @@ def learn(
     start: int,
     now: int,
     logits: NDArray[Any],
-    log: Journal,
+    journal: Journal,
 ) -> int:
     """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
 
     Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
     """
-    act, beside = work.act, work.beside
+    act, branch = work.act, work.branch
     one, clip, share = net.dense.dtype.type(1), net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)
     tower_rate, wide_rate = net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
-    act.owed[...] = 0
-    act.owed_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
+    act.deferred[...] = 0
+    act.deferred_gradient[...] = 0  # else 0 times what a step left that was undone: it may be infinite
     for n in range(start, labels.shape[0]):
         first = n * net.fields
         now += 1
@@ -279,22 +279,22 @@ def learn(
         if not finite(logits[n]):
             return n
         probability = one / (one + np.exp(-logits[n]))
-        slope = (probability - labels[n]) * importance[n]
+        dlogit = (probability - labels[n]) * importance[n]
         if fnw[n]:
-            slope *= weight(labels[n], probability, one)
-        if not finite(slope):
+            dlogit *= weight(labels[n], probability, one)
+        if not finite(dlogit):
             return n
-        most = max(clip, share * root(net.sums[net.bias_sum]))
-        slope = min(max(slope, -most), most)
-        admit(net, table, features, first, found, rates, log, now)
+        most = max(clip, share * root(net.accumulators[net.bias_accumulator]))
+        dlogit = min(max(dlogit, -most), most)
+        admit(net, table, features, first, found, rates, journal, now)
         look_ahead(table, features, net.fields, n)
-        total = backward(net, act, slope, tower_rate)
-        total += beside.backward(net, act, beside.room, slope, tower_rate)
-        net.sums[net.bias_sum] += slope * slope
-        net.dense[net.bias] -= wide_rate * slope / root(net.sums[net.bias_sum])
-        total += net.sums[net.bias_sum]
-        total += learn_rows(net, table, features, first, found, act.gradient[0], slope, rates)
+        total = backward(net, act, dlogit, tower_rate)
+        total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
+        net.accumulators[net.bias_accumulator] += dlogit * dlogit
+        net.dense[net.bias] -= wide_rate * dlogit / root(net.accumulators[net.bias_accumulator])
+        total += net.accumulators[net.bias_accumulator]
+        total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n
-    settle_all(net, act)
+    flush_all(net, act)
     return int(labels.shape[0])

@@ -21,7 +21,7 @@ class Table(NamedTuple):
     keys: NDArray[np.uint64]  # (C,), 0 where a row is empty
     rows: NDArray[Any]  # (C, d + 1): embedding, wide weight
     used: NDArray[np.int64]  # (C,), the example that last touched the row, counted from 1
-    sums: NDArray[Any]  # (C, d + 1): Adagrad's accumulators
+    accumulators: NDArray[Any]  # (C, d + 1): Adagrad's accumulators
     touched: NDArray[np.bool_]  # (C,), since the flags were last cleared
     counts: NDArray[np.int64]  # (2,), rows occupied, values expired
 

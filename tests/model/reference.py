@@ -25,7 +25,7 @@ class Row(NamedTuple):
     """A value's embedding and wide weight, ``(d + 1,)``, and their accumulators."""
 
     values: Tensor
-    sums: Tensor
+    accumulators: Tensor
 
 
 class ReferenceModel:
@@ -40,7 +40,7 @@ class ReferenceModel:
         self.defaults = torch.from_numpy(arrays["defaults"])
         self.network = build(spec)
         bind(self.network, arrays)
-        self.sums = {
+        self.accumulators = {
             name: torch.full((len(p),), spec.model.wide_accumulator if name == "bias" else spec.model.tower_accumulator, dtype=dtype)
             for name, p in self.network.named_parameters()
         }
@@ -50,8 +50,8 @@ class ReferenceModel:
         """Predict the example's logit, then learn it."""
         leaves = {key: self._read(f, key).requires_grad_() for f, of_field in enumerate(keys) for key in of_field}
         logit = self._logit(keys, leaves)
-        most = max(CLIP, SHARE * float(self.sums["bias"].sqrt()))
-        logit.register_hook(lambda slope: slope.clamp(-most, most))  # type: ignore[no-untyped-call]
+        most = max(CLIP, SHARE * float(self.accumulators["bias"].sqrt()))
+        logit.register_hook(lambda dlogit: dlogit.clamp(-most, most))  # type: ignore[no-untyped-call]
         loss = importance * F.binary_cross_entropy_with_logits(logit, torch.tensor([label], dtype=self.dtype))
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -88,20 +88,20 @@ class ReferenceModel:
             if gradient is None:  # not learned
                 continue
             square = gradient**2
-            sums = self.sums[name]
-            sums += square.mean(1) if square.dim() == 2 else square
-            scale = sums.sqrt()[:, None] if square.dim() == 2 else sums.sqrt()
+            accumulators = self.accumulators[name]
+            accumulators += square.mean(1) if square.dim() == 2 else square
+            scale = accumulators.sqrt()[:, None] if square.dim() == 2 else accumulators.sqrt()
             parameter.sub_((model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale)
 
     def _learn_row(self, key: int, leaf: Tensor) -> None:
         model = self.spec.model
         gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         if key not in self.rows:
-            sums = torch.full_like(gradient, model.embedding_accumulator)
-            sums[-1] = model.wide_accumulator
-            self.rows[key] = Row(leaf.detach(), sums)
+            accumulators = torch.full_like(gradient, model.embedding_accumulator)
+            accumulators[-1] = model.wide_accumulator
+            self.rows[key] = Row(leaf.detach(), accumulators)
         row = self.rows[key]
-        row.sums.add_(gradient**2)
+        row.accumulators.add_(gradient**2)
         rates = torch.full_like(gradient, model.embedding_rate)
         rates[-1] = model.wide_rate
-        row.values.sub_(rates * gradient / row.sums.sqrt())
+        row.values.sub_(rates * gradient / row.accumulators.sqrt())

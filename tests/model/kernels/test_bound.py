@@ -25,9 +25,13 @@ def test_steps_of_any_weight_equal_those_of_autograd_with_a_bounded_derivative(
 
     assert relative(ours, theirs) < 1e-9
     assert relative(online.weights.dense, reference.dense.numpy()) < 1e-9
-    sums = {name: parameter.sums_of(online.sums) for name, parameter in online.weights.layout.parameters.items() if name in reference.sums}
-    for name, of_reference in reference.sums.items():
-        np.testing.assert_allclose(sums[name], of_reference.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+    accumulators = {
+        name: parameter.accumulators_of(online.accumulators)
+        for name, parameter in online.weights.layout.parameters.items()
+        if name in reference.accumulators
+    }
+    for name, of_reference in reference.accumulators.items():
+        np.testing.assert_allclose(accumulators[name], of_reference.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 @given(
@@ -46,14 +50,14 @@ def test_one_example_adds_no_more_to_the_bias_than_the_bound_written_out(
     stream = examples(np.random.default_rng(0), before + 1)
     stream.labels[-1] = label
     online.learn(*cut(stream, 3, 0, before))
-    sums = online.weights.layout.bias.sums_of(online.sums)
-    was = float(sums[0])
+    accumulators = online.weights.layout.bias.accumulators_of(online.accumulators)
+    was = float(accumulators[0])
 
     (logit,) = online.learn(*cut(stream, 3, before, before + 1), np.array([weight]), np.array([fnw])).logits
 
     p = 1 / (1 + np.exp(-logit))
     factor = (1 + p if label else (1 - p) * (1 + p)) if fnw else 1
-    assert sums[0] - was == pytest.approx(min((weight * factor * (p - label)) ** 2, max(100, was / 16)), rel=1e-6, abs=1e-9 * was)
+    assert accumulators[0] - was == pytest.approx(min((weight * factor * (p - label)) ** 2, max(100, was / 16)), rel=1e-6, abs=1e-9 * was)
 
 
 def test_no_weight_up_to_ten_is_cut() -> None:

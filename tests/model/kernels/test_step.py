@@ -63,7 +63,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
     for name, parameter in Layout(model).parameters.items():
         if name == "defaults":
             continue
-        scale = np.sqrt(parameter.sums_of(online.sums))
+        scale = np.sqrt(parameter.accumulators_of(online.accumulators))
         moved = parameter.of(before) - parameter.of(online.weights.dense)
         ours = moved * (scale[:, None] if moved.ndim == 2 else scale)
         theirs = gradients[name].grad
@@ -74,7 +74,7 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
     for key, row in reference.rows.items():
         position = int(np.flatnonzero(online.weights.keys == key)[0])
         np.testing.assert_allclose(online.weights.rows[position], row.values.numpy(), rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(online.table.sums[position], row.sums.numpy(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(online.table.accumulators[position], row.accumulators.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("network", "skip"), EVERY)

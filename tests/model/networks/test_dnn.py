@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from model.kernels.skip import bound
+from model.kernels.skip import tanh_approx
 from model.layout import NETWORKS, Layout
 from model.networks.build import build
 from model.networks.dnn import DNN, bind
@@ -175,7 +175,7 @@ def test_the_vectorised_tanh_is_within_five_units_in_the_last_place(values: list
     ours = np.array(values, np.float32)
     exact = np.tanh(ours.astype(np.float64))
 
-    bound(ours)
+    tanh_approx(ours)
 
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(exact))
     kept = ~np.isnan(exact)

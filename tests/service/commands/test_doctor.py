@@ -49,13 +49,13 @@ def findings(config: Path) -> tuple[int, dict[str, dict[str, Any]]]:
 def test_memory_is_that_of_the_arrays_that_a_model_holds() -> None:
     spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings(capacity=1024), fields=(Field(name="a"),))
     model = OnlineModel(spec)
-    table = [model.table.keys, model.table.rows, model.table.used, model.table.sums, model.table.touched]
+    table = [model.table.keys, model.table.rows, model.table.used, model.table.accumulators, model.table.touched]
 
     memory = memory_of(spec)
 
     assert memory.table >= sum(array.nbytes for array in table)
     assert memory.table - sum(array.nbytes for array in table) <= 8 * 1024  # the rows' hashes
-    assert memory.dense >= 2 * (model.weights.dense.nbytes + model.sums.nbytes)
+    assert memory.dense >= 2 * (model.weights.dense.nbytes + model.accumulators.nbytes)
     assert memory.server < 2 * memory.learner
 
 
