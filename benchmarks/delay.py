@@ -83,11 +83,11 @@ class Run:
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:
         """Join what has happened up to ``now``, and learn what that decides."""
         for shown in impressions:
-            self.join.impression(self._next(), shown, shown.time)
+            self.join.add_impression(self._next(), shown, shown.time)
         for clicked in clicks:
-            self.join.click(self._next(), clicked, clicked.time)
-        self.join.impression(self._next(), Watermark(now), now)
-        self.join.click(self._next(), Watermark(now), now)
+            self.join.add_click(self._next(), clicked, clicked.time)
+        self.join.add_impression(self._next(), Watermark(now), now)
+        self.join.add_click(self._next(), Watermark(now), now)
         examples = self.join.take_ready(1_000_000)
         for example in examples:
             self._time(example, now)
