@@ -69,7 +69,7 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
         record: What could not be used.
         stage: The process that set it aside: ``rekey``, ``join`` or ``learn``.
         error: Why.
-        topics: What names the topic of dead letters.
+        topics: The names of the topics.
     """
     context = {
         "topic": record.topic,

@@ -29,7 +29,6 @@ class BadRecordError(ValueError):
     """A record is not of its topic's form."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        """Make the error of a ``field``: the ``value`` that it held, and what was ``expected``."""
         super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
         self.field, self.value, self.expected = field, value, expected
 
@@ -85,7 +84,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Run(NamedTuple):
-    """Consecutively learned examples of one partition: offsets ``first`` to ``last``, both included."""
+    """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
 
     partition: int
     first: int
@@ -125,7 +124,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
-    reread: dict[int, int] = {}  # partition → the offset up to which a rollback has yet to have examples read again
+    reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -44,7 +44,6 @@ class BadRowError(FileError):
     """A row lacks its label or time, or has a wrong one."""
 
     def __init__(self, path: Path, row: int, column: str, value: object, expected: str) -> None:
-        """Make the error of a row's ``column``: the ``value`` received and what was ``expected``."""
         super().__init__(f"{path}: row {row}, column {column!r}: got {reprlib.repr(value)}, expected {expected}")
         self.row, self.column, self.value, self.expected = row, column, value, expected
 

@@ -75,7 +75,7 @@ class Placement:
     """Infers which partitioner wrote the inputs, and finds the records that are in another partition.
 
     Args:
-        topics: What names the inputs.
+        topics: The names of the inputs.
         partitions: How many each of them has; with one, every record is in the right one.
         otherwise: The partitioner if the records don't tell.
         settled: Whether a former joiner has seen enough of both to tell: then later records don't, for they may be one writer's.

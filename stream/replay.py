@@ -27,7 +27,6 @@ class FutureRowError(FileError):
     """A row's time is after now."""
 
     def __init__(self, row: int, column: str, time: int, now: int, clock_skew: int) -> None:
-        """Make the error of a row: the ``time`` received, what was expected, and what to do if the times are made up."""
         most = f"at most {format_duration(clock_skew / 1000)} after now, {now} ({iso(now)})"
         made_up = "if the times are made up, `sml replay --future` writes them"
         super().__init__(f"row {row}, {column}: got {time} ({iso(time)}), expected {most}; {made_up}")

@@ -24,7 +24,7 @@ from stream.placement import FIRST, Placement
 from stream.settings import JoinSettings
 
 BATCH = 5_000  # records read at once
-BEFORE = 20  # records before the start to look at, so that records that ended the join end it again after a restart
+BEFORE = 20  # records before the start to look at: those that ended the join before the restart end it again
 _DAY = 86_400_000  # ms: our clock may be wrong, too
 
 
@@ -82,7 +82,7 @@ def progress_from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[
 
 
 def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]], settings: JoinSettings) -> None:
-    """Refuse to go on from a time in the future: an earlier version of the joiner trusted an event whose clock was wrong."""
+    """Refuse to go on from a time in the future: an earlier version of the joiner believed wrong clocks."""
     latest = int(time.time() * 1000) + _DAY
     for topic, entries in committed.items():
         for p, (_, point) in entries.items():

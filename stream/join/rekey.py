@@ -162,18 +162,18 @@ class Rekeyer:
         self._committed_at = self._measured_at = -REFRESH
         owner = rekeyer_of(topics)
         with ExitStack() as stack:
-            self._merged = []
+            self._originals = []
             for topic, copy in zip(input_topics(self._topics), input_topics(self._copies), strict=True):
                 if not log.progress(owner, topic) and any(bounds.end for bounds in log.bounds(copy).values()):
                     raise JoinerError(f"{copy!r} holds copies, but there is no progress of {owner!r}: expected both or neither")
-                self._merged.append(stack.enter_context(closing(MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings)))))
+                self._originals.append(stack.enter_context(closing(MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings)))))
             self.close = stack.pop_all().close
 
     def catch_up(self, should_stop: Callable[[], bool]) -> None:
         """Copy all that the topics hold now."""
-        ends = {merged.topic: self._log.bounds(merged.topic) for merged in self._merged}
+        ends = {original.topic: self._log.bounds(original.topic) for original in self._originals}
         while not should_stop() and any(
-            offset < ends[merged.topic][p].end for merged in self._merged for p, offset in merged.offsets().items()
+            offset < ends[original.topic][p].end for original in self._originals for p, offset in original.offsets().items()
         ):
             if not self.step():
                 time.sleep(PAUSE)
@@ -181,27 +181,29 @@ class Rekeyer:
     def step(self) -> bool:
         """Copy what there is to read of both topics, in one transaction; return whether there is more."""
         messages: list[Message] = []
-        for merged in self._merged:
-            merged.read()
-            for pending in merged.take(BATCH):
-                self._counts["record", merged.topic] += 1
-                messages += self._messages(merged, pending)
+        for original in self._originals:
+            original.read()
+            for pending in original.take(BATCH):
+                self._counts["record", original.topic] += 1
+                messages += self._messages(original, pending)
         if self._counts or time.monotonic() - self._committed_at >= REFRESH:
-            self._writer.commit(messages, {partition: entry for merged in self._merged for partition, entry in merged.progress().items()})
+            self._writer.commit(
+                messages, {partition: entry for original in self._originals for partition, entry in original.progress().items()}
+            )
             self._committed_at = time.monotonic()
             self._metrics.count(self._counts)
             self._counts.clear()
         if time.monotonic() - self._measured_at >= PATIENCE:
             self._measure()
-        return any(merged.is_behind() for merged in self._merged)
+        return any(original.is_behind() for original in self._originals)
 
-    def _messages(self, merged: MergedTopic, pending: Pending) -> list[Message]:
+    def _messages(self, original: MergedTopic, pending: Pending) -> list[Message]:
         """Return what a record becomes: a copy, a dead letter, or a watermark for every partition of the copies."""
         record, event = pending.record, pending.event
         if isinstance(event, BadRecordError):
             self._counts["dead_letter", event.reason] += 1
             return [dead_letter(record, "rekey", event, self._topics)]
-        topic = self._copies.clicks if merged.topic == self._topics.clicks else self._copies.impressions
+        topic = self._copies.clicks if original.topic == self._topics.clicks else self._copies.impressions
         headers = (*record.headers, (APPENDED, str(record.timestamp).encode()))
         impression_id = id_of(event)
         if impression_id is not None:
@@ -209,7 +211,7 @@ class Rekeyer:
             return [Message(topic, key, record.value, headers, partition_of(key, self._partitions, "murmur2"))]
         if pending.time < 0:  # for the joiner to set aside
             return [Message(topic, record.key, record.value, headers, 0)]
-        common = min(merged.seen.values())
+        common = min(original.seen.values())
         if common <= self._forwarded.get(topic, -1):
             return []
         self._forwarded[topic] = common
@@ -217,9 +219,9 @@ class Rekeyer:
 
     def _measure(self) -> None:
         self._measured_at = time.monotonic()
-        for merged in self._merged:
-            bounds = self._log.bounds(merged.topic)
-            self._metrics.lag.labels(merged.topic).set(sum(max(0, bounds[p].end - offset) for p, offset in merged.offsets().items()))
+        for original in self._originals:
+            bounds = self._log.bounds(original.topic)
+            self._metrics.lag.labels(original.topic).set(sum(max(0, bounds[p].end - offset) for p, offset in original.offsets().items()))
 
 
 def rekeyer_of(topics: Topics) -> str:

@@ -24,6 +24,7 @@ from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.log.reading import sleep_unless
 from stream.log.topics import Topics, check_learners
 from stream.settings import LearnSettings
 from stream.weights.versions import Published, read_versions
@@ -103,7 +104,7 @@ class Learner:
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
                     self._metrics.reconnects.inc()
-                    _sleep(_RECONNECT, should_stop)
+                    sleep_unless(should_stop, _RECONNECT)
                 else:
                     return
         finally:
@@ -118,7 +119,7 @@ class Learner:
             since = list(read_versions(self._log, self._topics, self.last.offset + 1 if self.last else 0))
             if since or time.monotonic() > end or should_stop():
                 return len(since) == 1 and since[0].version.rollback is not None
-            _sleep(_LOOK, should_stop)
+            sleep_unless(should_stop, _LOOK)
 
     def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Start from what is committed, and go on until the end or until the log is away."""
@@ -219,9 +220,3 @@ class _Session:
         self._next_report = time.monotonic() + _REPORT_EVERY
         self._metrics.record_lag(self._source.lag())
         self._metrics.record_model(self._trainer)
-
-
-def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not should_stop():
-        time.sleep(0.05)

@@ -17,6 +17,7 @@ from stream.events import Rollback, Run, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
+from stream.log.message import size_of
 from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
@@ -72,7 +73,7 @@ class PendingVersion:
             if (record.partition, record.offset) not in self._aside
         ]
         self.dead_letters += letters
-        self._bytes += sum(_size(letter) for letter in letters)
+        self._bytes += sum(size_of(letter) for letter in letters)
 
     def full(self) -> bool:
         """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
@@ -160,10 +161,6 @@ class Publisher:
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
-
-
-def _size(letter: Message) -> int:
-    return len(letter.key or b"") + len(letter.value or b"") + sum(len(name) + len(text) for name, text in letter.headers)
 
 
 def trained_through(version: Version) -> int | None:

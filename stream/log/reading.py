@@ -24,8 +24,8 @@ def read_all(
     """Yield the records of ``topic`` from ``start`` up to ``end``, each partition in order.
 
     Args:
-        log: What holds the topic.
-        topic: What to read.
+        log: The log that holds the topic.
+        topic: The topic to read.
         start: The first offset to read of each partition; None: all that the topic holds. Only these partitions are read.
         end: The offset up to which each partition is read, not included; None: what is the end when reading begins.
         batch: How many records to poll at once.

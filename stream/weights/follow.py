@@ -15,7 +15,8 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Record
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError
+from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
 from stream.weights.metrics import FollowerMetrics
@@ -73,7 +74,7 @@ class Follower:
                 continue
             except (BrokenWeightsError, OffsetGoneError) as error:
                 self._report(f"starting again from a snapshot: {error}")
-            sleep(_RETRY, should_stop)
+            sleep_unless(should_stop, _RETRY)
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
         """Load the newest snapshot, if there is one yet, and apply every delta after it."""
@@ -91,13 +92,10 @@ class Follower:
                 self._apply(double_buffer, assembler.add(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
-        records: list[Record] = []
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
-        with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
-            while reader.positions()[SNAPSHOTS] <= ref.last:
-                records += reader.poll(_AT_ONCE, _PATIENCE)
-        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot([record for record in records if record.offset <= ref.last]))
+        chunks = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_AT_ONCE))
+        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(chunks))
         self._metrics.starts.inc()
         return double_buffer
 
@@ -192,10 +190,3 @@ class DoubleBuffer:
 def _check(header: WeightsHeader, weights: Weights) -> None:
     if (digest := weights.digest()) != header.digest:
         raise BrokenWeightsError(f"version {header.version} has the digest {digest}, expected {header.digest}")
-
-
-def sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
-    """Wait, but not once told to stop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not should_stop():
-        time.sleep(0.05)

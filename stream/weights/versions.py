@@ -2,18 +2,16 @@
 
 import logging
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stream.events import BadRecordError, Version, decode_version
 from stream.log.contract import Log
+from stream.log.reading import read_all
 from stream.log.topics import Topics
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 1000  # records in one poll
-_PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _TAIL = 8  # offsets, from the end, where the newest is looked for first
 
 
@@ -26,14 +24,11 @@ class Published(NamedTuple):
 
 def read_versions(log: Log, topics: Topics, start: int) -> Generator[Published]:
     """Yield the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
-    end = log.bounds(topics.versions)[0].end
-    with closing(log.reader(topics.versions, {0: start})) as reader:
-        while reader.positions()[0] < end:
-            for record in reader.poll(_AT_ONCE, _PATIENCE):
-                try:
-                    yield Published(decode_version(record.value), record.offset)
-                except BadRecordError as error:
-                    logger.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
+    for record in read_all(log, topics.versions, {0: start}):
+        try:
+            yield Published(decode_version(record.value), record.offset)
+        except BadRecordError as error:
+            logger.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
 
 
 def newest_version(log: Log, topics: Topics) -> Published | None:

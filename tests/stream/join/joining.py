@@ -14,8 +14,8 @@ from stream.log.message import partition_of
 WINDOW, LATENESS = 10, 3
 END = Watermark(10_000)
 
-Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
-Clicked: TypeAlias = Click | Watermark
+ImpressionEvent: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
+ClickEvent: TypeAlias = Click | Watermark
 Make: TypeAlias = Callable[[ResumePoint, ResumePoint], Join]
 Appended: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
@@ -44,7 +44,7 @@ def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
     return stream
 
 
-shown, clicked = streams(Impression), streams(Click)
+impression_streams, click_streams = streams(Impression), streams(Click)
 
 delays = st.sampled_from([-2, 0, 0, 1, 5, 20, 60])  # from an event's time to its append time
 
@@ -76,7 +76,9 @@ def window(impressions: ResumePoint, clicks: ResumePoint) -> Join:
 class Run:
     """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
 
-    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked], make: Make = window, appended: Appended = ((), ())) -> None:
+    def __init__(
+        self, impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent], make: Make = window, appended: Appended = ((), ())
+    ) -> None:
         self.appended = appended  # the append times of each stream; empty: nothing follows from them
         self.impressions, self.clicks, self.make = impressions, clicks, make
         self.next_impression = self.next_click = 0
@@ -149,11 +151,11 @@ class Run:
         return Record("any", 0, offset, appended, None, None), event, min(time, appended) if times else time
 
 
-def event_time(record: Shown | Clicked) -> int:
+def event_time(record: ImpressionEvent | ClickEvent) -> int:
     if isinstance(record, str):
         return -1
     return record.watermark if isinstance(record, Watermark) else record.time
 
 
-def seen(stream: Sequence[Shown | Clicked]) -> int:
+def seen(stream: Sequence[ImpressionEvent | ClickEvent]) -> int:
     return max(map(event_time, stream), default=-1)

@@ -9,19 +9,32 @@ from stream.events import Click, Example, Impression, Watermark
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, event_time, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    event_time,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 
 
 def immediate(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return ImmediateJoin("fnw", WINDOW, LATENESS, impressions, clicks)
 
 
-def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
+def joined(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int]]:
     """Join, to the end, into (id, time, label)."""
     return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END], immediate).finish()]
 
 
-def turns(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> tuple[dict[int, int], dict[int, int]]:
+def turns(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> tuple[dict[int, int], dict[int, int]]:
     """Return when each record of both streams has its turn: the next is always of the stream whose time is behind."""
     shown_at: dict[int, int] = {}
     clicked_at: dict[int, int] = {}
@@ -34,7 +47,7 @@ def turns(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> tuple[dict
     raise AssertionError
 
 
-def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int | None]]:
+def longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int | None]]:
     """Make every example from the definitions, as (id, offset, clicked_at), by comparing every record with every other."""
     shown_at, clicked_at = turns(impressions, clicks)
     orders = {o: event_time(impressions[o]) for o in shown_at if event_time(impressions[o]) + WINDOW >= seen(impressions[:o]) - LATENESS}
@@ -64,9 +77,9 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
     run = Run(impressions, clicks, immediate)
 

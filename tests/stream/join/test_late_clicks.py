@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from stream.events import Click, Watermark
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 from tests.stream.join.test_window import in_time, longhand
 
 
@@ -15,7 +27,7 @@ def learning(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks, learn_late=True)
 
 
-def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
+def late_longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[int, int, str, int | None]]:
     """Add to what is decided, as (due, offset, id, clicked_at), the extra examples of those that were not clicked in time."""
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
     decided = longhand(impressions, clicks)
@@ -29,9 +41,9 @@ def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> li
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
     run = Run([*impressions, Watermark(60)], [*clicks, Watermark(60)], learning)
 

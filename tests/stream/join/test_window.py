@@ -7,15 +7,27 @@ from hypothesis import given, settings
 
 from stream.events import Click, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 
 
-def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
+def joined(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int]]:
     """Join, to the end, into (id, time, label)."""
     return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END]).finish()]
 
 
-def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> list[int]:
+def in_time(clicks: Sequence[ClickEvent], name: str, closes: int, order: int) -> list[int]:
     """Return the times of the clicks on ``name`` that count for a window that ends at ``closes``: see (a), (b) and (c) of ``Join``."""
     return [
         click.time
@@ -28,7 +40,7 @@ def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> li
     ]
 
 
-def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
+def longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[int, int, str, int | None]]:
     """Decide everything from the definitions: (time, offset, id, clicked_at), by comparing every record with every other."""
     orders = {
         offset: record.time
@@ -53,9 +65,9 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
     run = Run(impressions, clicks)
 
@@ -67,8 +79,8 @@ def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give
     assert all(each.label == (each.clicked_at is not None) for each in examples)
 
 
-@given(shown, clicked)
-def test_every_record_has_one_fate(impressions: list[Shown], clicks: list[Clicked]) -> None:
+@given(impression_streams, click_streams)
+def test_every_record_has_one_fate(impressions: list[ImpressionEvent], clicks: list[ClickEvent]) -> None:
     run = Run(impressions, [*clicks, END])
 
     run.finish()
