@@ -1,8 +1,8 @@
-"""How long the server's event loop is held while weights arrive, beside how long it is held when nothing does.
+"""How late the server's event loop is while weights arrive, beside how late it is when nothing does.
 
-``python -m benchmarks.held`` fills a table of a million rows, packs it as a snapshot and what 200 more examples change as a delta, again
-and again. A task on an event loop then wakes every millisecond and notes by how much it is late: for a while alone, while a follower's
-thread applies and hands over a delta every 100 ms, and while it loads the snapshot.
+``python -m benchmarks.event_loop_lag`` fills a table of a million rows. It packs the table as a snapshot, and what 200 more examples
+change as a delta, again and again. A task on an event loop then wakes every millisecond and measures how late it is: alone for a while,
+while a follower's thread applies and hands over a delta every 100 ms, and while that thread loads the snapshot.
 """
 
 import asyncio
