@@ -19,6 +19,7 @@ from model.kernels import autoint, dcn, dcn_v2, deepfm, xdeepfm
 from model.kernels.aligned import zeros
 from model.kernels.network import Activations, Network
 from model.kernels.target import kernel, pointer
+from model.layout import NETWORKS
 
 
 @kernel
@@ -29,26 +30,26 @@ def no_term(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:  # no
 
 @kernel
 def no_step(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
-    """There is nothing to learn."""
+    """Return 0: there is nothing to learn."""
     return net.dense.dtype.type(0)
 
 
 class Branch(NamedTuple):
-    """A branch's kernels, and the size of its room."""
+    """A branch's kernels, and the size of their scratch."""
 
     scratch: Callable[[Network], int]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
 
-BRANCHES = (  # in the order of ``model.layout.NETWORKS``
-    Branch(lambda _: 0, no_term, no_step),
-    Branch(dcn.scratch, dcn.forward, dcn.backward),
-    Branch(dcn.scratch, dcn_v2.forward, dcn_v2.backward),
-    Branch(deepfm.scratch, deepfm.forward, deepfm.backward),
-    Branch(xdeepfm.scratch, xdeepfm.forward, xdeepfm.backward),
-    Branch(autoint.scratch, autoint.forward, autoint.backward),
-)
+BRANCHES = {
+    "dnn": Branch(lambda _: 0, no_term, no_step),
+    "dcn": Branch(dcn.scratch, dcn.forward, dcn.backward),
+    "dcn_v2": Branch(dcn.scratch, dcn_v2.forward, dcn_v2.backward),
+    "deepfm": Branch(deepfm.scratch, deepfm.forward, deepfm.backward),
+    "xdeepfm": Branch(xdeepfm.scratch, xdeepfm.forward, xdeepfm.backward),
+    "autoint": Branch(autoint.scratch, autoint.forward, autoint.backward),
+}
 
 
 class CompiledBranch(NamedTuple):
@@ -60,15 +61,16 @@ class CompiledBranch(NamedTuple):
 
 
 def compile_branch(net: Network, act: Activations) -> CompiledBranch:
-    """Return the network's branch, with room for one example's pass."""
+    """Return the network's branch, with scratch for one example's pass."""
     typed = (numba.typeof(each) for each in (net, act))  # type: ignore[no-untyped-call]
-    return CompiledBranch(*_compiled(net.branch, *typed), zeros(BRANCHES[net.branch].scratch(net), net.dense.dtype))
+    name = NETWORKS[net.branch]
+    return CompiledBranch(*_compiled(name, *typed), zeros(BRANCHES[name].scratch(net), net.dense.dtype))
 
 
 @cache
-def _compiled(branch: int, network: Any, act: Any) -> tuple[Any, Any]:
+def _compiled(name: str, network: Any, act: Any) -> tuple[Any, Any]:
     number = network.types[0].dtype
     numbers = number[::1]
     forward = number(network, act, numbers)
     backward = number(network, act, numbers, number, number)
-    return pointer(BRANCHES[branch].forward, forward), pointer(BRANCHES[branch].backward, backward)
+    return pointer(BRANCHES[name].forward, forward), pointer(BRANCHES[name].backward, backward)
