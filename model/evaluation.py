@@ -95,9 +95,9 @@ class Progressive:
         """Score the examples of the window, all exactly."""
         size = min(int(self._tally.counts.sum()), len(self._tally.logits))
         logits, clicked = self._tally.logits[:size], self._tally.clicked[:size]
-        values, place = np.unique(logits, return_inverse=True)  # ascending
+        values, group = np.unique(logits, return_inverse=True)  # ascending
         groups = np.zeros((len(values), 2), np.int64)
-        np.add.at(groups, (place, clicked.astype(np.int64)), 1)
+        np.add.at(groups, (group, clicked.astype(np.int64)), 1)
         sums = np.zeros(2)
         _add(logits, clicked, sums)
         return _scores(sums, groups.sum(axis=0), _area(groups))
@@ -136,8 +136,8 @@ def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Ta
         if not np.isfinite(logit):
             continue
         _score(logit, clicked, tally.sums)
-        place = (tally.counts[0] + tally.counts[1]) % len(tally.logits)
-        tally.logits[place], tally.clicked[place] = logits[n], clicked
+        slot = (tally.counts[0] + tally.counts[1]) % len(tally.logits)
+        tally.logits[slot], tally.clicked[slot] = logits[n], clicked
         tally.counts[int(clicked)] += 1
         tally.bins[int(min(max((logit + REACH) * _PER_UNIT, 0.0), BINS - 1.0)), int(clicked)] += 1
 

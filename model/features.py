@@ -54,7 +54,7 @@ class Encoded(NamedTuple):
     """Many examples as keys, but for those that hold a value that its field can't take."""
 
     features: Features
-    bad: dict[int, FeatureError]  # place of an example that was left out → why
+    bad: dict[int, FeatureError]  # index of an example that was left out → why
 
 
 class Encoder:
@@ -126,11 +126,11 @@ def _lay_out(keys: list[list[bytes]], several: Collection[int]) -> Features:
     starts = np.concatenate([[0], np.cumsum(counts)])
     laid = np.empty(starts[-1], np.uint64)
     for field, column in enumerate(keys):
-        places = starts[field:-1:fields]  # (N,)
+        positions = starts[field:-1:fields]  # (N,)
         if field in several:
             of_each = counts[:, field]
-            places = np.repeat(places - np.cumsum(of_each) + of_each, of_each) + np.arange(of_each.sum())
-        laid[places] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
+            positions = np.repeat(positions - np.cumsum(of_each) + of_each, of_each) + np.arange(of_each.sum())
+        laid[positions] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
     laid[laid == 0] = 1
     return Features(laid, starts)
 

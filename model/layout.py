@@ -23,7 +23,7 @@ IN, OUT, WEIGHT, BIAS, WEIGHT_ACCUMULATORS, BIAS_ACCUMULATORS = range(6)
 WIDTH, META, SCALE, SKIP, SQUARE = range(5)
 SUMS = 4
 
-# The columns of ``Layout.places``, a row for each parameter of the branch; a vector has one column.
+# The columns of ``Layout.branch_parameters``, a row for each parameter of the branch; a vector has one column.
 ROWS, COLUMNS, START, SUM_START = range(4)
 
 NETWORKS = ("dnn", "dcn", "dcn_v2", "deepfm", "xdeepfm", "autoint")
@@ -31,7 +31,7 @@ DNN, DCN, DCN_V2, DEEPFM, XDEEPFM, AUTOINT = range(len(NETWORKS))  # what stands
 
 
 class Parameter(NamedTuple):
-    """One named parameter at its place in the flat arrays, and how it is drawn.
+    """One named parameter at its position in the flat arrays, and how it is drawn.
 
     A matrix ``(in, out)`` has one accumulator for each input row, a vector ``(n,)`` one for each weight.
     """
@@ -77,7 +77,7 @@ def cross_term(spec: Spec) -> Term:
 
 
 class Layout:
-    """The dense parameters of a network, by name and by place.
+    """The dense parameters of a network, by name and by position.
 
     For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and what its skip term has of
     ``skip.i.meta (out, out)``, ``skip.i.meta_bias``, ``skip.i.scale``, ``skip.i.weight``, ``skip.i.square``. Then the branch's,
@@ -95,8 +95,8 @@ class Layout:
         self.layers = np.array([layer for layer, _ in tower], np.int64)  # (L, 6)
         self.branch = NETWORKS.index(spec.model.network)
         branch, cross_terms = self._branch()
-        places = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in branch]
-        self.places = np.array(places, np.int64).reshape(-1, 4)  # (P', 4)
+        branch_parameters = [[p.shape[0], p.shape[-1] if len(p.shape) > 1 else 1, p.start, p.sum_start] for p in branch]
+        self.branch_parameters = np.array(branch_parameters, np.int64).reshape(-1, 4)  # (P', 4)
         self.terms = np.array([*(term for _, term in tower), *cross_terms], np.int64)  # (T, 1 + 2 SUMS)
         self.output = self._place("output", (widths[-1],), std=0.05)
         self.bias = self._place("bias", (1,))

@@ -51,7 +51,7 @@ def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
 
 
 class _Kept(NamedTuple):
-    """The places of the fields that stay."""
+    """The indices of the fields that stay, before and after."""
 
     old: list[int]
     new: list[int]
@@ -60,8 +60,8 @@ class _Kept(NamedTuple):
 
 
 def _kept(old: tuple[Field, ...], new: tuple[Field, ...]) -> _Kept:
-    places = {(field.name, field.kind): place for place, field in enumerate(old)}
-    both = [(places[field.name, field.kind], place) for place, field in enumerate(new) if (field.name, field.kind) in places]
+    indices = {(field.name, field.kind): index for index, field in enumerate(old)}
+    both = [(indices[field.name, field.kind], index) for index, field in enumerate(new) if (field.name, field.kind) in indices]
     return _Kept([before for before, _ in both], [after for _, after in both], len(old), len(new))
 
 

@@ -76,7 +76,7 @@ class Weights:
             pre=model.skip_input == "pre",
             wide=model.wide,
             branch=layout.branch,
-            places=layout.places,
+            branch_parameters=layout.branch_parameters,
             fields=len(self.spec.fields),
             embedding=model.embedding,
             heads=model.heads,

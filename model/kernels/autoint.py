@@ -1,4 +1,4 @@
-"""Self-attention over the fields beside the tower, forward and backward with the update; torch's twin is ``model.networks.autoint``.
+"""Self-attention over the fields beside the tower, forward and backward with the update; in torch it is ``model.networks.autoint``.
 
 Shapes: L layers, F fields, H heads, n = H times a head's width, W the widest of all layers and of an embedding.
 Places: each layer's query, key, value and residual weights ``(in, n)``, the output ``(F n,)``.
@@ -37,16 +37,16 @@ class Attended(NamedTuple):
 
 def scratch(net: Network) -> int:
     """Return how many numbers :class:`Attended` holds."""
-    layers, fields, width = len(net.places) // PARTS, net.fields, max(net.embedding, net.places[:-1, COLUMNS].max())
+    layers, fields, width = len(net.branch_parameters) // PARTS, net.fields, max(net.embedding, net.branch_parameters[:-1, COLUMNS].max())
     return int((5 * layers + 13) * fields * width + layers * net.heads * fields**2 + fields + width + max(fields, width))
 
 
 @kernel
 def attended(net: Network, scratch: NDArray[Any]) -> Attended:
-    """Divide the room."""
-    layers, fields, heads, width = net.places.shape[0] // PARTS, net.fields, net.heads, net.embedding
+    """Divide the scratch."""
+    layers, fields, heads, width = net.branch_parameters.shape[0] // PARTS, net.fields, net.heads, net.embedding
     for layer in range(layers):
-        width = max(width, net.places[PARTS * layer, COLUMNS])
+        width = max(width, net.branch_parameters[PARTS * layer, COLUMNS])
     x = scratch[: (5 * layers + 7) * fields * width].reshape(5 * layers + 7, fields, width)
     flat = scratch[x.size : x.size + 2 * fields * width].reshape(2, fields * width)
     rest = scratch[x.size + flat.size :]
@@ -145,7 +145,7 @@ def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
         for k in range(n):
             kept.x[0, f, k] = act.x[0, f * n + k]
     for layer in range(layers):
-        n = net.places[PARTS * layer, COLUMNS]
+        n = net.branch_parameters[PARTS * layer, COLUMNS]
         mapped, above = kept.mapped[layer], kept.x[layer + 1]
         for part in range(PARTS):
             map_each(net.dense[weights_at(net, PARTS * layer + part)], kept.zeros[:n], kept.x[layer], act.all_indices, mapped[part])
@@ -183,17 +183,17 @@ def attend_backward(
 
 @kernel
 def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = attended(net, scratch)
     fields, layers = net.fields, kept.x.shape[0] - 1
     grad_out, grad_x = kept.gradient[0], kept.gradient[1]
-    n = net.places[PARTS * (layers - 1), COLUMNS]
+    n = net.branch_parameters[PARTS * (layers - 1), COLUMNS]
     total = output_backward(net, kept.flat[0], dlogit, rate, kept.flat[1])
     for f in range(fields):
         for k in range(n):
             grad_x[f, k] = kept.flat[1, f * n + k]
     for layer in range(layers - 1, -1, -1):
-        n = net.places[PARTS * layer, COLUMNS]
+        n = net.branch_parameters[PARTS * layer, COLUMNS]
         kept.grad_mapped[...] = 0
         for f in range(fields):
             for k in range(n):
@@ -202,10 +202,10 @@ def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any,
         attend_backward(kept.mapped[layer], kept.share[layer], kept, act.all_indices, n // net.heads, grad_out)
         grad_x[...] = 0
         for part in range(PARTS):
-            place = PARTS * layer + part
+            index = PARTS * layer + part
             total += learn_each(
-                net.dense[weights_at(net, place)],
-                net.accumulators[accumulators_at(net, place)],
+                net.dense[weights_at(net, index)],
+                net.accumulators[accumulators_at(net, index)],
                 kept.x[layer],
                 kept.grad_mapped[part],
                 rate,

@@ -1,4 +1,4 @@
-"""What the branches share: parameters by place, output weights, and a matrix that maps every position of an example alike.
+"""What the branches share: parameters by index, output weights, and a matrix that maps every position of an example alike.
 
 Shapes: P positions, a matrix ``(in, n)``, one accumulator for each of its input rows.
 """
@@ -16,16 +16,16 @@ from model.layout import COLUMNS, ROWS, START, SUM_START
 
 
 @kernel
-def weights_at(net: Network, place: int) -> slice:
+def weights_at(net: Network, index: int) -> slice:
     """Return where in ``net.dense`` a parameter of the branch lies, flat."""
-    at = net.places[place]
+    at = net.branch_parameters[index]
     return slice(at[START], at[START] + at[ROWS] * at[COLUMNS])
 
 
 @kernel
-def accumulators_at(net: Network, place: int) -> slice:
+def accumulators_at(net: Network, index: int) -> slice:
     """Return where in ``net.accumulators`` its accumulators lie."""
-    at = net.places[place]
+    at = net.branch_parameters[index]
     return slice(at[SUM_START], at[SUM_START] + at[ROWS])
 
 
@@ -48,7 +48,7 @@ def learn_each(
     row: NDArray[Any],
     below: NDArray[Any],
 ) -> Any:
-    """Adagrad on a matrix that mapped every position, ``row (n,)`` being room for a row's gradient ``r = Σ_p x_pj g_p``.
+    """Adagrad on a matrix that mapped every position, ``row (n,)`` being scratch for a row's gradient ``r = Σ_p x_pj g_p``.
 
     Adds ``W_j · g_p`` of the weights before the step to ``below_pj``. A row has one accumulator, or several, each of an equal part of it.
     Gives the accumulators' sum, which is finite if and only if the step is.
@@ -73,22 +73,22 @@ def learn_each(
 
 
 @kernel
-def learn_row(weight: NDArray[Any], accumulators: NDArray[Any], place: int, gradient: NDArray[Any], rate: Any) -> Any:
-    """Adagrad on weights that share the accumulator at ``place``: it grows by ``mean(g²)``."""
+def learn_row(weight: NDArray[Any], accumulators: NDArray[Any], index: int, gradient: NDArray[Any], rate: Any) -> Any:
+    """Adagrad on weights that share the accumulator at ``index``: it grows by ``mean(g²)``."""
     square = weight.dtype.type(0)
     for k in range(gradient.shape[0]):
         square += gradient[k] * gradient[k]
-    accumulators[place] += square / weight.dtype.type(gradient.shape[0])
-    step = rate / root(accumulators[place])
+    accumulators[index] += square / weight.dtype.type(gradient.shape[0])
+    step = rate / root(accumulators[index])
     for k in range(gradient.shape[0]):
         weight[k] -= step * gradient[k]
-    return accumulators[place]
+    return accumulators[index]
 
 
 @kernel
 def output_forward(net: Network, x: NDArray[Any]) -> Any:
     """``w · x``, ``w`` being the branch's last parameter."""
-    output = net.dense[weights_at(net, net.places.shape[0] - 1)]
+    output = net.dense[weights_at(net, net.branch_parameters.shape[0] - 1)]
     logit = net.dense.dtype.type(0)
     for k in range(output.shape[0]):
         logit += output[k] * x[k]
@@ -98,7 +98,7 @@ def output_forward(net: Network, x: NDArray[Any]) -> Any:
 @kernel
 def output_backward(net: Network, x: NDArray[Any], dlogit: Any, rate: Any, below: NDArray[Any]) -> Any:
     """Learn ``w``; ``below`` gets the gradient of ``x``, and ``x`` becomes that of ``w``."""
-    last = net.places.shape[0] - 1
+    last = net.branch_parameters.shape[0] - 1
     output = net.dense[weights_at(net, last)]
     n = output.shape[0]
     for k in range(n):

@@ -1,4 +1,4 @@
-"""The cross layers of DCN beside the tower, forward and backward with the update; torch's twin is ``model.networks.dcn``.
+"""The cross layers of DCN beside the tower, forward and backward with the update; in torch it is ``model.networks.dcn``.
 
 Shapes: C layers, D = F d the width of the input and of every layer. Places: each layer's weight and bias, the output.
 """
@@ -24,13 +24,13 @@ class Crossed(NamedTuple):
 
 def scratch(net: Network) -> int:
     """Return how many numbers :class:`Crossed` holds."""
-    return (len(net.places) - 1 + 5) * net.fields * net.embedding
+    return (len(net.branch_parameters) - 1 + 5) * net.fields * net.embedding
 
 
 @kernel
 def crossed(net: Network, scratch: NDArray[Any]) -> Crossed:
-    """Divide the room."""
-    layers = net.places.shape[0] // 2
+    """Divide the scratch."""
+    layers = net.branch_parameters.shape[0] // 2
     rows = scratch.reshape(scratch.shape[0] // (net.fields * net.embedding), net.fields * net.embedding)
     return Crossed(rows[: layers + 1], rows[layers + 1 : 2 * layers + 1], rows[2 * layers + 1 :])
 
@@ -48,7 +48,7 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
 
 @kernel
 def skip_backward(net: Network, act: Activations, layer: int, dlogit: Any, rate: Any, grad_out: NDArray[Any], grad_in: NDArray[Any]) -> Any:
-    """Learn a layer's own term; adds to ``grad_out``, the gradient of what the layer gives. ``grad_in`` is room for as much."""
+    """Learn a layer's own term; add to ``grad_out``, the gradient of the layer's output. ``grad_in`` is scratch of the same size."""
     term = net.layers.shape[0] + layer
     if term >= net.terms.shape[0]:
         return net.dense.dtype.type(0)
@@ -81,7 +81,7 @@ def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
 
 @kernel
 def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, below = kept.x[0], act.gradient[0]

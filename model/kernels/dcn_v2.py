@@ -1,4 +1,4 @@
-"""The cross layers of DCN-V2 beside the tower, forward and backward with the update; torch's twin is ``model.networks.dcn_v2``.
+"""The cross layers of DCN-V2 beside the tower, forward and backward with the update; in torch it is ``model.networks.dcn_v2``.
 
 Shapes: C layers, D = F d the width of the input and of every layer. Places: each layer's weight and bias, the output.
 """
@@ -33,7 +33,7 @@ def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
 
 @kernel
 def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = crossed(net, scratch)
     layers, width = kept.z.shape
     x0, below = kept.x[0], act.gradient[0]

@@ -1,4 +1,4 @@
-"""The factorisation machine's second order beside the tower, forward and backward; torch's twin is ``model.networks.deepfm``.
+"""The factorisation machine's second order beside the tower, forward and backward; in torch it is ``model.networks.deepfm``.
 
 It has no weights of its own: its gradient goes to the embeddings alone.
 

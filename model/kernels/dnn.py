@@ -51,7 +51,7 @@ def forward(net: Network, act: Activations) -> Any:
 def backward(net: Network, act: Activations, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step on every dense parameter, ``dlogit`` being the loss's derivative by the logit.
 
-    Leaves the input's gradient in ``act.gradient[0]``. Gives a sum that is finite if and only if the step is.
+    Leaves the input's gradient in ``act.gradient[0]``. Return a sum that is finite if and only if the step is.
     """
     p = net.dense
     n = net.layers[-1, OUT]

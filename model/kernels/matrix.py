@@ -73,7 +73,7 @@ def flush(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], acti
 
 @kernel
 def learn_vector(weight: NDArray[Any], accumulators: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
-    """Adagrad, an accumulator per weight."""
+    """Take a step of Adagrad, with an accumulator for each weight."""
     total = weight.dtype.type(0)
     for k in range(weight.shape[0]):
         accumulators[k] += gradient[k] * gradient[k]

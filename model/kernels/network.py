@@ -30,7 +30,7 @@ class Network(NamedTuple):
     pre: bool  # the tower's terms read a layer before ReLU
     wide: bool
     branch: int  # what stands beside the tower, see model.kernels.branch
-    places: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
+    branch_parameters: NDArray[np.int64]  # (P', 4), its parameters, see model.layout
     fields: int
     embedding: int
     heads: int  # of an attention layer
@@ -43,7 +43,7 @@ class Activations(NamedTuple):
     skip_input: NDArray[Any]  # (T, W), what a skip term reads; of the tower's the value before ReLU, or x
     scale: NDArray[Any]  # (T, W), s of the skip term
     bounded: NDArray[Any]  # (T, W), act(s * read)
-    active: NDArray[np.int64]  # (L + 1, W), the places where x is not silenced
+    active: NDArray[np.int64]  # (L + 1, W), the indices where x is not silenced
     actives: NDArray[np.int64]  # (L + 1,), how many they are
     all_indices: NDArray[np.int64]  # 0, 1, 2, … as far as any input of the tower or of the branch goes
     gradient: NDArray[Any]  # (4, W)
@@ -53,9 +53,9 @@ class Activations(NamedTuple):
 
 
 def activations(net: Network) -> Activations:
-    """Return room for one example's pass."""
+    """Return scratch for one example's pass."""
     depth, width = len(net.layers) + 1, int(net.layers[:, [IN, OUT]].max())
-    all_indices = np.arange(max(width, net.places[:, [ROWS, COLUMNS]].max(initial=0)))
+    all_indices = np.arange(max(width, net.branch_parameters[:, [ROWS, COLUMNS]].max(initial=0)))
     active, actives = np.zeros((depth, width), np.int64), np.zeros(depth, np.int64)
     active[0], actives[0] = all_indices[:width], net.layers[0, IN]
 

@@ -79,13 +79,13 @@ def slope_at(activation: int, value: Any) -> Any:
 
 @kernel
 def has_deferred(net: Network) -> bool:
-    """Return whether the meta learners' steps are owed."""
+    """Return whether the meta learners' steps are deferred."""
     return net.scale == FROM_LAYER and net.pre and net.accumulators.shape[0] > 0
 
 
 @kernel
 def flush_all(net: Network, act: Activations) -> None:
-    """Take every step that is owed."""
+    """Take every deferred step."""
     if not has_deferred(net):
         return
     for term in range(net.terms.shape[0]):
@@ -122,7 +122,7 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
         net: the network.
         act: room for its pass.
         term: which of its terms.
-        active: the places where ``x`` is not silenced.
+        active: the indices where ``x`` is not silenced.
     """
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
@@ -139,7 +139,7 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
 
 @kernel
 def renorm(square: NDArray[Any], skip_input: NDArray[Any], of_scale: NDArray[Any]) -> Any:
-    """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; gives the sum of ``v``."""
+    """Take the gradient through ``1 / √(v + ε)``, then bring the mean square ``v`` up to date; return the sum of ``v``."""
     epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
     total = square.dtype.type(0)
     for k in range(square.shape[0]):
@@ -151,7 +151,7 @@ def renorm(square: NDArray[Any], skip_input: NDArray[Any], of_scale: NDArray[Any
 
 @kernel
 def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], dlogit: Any, rate: Any, grad_in: NDArray[Any]) -> Any:
-    """Learn a skip term; ``grad_in`` is its gradient for what it read. ``s`` does not pull (Eq. 16's stop-gradient)."""
+    """Learn a skip term; ``grad_in`` is its gradient for its input. No gradient goes through ``s`` (Eq. 16's stop-gradient)."""
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
     skip_input, scale, bounded = act.skip_input[term, :n], act.scale[term, :n], act.bounded[term, :n]

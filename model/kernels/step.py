@@ -52,7 +52,7 @@ class Journal(NamedTuple):
 
 
 def journal(table: Table, keys: int) -> Journal:
-    """Return room for a run of ``keys`` keys."""
+    """Return an empty journal for a run of ``keys`` keys."""
     shape = (keys, table.rows.shape[1])
     return Journal(
         np.empty(keys, np.int64),
@@ -65,20 +65,20 @@ def journal(table: Table, keys: int) -> Journal:
 
 
 class Workspace(NamedTuple):
-    """Room for one example's pass, allocated once for a model."""
+    """Scratch for one example's pass, allocated once for a model."""
 
     act: Activations
     branch: CompiledBranch
 
 
 def workspace(net: Network) -> Workspace:
-    """Return room for a pass."""
+    """Return scratch for one pass."""
     act = activations(net)
     return Workspace(act, compile_branch(net, act))
 
 
 def scratch_for_rows(net: Network, features: Features) -> NDArray[np.int64]:
-    """Return room for the row of each key of any one example."""
+    """Return scratch for the row of each key of any one example."""
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
 
@@ -128,7 +128,7 @@ def predict(
     features: Features,
     logits: NDArray[Any],
 ) -> None:
-    """Fill ``logits (N,)``; changes nothing that is learned."""
+    """Fill ``logits (N,)``, and change nothing that is learned."""
     for n in range(logits.shape[0]):
         logits[n] = score(net, work, found, keys, rows, features, n * net.fields)
 
@@ -199,7 +199,7 @@ def learn_rows(
     dlogit: Any,
     rates: Rates,
 ) -> Any:
-    """Adagrad on the example's rows, an accumulator per weight; a value named twice in a list gets one summed update."""
+    """Take a step of Adagrad on the example's rows, an accumulator for each weight; a value named twice in a list gets one summed update."""
     d = table.rows.shape[1] - 1
     p = net.dense
     embedding_rate, wide_rate = p.dtype.type(rates.embedding), p.dtype.type(rates.wide)

@@ -1,4 +1,4 @@
-"""The compressed interaction network beside the tower, forward and backward with the update; torch's twin is ``model.networks.xdeepfm``.
+"""The compressed interaction network beside the tower, forward and backward with the update; in torch it is ``model.networks.xdeepfm``.
 
 Along each of the embedding's ``d`` positions a layer maps the products of the last layer's features and the input's. No product is
 formed: ``Σ_ij W_ij x_i x⁰_j = Σ_j x⁰_j Σ_i x_i W_i``, so that a weight is a matrix ``(H_{l-1}, F H_l)`` like any other.
@@ -31,7 +31,7 @@ class Compressed(NamedTuple):
 
 def scratch(net: Network) -> int:
     """Return how many numbers :class:`Compressed` holds."""
-    maps = net.places[:-1, COLUMNS]
+    maps = net.branch_parameters[:-1, COLUMNS]
     most = max(net.fields, maps.max())
     layers, d = len(maps), net.embedding
     return int(((layers + 3) * d + ((layers + 1) * d + 2) * net.fields) * most + 2 * maps.sum())
@@ -39,10 +39,10 @@ def scratch(net: Network) -> int:
 
 @kernel
 def compressed(net: Network, scratch: NDArray[Any]) -> Compressed:
-    """Divide the room."""
-    layers, d, most, outputs = net.places.shape[0] - 1, net.embedding, net.fields, net.places[-1, ROWS]
+    """Divide the scratch."""
+    layers, d, most, outputs = net.branch_parameters.shape[0] - 1, net.embedding, net.fields, net.branch_parameters[-1, ROWS]
     for layer in range(layers):
-        most = max(most, net.places[layer, COLUMNS])
+        most = max(most, net.branch_parameters[layer, COLUMNS])
     wide = most * net.fields
     x = scratch[: (layers + 3) * d * most].reshape(layers + 3, d, most)
     rest = scratch[x.size :]
@@ -62,7 +62,7 @@ def forward(net: Network, act: Activations, scratch: NDArray[Any]) -> Any:
         for k in range(d):
             kept.x[0, k, f] = act.x[0, f * d + k]
     for layer in range(layers):
-        n, mixed, above = net.places[layer, COLUMNS], kept.mixed[layer], kept.x[layer + 1]
+        n, mixed, above = net.branch_parameters[layer, COLUMNS], kept.mixed[layer], kept.x[layer + 1]
         map_each(net.dense[weights_at(net, layer)], kept.zeros[: fields * n], kept.x[layer], act.all_indices, mixed)
         pooled = kept.pooled[0, at : at + n]
         pooled[...] = 0
@@ -89,14 +89,14 @@ def unmix(x0: NDArray[Any], grad_out: NDArray[Any], mixed: NDArray[Any], grad_mi
 
 @kernel
 def backward(net: Network, act: Activations, scratch: NDArray[Any], dlogit: Any, rate: Any) -> Any:
-    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Gives a sum that is finite if and only if the step is."""
+    """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = compressed(net, scratch)
     d, fields, layers, at = net.embedding, net.fields, kept.x.shape[0] - 1, kept.pooled.shape[1]
     grad_out, grad_input, grad_mixed = kept.gradient[0], kept.gradient[1], kept.mixed[layers]
     total = output_backward(net, kept.pooled[0], dlogit, rate, kept.pooled[1])
     kept.gradient[...] = 0
     for layer in range(layers - 1, -1, -1):
-        n = net.places[layer, COLUMNS]
+        n = net.branch_parameters[layer, COLUMNS]
         at -= n
         for k in range(d):
             for h in range(n):

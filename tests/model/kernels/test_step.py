@@ -191,7 +191,9 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("network", "place"), [(network, place) for network, places in PLACES.items() for place in places])
+@pytest.mark.parametrize(
+    ("network", "place"), [(network, place) for network, branch_parameters in PLACES.items() for place in branch_parameters]
+)
 @pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
 def test_overflow_at_any_layer_is_found_and_undone(network: str, place: str, value: float) -> None:
     """Nothing of the state changes, and the step is named."""
