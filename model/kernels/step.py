@@ -199,7 +199,7 @@ def learn_rows(
     dlogit: Any,
     rates: Rates,
 ) -> Any:
-    """Take a step of Adagrad on the example's rows, an accumulator for each weight; a value named twice in a list gets one summed update."""
+    """Take a step of Adagrad on the example's rows, an accumulator a weight; a value named twice in a list gets one summed update."""
     d = table.rows.shape[1] - 1
     p = net.dense
     embedding_rate, wide_rate = p.dtype.type(rates.embedding), p.dtype.type(rates.wide)
