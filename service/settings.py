@@ -122,7 +122,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
-    """List the settings of the table at this place: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
+    """List the settings of the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
     if not table:
         return list(Settings.model_fields)
     section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)

@@ -20,7 +20,7 @@ from model.kernels.skip import flush_all
 from model.kernels.table import EMPTY, Table, claim, find, first_way
 from model.kernels.target import kernel
 
-OCCUPIED, EXPIRED = 0, 1  # places in Table.counts
+OCCUPIED, EXPIRED = 0, 1  # indices of Table.counts
 
 # How large a derivative of the loss by the logit is taken: CLIP, or SHARE of the root of the bias's accumulator, which is the larger.
 # So one example adds at most CLIP² or a sixteenth to it, whatever its weight; no weight up to CLIP is cut, and of a stream of larger
@@ -265,7 +265,7 @@ def learn(
 ) -> int:
     """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
 
-    Gives N, or the place of the first example whose step is not finite: the state is then to be undone by the caller.
+    Return N, or the index of the first example whose step is not finite: the state is then to be undone by the caller.
     """
     act, branch = work.act, work.branch
     one, clip, share = net.dense.dtype.type(1), net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)

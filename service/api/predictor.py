@@ -38,8 +38,8 @@ class Predictor:
         features = [self._merged(request.context, candidate) for candidate in request.candidates]
         keys, bad = self.encoder.encode(features, [time] * len(features))
         for index, error in sorted(bad.items()):
-            place = f"candidates[{index}].{error.field}"
-            raise BadRequestError(place, f"expected {error.expected}, got {error.value!r}") from error
+            path = f"candidates[{index}].{error.field}"
+            raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
         return Scored(features, self.weights.probabilities(keys).tolist())
 
     def _merged(self, context: Features, candidate: Features) -> Features:

@@ -80,10 +80,10 @@ def _several(column: Column) -> KindGuess | None:
     for separator in _SEPARATORS:
         lists = [value.split(separator) for value in column.values]
         tags = {tag.strip() for tags in lists for tag in tags}
-        places = sum(map(len, lists))
+        total = sum(map(len, lists))
         joined = column.counts[[len(tags) > 1 for tags in lists]].sum() / column.counts.sum()
         lengths = {len(tags) for tags in lists}
-        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= places / 2 and all(map(_TAG.fullmatch, tags - {""})):
+        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(_TAG.fullmatch, tags - {""})):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
 
@@ -147,8 +147,8 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Rank values, equal ones alike."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[positions]
 
 
 def _whole(numbers: NDArray[np.float64]) -> bool:

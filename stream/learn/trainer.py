@@ -91,7 +91,7 @@ class Trainer:
         return readable
 
     def _step(self, features: Features, examples: list[Example]) -> list[int]:
-        """Learn N examples and score their predictions; give the places of those that were undone."""
+        """Learn N examples and score their predictions; return the positions of those that were undone."""
         labels = np.array([example.label for example in examples], np.float32)  # (N,)
         fnw = np.array([example.policy == "fnw" for example in examples], np.bool_)  # (N,)
         logits, undone = self.model.learn(features, labels, _importance(examples), fnw)

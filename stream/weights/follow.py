@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
 _RETRY = 0.5  # seconds before starting again
-_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, places or kinds give
+_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, positions or kinds give
 
 
 class NewLineageError(BrokenWeightsError):

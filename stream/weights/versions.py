@@ -16,7 +16,7 @@ _TAIL = 8  # offsets, from the end, where the newest is looked for first
 
 
 class Published(NamedTuple):
-    """A version in its place: its offset in the topic ``versions``."""
+    """A version and its offset in the topic ``versions``."""
 
     version: Version
     offset: int
