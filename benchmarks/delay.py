@@ -83,11 +83,11 @@ class Run:
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:
         """Join what has happened up to ``now``, and learn what that decides."""
         for shown in impressions:
-            self.join.impression(self._next(), shown, shown.time)
+            self.join.add_impression(self._next(), shown, shown.time)
         for clicked in clicks:
-            self.join.click(self._next(), clicked, clicked.time)
-        self.join.impression(self._next(), Watermark(now), now)
-        self.join.click(self._next(), Watermark(now), now)
+            self.join.add_click(self._next(), clicked, clicked.time)
+        self.join.add_impression(self._next(), Watermark(now), now)
+        self.join.add_click(self._next(), Watermark(now), now)
         examples = self.join.take_ready(1_000_000)
         for example in examples:
             self._time(example, now)
@@ -106,7 +106,7 @@ class Run:
 
 
 def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats], Floats], scored: float = HOUR) -> Result:
-    """Let every visit come in its time, its clicks after ``delay``, and compare what was served in the end with the truth.
+    """Replay each visit in its time and its clicks after ``delay``, then compare what was served with the truth.
 
     Args:
         visits: of a site with the rate ``RATE``.
@@ -133,7 +133,7 @@ def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats
 
 
 def happenings(visits: list[Visit], delay: Callable[[Floats], Floats]) -> Iterator[tuple[list[Impression], list[Click], Floats, int]]:
-    """Give what happens, some visits at a time: impressions, clicks that have come, true probabilities, and the time."""
+    """Yield what happens, some visits at a time: impressions, clicks that have come, true probabilities, and the time."""
     random = np.random.default_rng(1)
     waiting: list[tuple[int, str]] = []
     for start in range(0, len(visits), AT_ONCE):
@@ -156,7 +156,7 @@ def happenings(visits: list[Visit], delay: Callable[[Floats], Floats]) -> Iterat
 
 
 def cross_entropy(p: Floats, q: Floats) -> float:
-    """The log loss to be expected of ``q`` where ``p`` is true: ``-mean(p ln q + (1 - p) ln(1 - q))``."""
+    """Return the log loss to be expected of ``q`` where ``p`` is true: ``-mean(p ln q + (1 - p) ln(1 - q))``."""
     q = np.clip(q, 1e-12, 1 - 1e-12)
     return float(-np.mean(p * np.log(q) + (1 - p) * np.log1p(-q)))
 

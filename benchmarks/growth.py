@@ -65,12 +65,12 @@ def grow(places: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) 
 
 
 def by_fields(fields: int, skip: str) -> Fast:
-    """The tower of the defaults over so many fields."""
+    """Return the tower of the defaults over so many fields."""
     return Fast(spec_of({"skip": skip}, fields), MOST)
 
 
 def by_rows(rows: int, skip: str) -> Fast:
-    """The tower of the defaults, and as many values as the table has rows, which are drawn once on average before the clock starts."""
+    """Return the tower of the defaults, and as many values as the table has rows: each is drawn once on average before the timing."""
     return Fast(spec_of({"skip": skip}, rows=rows), max(MOST, rows // FIELDS), rows // FIELDS)
 
 
@@ -85,7 +85,7 @@ def by_width(width: int, skip: str) -> Fast:
 
 
 def by_partitions(places: Iterable[int], repeats: int) -> Speeds:
-    """The learner of the defaults, from examples in an SQLite log to published weights."""
+    """Return the learner of the defaults, from examples in an SQLite log to published weights."""
     random = np.random.default_rng(0)
     spec = spec_of({})
     values = random.integers(VALUES, size=(IN_LOG, FIELDS)).tolist()

@@ -27,7 +27,7 @@ def repeat(sample: Path, target: Path, rows: int, *, header: bool) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds of the machine's memory."""
+    """Return what a process holds of the machine's memory."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 

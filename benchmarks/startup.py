@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def runs() -> Iterator[tuple[float, ...]]:
-    """Give the seconds of all learners, then those of all servers."""
+    """Yield the seconds of all learners, then those of all servers."""
     return zip(*(start([], subprocess.DEVNULL) for _ in range(REPEATS)), strict=True)
 
 
@@ -56,7 +56,7 @@ def start(options: list[str], errors: Any) -> tuple[float, float]:
 
 
 def timed(command: list[str], site: Site, options: list[str], errors: Any, done: Callable[[], bool]) -> float:
-    """Give the seconds until a command has done it."""
+    """Return the seconds until a command has done it."""
     started = time.perf_counter()
     words = [sys.executable, *options, "-m", "service", *command, "--config", str(site.config)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
@@ -72,13 +72,13 @@ def timed(command: list[str], site: Site, options: list[str], errors: Any, done:
 
 
 def has_learned(log: Log, site: Site) -> bool:
-    """Say whether a version that learned is in the log."""
+    """Return whether a version that learned is in the log."""
     with contextlib.closing(log.reader(site.topics.versions, {0: 0})) as reader:
         return any(decode_version(record.value).examples for record in reader.poll(100, 0))
 
 
 def has_predicted(site: Site) -> bool:
-    """Say whether the server answers a prediction."""
+    """Return whether the server answers a prediction."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.port)) as server:
         try:
             server.request("POST", "/v1/predict", BODY)

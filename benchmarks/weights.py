@@ -58,7 +58,7 @@ def recorded(path: Path, settings: Settings) -> Log:
 
 
 def losses(spec: Spec, log: Log, weights: NDArray[np.float32] | None = None, clip: float = CLIP, share: float = SHARE) -> Floats:
-    """The log loss of each row ``(N,)``, predicted before it is learned."""
+    """Return the log loss of each row ``(N,)``, predicted before it is learned."""
     logits = Bounded(spec, clip, share).learn(log.features, log.labels, weights).logits.astype(np.float64)
     return np.asarray(np.logaddexp(0, logits) - log.labels * logits)
 
@@ -82,7 +82,7 @@ def kept(log: Log, share: float) -> NDArray[np.float32]:
 
 
 def by_clip(spec: Spec, log: Log) -> Iterator[str]:
-    """What an example of weight ``HUGE`` costs the others, by the bound."""
+    """Yield what an example of weight ``HUGE`` costs the others, by the bound."""
     yield "| bound | " + " | ".join(f"row {row:,}" for row in ROWS) + f" | mean of {MANY} rows | worst |"
     yield "| --- |" + " --- |" * (len(ROWS) + 2)
     before = losses(spec, log)
@@ -94,7 +94,7 @@ def by_clip(spec: Spec, log: Log) -> Iterator[str]:
 
 
 def by_network(spec: Spec, log: Log, weight: float) -> Iterator[str]:
-    """What an example of the largest accepted weight costs the others, in each network."""
+    """Yield what an example of the largest accepted weight costs the others, in each network."""
     yield "| network | " + " | ".join(f"row {row:,}" for row in ROWS) + " |"
     yield "| --- |" + " --- |" * len(ROWS)
     for network in NETWORKS:
@@ -104,7 +104,7 @@ def by_network(spec: Spec, log: Log, weight: float) -> Iterator[str]:
 
 
 def by_share(spec: Spec, log: Log) -> Iterator[str]:
-    """The log loss of all rows, learned from those that were kept, without a bound, with a constant one, and with ours."""
+    """Yield the log loss of all rows, learned from those that were kept, without a bound, with a constant one, and with ours."""
     yield "| not clicked, kept | weight | no bound, first fifth | constant | ours | no bound, the rest | constant | ours |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     fifth = len(log.labels) // 5

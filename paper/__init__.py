@@ -1,1 +1,1 @@
-"""What the paper shows, done again: offline, online in a stream, and the theory → report → pages."""
+"""The paper's tables and figures, reproduced: study (offline, online) → runs → results → tables, figures → page; and its theory."""

@@ -33,7 +33,7 @@ class Child(NamedTuple):
     log: Path | None  # None: it writes to our terminal
 
     def check(self) -> None:
-        """Make sure that it lives.
+        """Check that it lives.
 
         Raises:
             ChildDiedError: it doesn't; the message shows what it said last.
@@ -84,7 +84,7 @@ class Children:
             self._start(name, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
 
     def check(self) -> None:
-        """Make sure that all live.
+        """Check that all live.
 
         Raises:
             ChildDiedError: one doesn't.

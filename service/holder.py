@@ -96,7 +96,7 @@ class Hold:
         return True
 
     def is_taken_over(self) -> bool:
-        """Say whether another process asks this one to give way; tell it on the screen, too."""
+        """Return whether another process asks this one to give way; tell it on the screen, too."""
         request = _read(self._request)
         if not request or request.get("token") != self._me.token:
             return False
@@ -104,21 +104,21 @@ class Hold:
         return True
 
     def note_child(self, name: str, pid: int) -> None:
-        """Note who else holds the folder, to be named if it does not let go."""
+        """Record a child that holds the folder, to be named if it does not let go."""
         with suppress(OSError):  # a full disk keeps no note, and ends nothing
             os.write(self.descriptor, f"sml {name}: {pid}\n".encode())
 
     def note_ending(self) -> None:
-        """Let others know that they need not wait for long."""
+        """Record that this process is ending: others need not wait for long."""
         self._me = self._me._replace(ending=True)
         self._write()
 
     def __enter__(self) -> Self:
-        """Give the hold itself."""
+        """Return self."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let go, but for what children still hold: to close is not to unlock, which would unlock it for them, too."""
+        """Close the files without unlocking them: to unlock would unlock them for the children, too."""
         self._files.close()
 
     def _wait_for_holder(self, own: BinaryIO, stop: Event, *, takeover: bool) -> bool:
@@ -143,7 +143,7 @@ class Hold:
 
     def _ask(self, holder: Holder) -> None:
         self._say(f"taking over from process {holder.pid}: waiting until it has saved its work and ended")
-        written = self._request.with_suffix(f".{self._me.pid}")
+        written = self._request.with_suffix(f".{self._me.token}")
         written.write_text(json.dumps({"token": holder.token, "pid": self._me.pid}), encoding="utf-8")
         written.replace(self._request)
 

@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds that the child has to save its work
 
 @contextmanager
 def lifeline() -> Iterator[int]:
-    """Give the descriptor that children inherit; what they are to hear is that this process is gone, or the block ended."""
+    """Yield the descriptor that children inherit; what they are to hear is that this process is gone, or the block ended."""
     children_end, our_end = os.pipe()
     try:
         yield children_end

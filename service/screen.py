@@ -6,5 +6,5 @@ import typer
 
 
 def say(text: str) -> None:
-    """Tell something on stderr, in lines of their own, above the line that lives on a terminal, which whoever wrote it writes anew."""
+    """Write lines to stderr, above the living line of a terminal; whoever wrote that line writes it again."""
     typer.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True)

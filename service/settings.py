@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file."""
+        """Rank the environment above the file."""
         return env_settings, init_settings
 
     @field_validator("field")
@@ -109,7 +109,7 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """Say where, got and expected; for an unknown key the nearest known one."""
+    """Return where, got and expected; for an unknown key the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])
@@ -122,7 +122,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
-    """List the settings of the table at this place: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
+    """List the settings of the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
     if not table:
         return list(Settings.model_fields)
     section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)

@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[Event]:
-    """Give an event that SIGINT, SIGTERM or SIGHUP sets, instead of ending the process; as before after the block."""
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets, instead of ending the process; as before after the block."""
     stop = Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:

@@ -19,8 +19,7 @@ FEW = 0.01  # of the clicks
 MEANINGS = {
     "future_time": "later than their append time",
     "late_impression": "impressions whose window was closed before they came",
-    "misrouted": "in another partition than their key's",
-    "misrouted_key": "in another partition than their key's",
+    "misrouted": "in another partition than their impression's",
     "time_unit": "with a time in seconds",
     "FutureTimeError": "later than their append time",  # as the learner names them
     "TimeUnitError": "with a time in seconds",
@@ -107,7 +106,7 @@ def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
 
 
 def _line(told: Told, risen: Mapping[tuple[str, Labels], float], seconds: float) -> str | None:
-    """Give the line about what has risen, the most first; None if nothing has, or too little to tell."""
+    """Return the line about what has risen, the most first; None if nothing has, or too little to tell."""
     found: dict[str, float] = defaultdict(float)
     for (name, labels), number in risen.items():
         if name in told.names and told.only(labels):

@@ -1,6 +1,6 @@
-"""What a record's append time allows its event time to be: one wrong clock harms its own events only.
+"""Which event times a record's append time allows: a wrong clock harms its own events only.
 
-The append time is the log's own, so what is decided here is a function of the log, the same in every run.
+The append time is set by the log, so what is decided here is a function of the log, the same in every run.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,9 @@ from stream.events import BadRecordError
 from stream.log.contract import Headers, Record
 from stream.settings import JoinSettings
 
-FUTURE = "sml.future"  # the header of records whose times were made up: `sml replay --future`
+FUTURE = "sml.future"  # the header of records whose times are made up: `sml replay --future`
 
-_YEARS = 10 * 365 * 86_400_000  # ms: how far from its append time a time in seconds may be and still be told
+_YEARS = 10 * 365 * 86_400_000  # ms: a time in seconds is recognised up to so far from its append time
 
 
 class FutureTimeError(BadRecordError):
@@ -37,7 +37,7 @@ class TimeRule(NamedTuple):
     """Which event times are accepted, and how far each lets event time come."""
 
     clock_skew: int  # ms
-    accept_future: bool = False  # of records that bear the header FUTURE
+    accept_future: bool = False  # of records with the header FUTURE
 
     @classmethod
     def of(cls, settings: JoinSettings) -> "TimeRule":
@@ -46,7 +46,7 @@ class TimeRule(NamedTuple):
 
     @property
     def headers(self) -> Headers:
-        """Return those of the records that we write from what was accepted."""
+        """Return the headers of the records that we write from accepted ones."""
         return ((FUTURE, b"1"),) if self.accept_future else ()
 
     def observed(self, time: int, record: Record, field: str = "time") -> int:
@@ -54,7 +54,7 @@ class TimeRule(NamedTuple):
 
         Args:
             time: The event's, epoch ms.
-            record: Where it stands; its ``timestamp`` is the append time.
+            record: The record that holds it; its ``timestamp`` is the append time.
             field: What the record calls the time.
 
         Raises:
@@ -67,7 +67,7 @@ class TimeRule(NamedTuple):
         return min(time, record.timestamp)
 
     def check(self, time: int, appended: int, field: str = "time") -> None:
-        """Refuse a time that an event appended at ``appended`` can't have.
+        """Refuse a time that is impossible for an event appended at ``appended``.
 
         >>> TimeRule(60_000).check(4_102_444_800_000, 1_790_000_000_000)
         Traceback (most recent call last):
@@ -85,7 +85,7 @@ class TimeRule(NamedTuple):
 
 
 def iso(time: int) -> str:
-    """Write epoch milliseconds for people.
+    """Format epoch milliseconds for people.
 
     >>> iso(1_790_000_000_000)
     '2026-09-21T14:13:20.000Z'

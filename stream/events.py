@@ -1,8 +1,8 @@
 """The records of the topics, as structs: checked when read, and set aside with a reason when they don't fit.
 
-Whatever the bytes, decoding gives a struct or raises :class:`BadRecordError`, nothing else.
-A record that decodes can be encoded again. Times are epoch milliseconds. ``gc=False``: what waits in masses is in no cycle,
-and the collector's walks over it would take two thirds of the joiner's time.
+Whatever the bytes, decoding returns a struct or raises :class:`BadRecordError`, nothing else.
+A record that decodes can be encoded again. Times are epoch milliseconds. ``gc=False``: many structs wait at once and are in no cycle;
+the garbage collector's walks over them would take two thirds of the joiner's time.
 """
 
 import json
@@ -22,32 +22,31 @@ Count: TypeAlias = Annotated[int, Meta(ge=0)]
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 
-# Bytes, for a log that takes 1,000,000. JSON written anew may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
+# Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
 
 
 class BadRecordError(ValueError):
-    """A record is not what its topic holds."""
+    """A record is not of its topic's form."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        """Name the field at fault, what it held, and what was expected of it."""
         super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
         self.field, self.value, self.expected = field, value, expected
 
     @property
     def reason(self) -> str:
-        """What metrics count it under: the field at fault, without the name of a feature."""
+        """Return the label that metrics count it under: the field at fault, without the name of a feature."""
         return self.field.partition(".")[0]
 
 
 class Watermark(Struct, frozen=True):
-    """A promise in ``impressions`` or ``clicks``: what its partition holds from here on is not older, but for ``lateness``."""
+    """A promise in ``impressions`` or ``clicks``: later records of its partition are older by ``lateness`` at most."""
 
     watermark: Time
 
 
 class Served(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a visitor was shown it by."""
+    """The version and the arm by which an impression was shown."""
 
     version: Count | None = None
     probability: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -55,7 +54,7 @@ class Served(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Impression(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Something shown to somebody, with the features as they were then."""
+    """An item shown to a visitor, with the features as they were then."""
 
     impression_id: Id
     time: Time
@@ -86,7 +85,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Run(NamedTuple):
-    """Examples of one partition, learned one after the other: offsets ``first`` to ``last``, both included."""
+    """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
 
     partition: int
     first: int
@@ -94,7 +93,7 @@ class Run(NamedTuple):
 
 
 class SnapshotRef(Struct, frozen=True):
-    """Where a snapshot lies in ``weights``."""
+    """Where a snapshot is in ``weights``."""
 
     version: Count
     first: Count  # its chunks are first to last in the snapshots' partition
@@ -103,20 +102,20 @@ class SnapshotRef(Struct, frozen=True):
 
 
 class Rollback(Struct, frozen=True):
-    """The weights went back to those of the version ``to``: the versions in between no longer count."""
+    """The weights went back to those of the version ``to``; the versions in between no longer count."""
 
     to: Count
-    replay: bool  # learn again what those versions had learned; else go on behind it
+    replay: bool  # learn again what those versions had learned; else go on after it
 
 
 class Version(Struct, frozen=True, omit_defaults=True):
-    """A state of the weights: what it learned since the version before, in order, and how to tell it is the same."""
+    """A state of the weights: what was learned since the version before, in order, and the digest that identifies it."""
 
     version: Count
     digest: str
     examples: Count
     trained_through: Time | None
-    offsets: dict[int, int]  # partition → next example to learn
+    offsets: dict[int, int]  # partition → the next example to learn
     runs: list[Run]
     excluded: list[tuple[int, int]]  # (partition, offset) of examples whose step was undone
     settings: str
@@ -124,13 +123,13 @@ class Version(Struct, frozen=True, omit_defaults=True):
     published_at: Time
     status: Literal["good"] = "good"
     snapshot: SnapshotRef | None = None
-    rollback: Rollback | None = None  # it came before the runs
-    spec: dict[str, Any] | None = None  # the model's settings, where they are new; the runs were learned with them
-    reread: dict[int, int] = {}  # partition → the offset up to which a rollback has examples read again, until they are
+    rollback: Rollback | None = None  # it happened before the runs
+    spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
+    reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:
-    """Read a record of ``impressions``.
+    """Decode a record of ``impressions``.
 
     >>> decode_impression(b'{"impression_id": "a", "time": 1, "features": {"age": 30}}').features
     {'age': 30}
@@ -146,7 +145,7 @@ def decode_impression(value: bytes | None) -> Impression | Watermark:
 
 
 def decode_click(value: bytes | None) -> Click | Watermark:
-    """Read a record of ``clicks``.
+    """Decode a record of ``clicks``.
 
     Raises:
         BadRecordError: it is neither a click nor a watermark.
@@ -155,7 +154,7 @@ def decode_click(value: bytes | None) -> Click | Watermark:
 
 
 def decode_example(value: bytes | None) -> Example:
-    """Read a record of ``examples``.
+    """Decode a record of ``examples``.
 
     Raises:
         BadRecordError: it is not an example.
@@ -164,7 +163,7 @@ def decode_example(value: bytes | None) -> Example:
 
 
 def decode_version(value: bytes | None) -> Version:
-    """Read a record of ``versions``.
+    """Decode a record of ``versions``.
 
     Raises:
         BadRecordError: it is not a version.
@@ -173,7 +172,7 @@ def decode_version(value: bytes | None) -> Version:
 
 
 def expected_time(time: float) -> str:
-    """Say what was expected where a time is later than any: milliseconds, and what it looks like instead.
+    """Return what was expected of a time that is later than any: milliseconds, and the unit that it looks like instead.
 
     >>> expected_time(1_790_000_000_000_000)
     'epoch milliseconds; this looks like microseconds'
@@ -220,9 +219,9 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
 
 
 def _fault(kind: type[Struct], value: bytes, error: Exception) -> BadRecordError:
-    """Find what is wrong with a record that did not decode: msgspec doesn't name a bad feature, or a field that holds NaN."""
+    """Find what is wrong with a record that did not decode: msgspec does not name a bad feature, or a field that holds NaN."""
     try:
-        # ``complex`` is a type that no field takes, so the field that holds NaN or Infinity is found.
+        # No field takes the type ``complex``, so the field that holds NaN or Infinity is found.
         fields = json.loads(value, parse_constant=complex)
     except (ValueError, RecursionError):
         return BadRecordError("record", value, "a JSON object in UTF-8")

@@ -1,7 +1,7 @@
-"""Recorded logs, read row by row in constant memory: CSV, TSV, JSON lines, Parquet, each also gzipped or zstd-compressed.
+"""Read recorded logs row by row in constant memory: CSV, TSV, JSON lines, Parquet, each also compressed by gzip or zstd.
 
-The Kaggle files of Avazu (``train.csv``) and Criteo (``train.txt``) are formats of their own. No row is ever lost in silence:
-one that can't be read stops the reading with its number, its column, what was got and what was expected.
+The Kaggle files of Avazu (``train.csv``) and Criteo (``train.txt``) are formats of their own. No row is ever skipped silently:
+a row that can't be read stops the reading with its number, its column, what was received and what was expected.
 """
 
 import csv
@@ -27,7 +27,7 @@ from stream.settings import DataSettings
 CRITEO_COLUMNS = ["click", *(f"I{number}" for number in range(1, 14)), *(f"C{number}" for number in range(1, 27))]
 _COMPRESSED = (".gz", ".zst")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-_LABELS = {"0": 0, "1": 1, 0: 0, 1: 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}  # 0 stands for False and 0.0 too
+_LABELS = {"0": 0, "1": 1, 0: 0, 1: 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}  # 0 also matches False and 0.0
 _SECONDS_END = 100_000_000_000  # below it (year 5138) a time is in seconds, from it on (1973) in ms
 _MS_END = 1_000 * _SECONDS_END
 _A_TIME = "epoch seconds or milliseconds, or ISO 8601"
@@ -44,16 +44,15 @@ class BadRowError(FileError):
     """A row lacks its label or time, or has a wrong one."""
 
     def __init__(self, path: Path, row: int, column: str, value: object, expected: str) -> None:
-        """Say where, what was got and what was expected."""
         super().__init__(f"{path}: row {row}, column {column!r}: got {reprlib.repr(value)}, expected {expected}")
         self.row, self.column, self.value, self.expected = row, column, value, expected
 
 
 class Logged(NamedTuple):
-    """One row: an impression and what became of it."""
+    """One row: an impression and whether it was clicked."""
 
     number: int  # from 1
-    time: int  # epoch ms; the row's number where the file has no time
+    time: int  # epoch ms; the row's number if the file has no time
     label: int  # 0 or 1
     features: dict[str, Value]  # every other column
     clicked_at: int | None  # epoch ms, if it was clicked and the file says when
@@ -63,7 +62,7 @@ def read(path: Path, data: DataSettings) -> Iterator[Logged]:
     """Read a recorded log in its own order.
 
     Raises:
-        FileError: it can't be read, or its format can't be told from its name.
+        FileError: it can't be read, or its name does not tell its format.
         BadRowError: a row's label or time is missing or wrong.
     """
     file_format = format_of(path) if data.format == "auto" else data.format
@@ -73,23 +72,23 @@ def read(path: Path, data: DataSettings) -> Iterator[Logged]:
     time = _Column(path, time_name, _yymmddhh, "YYMMDDHH") if avazu else _Column(path, time_name, epoch_ms, _A_TIME)
     click = _Column(path, data.click_time, epoch_ms, _A_TIME)
     for number, features in rows(path, file_format):
-        clicked = label.take(features, number)
-        at = time.take(features, number) if time.name else number
-        clicked_at = click.take(features, number) if click.name and clicked and features.get(click.name) not in _EMPTY else None
+        clicked = label.pop(features, number)
+        at = time.pop(features, number) if time.name else number
+        clicked_at = click.pop(features, number) if click.name and clicked and features.get(click.name) not in _EMPTY else None
         features.pop(click.name, None)
         yield Logged(number, at, clicked, features, clicked_at)
 
 
 class _Column(NamedTuple):
-    """A column that is no feature, and how its values are read."""
+    """A column that is no feature, and how its values are parsed."""
 
     path: Path
     name: str | None
     parse: Callable[[Any], int]
     expected: str
 
-    def take(self, features: Columns, row: int) -> int:
-        """Take the column out of a row's features."""
+    def pop(self, features: Columns, row: int) -> int:
+        """Remove the column from a row's features and return its parsed value."""
         value = features.pop(self.name, None)
         try:
             return self.parse(value)
@@ -98,7 +97,7 @@ class _Column(NamedTuple):
 
 
 def rows(path: Path, file_format: str) -> Iterator[tuple[int, Columns]]:
-    """Give each row's number, from 1, and all its columns.
+    """Yield each row's number, from 1, and all its columns.
 
     Raises:
         FileError: it can't be read; the message names the last row that could.
@@ -110,14 +109,14 @@ def rows(path: Path, file_format: str) -> Iterator[tuple[int, Columns]]:
     except FileError:
         raise
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # arrow's own text names the file again
+        reason = os.strerror(error.errno) if error.errno else error  # arrow's own text repeats the file's name
         raise FileError(f"{path}: got {reason} after row {number}, expected a file to read") from error
     except (ValueError, csv.Error) as error:  # of arrow, msgspec and the decoder of UTF-8 too
         raise FileError(f"{path}: got {error} after row {number}, expected {file_format}") from error
 
 
 def columns(path: Path, data: DataSettings) -> list[str]:
-    """Name the columns that the first row has.
+    """Return the names of the first row's columns.
 
     Raises:
         FileError: it can't be read, or has no row.
@@ -129,13 +128,13 @@ def columns(path: Path, data: DataSettings) -> list[str]:
 
 
 def format_of(path: Path) -> str:
-    """Tell the format by the file's name.
+    """Return the format that the file's name tells.
 
     >>> format_of(Path("log.csv.gz"))
     'csv'
 
     Raises:
-        FileError: the name does not say.
+        FileError: the name does not tell it.
     """
     name = path.name.lower()
     for compressed in _COMPRESSED:
@@ -148,7 +147,7 @@ def format_of(path: Path) -> str:
 
 
 def epoch_ms(value: Any) -> int:
-    """Read a time: epoch seconds, epoch milliseconds or ISO 8601 (UTC unless it says otherwise).
+    """Parse a time: epoch seconds, epoch milliseconds or ISO 8601 (UTC unless it says otherwise).
 
     >>> epoch_ms("1650812741"), epoch_ms(1650812741436), epoch_ms("2022-04-24T15:05:41.436Z")
     (1650812741000, 1650812741436, 1650812741436)
@@ -212,7 +211,7 @@ def _parquet(path: Path) -> Iterator[Columns]:
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """Open ``path``, or what it is compressed from: Parquet is read from its end."""
+    """Open ``path``, decompressed into a temporary file if need be: Parquet is read from its end."""
     if not path.name.lower().endswith(_COMPRESSED):
         with path.open("rb") as file:
             yield file
@@ -223,7 +222,7 @@ def _seekable(path: Path) -> Iterator[BinaryIO]:
 
 
 def _plain(column: Any) -> Any:
-    """Bring times to epoch ms, decimals to floats, bytes to text: what a field can take."""
+    """Convert times to epoch ms, decimals to floats and bytes to text, which a field can take."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())

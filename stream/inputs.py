@@ -1,4 +1,4 @@
-"""What a record of the joiner's inputs is about: an impression, by its id, or time alone."""
+"""Decode a record of the joiner's inputs: which impression it is about, and how far it advances event time."""
 
 from typing import TypeAlias
 
@@ -10,16 +10,16 @@ from stream.log.topics import Topics
 Event: TypeAlias = Impression | Click | Watermark | str  # a string: the tombstone of that id
 
 
-def inputs(topics: Topics) -> tuple[str, str]:
+def input_topics(topics: Topics) -> tuple[str, str]:
     """Return the two topics that are joined."""
     return topics.impressions, topics.clicks
 
 
 def event_of(record: Record, topics: Topics) -> Event:
-    """Read a record of either input.
+    """Decode a record of either input.
 
     Raises:
-        BadRecordError: it can't be used.
+        BadRecordError: the record can't be used.
     """
     if record.topic == topics.clicks:
         return decode_click(record.value)
@@ -27,7 +27,7 @@ def event_of(record: Record, topics: Topics) -> Event:
 
 
 def id_of_key(key: bytes | None) -> str:
-    """Read the key of a tombstone.
+    """Decode the key of a tombstone.
 
     Raises:
         BadRecordError: it is no id.
@@ -41,7 +41,7 @@ def id_of_key(key: bytes | None) -> str:
 
 
 def observed_time(event: Impression | Click | Watermark, record: Record, times: TimeRule) -> int:
-    """Return how far an event lets event time come.
+    """Return how far an event advances event time.
 
     Raises:
         FutureTimeError: its time is later than its append time allows.
@@ -53,7 +53,7 @@ def observed_time(event: Impression | Click | Watermark, record: Record, times: 
 
 
 def id_of(event: Event) -> str | None:
-    """Say which impression an event is about; None: a watermark is about none.
+    """Return the id of the impression that an event is about; None for a watermark.
 
     >>> id_of(Click("i-1", 1))
     'i-1'

@@ -1,9 +1,10 @@
-"""Whether the joiner's inputs lie where their impressions belong: no record is judged by a partition that it doesn't belong to.
+"""Check that the joiner's inputs are in the partitions of their impressions: no record is joined in a wrong partition.
 
-Java's clients place a key by murmur2, librdkafka's by CRC-32, and round robin what has none. By the first records of both topics the
-joiner tells which partitioner wrote them. A topic that does not fit it at all ends the join; a record that does not is set aside.
+Java's clients choose a key's partition by murmur2, librdkafka's by CRC-32; records without a key go round robin. The joiner infers the
+partitioner from the first records of both topics. A topic that does not fit it ends the join; a single misrouted record is set aside.
 """
 
+import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,29 +16,28 @@ from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics
 
-FIRST = 100  # records of each topic that tell how it was written
-FEW = 5  # of them in a wrong partition may be accidents
-SHARE = 0.25  # of them in a wrong partition are none
+FIRST = 100  # records of each topic from which its partitioner is inferred
+FEW = 5  # fewer than so many of them in a wrong partition may be accidents
+SHARE = 0.25  # a larger share of them in a wrong partition is no accident
 
 PARTITIONERS: tuple[Partitioner, ...] = get_args(Partitioner)
 CLIENTS = {"murmur2": "Java's clients and ours do", "crc32": "librdkafka's clients (kcat, confluent-kafka and others) do by default"}
 
 
 class MisroutedError(BadRecordError):
-    """A record lies in another partition than its impression's."""
+    """A record is in another partition than its impression's."""
 
     reason = "misrouted"
 
 
 class Tally:
-    """How the first records of a topic lie."""
+    """The partitions of a topic's first records, counted by the partitioners that they fit."""
 
     def __init__(self) -> None:
-        """Begin without any."""
-        self.records = self.without_key = 0
+        self.records = self.without_key = self.with_other_key = 0
         self.fits: Counter[Partitioner] = Counter()
-        self.other_keys: list[tuple[bytes, str]] = []  # keys that are not the id, and the id
-        self._read: dict[int, int] = {}  # partition → next offset: what was looked at before the start comes again
+        self.example = ""  # of a key that is not the id
+        self._read: dict[int, int] = {}  # partition → next offset: records looked at before the start come again
 
     def add(self, record: Record, impression_id: str, partitions: int) -> None:
         """Count a record."""
@@ -47,21 +47,24 @@ class Tally:
         self.records += 1
         self.without_key += not record.key
         if record.key and record.key != impression_id.encode():
-            self.other_keys.append((record.key, impression_id))
+            self.with_other_key += 1
+            self.example = (
+                self.example
+                or f"key {reprlib.repr(record.key.decode(errors='backslashreplace'))} of impression {reprlib.repr(impression_id)}"
+            )
         self.fits.update(each for each in PARTITIONERS if partition_of(impression_id.encode(), partitions, each) == record.partition)
 
     def differs(self, partitioner: Partitioner) -> bool:
-        """Say whether the topic was written otherwise."""
+        """Return whether the topic was written by another partitioner."""
         astray = self.records - self.fits[partitioner]
         return astray >= FEW and astray > SHARE * self.records
 
     def reason(self, partitioner: Partitioner) -> str:
-        """Say why it differs, as far as one can tell."""
+        """Return the likely reason why it differs."""
         if self.without_key > SHARE * self.records:
             return f"{self.without_key} of {self.records} keys are null"
-        if len(self.other_keys) > SHARE * self.records:
-            key, impression_id = self.other_keys[0]
-            return f"keys are not impression ids, e.g. key {key.decode(errors='backslashreplace')!r} of impression {impression_id!r}"
+        if self.with_other_key > SHARE * self.records:
+            return f"keys are not impression ids, e.g. {self.example}"
         other = next(each for each in PARTITIONERS if each != partitioner)
         if self.differs(other):
             return f"neither {partitioner} nor {other} places them so"
@@ -69,27 +72,33 @@ class Tally:
 
 
 class Placement:
-    """Tells by which partitioner the inputs were written, and which records were not.
+    """Infers which partitioner wrote the inputs, and finds the records that are in another partition.
 
     Args:
-        topics: Names the inputs.
-        partitions: How many each of them has; with one, everything lies where it belongs.
-        otherwise: The partitioner where the records don't tell.
+        topics: The names of the inputs.
+        partitions: How many each of them has; with one, every record is in the right one.
+        otherwise: The partitioner if the records don't tell.
+        settled: Whether a former joiner has seen enough of both to tell: then later records don't, for they may be one writer's.
     """
 
-    def __init__(self, topics: Topics, partitions: int, otherwise: Partitioner) -> None:
-        """Begin without having seen a record."""
+    def __init__(self, topics: Topics, partitions: int, otherwise: Partitioner, *, settled: bool = False) -> None:
         self.partitioner = otherwise
         self._topics, self._partitions, self._otherwise = topics, partitions, otherwise
         self._tallies = {topics.impressions: Tally(), topics.clicks: Tally()}
+        self._settled = settled
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough records of both topics were looked at."""
+        return self._settled or all(tally.records == FIRST for tally in self._tallies.values())
 
     def tally(self, records: Sequence[Record]) -> None:
-        """Look at records before they are judged: at the first of each topic.
+        """Count the first records of each topic, before they are checked.
 
         Raises:
-            JoinerError: a topic was written otherwise than the other, or by no partitioner that we know.
+            JoinerError: a topic was written by another partitioner than the other topic, or by none that we know.
         """
-        if self._partitions == 1 or all(tally.records == FIRST for tally in self._tallies.values()):
+        if self._partitions == 1 or self.settled:
             return
         for record in records:
             with suppress(BadRecordError):
@@ -103,7 +112,7 @@ class Placement:
                 raise JoinerError(self._complaint(topic, tally))
 
     def check(self, record: Record, event: Event) -> None:
-        """Make sure that a record lies where its impression belongs.
+        """Make sure that a record is in its impression's partition.
 
         Raises:
             MisroutedError: it does not.

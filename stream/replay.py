@@ -1,9 +1,9 @@
-"""A recorded log streams into the topics again: as impressions and clicks for the joiner, or as examples for the learner.
+"""Stream a recorded log into the topics: as impressions and clicks for the joiner, or as examples for the learner.
 
-Clicks come in the order of their own time, each after its impression is in the log for good. A replay that came to the end of its file
+Clicks are written in the order of their own times, each after its impression is durable in the log. At the end of its file, a replay
 writes a last watermark to every partition, so that every label is decided whose click window is over by now.
 
-Times after now are refused, for one of them would be set aside wherever it is read; times that are made up say so in a header.
+Times after now are refused: readers would set them aside. Records with made-up times say so in a header.
 """
 
 import heapq
@@ -27,7 +27,6 @@ class FutureRowError(FileError):
     """A row's time is after now."""
 
     def __init__(self, row: int, column: str, time: int, now: int, clock_skew: int) -> None:
-        """Say where, what was got, what was expected, and what to do where the times are made up."""
         most = f"at most {format_duration(clock_skew / 1000)} after now, {now} ({iso(now)})"
         made_up = "if the times are made up, `sml replay --future` writes them"
         super().__init__(f"row {row}, {column}: got {time} ({iso(time)}), expected {most}; {made_up}")
@@ -38,12 +37,12 @@ class Replay:
     """Streams rows into the log of one model.
 
     Args:
-        log: Where to.
-        topics: Names the topics.
+        log: The log to write to.
+        topics: The names of the topics.
         settings: The joiner's, for the last watermark, and for what is late and what is after now.
         events: What a row becomes: an impression and, if it was clicked, a click; or a labelled example.
         speed: How many times as fast as it was recorded; None: as fast as the log takes it.
-        future: Whether the times are made up and may be after now: every record bears the header FUTURE then.
+        future: Whether the times are made up and may be after now; every record then has the header FUTURE.
         clock: Epoch seconds.
     """
 
@@ -58,7 +57,6 @@ class Replay:
         future: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare; nothing is written before :meth:`run`."""
         self._headers: Headers = ((FUTURE, b"1"),) if future else ()
         self._rule, self._clock = TimeRule.of(settings), clock
         self._horizon = round((settings.click_window + settings.lateness) * 1000)  # ms from a row until its click no longer counts
@@ -67,24 +65,24 @@ class Replay:
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
         self.backwards = 0  # rows earlier than the latest before them
-        self.late = 0  # rows earlier than that by so much that the joiner, reading one partition, sets them aside
-        self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined, for a click may yet come
+        self.late = 0  # rows so much earlier that the joiner, reading one partition, sets them aside
+        self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined: a click may still come
         self.rows = self.clicks = 0
 
     def run(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
-        """Write the rows; give each batch once the log has it.
+        """Write the rows; yield each batch once the log has it.
 
         Args:
             rows: The recorded log.
-            pause: Waits for so many seconds, and says whether to stop.
+            pause: Waits for so many seconds, and returns whether to stop.
 
         Raises:
             FutureRowError: a time is after now; nothing of its batch was written.
         """
         for batch in self._batches(rows, pause):
             self._check(batch)
-            shown, clicks = self._messages(batch)
-            self._log.append(shown)  # in the log for good before its clicks are: a click is never older there than its impression
+            events, clicks = self._messages(batch)
+            self._log.append(events)  # durable before their clicks: in the log, a click is never older than its impression
             if clicks:
                 self._log.append(clicks)
             self.rows += len(batch)
@@ -94,7 +92,7 @@ class Replay:
         self._log.append([*self._due_clicks(None), *(() if pause(0) else self._last_watermarks())])
 
     def _batches(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
-        """Cut into batches, each when its time has come."""
+        """Yield the rows in batches, each when its time has come."""
         batch: list[Logged] = []
         begun, first = time.monotonic(), None
         for row in rows:
@@ -118,27 +116,27 @@ class Replay:
                     raise FutureRowError(row.number, column, at, now, self._rule.clock_skew)
 
     def _messages(self, batch: list[Logged]) -> tuple[list[Message], list[Message]]:
-        """Give the impressions of the rows and the clicks that are due by then; or their examples, and no clicks."""
-        shown: list[Message] = []
+        """Return the impressions of the rows, and the clicks that are due by then; or their examples, and no clicks."""
+        events: list[Message] = []
         clicks: list[Message] = []
         for row in batch:
             self.backwards += row.time < self.last
             self.late += row.time < self.last - self._horizon
             self.last = max(self.last, row.time)
             if self._events == "examples":
-                shown.append(self._message(self._topics.examples, row.number, _example(row)))
+                events.append(self._message(self._topics.examples, row.number, _example(row)))
                 continue
             clicks += self._due_clicks(row.time)
-            shown.append(self._message(self._topics.impressions, row.number, Impression(str(row.number), row.time, row.features)))
+            events.append(self._message(self._topics.impressions, row.number, Impression(str(row.number), row.time, row.features)))
             if row.label:
                 heapq.heappush(self._clicks, (row.time if row.clicked_at is None else row.clicked_at, row.number))
-        return shown, clicks
+        return events, clicks
 
     def _message(self, topic: str, number: int, event: Impression | Click | Example) -> Message:
         return Message(topic, str(number).encode(), encode(event), self._headers)
 
     def _due_clicks(self, now: int | None) -> Iterator[Message]:
-        """Give the clicks from before ``now``; None: all that are left."""
+        """Yield the clicks from before ``now``; None: all that are left."""
         while self._clicks and (now is None or self._clicks[0][0] < now):
             at, number = heapq.heappop(self._clicks)
             self.clicks += 1

@@ -1,6 +1,6 @@
-"""The settings of what moves events: the log, the join, the learner's loop, a recorded file.
+"""The settings of the parts that move events: the log, the join, the learner's loop, a recorded file.
 
-Durations are written as people say them (``100ms``, ``30s``, ``10m``, ``1h``, ``2d``) and are seconds in the program.
+Durations are written as ``100ms``, ``30s``, ``10m``, ``1h`` or ``2d``, and are seconds in the program.
 """
 
 import math
@@ -16,7 +16,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
 def parse_duration(value: Any) -> float:
-    """Read ``"10m"`` as 600 seconds; a number is seconds already.
+    """Parse ``"10m"`` as 600 seconds; a number is seconds already.
 
     >>> parse_duration("100ms")
     0.1
@@ -27,12 +27,11 @@ def parse_duration(value: Any) -> float:
         return number / 1_000 if unit == "ms" else number * _UNITS[unit]
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
-    message = "a duration such as 100ms, 30s, 10m, 1h or 2d"
-    raise ValueError(message)
+    raise ValueError("a duration such as 100ms, 30s, 10m, 1h or 2d")
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds in the largest unit that divides them, as :func:`parse_duration` reads them.
+    """Format seconds in the largest unit that divides them, for :func:`parse_duration` to parse.
 
     >>> format_duration(600)
     '10m'
@@ -46,8 +45,7 @@ def format_duration(seconds: float) -> str:
 def _check_url(url: str) -> str:
     if re.fullmatch(r"sqlite:///.+|kafka://[^/\s]+", url):
         return url
-    message = "sqlite:///path/to/log.db or kafka://host:9092"
-    raise ValueError(message)
+    raise ValueError("sqlite:///path/to/log.db or kafka://host:9092")
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -55,7 +53,7 @@ Port = Annotated[int, Setting(ge=0, le=65_535)]
 
 
 class Section(BaseModel):
-    """One table of ``sml.toml``: checked, unchangeable, without unknown keys; the text below a setting is its description."""
+    """One table of ``sml.toml``: validated, immutable, without unknown keys. The text below a setting is its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -68,16 +66,16 @@ class LogSettings(Section):
     prefix: Annotated[str, Setting(pattern=r"^[A-Za-z0-9._-]+$")] = "sml"
     """topics are PREFIX.impressions, PREFIX.clicks, …"""
     partitions: Annotated[int, Setting(ge=1)] = 1
-    """of impressions, clicks and examples, when `sml topics create` makes them"""
+    """how many `sml topics create` gives impressions, clicks and examples"""
     partitioner: Partitioner = "murmur2"
-    """how keys choose partitions where we write: murmur2 as Java's clients do, crc32 as librdkafka's (kcat, Python, Go, Node, .NET)"""
+    """how keys choose partitions in what we write: murmur2 as Java's clients do, crc32 as librdkafka's (kcat, Python, Go, Node, .NET)"""
 
 
 class JoinSettings(Section):
     """How impressions and clicks become examples."""
 
     label_policy: Literal["window", "fnw", "fnc"] = "window"
-    """window decides click_window after the impression; fnw and fnc do at once, and correct in learning or in serving"""
+    """window decides click_window after the impression; fnw and fnc at once, with a correction in learning or in serving"""
     click_window: Duration = 600.0
     """a click that comes later does not count"""
     late_clicks: Literal["drop", "learn"] = "drop"
@@ -89,9 +87,9 @@ class JoinSettings(Section):
     accept_future: bool = False
     """whether records that `sml replay --future` has marked may be later than that: for made-up logs only"""
     rekey: bool = False
-    """whether to join by way of internal topics keyed by the impression id: then the sites' own keys may be any"""
+    """whether to join through internal topics keyed by the impression id: the sites' own keys may then be any"""
     idle_after: Duration = 5.0
-    """a partition silent for so long no longer holds up the others"""
+    """a partition without records for so long no longer holds up the others"""
     metrics_port: Port = 9102
     """the joiner's /metrics"""
 
@@ -100,7 +98,7 @@ class LearnSettings(Section):
     """The learner's loop."""
 
     directory: str = "data/checkpoints"
-    """where checkpoints are"""
+    """where checkpoints are kept"""
     publish_every: Duration = 0.1
     """how old the servers' weights may get while there is something to learn"""
     checkpoint_every: Duration = 30.0
@@ -108,7 +106,7 @@ class LearnSettings(Section):
     snapshot_every: Duration = 300.0
     """how many deltas a new server has to follow"""
     keep: Annotated[int, Setting(ge=1)] = 3
-    """checkpoints kept"""
+    """how many checkpoints are kept"""
     max_weight: Annotated[float, Setting(gt=0)] = 100.0
     """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
@@ -125,15 +123,13 @@ class DataSettings(Section):
     time: str | None = None
     """the column of the impression's time: epoch seconds or milliseconds, or ISO 8601"""
     click_time: str | None = None
-    """the column of the click's time, where the file has one"""
+    """the column of the click's time, if the file has one"""
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
         named = [column for column in (self.label, self.time, self.click_time) if column is not None]
         if len(set(named)) < len(named):
-            message = "a column of its own for each of label, time and click_time"
-            raise ValueError(message)
+            raise ValueError("a column of its own for each of label, time and click_time")
         if self.click_time and not self.time:
-            message = "time, where click_time is given"
-            raise ValueError(message)
+            raise ValueError("time, where click_time is given")
         return self

@@ -114,7 +114,7 @@ class KafkaServer:
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after ``pause``."""
+        """Continue after ``pause``."""
         self._send(signal.SIGCONT)
 
     def wait(self) -> None:
@@ -168,7 +168,7 @@ class KafkaServer:
 
 
 def fetch_jars() -> str | None:
-    """Have Maven fetch the jars, once; if that can't be, say why."""
+    """Fetch the jars with Maven, once; return why not if that fails."""
     fetched = any(JARS.glob("kafka_2.13-*.jar"))
     for tool in ("java",) if fetched else ("java", "mvn"):
         if shutil.which(tool) is None:

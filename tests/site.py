@@ -95,7 +95,7 @@ class Site:
             self.close()
 
     def said(self, name: str) -> str:
-        """Give what a process said."""
+        """Return what a process said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def get(self, name: str, path: str) -> httpx.Response:
@@ -103,7 +103,7 @@ class Site:
         return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10)
 
     def metric(self, process: str, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """Return the sum of a metric over its labels."""
         lines = self.get(process, "/metrics").text.splitlines()
         values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
         assert values, f"{name} is not exported"

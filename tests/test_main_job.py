@@ -32,7 +32,7 @@ def made_up_log(folder: Path) -> Path:
 
 
 def kuairand(_: Path) -> Path:
-    """All 222,444 rows."""
+    """Return all 222,444 rows."""
     return recorded_log("kuairand_pure.csv.gz")
 
 

@@ -80,7 +80,7 @@ def new_log() -> Iterator[tuple[SqliteLog, Path]]:
 
 
 def kind(message: Message) -> str:
-    """Say what a record is by its decoder alone."""
+    """Return what a record is by its decoder alone."""
     if message.value is None:
         with suppress(UnicodeDecodeError):
             return "tombstone" if message.topic == TOPICS.impressions and (message.key or b"").decode() else "bad"
@@ -249,13 +249,13 @@ def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: li
     weights = trained()
     weights.rehash(np.flatnonzero(weights.keys))
     spec = weights.spec.model_dump(mode="json")
-    standing = WeightsHeader(0, None, weights.digest(), 0, None, 0)
-    assert DoubleBuffer.of_snapshot(pack(standing, weights.arrays(), spec=spec)).standing == standing
+    header = WeightsHeader(0, None, weights.digest(), 0, None, 0)
+    assert DoubleBuffer.of_snapshot(pack(header, weights.arrays(), spec=spec)).header == header
 
     for rubbish in (
-        pack(standing, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
-        pack(standing, {}, spec=replaced(spec, path, value)),
-        pack(standing, weights.arrays()),
+        pack(header, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
+        pack(header, {}, spec=replaced(spec, path, value)),
+        pack(header, weights.arrays()),
     ):
         with pytest.raises(BrokenWeightsError):
             DoubleBuffer.of_snapshot(rubbish)
@@ -289,5 +289,5 @@ def test_a_damaged_delta_is_refused_or_the_same(at: int, byte: int) -> None:
         got: Packed = unpack(good[:at] + bytes([good[at] ^ byte]) + good[at + 1 :])
     except BrokenWeightsError:
         return
-    assert got.standing == WeightsHeader(1, 0, "d", 5, None, 7)
+    assert got.header == WeightsHeader(1, 0, "d", 5, None, 7)
     assert (got.arrays["dense"] == np.arange(9)).all()

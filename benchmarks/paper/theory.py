@@ -1,4 +1,4 @@
-"""The paper's theory, checked: prints the tables of benchmarks/paper/theory.md.
+"""Check the paper's theory: print the tables of benchmarks/paper/theory.md.
 
 python -m benchmarks.paper.theory
 """

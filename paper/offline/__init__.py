@@ -1,1 +1,1 @@
-"""The paper's tables and figures from files: preprocess → dataset → plan → train → results → tables, figures → pages."""
+"""The paper's tables and figures from files: preprocess → dataset → train → study."""

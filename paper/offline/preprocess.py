@@ -1,10 +1,10 @@
 """AutoInt's preprocessing: a file becomes arrays on disk, in two passes and in constant memory.
 
-Song et al., arXiv 1810.11921, section 5.1, and its code: a category that occurs less often than ``least`` times is one with all
-such of its field; a number is ``ln²(z)`` above 2, and 0 where missing. A missing category has the row 0, whose vector is zero.
+Song et al., arXiv 1810.11921, section 5.1, and its code: the categories of a field that occur less often than ``least`` times share
+one row; a number is ``ln²(z)`` above 2, and 0 where missing. A missing category has the row 0, whose vector is zero.
 
-The first pass counts, the second encodes. What is counted is the 64-bit hash of a value, and goes to disk block by block, to be
-added up one part of the hashes at a time; only the values that are kept stay in memory, 8 bytes each.
+The first pass counts, the second encodes. The 64-bit hashes of values and their counts go to disk block by block, and are added up
+one part of the hashes at a time; only the values that are kept stay in memory, 8 bytes each.
 """
 
 import json
@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyarrow import csv
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest, xxh3_128
 
-from paper.offline.kaggle import BLOCK, FORMATS, DataError, Format, blocks
+from paper.offline.dataset import FORMATS, DataError, Format
 
+BLOCK = 1 << 24  # bytes of text that are read at once
 ARRAYS = ("labels", "values", "ids")
 
 _PAIR = np.dtype([("hash", np.uint64), ("count", np.uint32)])
@@ -39,21 +41,21 @@ def encode(path: Path, name: str, least: int, cache: Path, watch: Watch, block: 
         name: its format.
         least: occurrences from which a category is kept.
         cache: the folder of all that is encoded.
-        watch: passes blocks on and shows how far it is.
+        watch: passes blocks on and shows the progress.
         block: bytes of text that are read at once; the result does not depend on it.
 
     Returns:
-        the folder of ``labels``, uint8 ``(N,)``, ``values``, float32 ``(N, K)``, ``ids``, int32 ``(N, C)``, and ``meta.json``.
+        The folder of ``labels``, uint8 ``(N,)``, ``values``, float32 ``(N, K)``, ``ids``, int32 ``(N, C)``, and ``meta.json``.
 
     Raises:
-        DataError: it is not of that format.
+        DataError: the file does not have that format.
     """
-    about = path.stat()
-    source = f"{path.resolve()} {about.st_size} {about.st_mtime_ns} {least}"
+    stat = path.stat()
+    source = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {least}"
     folder = cache / f"{name}-{xxh3_64_intdigest(source.encode()):016x}"
     if folder.exists():
         return folder
-    partial = folder.with_suffix(".partial")  # it gets its name once it is whole
+    partial = folder.with_suffix(".partial")  # renamed once it is whole
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kept = _count(watch(blocks(path, name, block), f"{name}: counting"), name, least, partial)
@@ -62,18 +64,42 @@ def encode(path: Path, name: str, least: int, cache: Path, watch: Watch, block: 
     return partial.rename(folder)
 
 
+def blocks(path: Path, name: str, block: int = BLOCK) -> Iterator[pa.RecordBatch]:
+    """Read a file of the format ``name`` in its own order, gzipped or not: labels as int8, numbers as float64, values as bytes, else null.
+
+    Raises:
+        DataError: the file does not have that format, or has no row; the message is arrow's, with the row and what it expected.
+    """
+    form = FORMATS[name]
+    kinds = {form.label: pa.int8()} | dict.fromkeys(form.numeric, pa.float64()) | dict.fromkeys(form.categorical, pa.binary())
+    compression = "gzip" if path.suffix == ".gz" else None
+    try:
+        with (
+            pa.input_stream(str(path), compression=compression) as stream,
+            csv.open_csv(
+                stream,
+                csv.ReadOptions(use_threads=False, block_size=block, column_names=None if form.header else list(kinds)),
+                csv.ParseOptions(delimiter=form.delimiter, quote_char=False),
+                csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[""], strings_can_be_null=True),
+            ) as reader,
+        ):
+            yield from reader
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise DataError(f"{path}: got {error}, expected the format of {name}") from error
+
+
 def _count(batches: Iterable[pa.RecordBatch], name: str, least: int, folder: Path) -> list[Hashes]:
-    """Find the values of each categorical field that occur at least ``least`` times: their hashes, in order."""
+    """Return the hashes, in order, of each categorical field's values that occur at least ``least`` times."""
     fields = FORMATS[name].categorical
     paths = [folder / f"{field}.counts" for field in fields]
     for path in paths:
         path.touch()
     for batch in batches:
         for field, path in zip(fields, paths, strict=True):
-            hashes, places = _hashed(batch.column(field))
+            hashes, codes = _hashed(batch.column(field))
             pairs = np.empty(len(hashes), _PAIR)
             pairs["hash"] = hashes
-            pairs["count"] = np.bincount(places[places >= 0], minlength=len(hashes))
+            pairs["count"] = np.bincount(codes[codes >= 0], minlength=len(hashes))
             with path.open("ab") as file:
                 pairs.tofile(file)
     kept = [_frequent(path, least) for path in paths]
@@ -83,21 +109,21 @@ def _count(batches: Iterable[pa.RecordBatch], name: str, least: int, folder: Pat
 
 
 def _frequent(path: Path, least: int) -> Hashes:
-    """Add up the counts of a file of pairs, a part of the hashes at a time."""
+    """Add up the counts of a file of pairs, one part of the hashes at a time, and return the hashes that are kept."""
     size = path.stat().st_size // _PAIR.itemsize
     parts = np.uint64(1 + size // _PART)
     kept = [np.empty(0, np.uint64)]
     for part in range(int(parts)):
         chunks = (np.fromfile(path, _PAIR, _PART, offset=start * _PAIR.itemsize) for start in range(0, size, _PART))
         pairs = np.concatenate([np.empty(0, _PAIR), *(chunk[chunk["hash"] % parts == part] for chunk in chunks)])
-        hashes, places = np.unique(pairs["hash"], return_inverse=True)
-        kept.append(hashes[np.bincount(places, pairs["count"], minlength=len(hashes)) >= least])
+        hashes, codes = np.unique(pairs["hash"], return_inverse=True)
+        kept.append(hashes[np.bincount(codes, pairs["count"], minlength=len(hashes)) >= least])
     return np.sort(np.concatenate(kept))
 
 
 def _write(batches: Iterable[pa.RecordBatch], name: str, kept: Sequence[Hashes], folder: Path) -> dict[str, Any]:
-    """Write the arrays block by block; say how many rows they have, and a digest of their contents."""
-    starts = np.cumsum([1, *(1 + len(values) for values in kept)]).tolist()  # of each field: what is rare, then what is kept
+    """Write the arrays block by block; return their number of rows, the size of the table and a digest of their contents."""
+    starts = np.cumsum([1, *(1 + len(values) for values in kept)]).tolist()  # of each field: the row of the rare, then those that are kept
     digests = {array: xxh3_128() for array in ARRAYS}
     rows = 0
     with ExitStack() as stack:
@@ -112,7 +138,7 @@ def _write(batches: Iterable[pa.RecordBatch], name: str, kept: Sequence[Hashes],
 
 
 def _arrays(batch: pa.RecordBatch, form: Format, kept: Sequence[Hashes], starts: Sequence[int]) -> dict[str, NDArray[Any]]:
-    """Encode a block; each field's rows of the table begin at its ``starts``."""
+    """Encode a block; a field's rows of the table begin at its element of ``starts``."""
     numbers = [scaled(batch.column(field)) for field in form.numeric]
     ids = [_ids(batch.column(field), values, start) for field, values, start in zip(form.categorical, kept, starts, strict=True)]
     return {
@@ -146,22 +172,22 @@ def _labels(column: pa.Array) -> NDArray[np.uint8]:
 
 
 def _ids(column: pa.Array, kept: Hashes, start: int) -> NDArray[np.int64]:
-    """The row of each value in the table: 0 where missing, ``start`` where rare, after it those that are kept."""
-    hashes, places = _hashed(column)
+    """Return the row of each value in the table: 0 where missing, ``start`` where rare, from ``start + 1`` on where kept."""
+    hashes, codes = _hashed(column)
     found = np.searchsorted(kept, hashes)
     known = np.append(kept, np.uint64(0))[found] == hashes
     known &= found < len(kept)
-    rows = np.append(start + np.where(known, 1 + found, 0), 0)  # the last is for places of -1
-    return rows[places]
+    rows = np.append(start + np.where(known, 1 + found, 0), 0)  # the last is for codes of -1
+    return rows[codes]
 
 
 def _hashed(column: pa.Array) -> tuple[Hashes, NDArray[np.int64]]:
-    """The hash of each different value of a block, and which of them each row has; -1 where missing."""
+    """Return the hash of each distinct value of a block, and each row's index among them; -1 where missing."""
     coded = column.dictionary_encode()
     hashes = np.fromiter((xxh3_64_intdigest(value) for value in coded.dictionary.to_pylist()), np.uint64, len(coded.dictionary))
     return hashes, pc.fill_null(coded.indices, -1).to_numpy().astype(np.int64)
 
 
 def _columns(columns: Sequence[NDArray[Any]], rows: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """Columns side by side, ``(N, K)``, where K may be 0."""
+    """Stack columns into ``(N, K)``, where K may be 0."""
     return np.stack(columns, 1).astype(dtype) if columns else np.empty((rows, 0), dtype)

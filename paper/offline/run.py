@@ -1,23 +1,23 @@
-"""One run: everything that decides what a network is and how it is trained, and what came of it. A line of the results is both."""
+"""A run, which is everything that decides what a network is and how it is trained, and its outcome. A line of the results holds both."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from model.settings import Field, ModelSettings, Spec
+from paper.layers import Layers
 
 # DeepFM's first order and xDeepFM's linear part; the paper's other networks have no wide term.
 WIDE = ("deepfm", "xdeepfm")
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the logit
 
 
 class Recipe(NamedTuple):
-    """How networks are trained, and what the paper leaves open: chosen by us once, on the validation sets of the samples.
+    """How networks are trained, with what the paper leaves open: we chose that once, on the validation sets of the samples.
 
     Attributes:
         batch: examples in a step; the paper's.
         rate: Adam's; the paper's.
         epochs: at most.
-        patience: training ends after so many epochs that are no better on the validation set.
+        patience: training ends after so many epochs in a row that are no better on the validation set.
         embedding: width of an embedding.
         embedding_std: spread of embeddings before the first step.
         cross_layers: of DCN and DCN-V2.
@@ -60,11 +60,11 @@ class Run(NamedTuple):
     recipe: Recipe
 
     def __str__(self) -> str:
-        """Name it in a line of progress."""
+        """Return its name in a line of progress."""
         return f"{self.data} {self.network} {self.skip}/{self.skip_input}, {len(self.hidden)} layers, seed {self.seed}"
 
     def spec(self, fields: tuple[Field, ...]) -> Spec:
-        """The model as :mod:`model` describes it."""
+        """Return the model as :mod:`model` describes it."""
         recipe = self.recipe
         described = {
             "network": self.network,
@@ -82,36 +82,24 @@ class Run(NamedTuple):
         return Spec(model=ModelSettings.model_validate(described), fields=fields)
 
     def settings(self) -> dict[str, Any]:
-        """All of it as one JSON object; a recipe's settings stand among the others."""
+        """Return all of it as one JSON object, with the recipe's settings among the others."""
         flat = {name: value for name, value in self._asdict().items() if name != "recipe"} | self.recipe._asdict()
         plain: dict[str, Any] = json.loads(json.dumps(flat))
         return plain
 
 
-class Layers(NamedTuple):
-    """What the hidden layers do on the test set, one number for each layer.
-
-    Attributes:
-        active: 5 %, 50 % and 95 % quantile over the neurons of the share of examples on which a neuron is above 0, ``(3, L)``.
-        cosine: mean cosine similarity between the layer's outputs on two examples; of an output of zeros it is 0.
-    """
-
-    active: list[list[float]]
-    cosine: list[float]
-
-
 class Outcome(NamedTuple):
-    """What came of a run, all of it from the epoch that was best on the validation set; 0 is before the first step.
+    """The outcome of a run, from the epoch that was best on the validation set; epoch 0 is before the first step.
 
     Attributes:
-        epoch: which it was.
+        epoch: the best one.
         epochs: how many were trained.
-        valid_log_loss: what it was chosen by.
+        valid_log_loss: that of the best epoch.
         log_loss: on the test set.
         auc: on the test set.
         logit: 5 %, 25 %, 50 %, 75 % and 95 % quantile of the logit on the test set.
-        layers: see there.
-        seconds: the whole run took.
+        layers: what the hidden layers do on the test set.
+        seconds: how long the whole run took.
     """
 
     epoch: int
@@ -123,6 +111,11 @@ class Outcome(NamedTuple):
     layers: Layers
     seconds: float
 
-    def line(self) -> dict[str, Any]:
-        """All of it as one JSON object."""
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as one JSON object."""
         return self._asdict() | {"layers": self.layers._asdict()}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """Return the outcome that ``plain`` was made from."""
+        return cls(**plain | {"layers": Layers(**plain["layers"])})

@@ -1,7 +1,13 @@
-"""One run: a network is trained by Adam in mini-batches, and its best epoch on the validation set is tried on the test set.
+"""Make one run: train a network by Adam in mini-batches, and score its best epoch on the validation set on the test set.
 
 A run depends on its settings alone: its seed decides the split, the initial weights and the order of the examples. On one machine and
 number of threads that holds bit for bit; a GPU adds in an order of its own.
+
+Shapes, in every comment below:
+    B  batch size
+    K  numeric fields
+    C  categorical fields; F = K + C
+    d  width of an embedding
 """
 
 from collections.abc import Iterator
@@ -13,15 +19,69 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from model.evaluation import Progressive
-from paper.offline.dataset import Batch, Dataset, Rows, split
-from paper.offline.embedded import Embedded
-from paper.offline.kaggle import DataError, fields
-from paper.offline.layers import Watched
-from paper.offline.run import QUANTILES, Outcome, Run
+from model.layout import Layout
+from model.networks.build import build
+from model.networks.dnn import bind
+from model.settings import Spec
+from paper.layers import QUANTILES, LayerWatcher
+from paper.offline.dataset import Batch, DataError, Dataset, Rows, fields, split
+from paper.offline.run import Outcome, Run
 
 AT_ONCE = 10_000  # examples that are predicted at once
+
+
+class Inputs(nn.Module):
+    """The embedding of each field: a row of the table, or a numeric field's one vector times its scaled value (AutoInt's Eq. 3).
+
+    Args:
+        numeric: ``K``.
+        table: rows; row 0, of a missing value, is zero and stays so.
+        width: ``d``.
+    """
+
+    def __init__(self, numeric: int, table: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(table, width, padding_idx=0)
+        self.scales = nn.Parameter(torch.zeros(numeric, width))
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, values: Tensor, ids: Tensor) -> Tensor:
+        """Map scaled numbers ``(B, K)`` and rows ``(B, C)`` to ``(B, F, d)``."""
+        return torch.cat([values[:, :, None] * self.scales, self.table(ids)], 1)
+
+
+class Embedded(nn.Module):
+    """A network of :mod:`model` on a plain table of embeddings, so that Adam learns all of it in mini-batches.
+
+    The network starts from the weights that it has in a stream, drawn from the seed of ``spec``; the wide term starts from zeros.
+
+    Args:
+        spec: the model; its numeric fields come first.
+        table: rows of the table.
+    """
+
+    def __init__(self, spec: Spec, table: int) -> None:
+        super().__init__()
+        numeric = sum(field.kind == "numeric" for field in spec.fields)
+        self.deep = Inputs(numeric, table, spec.model.embedding)
+        self.wide = Inputs(numeric, table, 1) if spec.model.wide else None
+        random = torch.Generator().manual_seed(spec.model.seed)
+        with torch.no_grad():
+            self.deep.table.weight[1:].normal_(std=spec.model.embedding_std, generator=random)
+            self.deep.scales.normal_(std=spec.model.embedding_std, generator=random)
+        layout = Layout(spec)
+        self.network = build(spec)
+        bind(self.network, layout.named(layout.initial()))
+
+    def forward(self, values: Tensor, ids: Tensor) -> Tensor:
+        """Map scaled numbers ``(B, K)`` and rows ``(B, C)`` to logits ``(B,)``."""
+        embedded = self.deep(values, ids)  # (B, F, d)
+        wide = self.wide(values, ids)[:, :, 0] if self.wide else embedded.new_zeros(len(ids), 1)  # (B, F)
+        logit: Tensor = self.network(embedded, wide)
+        return logit
 
 
 def train(run: Run, folder: Path) -> Outcome:
@@ -29,10 +89,10 @@ def train(run: Run, folder: Path) -> Outcome:
 
     Args:
         run: the network and how it is trained.
-        folder: what :func:`paper.offline.preprocess.encode` gave.
+        folder: what :func:`paper.offline.preprocess.encode` returned.
 
     Raises:
-        DataError: a part of the split has but one label.
+        DataError: a part of the split has only one label.
     """
     start = perf_counter()
     trial = _Trial(run, Dataset.open(folder))
@@ -47,7 +107,7 @@ def train(run: Run, folder: Path) -> Outcome:
 
 
 class _Trial:
-    """A network, its optimiser and its data."""
+    """A network in training, with its optimiser and its data."""
 
     def __init__(self, run: Run, data: Dataset) -> None:
         self.run, self.data = run, data
@@ -66,29 +126,29 @@ class _Trial:
             self.adam.step()
 
     def log_loss(self) -> float:
-        """Try the network on the validation set; one that predicts what is not finite is worse than any."""
+        """Return the log loss on the validation set; a network with a logit that is not finite is worse than any."""
         logits = self.logits(self.rows.valid)
         return self.score(logits, self.rows.valid)[0] if np.isfinite(logits).all() else inf
 
     def outcome(self, epoch: int, valid_log_loss: float) -> Outcome:
-        """Try the network on the test set, and look into its layers."""
-        with Watched(self.network.network.tower) as watched:
+        """Score the network on the test set, and watch its layers."""
+        with LayerWatcher(self.network.network.tower) as watcher:
             logits = self.logits(self.rows.test)
         log_loss, auc = self.score(logits, self.rows.test)
         spread = [round(float(value), 5) for value in np.quantile(logits, QUANTILES)]
-        return Outcome(epoch, epoch, valid_log_loss, log_loss, auc, spread, watched.seen(), 0.0)
+        return Outcome(epoch, epoch, valid_log_loss, log_loss, auc, spread, watcher.layers(), 0.0)
 
     @torch.no_grad()
     def logits(self, rows: Rows) -> NDArray[np.float32]:
-        """Predict."""
-        found = [self.network(batch.values, batch.ids).cpu().numpy() for batch in self.batches(np.sort(rows), AT_ONCE)]
-        return np.concatenate(found)
+        """Predict ``rows``, in ascending order."""
+        logits = [self.network(batch.values, batch.ids).cpu().numpy() for batch in self.batches(np.sort(rows), AT_ONCE)]
+        return np.concatenate(logits)
 
     def score(self, logits: NDArray[np.float32], rows: Rows) -> tuple[float, float]:
-        """Give the log loss and the AUC of what was predicted for ``rows``, exactly.
+        """Return the exact log loss and AUC of ``logits``, which are of ``rows`` in ascending order.
 
         Raises:
-            DataError: they have but one label.
+            DataError: the rows have only one label.
         """
         scores = Progressive(window=len(rows))
         scores.update(logits, self.data.labels[np.sort(rows)].astype(np.float32))
@@ -98,5 +158,5 @@ class _Trial:
         return found.log_loss, found.auc
 
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
-        """Read ``rows`` in their order, ``size`` at a time."""
+        """Read ``rows`` in the given order, ``size`` at a time."""
         return (self.data.take(rows[start : start + size], self.device) for start in range(0, len(rows), size))

@@ -1,1 +1,1 @@
-"""The same in a stream: stream → plan → passes → bootstrap → tables, figures → pages."""
+"""The paper's claims in a stream: stream → passes → bootstrap → study."""

@@ -1,7 +1,7 @@
 """Intervals by bootstrap over seeds × blocks of a stream, log loss and AUC recomputed in each resample.
 
-Examples that lie close together are alike, so that what is drawn again is whole blocks: days, or users. Systems that are compared
-are compared on the same blocks. A :class:`Tally` is all that this needs of a run.
+Examples that lie close together are alike, so whole blocks are resampled: days, or groups of users. Systems are compared on the same
+blocks. A :class:`Tally` is all that this needs of a run.
 
 Shapes: N examples, B blocks, S seeds, R resamples.
 """
@@ -17,17 +17,18 @@ from paper.report import Estimate
 Floats: TypeAlias = NDArray[np.float64]
 
 RESAMPLES = 2000
-_DIGITS = 6  # of what is written down
+_DIGITS = 6  # after the point, in what is stored
 
 
 class Tally(NamedTuple):
-    """What a run's predictions come to in each block: enough for log loss and AUC whatever weight each block is given.
+    """A run's predictions, summed in each block: enough for log loss and AUC under any weights of the blocks.
 
     Attributes:
-        clicks: how many, ``(B,)``.
-        others: how many were not clicked, ``(B,)``.
+        clicks: number of clicked examples, ``(B,)``.
+        others: number of examples without a click, ``(B,)``.
         loss: sum of the log loss, ``(B,)``.
-        above: share of the pairs (click of block b, no click of block c) where the click was given more; a tie counts half, ``(B, B)``.
+        above: share of the pairs (click of block b, no click of block c) in which the click has the higher logit; a tie counts half,
+            ``(B, B)``.
     """
 
     clicks: Floats
@@ -35,8 +36,8 @@ class Tally(NamedTuple):
     loss: Floats
     above: Floats
 
-    def plain(self) -> dict[str, Any]:
-        """All of it as one JSON object, the log loss as its mean."""
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as one JSON object, the log loss as its mean."""
         return {
             "clicks": self.clicks.astype(int).tolist(),
             "others": self.others.astype(int).tolist(),
@@ -45,14 +46,14 @@ class Tally(NamedTuple):
         }
 
     @classmethod
-    def from_plain(cls, found: dict[str, Any]) -> Self:
-        """What :meth:`plain` gave."""
-        clicks, others, loss, above = (np.array(found[name], np.float64) for name in ("clicks", "others", "log_loss", "auc"))
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """Return the tally that ``plain`` was made from, to its rounding."""
+        clicks, others, loss, above = (np.array(plain[name], np.float64) for name in ("clicks", "others", "log_loss", "auc"))
         return cls(clicks, others, loss * (clicks + others), above)
 
 
 def tally(logits: NDArray[Any], labels: NDArray[Any], blocks: NDArray[np.int64]) -> Tally:
-    """Add up the predictions of N examples by their block, 0 … B - 1, each of which has a click and an example without one."""
+    """Sum the predictions of N examples by block, 0 … B - 1; every block must have a click and an example without one."""
     logits, clicked, count = logits.astype(np.float64), labels > 0, int(blocks.max()) + 1
     loss = np.logaddexp(0, logits) - logits * clicked
     clicks = np.bincount(blocks[clicked], minlength=count).astype(np.float64)
@@ -60,38 +61,38 @@ def tally(logits: NDArray[Any], labels: NDArray[Any], blocks: NDArray[np.int64])
     above = np.empty((count, count))
     for c in range(count):
         below = np.sort(logits[~clicked & (blocks == c)])
-        places = (np.searchsorted(below, logits[clicked], "left") + np.searchsorted(below, logits[clicked], "right")) / 2
-        above[:, c] = np.bincount(blocks[clicked], places, count) / (clicks * others[c])
+        ranks = (np.searchsorted(below, logits[clicked], "left") + np.searchsorted(below, logits[clicked], "right")) / 2
+        above[:, c] = np.bincount(blocks[clicked], ranks, count) / (clicks * others[c])
     return Tally(clicks, others, np.bincount(blocks, loss, count).astype(np.float64), above)
 
 
-def log_loss(of: Tally, weights: Floats) -> Floats:
-    """The mean log loss where block b counts ``weights[:, b]`` times, ``(R, B)`` to ``(R,)``."""
-    return np.asarray((weights @ of.loss) / (weights @ (of.clicks + of.others)))
+def log_loss(run: Tally, weights: Floats) -> Floats:
+    """Return the mean log loss where block b counts ``weights[:, b]`` times, ``(R, B)`` to ``(R,)``."""
+    return np.asarray((weights @ run.loss) / (weights @ (run.clicks + run.others)))
 
 
-def auc(of: Tally, weights: Floats) -> Floats:
-    """The AUC over all pairs, those across blocks too; ``(R, B)`` to ``(R,)``."""
-    clicks, others = weights * of.clicks, weights * of.others  # (R, B)
-    return np.asarray((clicks @ of.above * others).sum(1) / (clicks.sum(1) * others.sum(1)))
+def auc(run: Tally, weights: Floats) -> Floats:
+    """Return the AUC over all pairs, also those across blocks; ``(R, B)`` to ``(R,)``."""
+    clicks, others = weights * run.clicks, weights * run.others  # (R, B)
+    return np.asarray((clicks @ run.above * others).sum(1) / (clicks.sum(1) * others.sum(1)))
 
 
-def auc_within(of: Tally, weights: Floats) -> Floats:
-    """The mean over blocks of the AUC within each; ``(R, B)`` to ``(R,)``."""
-    return np.asarray((weights @ of.above.diagonal()) / weights.sum(1))
+def auc_within(run: Tally, weights: Floats) -> Floats:
+    """Return the mean over blocks of the AUC within each; ``(R, B)`` to ``(R,)``."""
+    return np.asarray((weights @ run.above.diagonal()) / weights.sum(1))
 
 
 Measure: TypeAlias = Callable[[Tally, Floats], Floats]
 
 
-def estimate(measure: Measure, runs: Sequence[Tally], less: Sequence[Tally] | None = None, resamples: int = RESAMPLES) -> Estimate:
-    """The mean over seeds, and where the middle 95 % of the resamples lie.
+def estimate(measure: Measure, runs: Sequence[Tally], baseline: Sequence[Tally] | None = None, resamples: int = RESAMPLES) -> Estimate:
+    """Return the mean over seeds, with the interval that holds the middle 95 % of the resamples.
 
     Args:
         measure: what is estimated.
         runs: one for each seed.
-        less: the same seeds of another system, over the same blocks: what is estimated is by how much ``runs`` have more.
-        resamples: how many; each draws S seeds and B blocks, with replacement, for both systems alike.
+        baseline: the same seeds of another system, over the same blocks; the estimate is then of the difference ``runs - baseline``.
+        resamples: how many; each draws S seeds and B blocks, with replacement, the same for both systems.
     """
     random = np.random.default_rng(0)
     seeds, blocks = len(runs), len(runs[0].clicks)
@@ -101,10 +102,10 @@ def estimate(measure: Measure, runs: Sequence[Tally], less: Sequence[Tally] | No
     def mean(by_seed: Floats, weights: Floats) -> Floats:
         total = np.zeros(len(weights))
         for s, run in enumerate(runs):
-            value = measure(run, weights) - (measure(less[s], weights) if less else 0)
+            value = measure(run, weights) - (measure(baseline[s], weights) if baseline else 0)
             total += by_seed[:, s] * value
         return total
 
-    once = float(mean(np.full((1, seeds), 1 / seeds), np.ones((1, blocks)))[0])
+    whole = float(mean(np.full((1, seeds), 1 / seeds), np.ones((1, blocks)))[0])
     low, high = np.percentile(mean(by_seed, weights), [2.5, 97.5])
-    return Estimate(once, float(low), float(high), seeds)
+    return Estimate(whole, float(low), float(high), seeds)

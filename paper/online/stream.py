@@ -1,6 +1,6 @@
-"""A recorded log as a stream that is learned once: encoded, cut into blocks of time and of users, its beginning set aside.
+"""A recorded log as a stream that is learned once: encoded, and cut into blocks of time and groups of users.
 
-The beginning is learned but never scored: settings are chosen on it.
+The beginning is set aside: it is learned but never scored, and settings are chosen on it.
 
 Shapes: N examples, F fields.
 """
@@ -19,18 +19,18 @@ from stream.settings import DataSettings
 
 HOUR = 3_600_000  # ms
 ROWS = 1_000  # of a block, or a few more, where the file has no order
-PREFIX = 0.15  # of the examples are set aside at least; whole blocks are
-USER_GROUPS = 20  # that users are put into at random: blocks of the bootstrap by user
+PREFIX = 0.15  # of the examples are set aside at least, in whole blocks
+USER_GROUPS = 20  # into which users are hashed: the blocks of the bootstrap by user
 
 
 class Sample(NamedTuple):
-    """A recorded log and what its blocks are.
+    """A recorded log and its blocks.
 
     Attributes:
-        title: what it is called.
+        title: its name on the page.
         data: how it is read.
-        block: ms of a block of time; 0: the file has no order, and a block is so many of its rows.
-        shift: ms that are added to a time, so that a day begins at midnight where the users are.
+        block: length of a block of time in ms; 0 if the file has no order: a block is then some ``ROWS`` of its rows.
+        shift: ms to add to a time, so that a day begins at the users' midnight.
         user: the column that names a user, if there is one.
     """
 
@@ -58,7 +58,7 @@ class Stream(NamedTuple):
         labels: 1 for a click, else 0, ``(N,)``.
         blocks: of time, or of rows, numbered from the first that is scored; negative before, ``(N,)``.
         users: the group of the example's user, ``(N,)``; empty where users are not known.
-        scored: the first example that is scored.
+        scored: index of the first example that is scored.
     """
 
     name: str
@@ -71,26 +71,26 @@ class Stream(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the examples as encoded."""
+        """Return the digest of the examples as encoded."""
         return xxh3_64_hexdigest(b"".join(part.tobytes() for part in (*self.features, self.labels, self.blocks, self.users)))
 
     @property
     def ordered(self) -> bool:
-        """Whether the file's order is that of time."""
+        """Return whether the file is in the order of time."""
         return SAMPLES[self.name].block > 0
 
     def take(self, chosen: NDArray[np.int64]) -> "Stream":
-        """Give these examples, in this order."""
+        """Return the examples of these indices, in this order."""
         width = len(self.fields)
         starts = self.features.starts
-        places = np.concatenate([np.arange(starts[n * width], starts[(n + 1) * width]) for n in chosen])
+        positions = np.concatenate([np.arange(starts[n * width], starts[(n + 1) * width]) for n in chosen])
         lengths = np.diff(starts).reshape(-1, width)[chosen].ravel()
-        features = Features(self.features.keys[places], np.concatenate([[0], np.cumsum(lengths)]))
+        features = Features(self.features.keys[positions], np.concatenate([[0], np.cumsum(lengths)]))
         users = self.users[chosen] if len(self.users) else self.users
         return self._replace(features=features, labels=self.labels[chosen], blocks=self.blocks[chosen], users=users)
 
     def in_order(self, seed: int) -> "Stream":
-        """Give the stream as it is, or where it has no order in an order of its own for each seed; the beginning stays where it is."""
+        """Return the stream in the order of time, or in a random order if it has none; the beginning keeps its order."""
         if self.ordered:
             return self
         after = np.arange(self.scored, len(self.labels))
@@ -102,7 +102,7 @@ def encode(name: str, fields: Sequence[Field], batches: Iterable[Sequence[Logged
 
     Args:
         name: of ``SAMPLES``.
-        fields: what is learned from, as ``sml init`` finds them.
+        fields: of the model, as ``sml init`` finds them.
         batches: the file's rows, some at a time.
     """
     sample = SAMPLES[name]
@@ -114,7 +114,7 @@ def encode(name: str, fields: Sequence[Field], batches: Iterable[Sequence[Logged
     users: list[int] = []
     for batch in batches:
         features, bad = encoder.encode([row.features for row in batch], [row.time for row in batch])
-        good = [row for n, row in enumerate(batch) if n not in bad]  # the others are left out, as sml evaluate does
+        good = [row for n, row in enumerate(batch) if n not in bad]  # as sml evaluate leaves bad rows out
         keys.append(features.keys)
         lengths.append(np.diff(features.starts))
         labels += [row.label for row in good]
@@ -122,8 +122,8 @@ def encode(name: str, fields: Sequence[Field], batches: Iterable[Sequence[Logged
         if sample.user:
             users += [xxh3_64_intdigest(str(row.features[sample.user]).encode()) % USER_GROUPS for row in good]
     count = len(labels)
-    places = np.array(times) // sample.block if sample.block else np.arange(count) * (count // ROWS) // count
-    blocks = np.unique(places, return_inverse=True)[1]
+    block_ids = np.array(times) // sample.block if sample.block else np.arange(count) * (count // ROWS) // count
+    blocks = np.unique(block_ids, return_inverse=True)[1]
     scored = int(np.searchsorted(blocks, blocks[int(PREFIX * count)], "right"))
     encoded = Features(np.concatenate(keys), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
     return Stream(name, tuple(fields), encoded, np.array(labels, np.float32), blocks - blocks[scored], np.array(users, np.int64), scored)

@@ -1,1 +1,1 @@
-"""The theory, checked: linear networks → their minima (Theorem 1); random networks → their variance (Eq. 4 to 12)."""
+"""The paper's theory, checked: minima of linear networks (Theorem 1), variance of random networks (Eq. 4 to 12)."""

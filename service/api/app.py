@@ -71,7 +71,7 @@ def build(
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """Give the OpenAPI document, with the schemas of our structs."""
+    """Return the OpenAPI document, with the schemas of our structs."""
     document = FastAPI.openapi(app)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health)

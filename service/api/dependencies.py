@@ -28,25 +28,25 @@ class Service(NamedTuple):
     clock: Callable[[], float]  # epoch seconds
 
     def now(self) -> int:
-        """Give the time of the server's clock, in epoch ms."""
+        """Return the time of the server's clock, in epoch ms."""
         return int(self.clock() * 1000)
 
     def check_times(self, events: Iterable[tuple[str, int]]) -> None:
-        """Refuse events whose times the joiner would set aside: each has the place of its time in the body, and the time.
+        """Refuse events whose times the joiner would set aside: each has the path of its time in the body, and the time.
 
         Raises:
             BadRequestError: one is later than the server's clock allows, or in seconds.
         """
         now = self.now()
-        for place, time in events:
+        for path, time in events:
             try:
                 self.rule.check(time, now)
             except FutureTimeError as error:
                 most = f"at most {format_duration(self.rule.clock_skew / 1000)} after the server's clock, {now} ({iso(now)})"
-                raise BadRequestError(place, f"got {time} ({iso(time)}), expected {most}") from error
+                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {most}") from error
             except TimeUnitError as error:
                 here = f"the server's clock is at {now} ({iso(now)})"
-                raise BadRequestError(place, f"got {time} ({iso(time)}), expected {error.expected}; {here}") from error
+                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {error.expected}; {here}") from error
 
     async def append(self, topic: str, values: list[tuple[str, bytes]]) -> None:
         """Write records, each with the impression id that is its key; return once the log has them for good."""

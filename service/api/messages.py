@@ -105,19 +105,19 @@ def read_predict_request(body: bytes) -> PredictRequest:
 
 
 def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
-    """Name the place of an error: msgspec's own path ends before the name of a feature."""
+    """Name the field of an error: msgspec's own path ends before the name of a feature."""
     reason, _, path = str(error).partition(" - at ")
-    place, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
-    if place == "time" and f"<= {LATEST_TIME}" in reason:
-        return BadRequestError(place, _expected_time(body, reason))
+    name, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
+    if name == "time" and f"<= {LATEST_TIME}" in reason:
+        return BadRequestError(name, _expected_time(body, reason))
     if unnamed:
         try:
             request = json.loads(body)
         except (ValueError, RecursionError):  # malformed further on
-            return BadRequestError(place, reason)
-        features = request["context"] if place == "context" else request["candidates"][int(place[len("candidates[") : -1])]
-        place = ".".join([place, *[name for name, value in features.items() if not _is_feature(value)][:1]])
-    return BadRequestError(place.removeprefix("$") or "body", reason)
+            return BadRequestError(name, reason)
+        features = request["context"] if name == "context" else request["candidates"][int(name[len("candidates[") : -1])]
+        name = ".".join([name, *[feature for feature, value in features.items() if not _is_feature(value)][:1]])
+    return BadRequestError(name.removeprefix("$") or "body", reason)
 
 
 def _expected_time(body: bytes, reason: str) -> str:

@@ -31,13 +31,13 @@ class ServerMetrics:
         def gauge(name: str, text: str, value: Callable[[], float]) -> None:
             Gauge(f"sml_server_{name}", text, registry=registry).set_function(lambda: _or_nan(value))
 
-        gauge("weights_version", "Version of the weights in service.", lambda: live.predictor.standing.version)
-        gauge("weights_examples", "Examples that the weights in service have learned.", lambda: live.predictor.standing.examples)
+        gauge("weights_version", "Version of the weights in service.", lambda: live.predictor.header.version)
+        gauge("weights_examples", "Examples that the weights in service have learned.", lambda: live.predictor.header.examples)
         gauge("weights_age_seconds", "Time since the weights in service were published: the staleness of an answer.", live.staleness)
         gauge(
             "weights_trained_through_seconds",
             "Time of the newest event that the weights in service have learned, in epoch seconds.",
-            lambda: (live.predictor.standing.trained_through or math.nan) / 1000,
+            lambda: (live.predictor.header.trained_through or math.nan) / 1000,
         )
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(live.caught_up))
 

@@ -42,7 +42,7 @@ def operation(
 
 
 def schemas(*kinds: Any) -> dict[str, Any]:
-    """Give the named schemas that the descriptions of ``kinds`` refer to."""
+    """Return the named schemas that the descriptions of ``kinds`` refer to."""
     return msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)[1]
 
 

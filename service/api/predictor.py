@@ -19,15 +19,15 @@ class Scored(NamedTuple):
 class Predictor:
     """Predicts by one state of the weights."""
 
-    def __init__(self, standing: WeightsHeader, weights: Weights, encoder: Encoder | None = None) -> None:
+    def __init__(self, header: WeightsHeader, weights: Weights, encoder: Encoder | None = None) -> None:
         """Predict by ``weights``; an encoder of the same fields may be handed on."""
-        self.standing, self.weights = standing, weights
+        self.header, self.weights = header, weights
         self.encoder = encoder or Encoder(weights.spec.fields)
         self._id_is_feature = any(field.name == "id" for field in weights.spec.fields)
 
-    def next(self, standing: WeightsHeader, weights: Weights) -> "Predictor":
-        """Give the predictor of the weights that come after these."""
-        return Predictor(standing, weights, self.encoder if weights.spec == self.weights.spec else None)
+    def next(self, header: WeightsHeader, weights: Weights) -> "Predictor":
+        """Return the predictor of the weights that come after these."""
+        return Predictor(header, weights, self.encoder if weights.spec == self.weights.spec else None)
 
     def score(self, request: PredictRequest, time: int) -> Scored:
         """Predict a click on each candidate at ``time`` (epoch ms).
@@ -38,8 +38,8 @@ class Predictor:
         features = [self._merged(request.context, candidate) for candidate in request.candidates]
         keys, bad = self.encoder.encode(features, [time] * len(features))
         for index, error in sorted(bad.items()):
-            place = f"candidates[{index}].{error.field}"
-            raise BadRequestError(place, f"expected {error.expected}, got {error.value!r}") from error
+            path = f"candidates[{index}].{error.field}"
+            raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
         return Scored(features, self.weights.probabilities(keys).tolist())
 
     def _merged(self, context: Features, candidate: Features) -> Features:

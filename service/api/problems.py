@@ -8,7 +8,7 @@ from stream.log.contract import LogError, RecordTooLargeError
 
 
 def handle(app: FastAPI) -> None:
-    """Let ``app`` answer errors with a :class:`~service.api.answers.Problem`."""
+    """Make ``app`` answer errors with a :class:`~service.api.answers.Problem`."""
     app.exception_handler(BadRequestError)(_bad_request)
     app.exception_handler(RecordTooLargeError)(_too_large)
     app.exception_handler(NoWeightsError)(_unavailable)

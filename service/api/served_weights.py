@@ -55,9 +55,9 @@ class ServedWeights:
         Raises:
             NoWeightsError: there are none yet.
         """
-        return max(0.0, self._clock() - self.predictor.standing.published_at / 1000)
+        return max(0.0, self._clock() - self.predictor.header.published_at / 1000)
 
-    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
@@ -65,7 +65,7 @@ class ServedWeights:
         weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
         if self._predictor is None:
             gc.freeze()  # what is loaded by now stays: to look through it for garbage would hold the loop for 0.2 s, again and again
-        asyncio.run_coroutine_threadsafe(self._take(standing, weights), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 
     @asynccontextmanager
     async def following(self, follow: "Follow") -> AsyncIterator[None]:
@@ -81,8 +81,8 @@ class ServedWeights:
             stop.set()
             await asyncio.to_thread(thread.join)  # the loop goes on meanwhile: the thread may be handing over
 
-    async def _take(self, standing: WeightsHeader, weights: Weights) -> None:
-        self._predictor = self._predictor.next(standing, weights) if self._predictor else Predictor(standing, weights)
+    async def _take(self, header: WeightsHeader, weights: Weights) -> None:
+        self._predictor = self._predictor.next(header, weights) if self._predictor else Predictor(header, weights)
 
     def _run(self, follow: "Follow", should_stop: Callable[[], bool]) -> None:
         try:

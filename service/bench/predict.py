@@ -66,7 +66,7 @@ def _measure(server: str, port: int, learning: int, candidates: int, rate: int, 
 
 
 def _warm(site: Site) -> None:
-    """Let it learn for some seconds, so that the table holds what is asked for."""
+    """Learn for some seconds, so that the table holds what is asked for."""
     with stream(site, 2000):
         time.sleep(5)
 

@@ -129,10 +129,10 @@ def _hops(seen: _Seen, first: float) -> list[Freshness]:
     }
     for acknowledged, key in seen.acknowledged:
         joined, offset = seen.examples.get(key, (0.0, sys.maxsize))
-        place = bisect.bisect_right(learned_up_to, offset)
-        if acknowledged < first or place == len(seen.versions):
+        index = bisect.bisect_right(learned_up_to, offset)
+        if acknowledged < first or index == len(seen.versions):
             continue
-        read, version = seen.versions[place]
+        read, version = seen.versions[index]
         answer = bisect.bisect_left(answered_by, version.version)
         if answer == len(answered_by):
             continue

@@ -73,7 +73,7 @@ def running(url: str | None, policy: str | None = None) -> Iterator[Site]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """Return a port that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -96,13 +96,13 @@ def stream(site: Site, rate: float) -> Iterator[None]:
 
 
 def appends(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
-    """Give without end the examples of each tick, ``rate`` a second, and the time, in seconds from the first, that they are due."""
+    """Yield without end the examples of each tick, ``rate`` a second, and the time, in seconds from the first, that they are due."""
     for due, examples in _ticks(rate):
         yield due, [Message(topics.examples, each.impression_id.encode(), encode(each)) for each in examples]
 
 
 def visits(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
-    """Give without end the impressions of each tick, then its clicks, both together ``rate`` a second, and the time that they are due."""
+    """Yield without end the impressions of each tick, then its clicks, both together ``rate`` a second, and the time that they are due."""
     to_click: deque[tuple[float, str]] = deque()
     for due, examples in _ticks(rate / (1 + CLICKED)):
         shown = [Impression(each.impression_id, each.time, each.features) for each in examples]
@@ -129,18 +129,18 @@ def _ticks(rate: float) -> Iterator[tuple[float, list[Example]]]:
 
 
 def request(random: np.random.Generator, candidates: int) -> bytes:
-    """The body of a request for predictions."""
+    """Return the body of a request for predictions."""
     body = {"context": user(random), "candidates": [{"id": n, **item(random)} for n in range(candidates)]}
     return json.dumps(body).encode()
 
 
 def user(random: np.random.Generator) -> dict[str, str | float]:
-    """The features of a context."""
+    """Return the features of a context."""
     return _features(random, "user", USER_FIELDS)
 
 
 def item(random: np.random.Generator) -> dict[str, str | float]:
-    """The features of a candidate."""
+    """Return the features of a candidate."""
     return _features(random, "item", ITEM_FIELDS)
 
 

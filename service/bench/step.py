@@ -70,7 +70,7 @@ def steps(repeats: int) -> Iterator[StepSpeed]:
 
 
 def spec_of(model: dict[str, Any], fields: int = FIELDS, rows: int = ROWS) -> Spec:
-    """A model of so many categorical fields, with a table of so many rows."""
+    """Return a model of so many categorical fields, with a table of so many rows."""
     return Spec(
         model=ModelSettings.model_validate(model),
         table=TableSettings(capacity=rows),
@@ -79,7 +79,7 @@ def spec_of(model: dict[str, Any], fields: int = FIELDS, rows: int = ROWS) -> Sp
 
 
 def measure(spec: Spec, repeats: int) -> StepSpeed:
-    """Let both sides learn in turn, and a plain update run between."""
+    """Run both sides in turn, and a plain update between them."""
     few = max(spec.model.hidden) > 512  # noqa: PLR2004
     fast, eager = Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 300)
     fast.learn()
@@ -167,7 +167,7 @@ class Eager:
 
 
 def traffic(model: OnlineModel) -> dict[str, Traffic]:
-    """What each part of a step touches and moves.
+    """Return what each part of a step touches and moves.
 
     A weight whose input is not silenced is read on the way forward, read and written on the way back; a meta learner's, which passes
     nothing back, is read and written once. An accumulator, and a row of the table, is read and written once. Vectors of an
@@ -190,7 +190,7 @@ def traffic(model: OnlineModel) -> dict[str, Traffic]:
 
 
 def _shares(model: OnlineModel) -> list[float]:
-    """The share of each layer's inputs that is not silenced, over the values that the table holds."""
+    """Return the share of each layer's inputs that is not silenced, over the values that the table holds."""
     named = model.weights.layout.named(model.weights.dense)
     width = model.weights.layout.layers[0, IN]
     embeddings = model.weights.rows[model.weights.keys != 0, :-1].ravel()

@@ -40,7 +40,7 @@ def tables(repeats: int) -> Iterator[TableSpeed]:
 
 
 def measure(capacity: int, repeats: int) -> TableSpeed:
-    """Let the sides find and insert the same keys in turn."""
+    """Find and insert the same keys with each side in turn."""
     random = np.random.default_rng(0)
     present = random.integers(1, 2**64, size=int(capacity * FULL), dtype=np.uint64)
     wanted = random.choice(present, LOOKED_UP)
@@ -90,7 +90,7 @@ def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> int:
 
 @kernel
 def insert_all(keys: NDArray[np.uint64], used: NDArray[np.int64], new: NDArray[np.uint64]) -> None:
-    """Give every key a row, the least recently used where its set is full."""
+    """Return every key a row, the least recently used where its set is full."""
     for i in range(new.shape[0]):
         row = claim(keys, used, new[i], i + 1)
         keys[row], used[row] = new[i], i + 1

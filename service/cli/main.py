@@ -221,7 +221,7 @@ def predict(
 
 @app.command()
 def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Say what the settings will cost, and whether anything would fail.
+    """Report what the settings will cost, and whether anything would fail.
 
     Nothing is created or changed. The status is 1 when something would fail.
 

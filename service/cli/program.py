@@ -37,7 +37,7 @@ class Program(TyperGroup):
 
 
 def _status(error: Exception) -> int | None:
-    """Give the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
+    """Return the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
     from service.settings import SettingsError
 
     if isinstance(error, SettingsError):
@@ -47,7 +47,7 @@ def _status(error: Exception) -> int | None:
 
 
 def group(text: str) -> typer.Typer:
-    """Give a group of commands."""
+    """Return a group of commands."""
     return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
 
 

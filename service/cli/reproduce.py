@@ -1,4 +1,4 @@
-"""``sml reproduce``: the options of the paper's tables and figures; ``paper`` makes them."""
+"""``sml reproduce``: the options of the paper's tables and figures, which :mod:`paper` makes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from service.cli.program import Json, answer
 
 if TYPE_CHECKING:
-    from paper.offline.plan import Source
+    from paper.offline.dataset import EncodedFile
 
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
@@ -17,7 +17,7 @@ KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipp
 
 
 class Part(StrEnum):
-    """What can be made by itself."""
+    """A part that can be made by itself."""
 
     TABLE_1 = "table1"
     TABLE_2 = "table2"
@@ -29,24 +29,24 @@ def reproduce(
     criteo: Criteo = None,
     avazu: Avazu = None,
     kuairand: KuaiRand = None,
-    online: Annotated[bool, typer.Option("--online", help="In a stream: one pass, one example a step.")] = False,
-    criteo_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 11,
-    avazu_least: Annotated[int, typer.Option(min=1, help="Occurrences from which a category is kept.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Examples in a step; take fewer for a small sample.")] = 10_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Train for so many at most.")] = 20,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Of the tables, and of all that is online; default: 5, online 10.")] = None,
-    depth_seeds: Annotated[int, typer.Option(min=1, help="Of the figures by depth.")] = 1,
-    depths: Annotated[str, typer.Option(help="Of the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
-    only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
-    most: Annotated[int | None, typer.Option(min=0, help="Make so many runs at most; 0 only writes the page.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Make so many runs at a time, of one thread each; one alone takes every core.")] = 1,
-    cache: Annotated[Path, typer.Option(help="The folder of what is encoded.")] = Path("data/paper"),
+    online: Annotated[bool, typer.Option("--online", help="Run in a stream: one pass, one example a step.")] = False,
+    criteo_least: Annotated[int, typer.Option(min=1, help="Keep a category of so many occurrences or more.")] = 11,
+    avazu_least: Annotated[int, typer.Option(min=1, help="Keep a category of so many occurrences or more.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step; use fewer for a small sample.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Train for at most so many epochs.")] = 20,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the tables, and of everything online; default: 5, online 10.")] = None,
+    depth_seeds: Annotated[int, typer.Option(min=1, help="Seeds of the figures by depth.")] = 1,
+    depths: Annotated[str, typer.Option(help="Numbers of hidden layers in the figures by depth.")] = "1,2,4,8,16,27,32,64,100",
+    only: Annotated[list[Part] | None, typer.Option(help="Make only this part; may be given more than once.")] = None,
+    most: Annotated[int | None, typer.Option(min=0, help="Make at most so many runs; 0 only writes the page.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Make so many runs at a time, each in one thread; a single one uses every core.")] = 1,
+    cache: Annotated[Path, typer.Option(help="The folder of the encoded files.")] = Path("data/paper"),
     pages: Annotated[Path, typer.Option(help="The folder of the results and the page.")] = Path("benchmarks/paper"),
     as_json: Json = False,
 ) -> None:
     """Make the paper's tables and figures.
 
-    Six networks, every skip term, every depth. A run that has ended is kept: after a kill, the same command goes on.
+    Six networks, every skip term, every depth. A finished run is kept: after a kill, the same command goes on where it was.
 
     \b
         sml reproduce --criteo train.txt --avazu train.csv
@@ -57,16 +57,24 @@ def reproduce(
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
         answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
-    from paper.offline.plan import PARTS, Plan
-    from paper.offline.reproduce import reproduce as run
-    from paper.offline.run import Recipe
+    from paper.offline.run import Outcome, Recipe
+    from paper.offline.study import PARTS, OfflineStudy
+    from paper.reproduce import reproduce as run
+    from paper.runs import Results
 
-    sources = [*_encoded("criteo", criteo, criteo_least, cache), *_encoded("avazu", avazu, avazu_least, cache)]
+    sources = _encoded("criteo", criteo, criteo_least, cache) | _encoded("avazu", avazu, avazu_least, cache)
     if not sources:
         raise typer.BadParameter("got neither --criteo nor --avazu, expected one at least")
-    layers = [int(depth) for depth in depths.split(",")]
-    plan = Plan(sources, Recipe(batch=batch, epochs=epochs), seeds or 5, depth_seeds, layers, only or PARTS)
-    answer(run(plan, pages, most, jobs)._asdict(), as_json)
+    study = OfflineStudy(
+        results=Results(pages / "results.jsonl", Outcome.from_json),
+        seeds=seeds or 5,
+        depth_seeds=depth_seeds,
+        depths=[int(depth) for depth in depths.split(",")],
+        sources=sources,
+        recipe=Recipe(batch=batch, epochs=epochs),
+        parts=only or PARTS,
+    )
+    answer(run(study, pages, most, jobs)._asdict(), as_json)
 
 
 def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> dict[str, Any]:
@@ -78,10 +86,10 @@ def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, j
     return run(files, seeds, pages, most, jobs)._asdict()
 
 
-def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "list[Source]":
-    """Encode a file, unless it is encoded already."""
-    from paper.offline.plan import Source
+def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "dict[str, EncodedFile]":
+    """Encode a file, unless it is encoded already, and return it by its name; return nothing if it is not given."""
+    from paper.offline.dataset import EncodedFile
     from paper.offline.preprocess import encode
     from service.progress import counting
 
-    return [Source.open(encode(path, name, least, cache, counting))] if path else []
+    return {name: EncodedFile.open(encode(path, name, least, cache, counting))} if path else {}

@@ -28,7 +28,7 @@ def counted(settings: Settings) -> list[dict[str, Any]]:
 
 
 def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
-    """Give all that is known of a dead letter, and its bytes as they came.
+    """Return all that is known of a dead letter, and its bytes as they came.
 
     Raises:
         LogError: there is no such dead letter, or the log can't be used.

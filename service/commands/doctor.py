@@ -125,7 +125,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
 
 
 def _topics(log: Log, topics: Topics) -> Finding:
-    """See that each topic is there, and that an impression's clicks and example have the same partition as itself."""
+    """Check that each topic is there, and that an impression's clicks and example have the same partition as itself."""
     streams = (topics.impressions, topics.clicks, topics.examples)
     try:
         of_streams = [len(log.bounds(topic)) for topic in streams]
@@ -137,7 +137,7 @@ def _topics(log: Log, topics: Topics) -> Finding:
 
 
 def _append_times(log: Log, url: str, topic: str) -> Finding:
-    """See that a wrong clock of a writer can be told: the joiner and the learner compare times with those that the log gives."""
+    """Check that a wrong clock of a writer can be told: the joiner and the learner compare times with those that the log gives."""
     if log.append_times(topic):
         return Finding(topic, True, "timestamps are the log's own")
     change = f"--alter --entity-type topics --entity-name {topic} --add-config message.timestamp.type=LogAppendTime"
@@ -180,7 +180,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    """Give the folder, or the nearest above it that exists."""
+    """Return the folder, or the nearest above it that exists."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 

@@ -52,7 +52,7 @@ class Evaluation:
         self.scores.update(np.delete(logits, excluded), np.delete(clicked, excluded))
 
     def result(self) -> dict[str, Any]:
-        """Give what ``--json`` prints, but for the speed."""
+        """Return what ``--json`` prints, but for the speed."""
         return {
             **self.scores.total()._asdict(),
             "weights_digest": self.model.digest(),

@@ -25,8 +25,8 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
     asked = read_predict_request(body)
     checkpoint = _newest(Path(settings.learn.directory))
     version = checkpoint.version
-    standing = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
-    predictor = Predictor(standing, checkpoint.restore()[0].weights)
+    header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
+    predictor = Predictor(header, checkpoint.restore()[0].weights)
     scored = predictor.score(asked, int(time.time() * 1000) if asked.time is None else asked.time)
     predictions = [
         {"id": candidate["id"], "probability": probability}

@@ -49,7 +49,7 @@ def replay(
 
 
 def _notes(run: Replay, settings: JoinSettings, events: Events) -> Iterator[str]:
-    """Say what the joiner will make of the rows, where that is not what the file holds."""
+    """Return what the joiner will make of the rows, where that is not what the file holds."""
     if events == "impressions" and run.backwards:
         reach = f"click_window + lateness ({format_duration(settings.click_window + settings.lateness)})"
         late = f"the joiner sets aside up to {run.late:,} of its {run.rows:,} rows, those more than {reach} behind a row before them"

@@ -1,13 +1,15 @@
-"""``sml reproduce --online``: reads the samples as ``sml init`` and ``sml evaluate`` do, and hands them on as streams."""
+"""``sml reproduce --online``: read the samples as ``sml init`` and ``sml evaluate`` do, and reproduce the study in a stream."""
 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from model.settings import Field
-from paper.offline.progress import Done
-from paper.online.reproduce import reproduce_online
+from paper.online.passes import Outcome, Pass
 from paper.online.stream import SAMPLES, Stream, encode
+from paper.online.study import OnlineStudy
+from paper.reproduce import Done, reproduce
+from paper.runs import Results
 from service.commands.evaluate import BATCH, batches
 from service.onboarding.sample import Sample, chunks
 from service.onboarding.settings_file import settings_text
@@ -18,12 +20,21 @@ from stream.settings import DataSettings
 
 
 def run(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
-    """Make the tables and figures of the stream; ``files`` are by the name of their sample.
+    """Make the tables and figures of the stream.
+
+    Args:
+        files: by the name of their sample.
+        seeds: how many of everything.
+        pages: the folder of the results and the page.
+        most: make so many passes at most; None makes all.
+        jobs: make so many at a time.
 
     Raises:
-        FileError: one can't be read.
+        FileError: a file can't be read.
     """
-    return reproduce_online([_stream(name, path) for name, path in files.items()], seeds, pages, most, jobs)
+    streams = {name: _stream(name, path) for name, path in files.items()}
+    results: Results[Pass, Outcome] = Results(pages / "online.jsonl", Outcome.from_json)
+    return reproduce(OnlineStudy(results=results, seeds=seeds, depth_seeds=seeds, streams=streams), pages, most, jobs)
 
 
 def _stream(name: str, path: Path) -> Stream:
@@ -32,7 +43,7 @@ def _stream(name: str, path: Path) -> Stream:
 
 
 def _fields(path: Path, data: DataSettings) -> tuple[Field, ...]:
-    """Find the fields, as ``sml init`` does."""
+    """Return the fields that ``sml init`` finds."""
     sample = Sample()
     for chunk in counting(chunks(path, data), f"{path.name}: reading"):
         sample.add(chunk)

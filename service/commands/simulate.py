@@ -80,7 +80,7 @@ class Traffic:
         self._stop.set()
 
     def result(self) -> dict[str, Any]:
-        """Say how it went."""
+        """Return how it went."""
         compared = self._scores.compare()
         return {
             "visits": self._visits,

@@ -58,7 +58,7 @@ class Site:
         self._device_effect = np.array([0.0, 0.5, -0.4])
 
     def visit(self) -> Visit:
-        """Let the next visitor come, see some candidates, and click or not."""
+        """Return the next visit: what a visitor sees, and what is clicked."""
         now = self._visits / self._rate
         self._visits += 1
         user = int(self._random.choice(USERS, p=self._loyalty))
@@ -85,7 +85,7 @@ class Site:
         return np.argpartition(-popularity - self._random.gumbel(size=ITEMS), CANDIDATES)[:CANDIDATES]
 
     def _logits(self, user: int, device: int, items: NDArray[np.intp], now: float) -> Floats:
-        """Give the true logits, (C,)."""
+        """Return the true logits, (C,)."""
         category = self._category[items]
         logits: Floats = (
             BASE
@@ -101,7 +101,7 @@ class Site:
         return logits
 
     def _drift(self, now: float) -> Floats:
-        """Give how popularity stands at ``now``, (I,), within ±1."""
+        """Return how popularity stands at ``now``, (I,), within ±1."""
         drift: Floats = np.sin(2 * np.pi * now / self._period + self._phase)
         return drift
 
@@ -119,7 +119,6 @@ class Scoreboard:
     """Holds what was served against the truth, over the last impressions."""
 
     def __init__(self, window: int = 10_000) -> None:
-        """Begin without any."""
         self._shown: deque[tuple[float, float, bool]] = deque(maxlen=window)
 
     def add(self, served: list[float], visit: Visit) -> None:

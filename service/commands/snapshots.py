@@ -13,7 +13,7 @@ from stream.weights.versions import version_at
 
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
-    """Give the checkpoints that can be loaded, the oldest first."""
+    """Return the checkpoints that can be loaded, the oldest first."""
     states = [checkpoint.version for checkpoint in _checkpoints(settings).newest_first()]
     return [_named(state) for state in reversed(states)]
 

@@ -56,7 +56,7 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
 
 
 def _moments(stop: Event, children: Children, hold: Hold) -> Iterator[None]:
-    """Give a moment now and then, for as long as nobody asks to end.
+    """Yield a moment now and then, for as long as nobody asks to end.
 
     Raises:
         ChildDiedError: a child has ended by itself.

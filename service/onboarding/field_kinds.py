@@ -80,16 +80,16 @@ def _several(column: Column) -> KindGuess | None:
     for separator in _SEPARATORS:
         lists = [value.split(separator) for value in column.values]
         tags = {tag.strip() for tags in lists for tag in tags}
-        places = sum(map(len, lists))
+        total = sum(map(len, lists))
         joined = column.counts[[len(tags) > 1 for tags in lists]].sum() / column.counts.sum()
         lengths = {len(tags) for tags in lists}
-        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= places / 2 and all(map(_TAG.fullmatch, tags - {""})):
+        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(_TAG.fullmatch, tags - {""})):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
 
 
 def _single(column: Column, labels: NDArray[np.float64]) -> KindGuess:
-    """Tell categories from measures."""
+    """Distinguish categories from measures."""
     numbers, name = column.numbers, column.name
     if numbers is None:
         return KindGuess("categorical", "text" if isinstance(column.values[0], str) else "no numbers")
@@ -120,7 +120,7 @@ def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[n
 
 
 def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the log loss of each example, predicted by the click rate of its code so far, five examples of the overall rate added."""
+    """Return the log loss of each example, predicted by the click rate of its code so far, five examples of the overall rate added."""
     order = np.argsort(codes, kind="stable")
     codes, clicked = codes[order], clicked[order]
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
@@ -135,20 +135,20 @@ def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[n
 
 
 def _error(values: NDArray[np.float64]) -> float:
-    """Give the standard error of a mean."""
+    """Return the standard error of a mean."""
     return float(values.std() / np.sqrt(len(values)))
 
 
 def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Give the rank correlation, 0 where one of the two does not vary."""
+    """Return the rank correlation, 0 where one of the two does not vary."""
     ranks = np.array([_ranks(one), _ranks(other)])
     return float(np.corrcoef(ranks)[0, 1]) if ranks.std(axis=1).all() else 0.0
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Rank values, equal ones alike."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[positions]
 
 
 def _whole(numbers: NDArray[np.float64]) -> bool:
@@ -156,7 +156,7 @@ def _whole(numbers: NDArray[np.float64]) -> bool:
 
 
 def _says(name: str, word: re.Pattern[str]) -> bool:
-    """Say whether ``word`` is among the words of a name."""
+    """Return whether ``word`` is among the words of a name."""
     return any(map(word.fullmatch, _words(name)))
 
 
@@ -166,7 +166,7 @@ def _words(name: str) -> list[str]:
 
 
 def _is_time(column: Column) -> bool:
-    """Say whether all values are recent epoch times, or dates with a time of day."""
+    """Return whether all values are recent epoch times, or dates with a time of day."""
     if column.numbers is not None:
         return any(low <= column.numbers.min() and column.numbers.max() <= high for low, high in _EPOCHS)
     try:

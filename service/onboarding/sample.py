@@ -57,9 +57,9 @@ class Column:
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:
-        """(R,) the place of each row's value in ``values``, -1 where it is missing."""
-        places = {value: place for place, value in enumerate(self.values)}
-        return np.array([places.get(value, -1) for value in self._values], np.int64)[np.frombuffer(self._codes, np.int32)]
+        """(R,) the index of each row's value in ``values``, -1 where it is missing."""
+        indices = {value: index for index, value in enumerate(self.values)}
+        return np.array([indices.get(value, -1) for value in self._values], np.int64)[np.frombuffer(self._codes, np.int32)]
 
     @property
     def filled(self) -> NDArray[np.bool_]:

@@ -65,7 +65,7 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
 
 
 def _meaning(info: FieldInfo) -> str:
-    """Say what a setting is: its description, or what it can be."""
+    """Return what a setting is: its description, or what it can be."""
     choices = " or ".join(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ""
     return info.description or choices
 
@@ -85,7 +85,7 @@ def _left_out(data: DataSettings, verdicts: list[tuple[Column, KindGuess]]) -> I
 
 
 def _extent(column: Column) -> str:
-    """Say how many different values a column has, and how much of it is missing."""
+    """Return how many different values a column has, and how much of it is missing."""
     missing = 1 - column.filled.mean()
     return f"{len(column.values):,} different values, {f'{missing:.1%}' if missing else 'none'} missing"
 

@@ -1,1 +1,1 @@
-"""Impressions and clicks become examples: dispatch → input state → window or immediate join → joiner; recovery reads again."""
+"""Impressions and clicks become examples: dispatch → input state → window or immediate join → joiner; recovery rebuilds the state."""

@@ -1,11 +1,11 @@
-"""Which join the settings ask for, and which of its methods takes a record of either input."""
+"""Make the join that the settings ask for, and pass a record of either input to the method that takes it."""
 
 from stream.event_time import TimeRule
 from stream.events import Click, Watermark
 from stream.inputs import event_of, observed_time
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
-from stream.join.rekey import as_appended
+from stream.join.rekey import with_original_append_time
 from stream.join.window import Join
 from stream.log.contract import Record
 from stream.log.topics import JoinerError, Topics
@@ -14,15 +14,17 @@ from stream.settings import JoinSettings
 
 
 def new_join(settings: JoinSettings, impressions: ResumePoint, clicks: ResumePoint) -> Join:
-    """Give the join that the settings ask for.
+    """Return the join that the settings ask for.
 
     Raises:
-        JoinerError: the notes were written under another policy.
+        JoinerError: the resume points were written under another policy.
     """
     policy = settings.label_policy
     if impressions.policy != policy:
-        message = f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
-        raise JoinerError(message + "Another policy needs another prefix")
+        raise JoinerError(
+            f"expected progress under label_policy {policy!r}, got {impressions.policy!r}: what waits would be lost, or come twice. "
+            "Another policy needs another prefix"
+        )
     window, lateness, skew = (round(1000 * seconds) for seconds in (settings.click_window, settings.lateness, settings.clock_skew))
     if policy == "window":
         return Join(window, lateness, impressions, clicks, learn_late=settings.late_clicks == "learn", clock_skew=skew)
@@ -30,13 +32,13 @@ def new_join(settings: JoinSettings, impressions: ResumePoint, clicks: ResumePoi
 
 
 def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement: Placement | None) -> None:
-    """Give a record of either input to the join of its partition, if it belongs there and its time can be.
+    """Pass a record of either input to the join of its partition, if it belongs there and its time is possible.
 
     Raises:
-        BadRecordError: it can't be used.
+        BadRecordError: the record can't be used.
     """
     if topics.by_id:
-        record = as_appended(record)
+        record = with_original_append_time(record)
     event = event_of(record, topics)
     if placement:
         placement.check(record, event)
@@ -45,6 +47,6 @@ def take(join: Join, topics: Topics, record: Record, times: TimeRule, placement:
         return
     observed = observed_time(event, record, times)
     if isinstance(event, Click) or (isinstance(event, Watermark) and record.topic == topics.clicks):
-        join.click(record, event, observed)
+        join.add_click(record, event, observed)
     else:
-        join.impression(record, event, observed)
+        join.add_impression(record, event, observed)

@@ -1,25 +1,32 @@
 """One input of the join: how far its event time has come, and which of its records may still matter.
 
-What matters is forgotten as event time goes on, so memory is bounded; a note says from where to read it again after a restart.
+A record is forgotten once event time has passed it by far enough, so memory is bounded. A resume point says from which offset a
+restart has to read again.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from stream.log.contract import Partitioner
+from stream.log.contract import Partitioner, Record
+
+NEVER = 2**63  # later than any append time
 
 
 class ResumePoint(Struct, frozen=True):
     """What is committed with an offset, so that a restart knows all that this run knew: the log is the joiner's only state."""
 
-    rewind: int  # read again from here; nothing before it can matter any more
+    rewind: int  # the offset to read again from; no record before it can matter any more
     seen: int = -1  # the largest event time before ``rewind``; -1: there was none
-    cursor: tuple[int, int] = (-1, -1)  # impressions up to this (order time, offset) are decided
-    taken: int | None = None  # records from here on wait for the other input; None: none does
+    cursor: tuple[int, int] = (-1, -1)  # impressions up to this (event time, offset) are decided
+    taken: int | None = None  # the offset from which records wait for the other input; None: none does
     policy: str = "window"  # an example that one policy has written, another would write again, or never
-    partitioner: Partitioner | None = None  # by which records were placed; None: nobody checked
+    appended: int = 0  # the latest append time before ``rewind``
+    partitioner: Partitioner | None = None  # by which the records' partitions were chosen; None: it was not checked
+    settled: bool = False  # whether enough records of both topics were looked at to tell the partitioner
     format: int = 1
 
 
@@ -30,32 +37,84 @@ class BufferedRecord(Struct, gc=False):
     impression_id: str  # empty: a watermark
     offset: int
     seen_before: int
+    appended_before: int = 0  # the latest append time before it
 
 
 class InputState:
-    """One of the two inputs: how far its event time has come, and its records that may still matter, in its order."""
+    """One of the two inputs: how far its event time has come, and its records that may still matter, in its order.
 
-    def __init__(self, note: ResumePoint, reach: int) -> None:
-        """Begin at ``note.rewind``; a record matters for ``reach`` ms of event time."""
-        self.seen = self.read = note.seen  # what is read may have to wait before it is taken, and seen
+    Args:
+        start: Where to begin.
+        reach: For how long a record matters, in ms of event time.
+    """
+
+    def __init__(self, start: ResumePoint, reach: int) -> None:
+        self.seen = start.seen  # the largest observed time of the records taken
+        self.read = start.seen  # the same of the records read: some may have to wait before they are taken
+        self.appended = start.appended  # the latest append time of the records taken
         self.reach = reach
-        self.sights: deque[BufferedRecord] = deque()
+        self.buffered: deque[BufferedRecord] = deque()
 
-    def see(self, time: int) -> None:
-        """Let event time come as far as ``time``."""
-        self.seen = max(self.seen, time)
-        self.hear(time)
+    def mark_taken(self, record: Record, observed: int) -> None:
+        """Advance event time to a record that is taken."""
+        self.seen = max(self.seen, observed)
+        self.appended = max(self.appended, record.timestamp)
+        self.mark_read(record, observed)
 
-    def hear(self, time: int) -> None:
-        """Note that a record of this time was read, taken or not."""
-        self.read = max(self.read, time)
+    def mark_read(self, record: Record, observed: int) -> None:  # noqa: ARG002 - the clicks need it
+        """Remember how far the records read have come, whether this one is taken or has to wait."""
+        self.read = max(self.read, observed)
 
-    def evict_before(self, take_ready: int) -> Iterator[BufferedRecord]:
-        """Drop what can't matter once decisions have come this far; give it."""
-        while self.sights and self.sights[0].time + self.reach < take_ready:
-            yield self.sights.popleft()
+    def evict_before(self, cursor: int) -> Iterator[BufferedRecord]:
+        """Drop and yield the records that can't matter once all impressions up to the time ``cursor`` are decided."""
+        while self.buffered and self.buffered[0].time + self.reach < cursor:
+            yield self.buffered.popleft()
 
-    def note(self, next_offset: int, cursor: tuple[int, int], policy: str) -> ResumePoint:
-        """Say from where a restart has to read."""
-        first = self.sights[0] if self.sights else BufferedRecord(-1, "", next_offset, self.seen)
-        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy)
+    def resume_point(self, next_offset: int, cursor: tuple[int, int], policy: str) -> ResumePoint:
+        """Return the point from which a restart has to read."""
+        first = self.buffered[0] if self.buffered else BufferedRecord(-1, "", next_offset, self.seen, self.appended)
+        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before)
+
+
+class Advance(NamedTuple):
+    """A click, or a watermark among the clicks, that advanced their event time."""
+
+    seen: int
+    appended: int  # the latest append time so far; NEVER: it was written long after its time, and says nothing about when
+
+
+class ClickState(InputState):
+    """The clicks, which also know when, by the log's clock, their event time passed a moment.
+
+    Args:
+        start: Where to begin.
+        reach: For how long a click matters, in ms of event time.
+        clock_skew: How long after its time a click may be written and count as written when it happened, in ms.
+    """
+
+    def __init__(self, start: ResumePoint, reach: int, clock_skew: int) -> None:
+        super().__init__(start, reach)
+        self.read_until = start.appended  # the latest append time of the clicks read
+        self._clock_skew = clock_skew
+        self._advances: list[Advance] = []  # in order; as far back as an impression to come may need them
+
+    def mark_read(self, record: Record, observed: int) -> None:
+        """Remember how far the clicks read have come, and when."""
+        self.read_until = max(self.read_until, record.timestamp)
+        if observed > self.read:
+            written_as_it_happened = 0 <= record.timestamp - observed <= self._clock_skew
+            self._advances.append(Advance(observed, self.read_until if written_as_it_happened else NEVER))
+        super().mark_read(record, observed)
+
+    def passed_before(self, time: int, appended: int) -> bool:
+        """Return whether event time had reached ``time`` before ``appended``, by a click that was written as it happened."""
+        first = self._first_advance(time)
+        return first < len(self._advances) and self._advances[first].appended < appended
+
+    def drop_advances_before(self, time: int) -> None:
+        """Forget when event time passed the moments before ``time``."""
+        del self._advances[: self._first_advance(time)]
+
+    def _first_advance(self, time: int) -> int:
+        """Return the index of the first advance to ``time`` or beyond."""
+        return bisect_left(self._advances, time, key=lambda advance: advance.seen)

@@ -1,10 +1,11 @@
 """The joining loop: impressions and clicks -> examples, partition by partition.
 
-Delivery: every impression is settled once, and the same way whatever dies. It rests on three facts:
+Delivery: every impression is settled once, and in the same way whatever is killed. That rests on three facts:
 
-1. what is decided is a pure function of the log (:mod:`stream.join`);
+1. what is decided is a pure function of the log (:mod:`stream.join.window`);
 2. examples, dead letters and how far the joiner has read are one transaction;
-3. a restart reads again, in silence, what that transaction says still matters, and goes on from there (:mod:`stream.join.recovery`).
+3. a restart reads again what still matters according to that transaction, writes nothing meanwhile, and goes on from there
+   (:mod:`stream.join.recovery`).
 """
 
 import logging
@@ -20,20 +21,21 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.inputs import inputs
+from stream.inputs import input_topics
 from stream.join.dispatch import take
-from stream.join.idleness import Idleness, Place
+from stream.join.idleness import Idleness
+from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
-from stream.join.recovery import BATCH, from_now, progress, rejoin
-from stream.join.rekey import Rekeyer, at_the_end, owner_of
-from stream.log.contract import Log, LogUnavailableError, Message, Progress, Record, Writer
+from stream.join.recovery import BATCH, progress, progress_from_now, recover
+from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
+from stream.log.contract import Log, LogUnavailableError, Message, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.02  # seconds that one input is waited for while the other may have something
-BREATH = 1.0  # seconds between tries when the log is away, between measurements, and until progress without output is committed
+POLL_WAIT = 0.02  # seconds to wait for one input while the other may have records
+INTERVAL = 1.0  # seconds between tries while the log is away, between measurements, and between commits of progress without output
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
@@ -41,15 +43,15 @@ class Joiner:
     """The one joiner of a model: a newer one fences an older one."""
 
     def __init__(
-        self, source: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, clock: Callable[[], float] = time.monotonic
+        self, log: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Prepare to join ``topics`` of the log ``source``; nothing is read or taken before :meth:`run`."""
-        self.log, self.settings, self.metrics, self.clock = source, settings, metrics, clock
+        """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`."""
+        self.log, self.settings, self.metrics, self.clock = log, settings, metrics, clock
         self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
-        """Join until asked to stop, or until all is read that the log held at the start. While the log is away, wait for it.
+        """Join until asked to stop, or until all is read that the log held at the start. While the log is away, keep trying.
 
         Raises:
             FencedError: another joiner has taken over.
@@ -57,7 +59,7 @@ class Joiner:
             OffsetGoneError: retention has deleted records that still matter.
         """
         with ExitStack() as stack:
-            owners = (self.owner, owner_of(self.topics)) if self.settings.rekey else (self.owner,)
+            owners = (self.owner, rekeyer_of(self.topics)) if self.settings.rekey else (self.owner,)
             writers: list[Writer] = []
             while not should_stop():
                 try:
@@ -65,89 +67,94 @@ class Joiner:
                     self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
                     logger.warning("The log is away, trying again: %s", error)
-                    time.sleep(BREATH)
+                    time.sleep(INTERVAL)
                 else:
                     return
 
     def leave_behind(self) -> int:
-        """Begin anew at the ends of both inputs, whatever they hold; return how many records will never be read.
+        """Start afresh at the ends of both inputs; return how many records are skipped, never to be read.
 
         Raises:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        left = self._leave(self.owner, self.topics, from_now(self.log, self.topics, self.settings))
+        skipped = self._skip_to(self.owner, self.topics, progress_from_now(self.log, self.topics, self.settings))
         if self.settings.rekey:
             originals = self.topics._replace(by_id=False)
-            left += self._leave(owner_of(originals), originals, at_the_end(self.log, originals))
-        return left
+            skipped += self._skip_to(rekeyer_of(originals), originals, progress_at_end(self.log, originals))
+        return skipped
 
-    def _leave(self, owner: str, topics: Topics, ends: dict[Place, Progress]) -> int:
+    def _skip_to(self, owner: str, topics: Topics, ends: dict[TopicPartition, Progress]) -> int:
         with closing(self.log.writer(owner)) as writer:
-            begin = {(topic, p): bounds.first for topic in inputs(topics) for p, bounds in self.log.bounds(topic).items()}
-            begin |= {(topic, p): entry.offset for topic in inputs(topics) for p, entry in self.log.progress(owner, topic).items()}
+            begin = {(topic, p): bounds.first for topic in input_topics(topics) for p, bounds in self.log.bounds(topic).items()}
+            begin |= {(topic, p): entry.offset for topic in input_topics(topics) for p, entry in self.log.progress(owner, topic).items()}
             writer.commit([], ends)
-        return sum(entry.offset - begin[place] for place, entry in ends.items())
+        return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 
     def _run(self, writer: Writer, copier: Writer | None = None, *, should_stop: Callable[[], bool], until_caught_up: bool) -> None:
         with ExitStack() as stack:
             rekeyer = copier and stack.enter_context(closing(Rekeyer(self.log, self.topics, self.settings, self.metrics, copier)))
             if rekeyer and until_caught_up:
                 rekeyer.catch_up(should_stop)
-            joining = stack.enter_context(closing(JoinSession(self, writer)))
-            ends = joining.ends()
-            while not should_stop() and not (until_caught_up and joining.has_reached(ends)):
-                # While there is something to copy, that a partition of the copies stands still tells nothing.
-                joining.step(break_silence=not (rekeyer and rekeyer.step()))
-            joining.write([], final=True)
+            session = stack.enter_context(closing(JoinSession(self, writer)))
+            ends = session.ends()
+            while not should_stop() and not (until_caught_up and session.has_reached(ends)):
+                # While there are more records to copy, a partition of the copies without new records is not idle.
+                session.step(with_idle=not (rekeyer and rekeyer.step()))
+            session.write([], final=True)
 
 
 class JoinSession:
-    """A stretch of joining: from a commit on, for as long as the log is there."""
+    """Joining from a commit on, for as long as the log can be reached."""
 
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
         """Go on from the last commit."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
-        self._joins, starts, self._placement = rejoin(joiner.log, joiner.topics, joiner.owner, joiner.settings)
-        self._streams = {(self._topics.impressions, p): join.impressions for p, join in self._joins.items()}
-        self._streams |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
+        self._joins, starts, self._placement = recover(joiner.log, joiner.topics, joiner.owner, joiner.settings)
+        self._inputs: dict[TopicPartition, InputState] = {
+            (self._topics.impressions, p): join.impressions for p, join in self._joins.items()
+        }
+        self._inputs |= {(self._topics.clicks, p): join.clicks for p, join in self._joins.items()}
         self._times, self._clock = TimeRule.of(joiner.settings), joiner.clock
         self._idleness = Idleness(joiner.settings.idle_after, self._clock)
-        for place, stream in self._streams.items():
-            self._idleness.heard(place, stream.read)
+        for partition, state in self._inputs.items():
+            self._idleness.mark_active(partition, state.read)
         self._counts: Counter[tuple[str, ...]] = Counter()
-        self._committed: dict[Place, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._committed_at = self._measured_at = self._clock() - REFRESH
         with ExitStack() as stack:
             self._readers = {topic: stack.enter_context(closing(joiner.log.reader(topic, start))) for topic, start in starts.items()}
             self.close = stack.pop_all().close
-        logger.info("Joining %d partitions from %s, %d impressions wait", len(self._joins), starts, self._waiting())
+        logger.info("Joining %d partitions from %s, with %d impressions waiting", len(self._joins), starts, self._waiting())
 
-    def ends(self) -> dict[Place, int]:
-        """Say where each partition of both inputs ends now."""
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return the end of each partition of both inputs, as it is now."""
         return {(topic, p): bounds.end for topic in self._readers for p, bounds in self._log.bounds(topic).items()}
 
-    def has_reached(self, ends: dict[Place, int]) -> bool:
-        """Say whether all is read up to ``ends``."""
+    def has_reached(self, ends: dict[TopicPartition, int]) -> bool:
+        """Return whether all is read up to ``ends``."""
         positions = self._positions()
-        return all(positions[place] >= end for place, end in ends.items())
+        return all(positions[partition] >= end for partition, end in ends.items())
 
-    def step(self, *, break_silence: bool = True) -> None:
-        """Read some records, of both inputs where both have some, and write what they decide in one transaction."""
+    def step(self, *, with_idle: bool = True) -> None:
+        """Read some records, of both inputs if both have some, and write what they decide in one transaction.
+
+        ``with_idle``: also write a watermark to each idle partition.
+        """
         messages: list[Message] = []
-        for wait in (PAUSE, 0.0):
+        for wait in (POLL_WAIT, 0.0):
             records = self._poll(wait)
             if not records:
                 break
             messages += self._take(records)
-        self.write(messages + (self._break_silence() if break_silence else []))
-        if self._clock() - self._measured_at >= BREATH:
+        self.write(messages + (self._idle_watermarks() if with_idle else []))
+        if self._clock() - self._measured_at >= INTERVAL:
             self._measure()
 
     def write(self, messages: list[Message], *, final: bool = False) -> None:
-        """Commit ``messages``, all examples that are decided, and the progress: in transactions of bounded size."""
+        """Commit ``messages``, all examples that are decided, and the progress, in transactions of bounded size."""
         while True:
-            examples, late = self._decided()
+            examples, late = self._take_ready()
             messages += late
             if messages or examples or self._is_due(at_once=final):
                 self._commit(messages, examples)
@@ -156,48 +163,48 @@ class JoinSession:
             messages = []
 
     def _poll(self, wait: float) -> list[Record]:
-        """Read the input that is behind in event time, or else the other: what runs ahead would only wait in memory."""
-        behind, ahead = sorted(self._readers, key=lambda topic: min(self._streams[topic, p].read for p in self._joins))
+        """Read the input that is behind in event time, else the other: records of the one ahead would only wait in memory."""
+        behind, ahead = sorted(self._readers, key=lambda topic: min(self._inputs[topic, p].read for p in self._joins))
         first, second = self._readers[behind], self._readers[ahead]
         return first.poll(BATCH, 0) or second.poll(BATCH, 0) or (first.poll(BATCH, wait) if wait else [])
 
     def _take(self, records: Sequence[Record]) -> list[Message]:
-        """Give each record to the join of its partition; give the dead letters."""
+        """Pass each record to the join of its partition; return the dead letters."""
         self._placement.tally(records)
         dead_letters = []
-        for place, group in groupby(records, attrgetter("topic", "partition")):
+        for partition, group in groupby(records, attrgetter("topic", "partition")):
             for record in group:
                 self._counts["record", record.topic] += 1
                 try:
                     take(self._joins[record.partition], self._topics, record, self._times, self._placement)
                 except BadRecordError as error:
                     dead_letters.append(self._dead_letter(record, error))
-            self._idleness.heard(place, self._streams[place].read)
+            self._idleness.mark_active(partition, self._inputs[partition].read)
         return dead_letters
 
     def _dead_letter(self, record: Record, error: BadRecordError) -> Message:
         self._counts["dead_letter", error.reason] += 1
         return dead_letter(record, "join", error, self._topics)
 
-    def _break_silence(self) -> list[Message]:
-        """Write a watermark for each partition that stands still, is read to its end, and keeps an impression waiting."""
+    def _idle_watermarks(self) -> list[Message]:
+        """Return a watermark for each partition that is idle, read to its end, and keeps an impression waiting."""
         messages = []
-        for topic, p in self._idleness.silent():
+        for topic, p in self._idleness.take_idle():
             watermark = self._idleness.watermark()
-            if watermark is None or watermark <= self._streams[topic, p].seen or not self._joins[p].waiting:
+            if watermark is None or watermark <= self._inputs[topic, p].seen or not self._joins[p].waiting:
                 continue
             if self._positions()[topic, p] >= self._log.bounds(topic)[p].end:
                 self._counts["watermark", topic] += 1
                 messages.append(Message(topic, None, encode(Watermark(watermark)), self._times.headers, p))
         return messages
 
-    def _decided(self) -> tuple[list[Message], list[Message]]:
-        """Give the examples that are decided by now, a batch at most, and the impressions set aside meanwhile."""
+    def _take_ready(self) -> tuple[list[Message], list[Message]]:
+        """Take the examples that are decided by now, a batch at most, and dead letters for the impressions that were late."""
         messages: list[Message] = []
         dead_letters: list[Message] = []
         for p, join in self._joins.items():
             examples = join.take_ready(BATCH - len(messages))
-            dead_letters += [self._dead_letter(record, error) for record, error in join.take_late()]
+            dead_letters += [self._dead_letter(record, error) for record, error in join.take_late_impressions()]
             for example in examples:
                 self._counts["example", str(example.label)] += 1
                 key = example.impression_id.encode()
@@ -205,9 +212,9 @@ class JoinSession:
         return messages, dead_letters
 
     def _is_due(self, *, at_once: bool) -> bool:
-        """Say whether to commit although there is nothing to write but progress."""
+        """Return whether to commit although there is nothing to write but progress."""
         age = self._clock() - self._committed_at
-        return age >= REFRESH or ((at_once or age >= BREATH) and self._positions() != self._committed)
+        return age >= REFRESH or ((at_once or age >= INTERVAL) and self._positions() != self._committed)
 
     def _commit(self, messages: list[Message], examples: list[Message]) -> None:
         positions = self._positions()
@@ -218,16 +225,17 @@ class JoinSession:
             self._metrics.count(counts)
             counts.clear()
 
-    def _progress(self, positions: dict[Place, int]) -> dict[Place, Progress]:
-        entries: dict[Place, Progress] = {}
+    def _progress(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, Progress]:
+        entries: dict[TopicPartition, Progress] = {}
         for p, join in self._joins.items():
-            places = (self._topics.impressions, p), (self._topics.clicks, p)
-            notes = join.notes(positions[places[0]], positions[places[1]])
-            for place, note in zip(places, notes, strict=True):
-                entries[place] = progress(positions[place], msgspec.structs.replace(note, partitioner=self._placement.partitioner))
+            impressions, clicks = (self._topics.impressions, p), (self._topics.clicks, p)
+            points = join.resume_points(positions[impressions], positions[clicks])
+            for partition, point in zip((impressions, clicks), points, strict=True):
+                checked = msgspec.structs.replace(point, partitioner=self._placement.partitioner, settled=self._placement.settled)
+                entries[partition] = progress(positions[partition], checked)
         return entries
 
-    def _positions(self) -> dict[Place, int]:
+    def _positions(self) -> dict[TopicPartition, int]:
         return {(topic, p): offset for topic, reader in self._readers.items() for p, offset in reader.positions().items()}
 
     def _waiting(self) -> int:

@@ -1,4 +1,4 @@
-"""What the joiner tells Prometheus: what went through it and what waits in it.
+"""The joiner's metrics: what went through it and what waits in it.
 
 Counters count what is committed, so a record that is read again after a failure is counted once.
 """
@@ -7,16 +7,13 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-SOURCES = 20  # that late events are counted by; those of all others together
-LONGEST_SOURCE = 60  # characters
+SOURCES = 20  # late events are counted by so many sources; those of all others together
 
 
 class JoinerMetrics:
-    """What the joiner tells."""
+    """The joiner's metrics, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
-
         def counter(noun: str, text: str, *labels: str) -> Counter:
             return Counter(f"sml_joiner_{noun}", text, labels, registry=registry)
 
@@ -25,7 +22,7 @@ class JoinerMetrics:
             "example": counter("examples", "Examples written.", "label"),
             "impression": counter("impressions", "Impressions settled: decided, duplicate or forgotten.", "fate"),
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
-            "oddity": counter("oddities", "Early clicks, tombstones in vain, late clicks learned.", "kind"),
+            "anomaly": counter("oddities", "Early clicks, tombstones in vain, late clicks learned.", "kind"),
             "dead_letter": counter("dead_letters", "Records set aside, by the field at fault or the rule that refused them.", "reason"),
             "late_event": counter("late_events", "Events behind their input's watermark, by the source that they name.", "input", "source"),
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
@@ -46,17 +43,17 @@ class JoinerMetrics:
         )
 
         for reason in ("future_time", "late_impression", "misrouted", "time_unit"):
-            self._counters["dead_letter"].labels(reason)  # 0 is shown, too
+            self._counters["dead_letter"].labels(reason)  # so that 0 is exported, too
         self._sources: set[str] = set()
 
     def count(self, counts: Mapping[tuple[str, ...], int]) -> None:
-        """Add counts by (what, values of its labels …)."""
+        """Add counts, each by (what, values of its labels …)."""
         for (what, *values), number in counts.items():
             labels = [values[0], self._source(values[1])] if what == "late_event" else values
             self._counters[what].labels(*labels).inc(number)
 
     def _source(self, source: str) -> str:
-        """Return a source by its name, the first few; the names are the records', so their number has to be bounded."""
+        """Return the source's label: its own for the first few. Records choose the names, so their number has to be bounded."""
         if len(self._sources) < SOURCES:
             self._sources.add(source)
-        return source[:LONGEST_SOURCE] if source in self._sources else "other"
+        return source if source in self._sources else "other"

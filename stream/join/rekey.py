@@ -1,10 +1,10 @@
 """Re-keying: impressions and clicks are copied to the partitions of their impression ids, and the copies are joined.
 
-So any keys and any partitions do, as where Kafka Streams repartitions. It rests on three facts:
+So the originals may have any keys and any partitions, as in Kafka Streams' repartitioning. It rests on three facts:
 
-1. copies, dead letters and how far each partition was copied are one transaction: each record is copied once, whatever dies;
-2. partitions are merged by event time where several have something to read: one that is far ahead would make the others late;
-3. a copy bears the append time of its original, and a watermark goes on as far as every partition has come.
+1. copies, dead letters and how far each partition was copied are one transaction: each record is copied once, whatever is killed;
+2. partitions that have records to read are merged by event time: one that is far ahead would make the others late;
+3. a copy has the append time of its original, and a watermark is passed on only as far as every partition has come.
 """
 
 import time
@@ -20,39 +20,39 @@ from msgspec import Struct
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
-from stream.inputs import Event, event_of, id_of, inputs, observed_time
-from stream.join.idleness import Place
+from stream.inputs import Event, event_of, id_of, input_topics, observed_time
 from stream.join.metrics import JoinerMetrics
-from stream.log.contract import Log, Message, Progress, Record, Writer
-from stream.log.message import LIMIT, partition_of, size_of
+from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
+from stream.log.message import MESSAGE_LIMIT, partition_of, size_of
 from stream.log.topics import JoinerError, Topics
 from stream.settings import JoinSettings
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms
-LARGEST = LIMIT - 5_000  # bytes of a record, so that there is room for its id as the key, and for the header
+DIGITS = 20  # more are no time, and past some thousands no number to Python
+LARGEST = MESSAGE_LIMIT - 5_000  # bytes of a record, which leaves room for its id as the key and for the header
 
 BATCH = 5_000  # records of a topic that are read, and copied, at once
-PATIENCE = 1.0  # seconds that a partition known to have records is waited for, and between measurements
-PAUSE = 0.02  # seconds between looks at what may come
+PATIENCE = 1.0  # seconds to wait for a partition that is known to have records, and between measurements
+PAUSE = 0.02  # seconds between polls when there was nothing to copy
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
-class Promise(Struct):
+class CopyPoint(Struct):
     """What is committed with a partition's offset."""
 
-    seen: int = -1  # the largest event time or watermark before it; what comes later is not older, but for ``lateness``
+    seen: int = -1  # the largest event time or watermark before it; later records are older by ``lateness`` at most
 
 
-class Held(NamedTuple):
+class Pending(NamedTuple):
     """A record that was read, and waits for its turn."""
 
     record: Record
     event: Event | BadRecordError
-    time: int  # what it lets event time come to; -1: it has none, or one that does not count
+    time: int  # how far it advances event time; -1: it has no time, or one that does not count
 
 
-class Source:
-    """One of the two topics: its partitions merged by event time."""
+class MergedTopic:
+    """One of the two topics, its partitions merged by event time."""
 
     def __init__(self, log: Log, topics: Topics, topic: str, owner: str, rule: TimeRule) -> None:
         """Go on from what ``owner`` last committed."""
@@ -62,71 +62,82 @@ class Source:
         starts = {p: known[p].offset if p in known else bounds[p].first for p in bounds}
         if beyond := [p for p in bounds if starts[p] > bounds[p].end]:
             raise JoinerError(f"{topic}: partitions {beyond} end before what was copied of them; is it another log, or an older copy?")
-        self.seen = {p: msgspec.json.decode(known[p].metadata, type=Promise).seen if p in known else -1 for p in bounds}
-        self._held: dict[int, deque[Held]] = {p: deque() for p in bounds}
-        self._unread: set[int] = set()  # partitions of which there is more than what is held
-        self._reader = log.reader(topic, starts)
-        self.close = self._reader.close
+        self.seen = {p: msgspec.json.decode(known[p].metadata, type=CopyPoint).seen if p in known else -1 for p in bounds}
+        self._pending: dict[int, deque[Pending]] = {p: deque() for p in bounds}
+        self._unread: set[int] = set()  # partitions of which there is more to read than what is pending
+        self._share = max(1, BATCH // len(bounds))  # records of a partition that are read at once
+        with ExitStack() as stack:
+            # One for each: what is far ahead of the others is not read before its turn, and takes no memory.
+            self._readers = {p: stack.enter_context(closing(log.reader(topic, {p: start}))) for p, start in starts.items()}
+            self.close = stack.pop_all().close
 
     def read(self) -> None:
-        """Hold at least one record of each partition that has one."""
-        if not any(self._held.values()) and not self._poll(0):
+        """Read until a record is pending of each partition that has one; a batch of all partitions at most."""
+        empty = [p for p, queue in self._pending.items() if not queue]
+        for p in empty:
+            self._poll(p, 0)
+        if not any(self._pending.values()) and not self._unread:
             return
         ends = {p: bounds.end for p, bounds in self._log.bounds(self.topic).items()}
-        while (lacking := self._behind(ends) & {p for p, held in self._held.items() if not held}) and self._poll(PATIENCE):
-            pass
-        self._unread = self._behind(ends) - lacking
+        for p in empty:
+            while not self._pending[p] and self._position(p) < ends[p] and self._poll(p, PATIENCE):
+                pass
+        self._unread = {p for p, queue in self._pending.items() if queue and self._position(p) < ends[p]}
 
-    def take(self, limit: int) -> Iterator[Held]:
-        """Give what is held, in the order of event time, as long as all partitions that have something take part."""
-        turns = [(self._turn(p), p) for p, held in self._held.items() if held]
-        heapify(turns)
-        while turns and limit:
-            _, p = turns[0]
-            held = self._held[p].popleft()
-            self.seen[p] = max(self.seen[p], held.time)
+    def take(self, limit: int) -> Iterator[Pending]:
+        """Take pending records in the order of event time, until a partition that has more to read has none pending."""
+        heads = [(self._event_time(p), p) for p, queue in self._pending.items() if queue]
+        heapify(heads)
+        while heads and limit:
+            _, p = heads[0]
+            pending = self._pending[p].popleft()
+            self.seen[p] = max(self.seen[p], pending.time)
             limit -= 1
-            yield held
-            if self._held[p]:
-                heapreplace(turns, (self._turn(p), p))
+            yield pending
+            if self._pending[p]:
+                heapreplace(heads, (self._event_time(p), p))
             elif p in self._unread:
                 return
             else:
-                heappop(turns)
+                heappop(heads)
+
+    def is_behind(self) -> bool:
+        """Say whether there is more to take, as far as the last reading saw."""
+        return bool(self._unread) or any(self._pending.values())
 
     def offsets(self) -> dict[int, int]:
-        """Give the offset of each partition up to which all was taken."""
-        return {p: self._held[p][0].record.offset if self._held[p] else position for p, position in self._reader.positions().items()}
+        """Return the offset of each partition up to which all was taken."""
+        return {p: queue[0].record.offset if queue else self._position(p) for p, queue in self._pending.items()}
 
-    def progress(self) -> dict[Place, Progress]:
-        """Say what to commit once all that was taken is copied."""
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """Return what to commit once all that was taken is copied."""
         return {
-            (self.topic, p): Progress(offset, msgspec.json.encode(Promise(self.seen[p])).decode()) for p, offset in self.offsets().items()
+            (self.topic, p): Progress(offset, msgspec.json.encode(CopyPoint(self.seen[p])).decode()) for p, offset in self.offsets().items()
         }
 
-    def _turn(self, partition: int) -> int:
-        return max(self.seen[partition], self._held[partition][0].time)
+    def _event_time(self, partition: int) -> int:
+        """Return how far the partition's event time has come with its next record."""
+        return max(self.seen[partition], self._pending[partition][0].time)
 
-    def _behind(self, ends: dict[int, int]) -> set[int]:
-        return {p for p, position in self._reader.positions().items() if position < ends[p]}
+    def _position(self, partition: int) -> int:
+        return self._readers[partition].positions()[partition]
 
-    def _poll(self, wait: float) -> bool:
-        records = self._reader.poll(BATCH, wait)
-        for record in records:
-            self._held[record.partition].append(self._decoded(record))
+    def _poll(self, partition: int, wait: float) -> bool:
+        records = self._readers[partition].poll(self._share, wait)
+        self._pending[partition].extend(map(self._decode, records))
         return bool(records)
 
-    def _decoded(self, record: Record) -> Held:
+    def _decode(self, record: Record) -> Pending:
         try:
             event = self._event(record)
         except BadRecordError as error:
-            return Held(record, error, -1)
+            return Pending(record, error, -1)
         if isinstance(event, str):
-            return Held(record, event, -1)
+            return Pending(record, event, -1)
         try:
-            return Held(record, event, observed_time(event, record, self._rule))
+            return Pending(record, event, observed_time(event, record, self._rule))
         except BadRecordError:  # the joiner will set it aside
-            return Held(record, event, -1)
+            return Pending(record, event, -1)
 
     def _event(self, record: Record) -> Event:
         if size_of(record) > LARGEST:
@@ -146,60 +157,61 @@ class Rekeyer:
         self._log, self._topics, self._metrics, self._writer = log, topics._replace(by_id=False), metrics, writer
         self._copies = topics._replace(by_id=True)
         self._partitions = len(log.bounds(self._copies.impressions))
-        self._forwarded: dict[str, int] = {}  # topic → the latest watermark that went on
+        self._forwarded: dict[str, int] = {}  # topic → the latest watermark that was passed on
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._committed_at = self._measured_at = -REFRESH
-        owner = owner_of(topics)
+        owner = rekeyer_of(topics)
         with ExitStack() as stack:
-            self._sources = []
-            for topic, copy in zip(inputs(self._topics), inputs(self._copies), strict=True):
+            self._originals = []
+            for topic, copy in zip(input_topics(self._topics), input_topics(self._copies), strict=True):
                 if not log.progress(owner, topic) and any(bounds.end for bounds in log.bounds(copy).values()):
                     raise JoinerError(f"{copy!r} holds copies, but there is no progress of {owner!r}: expected both or neither")
-                self._sources.append(stack.enter_context(closing(Source(log, self._topics, topic, owner, TimeRule.of(settings)))))
+                self._originals.append(stack.enter_context(closing(MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings)))))
             self.close = stack.pop_all().close
 
     def catch_up(self, should_stop: Callable[[], bool]) -> None:
         """Copy all that the topics hold now."""
-        ends = {source.topic: self._log.bounds(source.topic) for source in self._sources}
+        ends = {original.topic: self._log.bounds(original.topic) for original in self._originals}
         while not should_stop() and any(
-            offset < ends[source.topic][p].end for source in self._sources for p, offset in source.offsets().items()
+            offset < ends[original.topic][p].end for original in self._originals for p, offset in original.offsets().items()
         ):
             if not self.step():
                 time.sleep(PAUSE)
 
     def step(self) -> bool:
-        """Copy what there is to read of both topics, in one transaction; say whether there was anything."""
+        """Copy what there is to read of both topics, in one transaction; return whether there is more."""
         messages: list[Message] = []
-        for source in self._sources:
-            source.read()
-            for held in source.take(BATCH):
-                self._counts["record", source.topic] += 1
-                messages += self._copied(source, held)
-        some = bool(self._counts)
-        if some or time.monotonic() - self._committed_at >= REFRESH:
-            self._writer.commit(messages, {place: entry for source in self._sources for place, entry in source.progress().items()})
+        for original in self._originals:
+            original.read()
+            for pending in original.take(BATCH):
+                self._counts["record", original.topic] += 1
+                messages += self._messages(original, pending)
+        if self._counts or time.monotonic() - self._committed_at >= REFRESH:
+            self._writer.commit(
+                messages, {partition: entry for original in self._originals for partition, entry in original.progress().items()}
+            )
             self._committed_at = time.monotonic()
             self._metrics.count(self._counts)
             self._counts.clear()
         if time.monotonic() - self._measured_at >= PATIENCE:
             self._measure()
-        return some
+        return any(original.is_behind() for original in self._originals)
 
-    def _copied(self, source: Source, held: Held) -> list[Message]:
-        """Make what a record becomes: a copy, or none; a watermark, for every partition."""
-        record, event = held.record, held.event
+    def _messages(self, original: MergedTopic, pending: Pending) -> list[Message]:
+        """Return what a record becomes: a copy, a dead letter, or a watermark for every partition of the copies."""
+        record, event = pending.record, pending.event
         if isinstance(event, BadRecordError):
             self._counts["dead_letter", event.reason] += 1
             return [dead_letter(record, "rekey", event, self._topics)]
-        topic = self._copies.clicks if source.topic == self._topics.clicks else self._copies.impressions
+        topic = self._copies.clicks if original.topic == self._topics.clicks else self._copies.impressions
         headers = (*record.headers, (APPENDED, str(record.timestamp).encode()))
         impression_id = id_of(event)
         if impression_id is not None:
             key = impression_id.encode()
             return [Message(topic, key, record.value, headers, partition_of(key, self._partitions, "murmur2"))]
-        if held.time < 0:  # for the joiner to set aside
+        if pending.time < 0:  # for the joiner to set aside
             return [Message(topic, record.key, record.value, headers, 0)]
-        common = min(source.seen.values())
+        common = min(original.seen.values())
         if common <= self._forwarded.get(topic, -1):
             return []
         self._forwarded[topic] = common
@@ -207,23 +219,23 @@ class Rekeyer:
 
     def _measure(self) -> None:
         self._measured_at = time.monotonic()
-        for source in self._sources:
-            bounds = self._log.bounds(source.topic)
-            self._metrics.lag.labels(source.topic).set(sum(max(0, bounds[p].end - offset) for p, offset in source.offsets().items()))
+        for original in self._originals:
+            bounds = self._log.bounds(original.topic)
+            self._metrics.lag.labels(original.topic).set(sum(max(0, bounds[p].end - offset) for p, offset in original.offsets().items()))
 
 
-def owner_of(topics: Topics) -> str:
-    """Name what copies the topics of a model."""
+def rekeyer_of(topics: Topics) -> str:
+    """Return the name under which the topics of a model are copied."""
     return f"{topics.prefix}.rekey"
 
 
-def at_the_end(log: Log, topics: Topics) -> dict[Place, Progress]:
-    """Return the progress of having copied all that the topics hold, without knowing what it was."""
-    metadata = msgspec.json.encode(Promise()).decode()
-    return {(topic, p): Progress(bounds.end, metadata) for topic in inputs(topics) for p, bounds in log.bounds(topic).items()}
+def progress_at_end(log: Log, topics: Topics) -> dict[TopicPartition, Progress]:
+    """Return the progress of a rekeyer that is at the ends of the topics and knows nothing of what they held."""
+    metadata = msgspec.json.encode(CopyPoint()).decode()
+    return {(topic, p): Progress(bounds.end, metadata) for topic in input_topics(topics) for p, bounds in log.bounds(topic).items()}
 
 
-def as_appended(record: Record) -> Record:
-    """Give a copy the append time of its original; what the joiner itself has written among the copies has its own."""
-    written = dict(record.headers).get(APPENDED, b"")  # the last of that name: an original may have borne one
-    return record._replace(timestamp=int(written)) if written.isdigit() else record
+def with_original_append_time(record: Record) -> Record:
+    """Return a copy with the append time of its original; what the joiner itself wrote among the copies keeps its own."""
+    written = dict(record.headers).get(APPENDED, b"")  # the last of that name: an original may have had one
+    return record._replace(timestamp=int(written)) if written.isdigit() and len(written) < DIGITS else record

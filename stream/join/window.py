@@ -1,71 +1,40 @@
 """One partition's impressions and clicks become labelled examples: a pure function of the two streams.
 
-However reading them is interleaved, cut or repeated, the same examples come out in the same order, each once. That holds because
-every rule below compares a record with what stood *before it in its own stream* (and ``take_ready`` waits until both got there), or
-compares append times, which the log has given.
+However the reading is interleaved, cut or repeated, the same examples come out in the same order, each once. The reason: every rule
+below compares a record with those *before it in its own stream* (and ``take_ready`` waits until both streams have got there), or
+compares append times, which the log has set.
 
-Words. *Observed* is the lesser of an event's time and its append time (:mod:`stream.event_time`), *seen* the largest observed time of
-a stream so far, its *watermark* that less ``lateness``; W is the click window.
+Words. The *observed* time of an event is the lesser of its time and its append time (:mod:`stream.event_time`); *seen* is the largest
+observed time of a stream so far; its *watermark* is ``seen - lateness``. W is the click window.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from heapq import heappop, heappush
-from typing import Literal, NamedTuple
-
-from msgspec import Struct
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.input_state import BufferedRecord, InputState, ResumePoint
+from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
+from stream.join.waiting import Unmatched, Waiting, labelled, source
 from stream.log.contract import Record
-
-NEVER = 2**63  # later than any append time
-
-
-class Waiting(Struct, gc=False, order=True):
-    """An impression that is not settled; sorts by when it is due, then by offset."""
-
-    due: int  # its time; once decided, W after that, when the extra example of a late click comes out
-    offset: int
-    impression_id: str
-    time: int
-    impression: Impression | None  # None: forgotten; it stays to meet its clicks, so that no other impression gets them
-    record: Record | None = None  # where it came so late that its window may have been closed
-    clicked_at: int | None = None
-    late_at: int | None = None  # the first click that came too late
-
-
-class Unmatched(Struct, gc=False):
-    """A click that no impression has taken yet."""
-
-    time: int
-    offset: int
-    watermark: int  # the clicks' watermark just after it
-    fate: str  # what it will have been if no impression takes it
-
-
-class Advance(NamedTuple):
-    """A record of the clicks that let their event time come further."""
-
-    seen: int
-    appended: int  # the latest append time so far; NEVER: it was written long after its time, and says nothing about when
 
 
 class Join:
-    """Joins one partition under the policy ``window``: the label is decided W after the impression.
+    """Joins one partition under the policy ``window``: the label of an impression is decided W after its time.
 
-    - *Decided* is an impression whose time is at most E = min(both watermarks) - W. Examples come out by (time, offset).
-    - *Clicked* is it by the first click with its id that comes at most W after it, before the clicks' watermark has passed that
-      moment, and not more than ``lateness`` before it.
-    - *Late* is an impression whose click can no longer count. It is no example but set aside, clicked or not: had it been clicked
-      in time nobody would know. Its window was closed before it came, by the impressions' watermark before it or by a click: one
-      with an earlier append time that was itself written as it happened (a recorded log is written in any order, at any time).
-    - *Duplicate* is an impression if its id came before with a time at most W + ``lateness`` earlier (or later).
-      So a click counts for one impression at most: two of the same id lie further apart than a click reaches.
-    - *Forgotten* is an impression by a tombstone that comes before the impressions' watermark has passed its time + W.
-    - A click is *late* that would have counted with a window of 2 W. If late clicks are learned, an impression that was decided as
-      a negative comes out once more, as a positive with that click, when W more have passed.
+    - An impression is *decided* once its time is at most E = min(both watermarks) - W. Examples come out by (time, offset).
+    - A click *counts* for an impression of its id if all of these hold:
+      (a) its time is not after the end of the window, the impression's time + W;
+      (b) the clicks' watermark, just after the click, is still before the end of the window;
+      (c) its time is at most ``lateness`` before the impression's.
+      The first click in the log that counts makes the impression a positive; each further one is a *duplicate*.
+    - An impression is *late* if its window was closed before it came. It is closed by the impressions' watermark before it, or by a
+      click with an earlier append time that was itself written as it happened (a recorded log is written in any order, at any time).
+      A late impression is set aside, clicked or not: nobody would know whether it had been clicked in time.
+    - An impression is a *duplicate* if its id came before with a time at most W + ``lateness`` earlier, or with a later one.
+      So a click counts for at most one impression: two of the same id are further apart than a click reaches.
+    - An impression is *forgotten* if a tombstone of its id comes before the impressions' watermark reaches the end of its window.
+    - A click is *late* if it would count with a window of 2 W, but not with W. If late clicks are learned, an impression that was
+      decided as a negative comes out once more, as a positive with the first such click, when another W has passed.
 
     Args:
         window: W, in ms.
@@ -88,48 +57,43 @@ class Join:
         learn_late: bool = False,
         clock_skew: int = 60_000,
     ) -> None:
-        """Begin where the two notes say."""
-        self.window = window
-        self.lateness = lateness
-        self.clock_skew = clock_skew
+        self.window, self.lateness = window, lateness
         self._extra = window if learn_late else 0
         self.impressions = InputState(impressions, reach=window + lateness + self._extra)
-        self.clicks = InputState(clicks, reach=lateness + self._extra)
+        self.clicks = ClickState(clicks, lateness + self._extra, clock_skew)
         self.cursor = impressions.cursor
         self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, ...]] = Counter()  # (what, its labels' values …) → how many
-        self._latest: dict[str, int] = {}  # id → largest time
+        self._latest: dict[str, int] = {}  # id → its largest time
         self._waiting: dict[str, list[Waiting]] = {}
         self._queue: list[Waiting] = []  # a heap
         self._unmatched: dict[str, list[Unmatched]] = {}
-        self._advances: list[Advance] = []  # of the clicks, as far as an impression to come may need them
-        self._appended = 0  # the latest append time of the clicks read
-        self._set_aside: list[tuple[Record, LateImpressionError]] = []
+        self._late: list[tuple[Record, LateImpressionError]] = []
 
     @property
     def waiting(self) -> int:
-        """How many impressions are not settled."""
+        """Return how many impressions are not settled."""
         return len(self._queue)
 
     @property
     def watermark(self) -> int:
-        """The smaller of the two watermarks."""
+        """Return the smaller of the two watermarks."""
         return min(self.impressions.seen, self.clicks.seen) - self.lateness
 
-    def impression(self, record: Record, event: Impression | Watermark, observed: int) -> None:
+    def add_impression(self, record: Record, event: Impression | Watermark, observed: int) -> None:
         """Take the next record of the impressions."""
         seen_before = self.impressions.seen
-        self.impressions.see(observed)
+        self.impressions.mark_taken(record, observed)
         if isinstance(event, Watermark):
             return
         name, offset = event.impression_id, record.offset
         self._last = offset
         if seen_before - self.lateness - self.window > event.time or self._closed_on_arrival(record, event):
-            self._put_aside(record, event)
+            self._set_aside(record, event)
             return
         latest = self._latest.get(name)
         self._latest[name] = event.time if latest is None else max(event.time, latest)
-        self.impressions.sights.append(BufferedRecord(event.time, name, offset, seen_before))
+        self.impressions.buffered.append(BufferedRecord(event.time, name, offset, seen_before))
         if latest is not None and latest + self.window + self.lateness >= event.time:
             self.counts["impression", "duplicate"] += 1
             return
@@ -137,8 +101,8 @@ class Join:
         waiting = Waiting(event.time, offset, name, event.time, event, record if suspect else None)
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
-        self._shown(waiting)
-        self._meet_earlier_clicks(name, waiting)
+        self._on_impression(waiting)
+        self._match_earlier_clicks(name, waiting)
 
     def forget(self, offset: int, impression_id: str) -> None:  # noqa: ARG002 - every record has one, and other policies need it
         """Take the next record of the impressions, a tombstone."""
@@ -147,27 +111,26 @@ class Join:
             if waiting.impression and watermark < waiting.time + self.window:
                 waiting.impression = None
                 return
-        self.counts["oddity", "vain_tombstone"] += 1
+        self.counts["anomaly", "vain_tombstone"] += 1
 
-    def click(self, record: Record, event: Click | Watermark, observed: int) -> None:
+    def add_click(self, record: Record, event: Click | Watermark, observed: int) -> None:
         """Take the next record of the clicks."""
-        self._advance(record, observed)
-        seen_before = self.clicks.seen
-        self.clicks.see(observed)
+        seen_before, appended_before = self.clicks.seen, self.clicks.appended
+        self.clicks.mark_taken(record, observed)
         name = "" if isinstance(event, Watermark) else event.impression_id
         time = observed if isinstance(event, Watermark) else event.time
-        self.clicks.sights.append(BufferedRecord(time, name, record.offset, seen_before))
+        self.clicks.buffered.append(BufferedRecord(time, name, record.offset, seen_before, appended_before))
         if isinstance(event, Watermark):
             return
         if event.time < seen_before - self.lateness:
             self.counts["late_event", "clicks", source(event)] += 1
         watermark = self.clicks.seen - self.lateness
         click = Unmatched(event.time, record.offset, watermark, "late" if name in self._latest else "orphan")
-        if not any(self._matched(waiting, click) for waiting in self._waiting.get(name, ())):
+        if not any(self._match(waiting, click) for waiting in self._waiting.get(name, ())):
             self._unmatched.setdefault(name, []).append(click)
 
     def take_ready(self, limit: int) -> list[Example]:
-        """Give the examples that are decided by now, in their order, ``limit`` at most."""
+        """Take the examples that are decided by now, in their order, ``limit`` at most."""
         end = max(self.cursor[0], self.watermark - self.window)
         examples: list[Example] = []
         while len(examples) < limit and self._queue and self._queue[0].due <= end:
@@ -178,68 +141,60 @@ class Join:
                 examples.append(example)
         if len(examples) < limit:
             self.cursor = (end, self._last)
-        self._let_go()
+        self._evict()
         return examples
 
-    def take_late(self) -> list[tuple[Record, LateImpressionError]]:
-        """Give the impressions that were found to be late since the last call."""
-        late, self._set_aside = self._set_aside, []
+    def take_late_impressions(self) -> list[tuple[Record, LateImpressionError]]:
+        """Take the impressions that were found to be late since the last call."""
+        late, self._late = self._late, []
         return late
 
     def resume(self) -> None:
-        """Go on from the cursor, once everything between the notes and their offsets was taken again."""
+        """Go on from the cursor, once everything between the resume points and the committed offsets was taken again."""
         while self._queue and (self._queue[0].due, self._queue[0].offset) <= self.cursor:
             self._settle(heappop(self._queue))
-        self._set_aside.clear()
+        self._late.clear()
         self.counts.clear()
 
-    def notes(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
-        """Say what to commit with the next offsets of both inputs, after everything decided was taken."""
+    def resume_points(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
+        """Return what to commit with the next offset of each input, once all that is decided was taken."""
         return (
-            self.impressions.note(next_impression, self.cursor, self.policy),
-            self.clicks.note(next_click, self.cursor, self.policy),
+            self.impressions.resume_point(next_impression, self.cursor, self.policy),
+            self.clicks.resume_point(next_click, self.cursor, self.policy),
         )
 
-    def _advance(self, record: Record, observed: int) -> None:
-        """Note how far the next record of the clicks, yet to be observed, lets event time come, and when."""
-        self._appended = max(self._appended, record.timestamp)
-        if observed > self.clicks.read:
-            written_as_it_happened = 0 <= record.timestamp - observed <= self.clock_skew
-            self._advances.append(Advance(observed, self._appended if written_as_it_happened else NEVER))
-
     def _is_closed(self, record: Record, time: int) -> bool:
-        """Say whether a click that was written before ``record`` has closed the window of the impression that it holds."""
-        first = bisect_left(self._advances, time + self.window + self.lateness, key=lambda advance: advance.seen)
-        return first < len(self._advances) and self._advances[first].appended < record.timestamp
+        """Return whether a click that was written before ``record`` had closed the window of an impression of this time."""
+        return self.clicks.passed_before(time + self.window + self.lateness, record.timestamp)
 
     def _closed_on_arrival(self, record: Record, event: Impression) -> bool:  # noqa: ARG002
-        """Not known yet: the clicks may not have been read so far. It is asked when the impression is decided."""
+        """Return False: the clicks may not have been read so far. Ask again when the impression is decided."""
         return False
 
-    def _put_aside(self, record: Record, event: Impression) -> None:
+    def _set_aside(self, record: Record, event: Impression) -> None:
         self.counts["late_event", "impressions", source(event)] += 1
-        self._set_aside.append((record, LateImpressionError("time", event.time, f"an event whose window of {self.window} ms is open")))
+        self._late.append((record, LateImpressionError("time", event.time, f"an event whose window of {self.window} ms is open")))
 
-    def _shown(self, waiting: Waiting) -> None:
-        """Take note of an impression that is no duplicate."""
+    def _on_impression(self, waiting: Waiting) -> None:
+        """Do nothing; another policy may act on an impression that is no duplicate."""
 
-    def _clicked(self, waiting: Waiting) -> None:
-        """Take note that an impression is a positive by now."""
+    def _on_click(self, waiting: Waiting) -> None:
+        """Do nothing; another policy may act on an impression that has become a positive."""
 
-    def _meet_earlier_clicks(self, name: str, waiting: Waiting) -> None:
+    def _match_earlier_clicks(self, name: str, waiting: Waiting) -> None:
         clicks = self._unmatched.pop(name, None)
         if clicks is None:
             return
-        left = [click for click in clicks if not self._matched(waiting, click)]
+        left = [click for click in clicks if not self._match(waiting, click)]
         for click in left:
             click.fate = "late"
         if left:
             self._unmatched[name] = left
 
-    def _matched(self, waiting: Waiting, click: Unmatched) -> bool:
-        """Give the click to the impression if it counts for it."""
-        if not self._in_time(waiting, click, self.window):
-            if self._extra and waiting.late_at is None and self._in_time(waiting, click, 2 * self.window):
+    def _match(self, waiting: Waiting, click: Unmatched) -> bool:
+        """Return whether the click counts for the impression; if so, record it there."""
+        if not self._counts_for(waiting, click, self.window):
+            if self._extra and waiting.late_at is None and self._counts_for(waiting, click, 2 * self.window):
                 waiting.late_at = click.time
             return False
         if waiting.clicked_at is not None:
@@ -248,20 +203,25 @@ class Join:
         waiting.clicked_at = click.time
         self.counts["click", "counted"] += 1
         if click.time < waiting.time:
-            self.counts["oddity", "early_click"] += 1
-        self._clicked(waiting)
+            self.counts["anomaly", "early_click"] += 1
+        self._on_click(waiting)
         return True
 
-    def _in_time(self, waiting: Waiting, click: Unmatched, window: int) -> bool:
+    def _counts_for(self, waiting: Waiting, click: Unmatched, window: int) -> bool:
+        """Return whether a click counts for an impression of its id: the conditions (a), (b) and (c) of the class."""
         closes = waiting.time + window
-        return click.time <= closes and click.watermark < closes and click.time + self.lateness >= waiting.time
+        return (
+            click.time <= closes  # (a)
+            and click.watermark < closes  # (b)
+            and click.time + self.lateness >= waiting.time  # (c)
+        )
 
     def _settle(self, waiting: Waiting) -> Example | None:
-        """Decide an impression, which may wait on for a late click, or be done with one that did."""
+        """Decide an impression, which may then go on waiting for a late click; or end that wait."""
         if waiting.due > waiting.time:
             return self._settle_late(waiting)
         if waiting.impression and waiting.record and self._is_closed(waiting.record, waiting.time):
-            self._put_aside(waiting.record, waiting.impression)
+            self._set_aside(waiting.record, waiting.impression)
             self._remove(waiting)
             return None
         self.counts["impression", "decided" if waiting.impression else "forgotten"] += 1
@@ -276,7 +236,7 @@ class Join:
         self._remove(waiting)
         if waiting.impression is None or waiting.late_at is None:
             return None
-        self.counts["oddity", "late_click_learned"] += 1
+        self.counts["anomaly", "late_click_learned"] += 1
         return labelled(waiting.impression, waiting.late_at)
 
     def _remove(self, waiting: Waiting) -> None:
@@ -285,26 +245,15 @@ class Join:
         if not siblings:
             del self._waiting[waiting.impression_id]
 
-    def _let_go(self) -> None:
-        closes = self.cursor[0] + self.window + self.lateness
-        del self._advances[: bisect_left(self._advances, closes, key=lambda advance: advance.seen)]
-        for sight in self.impressions.evict_before(self.cursor[0]):
-            if self._latest.get(sight.impression_id) == sight.time:
-                del self._latest[sight.impression_id]
-        for sight in self.clicks.evict_before(self.cursor[0]):
-            clicks = self._unmatched.get(sight.impression_id)
-            if clicks and clicks[0].offset == sight.offset:
+    def _evict(self) -> None:
+        """Drop what no record to come can need."""
+        self.clicks.drop_advances_before(self.cursor[0] + self.window + self.lateness)
+        for old in self.impressions.evict_before(self.cursor[0]):
+            if self._latest.get(old.impression_id) == old.time:
+                del self._latest[old.impression_id]
+        for old in self.clicks.evict_before(self.cursor[0]):
+            clicks = self._unmatched.get(old.impression_id)
+            if clicks and clicks[0].offset == old.offset:
                 self.counts["click", clicks.pop(0).fate] += 1
                 if not clicks:
-                    del self._unmatched[sight.impression_id]
-
-
-def source(event: Impression | Click) -> str:
-    """Return who wrote an event, where it says so."""
-    return "" if event.source is None else str(event.source)
-
-
-def labelled(shown: Impression, clicked_at: int | None) -> Example:
-    """Make an example of an impression: a positive if it was clicked, else a negative."""
-    label: Literal[0, 1] = 0 if clicked_at is None else 1
-    return Example(shown.impression_id, shown.time, shown.features, label, clicked_at=clicked_at)
+                    del self._unmatched[old.impression_id]

@@ -35,19 +35,19 @@ class Checkpoint(NamedTuple):
     """All that the learner needs in order to go on from a version."""
 
     version: Version  # as it was published
-    place: int  # its offset in the topic ``versions``
+    offset: int  # its offset in the topic ``versions``
     spec: Spec
     arrays: Arrays  # of the model and of its scores
 
     @classmethod
-    def of(cls, version: Version, place: int, model: OnlineModel, scores: Progressive) -> Self:
+    def of(cls, version: Version, offset: int, model: OnlineModel, scores: Progressive) -> Self:
         """Copy the state as it is now, which is that of ``version``."""
         arrays = {_MODEL + name: array for name, array in model.state().items()}
         arrays |= {_SCORES + name: array for name, array in scores.state().items()}
-        return cls(version, place, model.spec, arrays)
+        return cls(version, offset, model.spec, arrays)
 
     def restore(self) -> tuple[OnlineModel, Progressive]:
-        """Give the model and its scores back."""
+        """Return the model and its scores back."""
         model = OnlineModel.from_state(self.spec, self._under(_MODEL))
         return model, Progressive.from_state(self._under(_SCORES))
 
@@ -55,7 +55,7 @@ class Checkpoint(NamedTuple):
         """Write everything as one file, with a checksum over all of it."""
         header = {
             "version": msgspec.to_builtins(self.version, str_keys=True),
-            "place": self.place,
+            "place": self.offset,
             "spec": self.spec.model_dump(mode="json"),
         }
         return dump(self.arrays, header)
@@ -122,7 +122,7 @@ class Checkpoints:
         return path
 
     def newest_first(self) -> Iterator[Checkpoint]:
-        """Give the checkpoints that are as they were saved, the newest first; why one is not is logged."""
+        """Yield the checkpoints that are as they were saved, the newest first; why one is not is logged."""
         for path in reversed(self.paths()):
             try:
                 yield self.read(path)
@@ -144,7 +144,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
-        """Give the files, the oldest first."""
+        """Return the files, the oldest first."""
         return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
 
 

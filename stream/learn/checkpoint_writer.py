@@ -28,7 +28,7 @@ class CheckpointWriter:
         self._saving: Future[None] | None = None
 
     def due(self) -> bool:
-        """Say whether it is time, and the one before is done."""
+        """Return whether it is time, and the one before is done."""
         return time.monotonic() >= self._next and (self._saving is None or self._saving.done())
 
     def start(self, checkpoint: Checkpoint) -> None:

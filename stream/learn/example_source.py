@@ -47,11 +47,11 @@ class ExampleSource:
         return records
 
     def offsets(self) -> dict[int, int]:
-        """Give the next offset of each partition."""
+        """Return the next offset of each partition."""
         return self._reader.positions()
 
     def reached(self, end: Mapping[int, Bounds]) -> bool:
-        """Say whether everything before ``end`` has been read."""
+        """Return whether everything before ``end`` has been read."""
         offsets = self.offsets()
         return all(offsets[partition] >= bounds.end for partition, bounds in end.items())
 
@@ -62,7 +62,7 @@ class ExampleSource:
         return Lag(records, max(0.0, time.time() - self._read_at) if records else 0.0)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self._reader.close()
 
     def _open(self, offsets: Mapping[int, int]) -> Reader:

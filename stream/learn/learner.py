@@ -24,6 +24,7 @@ from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.log.reading import sleep_unless
 from stream.log.topics import Topics, check_learners
 from stream.settings import LearnSettings
 from stream.weights.versions import Published, read_versions
@@ -35,14 +36,14 @@ _PATIENCE = 0.25  # seconds without an example, between two looks at whether to 
 _RECONNECT = 1.0  # seconds between tries to reach the log
 _ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to its version
 _LOOK = 0.05  # seconds between two looks for that
-_TELL_EVERY = 1.0  # seconds between updates of the metrics that take a while to find out
+_REPORT_EVERY = 1.0  # seconds between updates of the metrics that take a while to find out
 
 
 class Learner:
     """Learns a model's examples and publishes its weights, for as long as it owns the model.
 
     Args:
-        events: the log that examples come from and weights go to.
+        log: the log that examples come from and weights go to.
         topics: the model's.
         spec: the model's settings.
         settings: the loop's.
@@ -56,7 +57,7 @@ class Learner:
 
     def __init__(
         self,
-        events: Log,
+        log: Log,
         topics: Topics,
         spec: Spec,
         settings: LearnSettings,
@@ -66,7 +67,7 @@ class Learner:
         accept_gap: bool = False,
     ) -> None:
         self.last: Published | None = None
-        self._log, self._topics, self._spec, self._settings, self._metrics = events, topics, spec, settings, metrics
+        self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
@@ -92,7 +93,7 @@ class Learner:
                     # Taken once: a learner that finds the log again must not fence the one that has come in its place.
                     writer = writer or self._log.writer(f"{self._topics.prefix}.learner")
                     end = end or (self._log.bounds(self._topics.examples) if until_caught_up else None)
-                    self._serve_term(writer, should_stop, end)
+                    self._run_session(writer, should_stop, end)
                 except FencedError:
                     if not self._was_rolled_back(should_stop):
                         raise
@@ -103,7 +104,7 @@ class Learner:
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
                     self._metrics.reconnects.inc()
-                    _sleep(_RECONNECT, should_stop)
+                    sleep_unless(should_stop, _RECONNECT)
                 else:
                     return
         finally:
@@ -111,16 +112,16 @@ class Learner:
                 writer.close()
 
     def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
-        """Say whether it was a rollback that took the model: then one version comes, and it lets go again."""
+        """Return whether a rollback took the model: it publishes exactly one version, which names it, and lets go again."""
         logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
         end = time.monotonic() + _ROLLBACK
         while True:
-            since = list(read_versions(self._log, self._topics, self.last.place + 1 if self.last else 0))
+            since = list(read_versions(self._log, self._topics, self.last.offset + 1 if self.last else 0))
             if since or time.monotonic() > end or should_stop():
                 return len(since) == 1 and since[0].version.rollback is not None
-            _sleep(_LOOK, should_stop)
+            sleep_unless(should_stop, _LOOK)
 
-    def _serve_term(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
+    def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Start from what is committed, and go on until the end or until the log is away."""
         check_learners(self._log, self._topics)
         self._checkpoints.tidy()
@@ -132,17 +133,17 @@ class Learner:
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
-            saver = stack.enter_context(
+            checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
-            stretch = self._stretch(recovered, source.offsets())
-            term = _Session(recovered, stretch, source, publisher, saver, self._topics, self._rules, metrics)
+            pending = self._pending_after(recovered, source.offsets())
+            session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
             try:
-                term.run(should_stop, end)
+                session.run(should_stop, end)
             finally:
-                self.last = term.last
+                self.last = session.last
 
-    def _stretch(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
+    def _pending_after(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
         """Return what the next version begins with."""
         if recovered.last is None:
             return PendingVersion(offsets, None, anew=True)
@@ -157,71 +158,65 @@ class _Session:
     def __init__(
         self,
         recovered: Recovered,
-        stretch: PendingVersion,
+        pending: PendingVersion,
         source: ExampleSource,
         publisher: Publisher,
-        saver: CheckpointWriter,
+        checkpoint_writer: CheckpointWriter,
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,
     ) -> None:
         self.last = recovered.last
         self._trainer = recovered.trainer
-        self._source, self._publisher, self._saver = source, publisher, saver
+        self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
-        self._stretch = stretch
-        self._begin_anew = stretch.anew or recovered.diverged or not publisher.snapshots.usable()
-        self._next_tell = 0.0
+        self._pending = pending
+        self._starts_lineage = pending.anew or recovered.diverged or not publisher.snapshots.usable()
+        self._next_report = 0.0
 
     def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
-        if self._begin_anew:
+        if self._starts_lineage:
             self._publish(whole=True)
         while not should_stop() and not (end and self._source.reached(end)):
             self._learn(self._poll())
-            if self._publisher.wait(self._stretch) == 0:
+            if self._publisher.wait(self._pending) == 0:
                 self._publish()
-            if self._saver.due():
+            if self._checkpoint_writer.due():
                 self._save()
-            if time.monotonic() >= self._next_tell:
-                self._tell()
+            if time.monotonic() >= self._next_report:
+                self._report()
         self._save()
-        self._saver.finish()
-        self._tell()
+        self._checkpoint_writer.finish()
+        self._report()
 
     def _poll(self) -> list[Record]:
-        wait = self._publisher.wait(self._stretch)
+        wait = self._publisher.wait(self._pending)
         return self._source.poll(_AT_ONCE, _PATIENCE if wait is None else min(wait, _PATIENCE))
 
     def _learn(self, records: list[Record]) -> None:
         if not records:
             return
         start = time.perf_counter()
-        taught = self._trainer.learn(records, rules=self._rules)
-        self._metrics.note_step(taught, time.perf_counter() - start)
-        self._stretch.add(records, taught, self._topics)
-        self._stretch.offsets = self._source.offsets()
+        result = self._trainer.learn(records, rules=self._rules)
+        self._metrics.record_step(result, time.perf_counter() - start)
+        self._pending.add(records, result, self._topics)
+        self._pending.offsets = self._source.offsets()
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
-        self.last = self._publisher.publish(self._trainer.model, self._stretch, whole=whole)
-        self._stretch = self._stretch.next()
-        self._metrics.note_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)
+        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole)
+        self._pending = self._pending.next()
+        self._metrics.record_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)
 
     def _save(self) -> None:
         """Save what is published: what is not is published first."""
-        if self._stretch.runs:
+        if self._pending.runs:
             self._publish()
-        if self.last and self.last.version.version != self._saver.saved:
-            self._saver.start(Checkpoint.of(*self.last, self._trainer.model, self._trainer.scores))
+        if self.last and self.last.version.version != self._checkpoint_writer.saved:
+            self._checkpoint_writer.start(Checkpoint.of(*self.last, self._trainer.model, self._trainer.scores))
 
-    def _tell(self) -> None:
-        self._next_tell = time.monotonic() + _TELL_EVERY
-        self._metrics.note_lag(self._source.lag())
-        self._metrics.note_model(self._trainer)
-
-
-def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not should_stop():
-        time.sleep(0.05)
+    def _report(self) -> None:
+        self._next_report = time.monotonic() + _REPORT_EVERY
+        self._metrics.record_lag(self._source.lag())
+        self._metrics.record_model(self._trainer)

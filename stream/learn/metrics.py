@@ -30,8 +30,6 @@ class LearnerMetrics:
     """What the learner tells."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
-
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
 
@@ -69,37 +67,37 @@ class LearnerMetrics:
             lambda: time.time() - self.saved_at
         )
 
-    def note_step(self, taught: BatchResult, seconds: float) -> None:
-        """Tell what came of the records of one poll."""
+    def record_step(self, result: BatchResult, seconds: float) -> None:
+        """Record what came of the records of one poll."""
         self.step_seconds.observe(seconds)
-        self.examples.inc(taught.learned)
-        for _, error in taught.bad + taught.excluded:
+        self.examples.inc(result.learned)
+        for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 
-    def note_version(self, version: Version, size: int, seconds: float) -> None:
-        """Tell what was published."""
+    def record_version(self, version: Version, size: int, seconds: float) -> None:
+        """Record what was published."""
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
         self.version.set(version.version)
         self.trained_through.set((version.trained_through or math.nan) / 1000)
 
-    def note_lag(self, lag: Lag) -> None:
-        """Tell how far behind the learner is."""
+    def record_lag(self, lag: Lag) -> None:
+        """Record how far behind the learner is."""
         self.lag_records.set(lag.records)
         self.lag_seconds.set(lag.seconds)
 
-    def note_model(self, trainer: Trainer) -> None:
-        """Tell how good the model is, and how full."""
-        self._note_scores("total", trainer.scores.total())
-        self._note_scores("recent", trainer.scores.recent())
+    def record_model(self, trainer: Trainer) -> None:
+        """Record how good the model is, and how full its table."""
+        self._record_scores("total", trainer.scores.total())
+        self._record_scores("recent", trainer.scores.recent())
         table = trainer.model.table
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
         self.unknown_features.set(trainer.encoder.unknown)
 
-    def _note_scores(self, over: str, scores: Scores) -> None:
+    def _record_scores(self, over: str, scores: Scores) -> None:
         for name, gauge in self.scores.items():
             value = getattr(scores, name)
             gauge.labels(over).set(math.nan if value is None else value)

@@ -17,6 +17,7 @@ from stream.events import Rollback, Run, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
+from stream.log.message import size_of
 from stream.log.topics import DELTAS, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
@@ -56,23 +57,23 @@ class PendingVersion:
         self.dead_letters: list[Message] = []
         self._bytes = 0  # of the dead letters
 
-    def add(self, records: Sequence[Record], taught: BatchResult, topics: Topics) -> None:
-        """Note what came of the next ``records``."""
+    def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
+        """Record what came of the next ``records``."""
         for record in records:
             if self.runs and self.runs[-1].partition == record.partition:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
             else:
                 self.runs.append(Run(record.partition, record.offset, record.offset))
-        if taught.learned:
-            self.trained_through = max(self.trained_through or 0, taught.trained_through)
-        self.excluded += [(record.partition, record.offset) for record, _ in taught.excluded]
+        if result.learned:
+            self.trained_through = max(self.trained_through or 0, result.trained_through)
+        self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         letters = [
             dead_letter(record, "learn", error, topics)
-            for record, error in taught.bad + taught.excluded
+            for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._aside
         ]
         self.dead_letters += letters
-        self._bytes += sum(_size(letter) for letter in letters)
+        self._bytes += sum(size_of(letter) for letter in letters)
 
     def full(self) -> bool:
         """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
@@ -83,7 +84,7 @@ class PendingVersion:
         return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
     def next(self) -> "PendingVersion":
-        """Give the stretch that begins where this one ends."""
+        """Return the pending version that begins where this one ends."""
         reread = self.reread()
         return PendingVersion(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
 
@@ -108,21 +109,21 @@ class Publisher:
         self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named)
         self.bytes = 0  # of the last delta
 
-    def wait(self, stretch: PendingVersion) -> float | None:
-        """Give the seconds until a version is due, None if there is nothing to say in it."""
+    def wait(self, pending: PendingVersion) -> float | None:
+        """Return the seconds until a version is due, None if there is nothing to say in it."""
         self.snapshots.collect()
-        if stretch.full():
+        if pending.full():
             return 0.0
-        if stretch.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
+        if pending.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, stretch: PendingVersion, *, whole: bool = False) -> Published:
+    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
         """Publish what ``model`` is now, and what it read since the version before.
 
         Args:
             model: its rows count as published only once the log has them.
-            stretch: what it read.
+            pending: what it read.
             whole: start anew from a full snapshot, not from the version before.
 
         Raises:
@@ -130,40 +131,36 @@ class Publisher:
             LogUnavailableError: nothing was published; reload before going on.
         """
         changes = {} if whole else model.changes()
-        standing = WeightsHeader(
+        header = WeightsHeader(
             version=self._number + 1,
             base=None if whole else self._number,
             digest=model.digest(),
             examples=model.examples,
-            trained_through=stretch.trained_through,
+            trained_through=pending.trained_through,
             published_at=int(time.time() * 1000),
         )
         if whole:
-            self.snapshots.write(standing, model.spec, model.weights.arrays(), self._end)
-        published = self._commit(_version(standing, model.spec, stretch, self.snapshots), pack(standing, changes), stretch)
+            self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots), pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
-            self.snapshots.start(standing, model.spec, model.weights.arrays(), self._end)
+            self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
         return published
 
     def close(self) -> None:
         """Wait for the snapshot being written."""
         self.snapshots.close()
 
-    def _commit(self, version: Version, delta: bytes, stretch: PendingVersion) -> Published:
+    def _commit(self, version: Version, delta: bytes, pending: PendingVersion) -> Published:
         chunks = cut(self._topics.weights, DELTAS, delta)
         record = Message(self._topics.versions, None, encode(version), partition=0)
-        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in stretch.offsets.items()}
-        offsets = self._writer.commit([*chunks, record, *stretch.dead_letters], progress)
+        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
+        offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
         self._number, self._examples, self._named = version.version, version.examples, version.snapshot
         self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
-
-
-def _size(letter: Message) -> int:
-    return len(letter.key or b"") + len(letter.value or b"") + sum(len(name) + len(text) for name, text in letter.headers)
 
 
 def trained_through(version: Version) -> int | None:
@@ -172,24 +169,24 @@ def trained_through(version: Version) -> int | None:
 
 
 def settings_digest(spec: Spec) -> str:
-    """Tell one model's settings from another's; a setting that is added later, with a default, changes nothing."""
+    """Return a digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(standing: WeightsHeader, spec: Spec, stretch: PendingVersion, snapshots: SnapshotWriter) -> Version:
+def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter) -> Version:
     return Version(
-        version=standing.version,
-        digest=standing.digest,
-        examples=standing.examples,
-        trained_through=standing.trained_through,
-        offsets=stretch.offsets,
-        runs=stretch.runs,
-        excluded=stretch.excluded,
+        version=header.version,
+        digest=header.digest,
+        examples=header.examples,
+        trained_through=header.trained_through,
+        offsets=pending.offsets,
+        runs=pending.runs,
+        excluded=pending.excluded,
         settings=settings_digest(spec),
         fingerprint=fingerprint(),
-        published_at=standing.published_at,
+        published_at=header.published_at,
         snapshot=snapshots.newest,
-        rollback=stretch.rollback,
-        spec=spec.model_dump(mode="json") if stretch.anew else None,
-        reread=stretch.reread(),
+        rollback=pending.rollback,
+        spec=spec.model_dump(mode="json") if pending.anew else None,
+        reread=pending.reread(),
     )

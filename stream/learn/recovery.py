@@ -91,10 +91,10 @@ class Recovery:
             GapError: examples to learn again are no longer there.
         """
         checkpoint, lineage = self._start(until)
-        trainer, last, place = Trainer(OnlineModel(self._spec), Progressive()), None, 0
+        trainer, last, start = Trainer(OnlineModel(self._spec), Progressive()), None, 0
         if checkpoint:
-            trainer, last, place = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.place), checkpoint.place + 1
-        with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, place)) as versions:
+            trainer, last, start = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.offset), checkpoint.offset + 1
+        with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
                 if lineage.holds(published.version.version):
                     trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
@@ -114,7 +114,7 @@ class Recovery:
             if not self._stands(checkpoint):
                 logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
                 continue
-            lineage = read_lineage(self._log, self._topics, checkpoint.place + 1, until)
+            lineage = read_lineage(self._log, self._topics, checkpoint.offset + 1, until)
             if not lineage.holds(number):
                 logger.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
                 continue
@@ -124,20 +124,20 @@ class Recovery:
 
     def _stands(self, checkpoint: Checkpoint) -> bool:
         bounds, saved = self._log.bounds(self._topics.versions)[0], checkpoint.version
-        if checkpoint.place >= bounds.end:
+        if checkpoint.offset >= bounds.end:
             message = (
                 f"the checkpoint of version {saved.version} is ahead of {self._topics.versions}, which ends at offset {bounds.end} "
-                f"(expected more than {checkpoint.place}): is this its log? To learn anew from this log, move the checkpoints away"
+                f"(expected more than {checkpoint.offset}): is this its log? To learn anew from this log, move the checkpoints away"
             )
             raise RecoveryError(message)
-        if checkpoint.place < bounds.first:
+        if checkpoint.offset < bounds.first:
             return False
-        with closing(read_versions(self._log, self._topics, checkpoint.place)) as versions:
+        with closing(read_versions(self._log, self._topics, checkpoint.offset)) as versions:
             there = next(versions, None)
-        return there is not None and (there.place, there.version.digest) == (checkpoint.place, saved.digest)
+        return there is not None and (there.offset, there.version.digest) == (checkpoint.offset, saved.digest)
 
     def _with_settings_of(self, version: Version, trainer: Trainer, *, is_first: bool) -> Trainer:
-        """Give what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
+        """Return what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
         if version.spec is None:
             return trainer
         try:
@@ -176,7 +176,7 @@ class Recovery:
 
 
 def _migrated(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
-    """Give a trainer of the same state under other fields; the same one if they are the same."""
+    """Return a trainer of the same state under other fields; the same one if they are the same."""
     model = trainer.model
     if model.spec == spec:
         return trainer
@@ -206,7 +206,7 @@ class _Runs:
         self._ahead: dict[int, list[Record]] = {}  # read, and not yet asked for
 
     def read(self, run: Run) -> Iterator[list[Record]]:
-        """Give the records of ``run``, in order.
+        """Yield the records of ``run``, in order.
 
         Raises:
             OffsetGoneError: they are no longer there.
@@ -222,7 +222,7 @@ class _Runs:
                 return
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         for reader in self._readers.values():
             reader.close()
 

@@ -20,7 +20,7 @@ from stream.settings import LearnSettings
 from stream.weights.versions import Published, newest_version
 
 
-def rebuild(events: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
+def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
     """Make the learner's state at version ``number`` again, from the newest checkpoint before it or from the log alone.
 
     Its digest is the published one; with other kernels it agrees within rounding, and has a digest of its own.
@@ -28,18 +28,18 @@ def rebuild(events: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, n
     Raises:
         LearnError: it can't be arrived at: its settings were others, or its examples have changed or are gone.
     """
-    recovered = Recovery(events, topics, spec, checkpoints).recover(number)
+    recovered = Recovery(log, topics, spec, checkpoints).recover(number)
     trainer = recovered.trainer
-    version, place = _last(recovered, number)
+    version, offset = _last(recovered, number)
     version = msgspec.structs.replace(version, digest=trainer.model.digest())
-    return Checkpoint.of(version, place, trainer.model, trainer.scores)
+    return Checkpoint.of(version, offset, trainer.model, trainer.scores)
 
 
-def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool) -> Version:
+def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool) -> Version:
     """Publish the weights of version ``to`` as the next version.
 
     Args:
-        events: the log.
+        log: the log.
         topics: the model's.
         spec: its settings.
         settings: say where checkpoints are.
@@ -52,17 +52,17 @@ def roll_back(events: Log, topics: Topics, spec: Spec, settings: LearnSettings, 
         FencedError: a learner has taken over meanwhile; nothing was published.
     """
     checkpoints = Checkpoints(Path(settings.directory), settings.keep)
-    past = rebuild(events, topics, spec, checkpoints, to)
+    past = rebuild(log, topics, spec, checkpoints, to)
     checkpoints.write(past)
-    with closing(events.writer(f"{topics.prefix}.learner")) as writer:
-        newest = newest_version(events, topics)
+    with closing(log.writer(f"{topics.prefix}.learner")) as writer:
+        newest = newest_version(log, topics)
         if newest is None:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
-        stretch = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
-        with closing(Publisher(events, writer, topics, settings, newest.version)) as publisher:
-            return publisher.publish(past.restore()[0], stretch, whole=True).version
+        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
+        with closing(Publisher(log, writer, topics, settings, newest.version)) as publisher:
+            return publisher.publish(past.restore()[0], pending, whole=True).version
 
 
 def _last(recovered: Recovered, number: int) -> Published:

@@ -37,38 +37,38 @@ class SnapshotWriter:
         self._examples, self._made = -1, float("-inf")  # of the newest: how much it has learned, epoch s
         self.newest = newest
         if newest and self.usable():
-            self._note(self._standing(newest))
+            self._note(self._header_of(newest))
         self._thread = ThreadPoolExecutor(1, "snapshots")
         self._writing: Future[SnapshotRef] | None = None
 
     def usable(self) -> bool:
-        """Say whether the log still holds the newest, and all deltas after it."""
+        """Return whether the log still holds the newest, and all deltas after it."""
         bounds, newest = self._log.bounds(self._topics.weights), self.newest
         if newest is None or bounds[DELTAS].first > newest.deltas:
             return False
         return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
 
     def due(self, examples: int) -> bool:
-        """Say whether it is time for a snapshot of weights that have learned so many examples."""
+        """Return whether it is time for a snapshot of weights that have learned so many examples."""
         age = abs(time.time() - self._made)  # a clock that was ahead, and is no more, puts off no snapshot
         return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
 
-    def write(self, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
+    def write(self, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
         """Write a snapshot and wait for it; ``deltas`` is the offset of the first delta after it.
 
         Raises:
             LogUnavailableError: the log can't be reached.
         """
-        self._note(standing)
-        self.newest = _write(self._log, self._topics, standing, spec, arrays, deltas)
+        self._note(header)
+        self.newest = _write(self._log, self._topics, header, spec, arrays, deltas)
 
-    def start(self, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
+    def start(self, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
         """Begin to write a snapshot; :meth:`collect` will tell when it is whole."""
-        self._note(standing)
-        self._writing = self._thread.submit(_write, self._log, self._topics, standing, spec, arrays, deltas)
+        self._note(header)
+        self._writing = self._thread.submit(_write, self._log, self._topics, header, spec, arrays, deltas)
 
     def collect(self) -> None:
-        """Take note of a snapshot that has become whole."""
+        """Record a snapshot that has become complete."""
         if self._writing is None or not self._writing.done():
             return
         writing, self._writing = self._writing, None
@@ -81,18 +81,18 @@ class SnapshotWriter:
         """Wait for the one being written."""
         self._thread.shutdown()
 
-    def _note(self, standing: WeightsHeader) -> None:
-        self._examples, self._made = standing.examples, standing.published_at / 1000
+    def _note(self, header: WeightsHeader) -> None:
+        self._examples, self._made = header.examples, header.published_at / 1000
 
-    def _standing(self, ref: SnapshotRef) -> WeightsHeader:
+    def _header_of(self, ref: SnapshotRef) -> WeightsHeader:
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
             return read_manifest(reader.poll(1, timeout=10.0)[0])
 
 
-def _write(log: Log, topics: Topics, standing: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> SnapshotRef:
-    chunks = cut(topics.weights, SNAPSHOTS, pack(standing, arrays, spec=spec.model_dump(mode="json")))
-    messages = [*chunks, manifest(chunks, standing, deltas)]
+def _write(log: Log, topics: Topics, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> SnapshotRef:
+    chunks = cut(topics.weights, SNAPSHOTS, pack(header, arrays, spec=spec.model_dump(mode="json")))
+    messages = [*chunks, manifest(chunks, header, deltas)]
     offsets: list[int] = []
     for start in range(0, len(messages), _AT_ONCE):
         offsets += log.append(messages[start : start + _AT_ONCE])
-    return SnapshotRef(standing.version, offsets[0], offsets[-1], deltas)
+    return SnapshotRef(header.version, offsets[0], offsets[-1], deltas)

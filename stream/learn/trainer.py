@@ -35,7 +35,7 @@ class BatchResult(NamedTuple):
 class _Readable(NamedTuple):
     """An example, where it stands in its poll, and the time that event time comes to by it."""
 
-    place: int
+    position: int
     example: Example
     time: int  # epoch ms
 
@@ -58,40 +58,40 @@ class Trainer:
         readable: list[_Readable] = []
         bad: dict[int, Exception] = {}
         refused: dict[int, Exception] = {}
-        for place, record in enumerate(records):
+        for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
                 continue
             try:
                 example = decode_example(record.value)
             except BadRecordError as error:
-                bad[place] = error
+                bad[position] = error
                 continue
             try:
-                readable.append(_Readable(place, example, rules.observed(example, record) if rules else example.time))
+                readable.append(_Readable(position, example, rules.observed(example, record) if rules else example.time))
             except BadRecordError as error:
-                refused[place] = error
+                refused[position] = error
         learned = self._learn(readable, bad, refused)
         return BatchResult(
             learned=len(learned),
             trained_through=max((each.time for each in learned), default=0),
-            bad=[(records[place], bad[place]) for place in sorted(bad)],
-            excluded=[(records[place], refused[place]) for place in sorted(refused)],
+            bad=[(records[position], bad[position]) for position in sorted(bad)],
+            excluded=[(records[position], refused[position]) for position in sorted(refused)],
         )
 
     def _learn(self, readable: list[_Readable], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Readable]:
         """Learn what can be learned, and give it; note in ``bad`` what the fields don't take, in ``refused`` whose step was undone."""
         features, misfits = self.encoder.encode([each.example.features for each in readable], [each.example.time for each in readable])
         if misfits:
-            bad |= {readable[n].place: error for n, error in misfits.items()}
+            bad |= {readable[n].position: error for n, error in misfits.items()}
             readable = [each for n, each in enumerate(readable) if n not in misfits]
         undone = self._step(features, [each.example for each in readable])
         if undone:
-            refused |= {readable[n].place: NotFiniteError("its step gives a weight that is not finite") for n in undone}
-            readable = [each for each in readable if each.place not in refused]
+            refused |= {readable[n].position: NotFiniteError("its step gives a weight that is not finite") for n in undone}
+            readable = [each for each in readable if each.position not in refused]
         return readable
 
     def _step(self, features: Features, examples: list[Example]) -> list[int]:
-        """Learn N examples and score their predictions; give the places of those that were undone."""
+        """Learn N examples and score their predictions; return the positions of those that were undone."""
         labels = np.array([example.label for example in examples], np.float32)  # (N,)
         fnw = np.array([example.policy == "fnw" for example in examples], np.bool_)  # (N,)
         logits, undone = self.model.learn(features, labels, _importance(examples), fnw)
@@ -103,6 +103,6 @@ class Trainer:
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Give each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
+    """Return each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
     with np.errstate(over="ignore"):
         return np.array([1.0 if example.weight is None else example.weight for example in examples], np.float32)

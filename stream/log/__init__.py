@@ -1,1 +1,1 @@
-"""The log, one contract with two backends: connect → topics → messages → partitions of Kafka or of an SQLite file → records."""
+"""The log, one contract with two backends: connect → topics → messages → partitions in Kafka or in an SQLite file → records → reading."""

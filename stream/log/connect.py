@@ -1,4 +1,4 @@
-"""From a url to the log behind it."""
+"""Open the log behind a url."""
 
 from stream.log.contract import Log, Partitioner
 
@@ -7,11 +7,11 @@ def connect(url: str, partitioner: Partitioner = "murmur2") -> Log:
     """Open the log at ``url``: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``kafka://host:9092[,host2:9092]``.
 
     Args:
-        url: Where it is.
-        partitioner: What chooses the partitions of keyed messages that are written to it.
+        url: Where the log is.
+        partitioner: What chooses the partitions of the keyed messages that this process writes.
 
     Raises:
-        ValueError: the url is of neither kind.
+        ValueError: the url has neither form.
         LogUnavailableError: the log can't be reached.
     """
     if url.startswith("sqlite:///"):
@@ -22,5 +22,4 @@ def connect(url: str, partitioner: Partitioner = "murmur2") -> Log:
         from stream.log.kafka_log import KafkaLog  # noqa: PLC0415
 
         return KafkaLog(url, partitioner)
-    message = f"expected sqlite:///… or kafka://host:9092, got {url!r}"
-    raise ValueError(message)
+    raise ValueError(f"expected sqlite:///… or kafka://host:9092, got {url!r}")

@@ -1,7 +1,7 @@
-"""The log: named topics of ordered, numbered records that the processes share, and nothing else.
+"""The log: named topics of ordered, numbered records. The processes share nothing else.
 
 Two implementations, :mod:`stream.log.kafka_log` and :mod:`stream.log.sqlite_log`, keep the same contract:
-an append is durable when it returns, a commit is atomic and invisible until whole, and an owner is fenced by the next one.
+an append is durable when it returns, a commit is atomic and invisible until it is whole, and the next owner fences the one before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ class LogError(Exception):
     """The log could not do what was asked.
 
     LogError
-    ├── LogUnavailableError   it can't be reached now; trying again later may work
-    ├── UnknownTopicError     the topic does not exist (nothing is created on the way)
+    ├── LogUnavailableError   it can't be reached now; a later try may work
+    ├── UnknownTopicError     the topic does not exist (no topic is created on the fly)
     ├── OffsetGoneError       retention has deleted the record that was asked for
     ├── RecordTooLargeError   a message is above the log's limit
     └── FencedError           another process owns what this writer owned
@@ -22,7 +22,7 @@ class LogError(Exception):
 
 
 class LogUnavailableError(LogError):
-    """The log can't be reached now; trying again later may work."""
+    """The log can't be reached now; a later try may work."""
 
 
 class UnknownTopicError(LogError):
@@ -43,22 +43,23 @@ class FencedError(LogError):
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Partitioner: TypeAlias = Literal["murmur2", "crc32"]
+TopicPartition: TypeAlias = tuple[str, int]
 
 
 class Record(NamedTuple):
-    """What a reader gets: a message in its place."""
+    """What a reader returns: a message, its topic, partition and offset."""
 
     topic: str
     partition: int
     offset: int
-    timestamp: int  # epoch ms, when the log took it; event time stands in the value
+    timestamp: int  # epoch ms, when the log took it; the event time is in the value
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
 
 
 class Message(NamedTuple):
-    """What a writer gives. Without a partition, the log's partitioner chooses one by the key."""
+    """What a writer appends. Without a partition, the log's partitioner chooses one by the key."""
 
     topic: str
     key: bytes | None
@@ -68,14 +69,14 @@ class Message(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far an owner has come in one partition: the next offset to read, and a note of its own."""
+    """How far an owner has come in one partition: the next offset to read, and a text of its own."""
 
     offset: int
     metadata: str = ""
 
 
 class Bounds(NamedTuple):
-    """The offsets that a partition holds: from ``first`` up to, not including, ``end``."""
+    """The offsets that a partition holds: from ``first`` up to ``end``, which is not included."""
 
     first: int
     end: int
@@ -85,7 +86,7 @@ class Reader(Protocol):
     """Reads the committed records of chosen partitions, each partition in order."""
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Take up to ``max_records``; wait up to ``timeout`` seconds for the first. Records of one partition stand together.
+        """Return up to ``max_records``, after at most ``timeout`` seconds for the first. Records of one partition are adjacent.
 
         Raises:
             OffsetGoneError: retention has deleted the next record.
@@ -94,19 +95,19 @@ class Reader(Protocol):
         ...
 
     def positions(self) -> dict[int, int]:
-        """Give the next offset of each partition, past everything polled (and past what is no record)."""
+        """Return the next offset of each partition: past all that was polled, and past offsets that hold no record."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 class Writer(Protocol):
-    """The single owner of a name: what it commits is all or nothing, and the next owner fences it."""
+    """The single owner of a name: a commit is all or nothing, and the next owner fences this one."""
 
-    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
-        """Append ``messages`` and store ``progress`` in one transaction; give the messages' offsets, in order.
+    def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
+        """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order.
 
         Raises:
             FencedError: another process has taken the name; nothing was written.
@@ -116,7 +117,7 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections; the name stays owned until somebody takes it."""
+        """Close the connections; the name stays owned until another writer takes it."""
         ...
 
 
@@ -126,11 +127,11 @@ class Log(Protocol):
     partitioner: Partitioner  # of what is written here with a key and without a partition
 
     def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
-        """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); say whether it was created."""
+        """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); return whether it was created."""
         ...
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
-        """Give the committed offsets that each partition holds.
+        """Return the committed offsets that each partition holds.
 
         Raises:
             UnknownTopicError: there is no such topic.
@@ -138,7 +139,7 @@ class Log(Protocol):
         ...
 
     def append_times(self, topic: str) -> bool:
-        """Say whether the timestamps of ``topic`` are the log's own, of the moment that it took a record, and not the writers'.
+        """Return whether the log itself sets the timestamps of ``topic``, when it takes a record, rather than the writers.
 
         Raises:
             UnknownTopicError: there is no such topic.
@@ -146,27 +147,27 @@ class Log(Protocol):
         ...
 
     def append(self, messages: Sequence[Message]) -> list[int]:
-        """Append and return the offsets once the log has them for good. Any thread may call it; calls at once share a write."""
+        """Append, and return the offsets once the records are durable. Any thread may call this; concurrent calls share a write."""
         ...
 
     def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
-        """Read ``topic`` from the given offset of each partition."""
+        """Open a reader of ``topic`` from the given offset of each partition."""
         ...
 
     def writer(self, owner: str) -> Writer:
-        """Take the name ``owner``, fencing whoever held it."""
+        """Take the name ``owner``, and fence whoever held it."""
         ...
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
-        """Give what ``owner`` last committed for each partition; without an entry where it never did."""
+        """Return what ``owner`` last committed for each partition, without an entry where it never did."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
     def __enter__(self) -> Self:
-        """Give the log itself."""
+        """Return the log itself."""
         ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

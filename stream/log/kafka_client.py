@@ -1,7 +1,7 @@
 """kafka-python, made to keep the log's contract; with `kafka_records` the only module that imports it.
 
-Nothing waits without end, an open client that can't reach Kafka leaves no thread and no socket behind, and errors are the log's own.
-Offsets are read as of the last stable one, and what an open transaction has written is not there yet.
+Every wait ends. A client that fails to open leaves no thread and no socket behind. Errors are the log's own.
+Offsets are read up to the last stable one: what an open transaction has written is not visible yet.
 """
 
 import time
@@ -38,31 +38,25 @@ _PATIENCE = {"request_timeout_ms": _WAIT_MS // 2, "bootstrap_timeout_ms": _WAIT_
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """Turn the client's errors into the log's. Kafka's "fenced" is its own opinion: it says so after a mere time-out, too."""
+    """Turn the client's errors into the log's. Kafka says "fenced" after a mere time-out, too: do not rely on it alone."""
     try:
         yield
     except (errors.ProducerFencedError, errors.InvalidProducerEpochError) as error:
-        message = f"Kafka no longer takes this producer's writes: {error!r}"
-        raise FencedError(message) from error
+        raise FencedError(f"Kafka no longer takes this producer's writes: {error!r}") from error
     except (errors.OffsetOutOfRangeError, errors.LogTruncationError) as error:
-        message = f"expected an offset that the topic holds, got {error}"
-        raise OffsetGoneError(message) from error
+        raise OffsetGoneError(f"expected an offset that the topic holds, got {error}") from error
     except errors.UnknownTopicOrPartitionError as error:
-        message = f"expected a topic and partition that exist, got {error}"
-        raise UnknownTopicError(message) from error
+        raise UnknownTopicError(f"expected a topic and partition that exist, got {error}") from error
     except (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError) as error:
-        message = f"expected a message that Kafka has room for, got {error}"
-        raise RecordTooLargeError(message) from error
+        raise RecordTooLargeError(f"expected a message that Kafka takes, got {error}") from error
     except (errors.AuthorizationError, errors.SaslAuthenticationFailedError, errors.UnsupportedVersionError) as error:
-        message = f"Kafka refuses: {error!r}"
-        raise LogError(message) from error
+        raise LogError(f"Kafka refuses: {error!r}") from error
     except errors.KafkaError as error:
-        message = f"Kafka can't be used now: {error!r}"
-        raise LogUnavailableError(message) from error
+        raise LogUnavailableError(f"Kafka can't be used now: {error!r}") from error
 
 
 def _open(kind: Callable[..., C], servers: Sequence[str], **settings: Any) -> C:
-    """Make a client, or close what it had already opened."""
+    """Make a client; if that fails, close what it had already opened."""
     opened: list[KafkaNetClient] = []
 
     def connect(**configs: Any) -> KafkaNetClient:
@@ -79,16 +73,16 @@ def _open(kind: Callable[..., C], servers: Sequence[str], **settings: Any) -> C:
 
 
 class Admin:
-    """What is asked about topics, one question at a time: the client fails what comes while five are under way."""
+    """Requests about topics, one at a time: the client fails a request that comes while five are under way."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         self._client = _open(KafkaAdminClient, servers)
-        self._one = Lock()
+        self._lock = Lock()
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, object]) -> bool:
         """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists."""
         wanted = {topic: {"num_partitions": partitions, "configs": {name: str(value) for name, value in settings.items()}}}
-        with self._one, named_errors():
+        with self._lock, named_errors():
             try:
                 self._client.create_topics(wanted, timeout_ms=_WAIT_MS, wait_for_metadata=True)
             except errors.TopicAlreadyExistsError:
@@ -101,40 +95,38 @@ class Admin:
         Raises:
             UnknownTopicError: there is no such topic.
         """
-        with self._one, named_errors():
+        with self._lock, named_errors():
             (found,) = self._client.describe_topics([topic])
             error = errors.for_code(found["error_code"])
             if error is errors.UnknownTopicOrPartitionError:
-                message = f"topic {topic!r} does not exist: create it first"
-                raise UnknownTopicError(message)
+                raise UnknownTopicError(f"topic {topic!r} does not exist: create it first")
             if error is not errors.NoError:
                 raise error(topic)
         return len(found["partitions"])
 
     def bounds(self, topic: str, partitions: int) -> dict[int, Bounds]:
-        """Give the first offset of each partition, and the one up to which everything is decided."""
-        places = [TopicPartition(topic, partition) for partition in range(partitions)]
-        with self._one, named_errors():
-            first = self._client.list_partition_offsets(dict.fromkeys(places, -2), timeout_ms=_WAIT_MS)
-            end = self._client.list_partition_offsets(dict.fromkeys(places, -1), "read_committed", timeout_ms=_WAIT_MS)
-        return {place.partition: Bounds(first[place].offset, end[place].offset) for place in places}
+        """Return the first offset of each partition, and the last stable one: up to it every transaction is decided."""
+        wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+        with self._lock, named_errors():
+            first = self._client.list_partition_offsets(dict.fromkeys(wanted, -2), timeout_ms=_WAIT_MS)
+            end = self._client.list_partition_offsets(dict.fromkeys(wanted, -1), "read_committed", timeout_ms=_WAIT_MS)
+        return {each.partition: Bounds(first[each].offset, end[each].offset) for each in wanted}
 
     def setting(self, topic: str, name: str) -> str:
-        """Give a setting of ``topic``, whether it is the topic's own or the cluster's.
+        """Return a setting of ``topic``, whether it is the topic's own or the cluster's.
 
         Raises:
-            LogError: Kafka does not tell it.
+            LogError: Kafka does not return it.
         """
-        with self._one, named_errors():
+        with self._lock, named_errors():
             found = self._client.describe_configs([ConfigResource("topic", topic, {name: None})], config_filter="all")
         try:
             return str(found["topic"][topic][name]["value"])
         except KeyError as error:  # the client leaves out what it may not see
-            message = f"Kafka does not tell the setting {name!r} of topic {topic!r}: may we describe its settings?"
-            raise LogError(message) from error
+            raise LogError(f"Kafka does not return the setting {name!r} of topic {topic!r}: may we describe its settings?") from error
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._client.close()
 
 
@@ -143,30 +135,30 @@ class KafkaReader:
 
     def __init__(self, servers: Sequence[str], topic: str, start: Mapping[int, int]) -> None:
         self._consumer = _open_consumer(servers)
-        self._consumer._fetcher.PartitionRecords = Unpacked  # noqa: SLF001 - the place that it has for them
-        self._places = [TopicPartition(topic, partition) for partition in start]
-        self._consumer.assign(self._places)
-        for place in self._places:
-            self._consumer.seek(place, start[place.partition])
+        self._consumer._fetcher.PartitionRecords = Unpacked  # noqa: SLF001 - the class that it unpacks them by
+        self._assigned = [TopicPartition(topic, partition) for partition in start]
+        self._consumer.assign(self._assigned)
+        for each in self._assigned:
+            self._consumer.seek(each, start[each.partition])
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Take up to ``max_records``; wait up to ``timeout`` seconds for the first. Without Kafka nothing comes: it reconnects."""
+        """Return up to ``max_records``, after at most ``timeout`` seconds for the first. While Kafka is away, return none and reconnect."""
         with named_errors():
             found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
         return [record for records in found.values() for record in records]
 
     def positions(self) -> dict[int, int]:
-        """Give the next offset of each partition; the marks of transactions occupy offsets and are passed, too."""
+        """Return the next offset of each partition. The markers of transactions take up offsets; they are passed, too."""
         with named_errors():
-            return {place.partition: self._consumer.position(place, timeout_ms=_WAIT_MS) for place in self._places}
+            return {each.partition: self._consumer.position(each, timeout_ms=_WAIT_MS) for each in self._assigned}
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._consumer.close(autocommit=False)
 
 
 def committed(servers: Sequence[str], group: str, topic: str, partitions: int) -> dict[int, Progress]:
-    """Give the offsets committed under ``group``, once no transaction that changes them is under way."""
+    """Return the offsets committed under ``group``, once no transaction that changes them is under way."""
     consumer = _open_consumer(servers, group_id=group)
     progress = {}
     try:
@@ -185,7 +177,7 @@ def _open_consumer(servers: Sequence[str], **settings: Any) -> KafkaConsumer:
         KafkaConsumer,
         servers,
         isolation_level="read_committed",
-        auto_offset_reset="none",  # "latest" would jump over lost records without a word
+        auto_offset_reset="none",  # "latest" would silently skip lost records
         enable_auto_commit=False,
         allow_auto_create_topics=False,
         **settings,
@@ -193,11 +185,11 @@ def _open_consumer(servers: Sequence[str], **settings: Any) -> KafkaConsumer:
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
-    """Writes once and to every replica in sync; with an ``owner`` also in transactions. Its own waits have no end, these have."""
+    """Writes each record once, to every in-sync replica; with an ``owner`` also in transactions. Its base waits for ever, this does not."""
 
     @classmethod
     def open(cls, servers: Sequence[str], owner: str | None = None) -> "Producer":
-        """Connect; what another producer of ``owner`` left open is settled, and it can write no more."""
+        """Connect; Kafka then ends the open transaction of any earlier producer of ``owner``, and fences that producer."""
         producer = _open(
             cls,
             servers,
@@ -206,7 +198,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
             batch_size=262_144,  # bytes
             max_block_ms=_WAIT_MS,
             delivery_timeout_ms=_WAIT_MS,
-            retry_backoff_ms=10,  # while the transaction before is still being marked
+            retry_backoff_ms=10,  # while the previous transaction is still being marked
             allow_auto_create_topics=False,
             transactional_id=owner,
             transaction_timeout_ms=_WAIT_MS,
@@ -221,13 +213,13 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
         return producer
 
     def send_all(self, messages: Sequence[tuple[Message, int]]) -> list[int]:
-        """Write messages, each with its partition, and give their offsets."""
+        """Write messages, each with its partition, and return their offsets."""
         with named_errors():
             return self._acknowledged(self._send_each(messages))
 
     def transact(self, messages: Sequence[tuple[Message, int]], progress: Mapping[tuple[str, int], Progress], group: str) -> list[int]:
-        """Write messages and the ``group``'s offsets as a whole; whatever is raised, the outcome is open until the next ``open``."""
-        offsets = {TopicPartition(*place): OffsetAndMetadata(*entry, -1) for place, entry in progress.items()}
+        """Write messages and the ``group``'s offsets in one transaction. After an error the outcome is unknown until the next ``open``."""
+        offsets = {TopicPartition(*where): OffsetAndMetadata(*entry, -1) for where, entry in progress.items()}
         with named_errors():
             self.begin_transaction()
             sent = self._send_each(messages)
@@ -238,7 +230,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
         return acknowledged
 
     def abandon(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close at once, even if writes are under way."""
         self._sender.force_close()
         self._sender.join(WAIT)
         with suppress(errors.KafkaError):
@@ -258,5 +250,4 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
     def _wait_for(self, result: Any) -> None:
         self._sender.wakeup()
         if not result.wait(timeout_ms=_WAIT_MS):
-            message = f"no answer within {WAIT:g} seconds"
-            raise errors.KafkaTimeoutError(message)
+            raise errors.KafkaTimeoutError(f"no answer within {WAIT:g} seconds")

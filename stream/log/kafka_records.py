@@ -1,6 +1,6 @@
-"""The records in what Kafka sent, unpacked by aiokafka's compiled parser: kafka-python's own takes six times as long.
+"""Unpack the records that Kafka sends with aiokafka's compiled parser: kafka-python's own takes six times as long.
 
-Those of transactions that were aborted are passed over, and a batch that was damaged on the way is refused.
+Records of aborted transactions are skipped, and a batch that was damaged on the way is refused.
 """
 
 from collections.abc import Iterator
@@ -16,25 +16,24 @@ from stream.log.contract import Record
 
 
 class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no types
-    """A partition's share of an answer, as the log's records."""
+    """One partition's part of a fetch response, as the log's records."""
 
     def _unpack_records(self, tp: TopicPartition, records: MemoryRecords, *_: Any) -> Iterator[Record]:
         while (batch := records.next_batch()) is not None:
             parsed = DefaultRecordBatch(batch._buffer)  # noqa: SLF001 - as it came
             if not parsed.validate_crc():
-                message = f"the batch at offset {batch.base_offset} of {tp.topic}, partition {tp.partition}, fails its check"
-                raise CorruptRecordError(message)
+                raise CorruptRecordError(f"the batch at {batch.base_offset} of {tp.topic}, partition {tp.partition}, fails its check")
             self.leader_epoch = batch.leader_epoch
             if self._is_committed(batch):
                 for record in parsed:
                     self.next_fetch_offset = record.offset + 1
-                    headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write some without a value
+                    headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write headers without a value
                     yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
             self.next_fetch_offset = batch.next_offset
         self.drain()
 
     def _is_committed(self, batch: Any) -> bool:
-        """Say whether the batch holds records that count; keep account of the transactions that were aborted."""
+        """Return whether the batch holds committed records; keep track of the aborted transactions."""
         self._consume_aborted_transactions_up_to(batch.last_offset)
         if self._contains_abort_marker(batch):
             self.aborted_producer_ids.discard(batch.producer_id)

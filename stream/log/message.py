@@ -1,37 +1,35 @@
-"""Where a message goes and how large it may be: the same on every log, and the same as Kafka's own clients choose.
+"""A message's partition and its size limit: the same on every log, and the same as in Kafka's own clients.
 
 A key's partition is its hash modulo the number of partitions: murmur2 without the sign bit, as Java's clients have it, or CRC-32, as
-librdkafka's do by default. Where all use one of them, the records of an impression meet in one partition.
+librdkafka's do by default. If all writers use the same one, the records of an impression are in one partition.
 """
 
 import struct
 import zlib
 from collections.abc import Mapping
 
-from stream.log.contract import Message, Partitioner, Progress, Record, RecordTooLargeError, UnknownTopicError
+from stream.log.contract import Message, Partitioner, Progress, Record, RecordTooLargeError, TopicPartition, UnknownTopicError
 
-LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
-METADATA_LIMIT = 4096  # bytes of the note beside an offset
+MESSAGE_LIMIT = 1_000_000  # bytes of a message, with its key and headers: what Kafka takes by default, less its own overhead
+METADATA_LIMIT = 4096  # bytes of the metadata beside an offset
 
 _SEED, _MIX, _WORD = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
-def place(message: Message, partitions: int, partitioner: Partitioner = "murmur2") -> int:
-    """Choose the partition of ``message`` among ``partitions``; what has neither partition nor key goes by the empty key.
+def choose_partition(message: Message, partitions: int, partitioner: Partitioner = "murmur2") -> int:
+    """Choose the partition of ``message``, out of ``partitions``: its own, else its key's (no key counts as the empty key).
 
     Raises:
         RecordTooLargeError: the message is above the limit.
         UnknownTopicError: the message names a partition that the topic does not have.
     """
     size = size_of(message)
-    if size > LIMIT:
-        error = f"expected a message of up to {LIMIT:,} bytes for {message.topic!r}, got {size:,}"
-        raise RecordTooLargeError(error)
+    if size > MESSAGE_LIMIT:
+        raise RecordTooLargeError(f"expected a message of up to {MESSAGE_LIMIT:,} bytes for {message.topic!r}, got {size:,}")
     if message.partition is None:
         return partition_of(message.key or b"", partitions, partitioner)
     if not 0 <= message.partition < partitions:
-        error = f"topic {message.topic!r} has the partitions 0 to {partitions - 1}, got {message.partition}"
-        raise UnknownTopicError(error)
+        raise UnknownTopicError(f"topic {message.topic!r} has the partitions 0 to {partitions - 1}, got {message.partition}")
     return message.partition
 
 
@@ -45,21 +43,22 @@ def partition_of(key: bytes, partitions: int, partitioner: Partitioner) -> int:
 
 
 def size_of(message: Message | Record) -> int:
-    """Count the bytes that a log has to keep."""
+    """Return how many bytes a log has to keep for a message."""
     return len(message.key or b"") + len(message.value or b"") + sum(len(name.encode()) + len(value) for name, value in message.headers)
 
 
-def check(progress: Mapping[tuple[str, int], Progress]) -> None:
-    """Refuse a note that Kafka would not keep: it would end the producer that brings it.
+def check_metadata(progress: Mapping[TopicPartition, Progress]) -> None:
+    """Refuse metadata that Kafka would not keep: it would end the producer that sends it.
 
     Raises:
-        RecordTooLargeError: a note is above the limit.
+        RecordTooLargeError: an entry's metadata is above the limit.
     """
     for (topic, partition), entry in progress.items():
         size = len(entry.metadata.encode())
         if size > METADATA_LIMIT:
-            error = f"expected a note of up to {METADATA_LIMIT:,} bytes for {topic!r} partition {partition}, got {size:,}"
-            raise RecordTooLargeError(error)
+            raise RecordTooLargeError(
+                f"expected metadata of up to {METADATA_LIMIT:,} bytes for {topic!r} partition {partition}, got {size:,}"
+            )
 
 
 def murmur2(data: bytes) -> int:

@@ -1,7 +1,7 @@
-"""One SQLite file that several processes and threads write: how it is opened, and how writes that come at once share a transaction.
+"""One SQLite file that several processes and threads write: open it, and group concurrent writes into one transaction.
 
-A transaction is ``BEGIN IMMEDIATE``: it holds the write lock before it looks at anything, so what it saw still holds when it
-commits. A commit is on the disk when it returns (``synchronous=FULL``), which takes milliseconds: that is why writes are grouped.
+A transaction is ``BEGIN IMMEDIATE``: it takes the write lock before it reads anything, so what it read is still true when it
+commits. A commit is on the disk when it returns (``synchronous=FULL``). That takes milliseconds, so writes are grouped.
 """
 
 import sqlite3
@@ -20,24 +20,22 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 _PATIENCE = 30.0  # seconds to wait for another process's transaction
-_GROUP = 256  # writes in one transaction at most, so that the first is not kept waiting
+_GROUP = 256  # writes in one transaction at most, so that the first does not wait long
 
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into the log's: a lock, a full disk and a lost file may pass; a damaged file does not."""
+    """Turn SQLite's errors into the log's: a lock, a full disk or a lost file may be temporary, a damaged file is not."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        message = f"the log {str(path)!r} can't be used now: {error}"
-        raise LogUnavailableError(message) from error
+        raise LogUnavailableError(f"the log {str(path)!r} can't be used now: {error}") from error
     except sqlite3.Error as error:
-        message = f"expected an SQLite file at {str(path)!r}, got: {error}"
-        raise LogError(message) from error
+        raise LogError(f"expected an SQLite file at {str(path)!r}, got: {error}") from error
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open a connection that any thread may use, in autocommit: each read is short and sees the newest commit."""
+    """Open a connection for any thread, in autocommit mode: each read is short and sees the newest commit."""
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         _wait_for_lock(lambda: connection.execute("PRAGMA journal_mode=WAL"))
@@ -49,7 +47,7 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def _wait_for_lock(statement: Callable[[], object]) -> None:
-    """Try every millisecond: SQLite's own waiting grows to 100 ms and loses against a busy writer, or is not done at all."""
+    """Retry every millisecond: SQLite's own waits grow to 100 ms and lose against a busy writer, or it does not wait at all."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -63,7 +61,7 @@ def _wait_for_lock(statement: Callable[[], object]) -> None:
 
 
 class GroupCommit:
-    """A thread that does its callers' writes, as many as are waiting in one transaction; each succeeds or fails by itself."""
+    """A thread that does its callers' writes: all that are waiting, in one transaction. Each succeeds or fails by itself."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -74,10 +72,9 @@ class GroupCommit:
         self._thread.start()
 
     def submit(self, work: Work[T]) -> Future[T]:
-        """Have ``work`` done in a transaction; the future has its result once that is on the disk."""
+        """Queue ``work`` for a transaction; the future gets its result once that is on the disk."""
         if not self._thread.is_alive():
-            message = f"the log {str(self._path)!r} is closed"
-            raise LogUnavailableError(message)
+            raise LogUnavailableError(f"the log {str(self._path)!r} is closed")
         future: Future[T] = Future()
         self._waiting.put((work, future))
         return future
@@ -114,7 +111,7 @@ class GroupCommit:
             yield item
 
     def _transact(self, works: list[Work[Any]]) -> list[Any]:
-        """Do every work in one transaction; give each its result, or the exception that undid it alone."""
+        """Do every work in one transaction; return the result of each, or the exception that undid it alone."""
         _wait_for_lock(lambda: self._connection.execute("BEGIN IMMEDIATE"))
         try:
             outcomes = [self._attempt(work) for work in works]

@@ -1,7 +1,7 @@
 """A log in one SQLite file, for one machine: nothing to install, the same contract as Kafka's.
 
-Offsets are dense and never used twice: the next one stands in a table, so trimming can't hand one out again. An owner's epoch is
-checked inside the transaction that it guards. Records past their retention go a batch at a time, beside the writes.
+Offsets are dense and never used twice: the next one is in a table, so it survives trimming. An owner's epoch is checked inside the
+transaction that it guards. Records past their retention are deleted in batches, in transactions of their own between the writes.
 """
 
 import sqlite3
@@ -14,8 +14,8 @@ from typing import Self
 
 import msgspec
 
-from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, UnknownTopicError
-from stream.log.message import check, place
+from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, TopicPartition, UnknownTopicError
+from stream.log.message import check_metadata, choose_partition
 from stream.log.sqlite_file import GroupCommit, named_errors, open_file
 from stream.log.sqlite_reader import SHIFT, SqliteReader
 
@@ -43,8 +43,7 @@ class SqliteLog:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"expected a folder for the log {str(self._path)!r}, got: {error}"
-            raise LogUnavailableError(message) from error
+            raise LogUnavailableError(f"expected a folder for the log {str(self._path)!r}, got: {error}") from error
         with named_errors(self._path):
             self._reads = open_file(self._path)
             self._writes = GroupCommit(self._path)
@@ -52,7 +51,7 @@ class SqliteLog:
         self._next_trim = time.monotonic()
 
     def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
-        """Create ``topic`` unless it exists; say whether it was created."""
+        """Create ``topic`` unless it exists; return whether it was created."""
         rows = [(topic, partition, retention) for partition in range(partitions)]
 
         def work(db: sqlite3.Connection) -> bool:
@@ -65,7 +64,7 @@ class SqliteLog:
         return self._writes.submit(work).result()
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
-        """Give the committed offsets that each partition holds."""
+        """Return the committed offsets that each partition holds."""
         with named_errors(self._path):
             rows = self._reads.execute("SELECT partition, first, next FROM partitions WHERE topic = ?", (topic,)).fetchall()
         if not rows:
@@ -73,22 +72,22 @@ class SqliteLog:
         return {partition: Bounds(first, end) for partition, first, end in rows}
 
     def append_times(self, topic: str) -> bool:
-        """Say that the timestamps are the log's own: a writer gives none."""
+        """Return True: the log sets every timestamp, a message has none."""
         self.bounds(topic)
         return True
 
     def append(self, messages: Sequence[Message]) -> list[int]:
-        """Append and return the offsets once they are on the disk."""
+        """Append, and return the offsets once the records are on the disk."""
         appended = self._writes.submit(lambda db: _append(db, messages, self.partitioner))
         self._trim_when_due()
         return appended.result()
 
     def reader(self, topic: str, start: Mapping[int, int]) -> SqliteReader:
-        """Read ``topic`` from the given offset of each partition."""
+        """Open a reader of ``topic`` from the given offset of each partition."""
         return SqliteReader(self._path, topic, start)
 
     def writer(self, owner: str) -> "SqliteWriter":
-        """Take the name ``owner``, fencing whoever held it."""
+        """Take the name ``owner``, and fence whoever held it."""
 
         def work(db: sqlite3.Connection) -> int:
             db.execute("INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1", (owner,))
@@ -96,16 +95,15 @@ class SqliteLog:
 
         return SqliteWriter(self, owner, self._writes.submit(work).result())
 
-    def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
+    def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
         """Append ``messages`` and store ``progress``, if ``owner`` is still in its ``epoch``."""
-        check(progress)
+        check_metadata(progress)
         rows = [(owner, topic, partition, *entry) for (topic, partition), entry in progress.items()]
 
         def work(db: sqlite3.Connection) -> list[int]:
             current = _epoch(db, owner)
             if current != epoch:
-                message = f"another process owns {owner!r}: expected epoch {epoch}, got {current}"
-                raise FencedError(message)
+                raise FencedError(f"another process owns {owner!r}: expected epoch {epoch}, got {current}")
             db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)", rows)
             return _append(db, messages, self.partitioner)
 
@@ -114,7 +112,7 @@ class SqliteLog:
         return committed.result()
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
-        """Give what ``owner`` last committed for each partition."""
+        """Return what ``owner`` last committed for each partition."""
         query = "SELECT partition, next, metadata FROM progress WHERE owner = ? AND topic = ?"
         with named_errors(self._path):
             rows = self._reads.execute(query, (owner, topic)).fetchall()
@@ -126,7 +124,7 @@ class SqliteLog:
         self._reads.close()
 
     def __enter__(self) -> Self:
-        """Give the log itself."""
+        """Return the log itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -150,12 +148,12 @@ class SqliteWriter:
     def __init__(self, log: SqliteLog, owner: str, epoch: int) -> None:
         self._log, self._owner, self._epoch = log, owner, epoch
 
-    def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
-        """Append ``messages`` and store ``progress`` in one transaction; give the messages' offsets, in order."""
+    def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
+        """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order."""
         return self._log.commit(self._owner, self._epoch, messages, progress)
 
     def close(self) -> None:
-        """Let go of nothing: the log has the connections."""
+        """Do nothing: the connections are the log's."""
 
 
 def _create_tables(db: sqlite3.Connection) -> None:
@@ -172,7 +170,7 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Pa
     for message in messages:
         headers = msgspec.msgpack.encode(message.headers) if message.headers else None
         partitions = found[message.topic]
-        number, end = partitions[place(message, len(partitions), partitioner)]
+        number, end = partitions[choose_partition(message, len(partitions), partitioner)]
         offset = end + added[number]
         added[number] += 1
         offsets.append(offset)
@@ -183,7 +181,7 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Pa
 
 
 def _partitions(db: sqlite3.Connection, topic: str) -> list[tuple[int, int]]:
-    """Give the number and the next offset of each partition of ``topic``."""
+    """Return the number and the next offset of each partition of ``topic``."""
     rows = db.execute("SELECT number, next FROM partitions WHERE topic = ? ORDER BY partition", (topic,)).fetchall()
     if not rows:
         raise UnknownTopicError(_unknown(topic))
@@ -200,7 +198,7 @@ def _epoch(db: sqlite3.Connection, owner: str) -> int:
 
 
 def _trim_batch(db: sqlite3.Connection) -> bool:
-    """Delete the oldest records past their retention, up to a batch from each partition; say whether there may be more."""
+    """Delete the oldest records past their retention, up to a batch from each partition; return whether there may be more."""
     more = False
     kept = db.execute("SELECT number, first, retention FROM partitions WHERE retention IS NOT NULL").fetchall()
     for number, first, retention in kept:
@@ -208,7 +206,7 @@ def _trim_batch(db: sqlite3.Connection) -> bool:
         start = number << SHIFT | first
         query = "SELECT count(*) FROM records WHERE place >= ? AND place < ? AND timestamp < ?"
         (expired,) = db.execute(query, (start, start + _TRIM_BATCH, oldest)).fetchone()
-        # A clock set back leaves young records before old ones: they go together, a batch early at most.
+        # A clock that was set back leaves young records before old ones: they are deleted with them, a batch too early at most.
         db.execute("DELETE FROM records WHERE place >= ? AND place < ?", (start, start + expired))
         db.execute("UPDATE partitions SET first = first + ? WHERE number = ?", (expired, number))
         more |= expired == _TRIM_BATCH

@@ -1,7 +1,7 @@
-"""Reads chosen partitions of a log in an SQLite file: short queries, and in between a look at ``data_version`` every 2 ms.
+"""Reads chosen partitions of a log in an SQLite file by short queries; in between it checks ``data_version`` every 2 ms.
 
 ``data_version`` changes with every commit of another connection; a reader has a connection of its own, so it misses none.
-Offsets are dense: a record that is not where it is expected is either not written yet or trimmed, and the bounds say which.
+Offsets are dense: a record that is not at its offset is either not written yet or trimmed, and the bounds say which.
 """
 
 import time
@@ -15,7 +15,7 @@ from stream.log.sqlite_file import named_errors, open_file
 
 _WATCH = 0.002  # seconds
 
-# A record's place is its partition's number << 40 | its offset: in order, and found without an index.
+# A record's row id, the column ``place``, is its partition's number << 40 | its offset: in order, and found without an index.
 SHIFT = 40
 
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
@@ -30,10 +30,10 @@ class SqliteReader:
         self._drained: int | None = None  # the data_version at which nothing was left to read
         with named_errors(path):
             self._connection = open_file(path)
-        self._bases = self._find_partitions()
+        self._first_row_ids = self._find_partitions()
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Take up to ``max_records``; wait up to ``timeout`` seconds for the first."""
+        """Return up to ``max_records``, after at most ``timeout`` seconds for the first."""
         deadline = time.monotonic() + timeout
         with named_errors(self._path):
             while not (records := self._take(max_records)):
@@ -44,7 +44,7 @@ class SqliteReader:
         return records
 
     def positions(self) -> dict[int, int]:
-        """Give the next offset of each partition."""
+        """Return the next offset of each partition."""
         return dict(self._next)
 
     def close(self) -> None:
@@ -52,15 +52,14 @@ class SqliteReader:
         self._connection.close()
 
     def _find_partitions(self) -> dict[int, int]:
-        """Give the place of each partition's offset 0."""
+        """Return the row id of each partition's offset 0."""
         query = "SELECT partition, number << ? FROM partitions WHERE topic = ?"
         with named_errors(self._path):
             bases = dict(self._connection.execute(query, (SHIFT, self._topic)).fetchall())
         missing = self._next.keys() - bases.keys()
         if missing or not bases:
             self.close()
-            message = f"expected partitions {sorted(self._next)} of topic {self._topic!r}, got {sorted(bases)}"
-            raise UnknownTopicError(message)
+            raise UnknownTopicError(f"expected partitions {sorted(self._next)} of topic {self._topic!r}, got {sorted(bases)}")
         return bases
 
     def _take(self, max_records: int) -> list[Record]:
@@ -71,7 +70,7 @@ class SqliteReader:
         for partition in list(self._next):
             records += self._take_from(partition, max_records - len(records))
             if len(records) == max_records:
-                self._next[partition] = self._next.pop(partition)  # to the end: no partition starves another
+                self._next[partition] = self._next.pop(partition)  # moved to the end, so that no partition starves another
                 break
         else:
             self._drained = version
@@ -79,23 +78,22 @@ class SqliteReader:
         return records
 
     def _take_from(self, partition: int, limit: int) -> list[Record]:
-        base = self._bases[partition]
-        position = base + self._next[partition]
+        base = self._first_row_ids[partition]
+        row_id = base + self._next[partition]
         query = "SELECT * FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-        rows = self._connection.execute(query, (position, base + (1 << SHIFT), limit)).fetchall()
-        if not rows or rows[0][0] != position:
+        rows = self._connection.execute(query, (row_id, base + (1 << SHIFT), limit)).fetchall()
+        if not rows or rows[0][0] != row_id:
             self._expect_end(partition)
             return []
         return [
-            Record(self._topic, partition, place - base, timestamp, key, value, _decode_headers(headers) if headers else ())
-            for place, timestamp, key, value, headers in rows
+            Record(self._topic, partition, row_id - base, timestamp, key, value, _decode_headers(headers) if headers else ())
+            for row_id, timestamp, key, value, headers in rows
         ]
 
     def _expect_end(self, partition: int) -> None:
-        """Having found no record at the position, make sure that it is merely the end."""
+        """Make sure that the next offset, which holds no record, is the end."""
         query = "SELECT first, next FROM partitions WHERE topic = ? AND partition = ?"
         first, end = self._connection.execute(query, (self._topic, partition)).fetchone()
         if not first <= self._next[partition] <= end:
             wanted = f"offset {self._next[partition]} of {self._topic!r} partition {partition}"
-            message = f"expected {wanted}, which holds the offsets from {first} up to {end}"
-            raise OffsetGoneError(message)
+            raise OffsetGoneError(f"expected {wanted}, which holds the offsets from {first} up to {end}")

@@ -1,19 +1,19 @@
 """The topics of one model: their names, their partitions, how long they are kept.
 
-Models share a log by their prefixes. Nothing relies on a broker creating topics by itself: ``create`` makes them all.
+Models share a log, each with a prefix of its own. ``create`` makes all topics: the broker need not create any by itself.
 """
 
 from typing import NamedTuple
 
 from stream.log.contract import Log, LogError
 
-WEIGHTS_RETENTION = 3600.0  # seconds; a snapshot comes far more often, and nobody needs the weights before the newest one
+WEIGHTS_RETENTION = 3600.0  # seconds; snapshots are far more frequent, and nobody needs the weights before the newest one
 
 DELTAS, SNAPSHOTS = 0, 1  # the partitions of the weights topic
 
 
 class PartitionsError(LogError):
-    """A topic has too few partitions for what it is to hold."""
+    """A topic has too few partitions."""
 
 
 class JoinerError(LogError):
@@ -30,11 +30,11 @@ class Topics(NamedTuple):
     """
 
     prefix: str
-    by_id: bool = False  # impressions and clicks are then our copies of a site's, keyed by the impression's id whatever its keys are
+    by_id: bool = False  # impressions and clicks are then our copies of a site's, keyed by the impression's id
 
     @property
     def impressions(self) -> str:
-        """What was shown, with its features; keyed by the impression's id, like clicks and examples."""
+        """What was shown, with its features. Keyed by the impression's id, like clicks and examples."""
         return f"{self.prefix}.impressions{self._copies}"
 
     @property
@@ -49,12 +49,12 @@ class Topics(NamedTuple):
 
     @property
     def versions(self) -> str:
-        """One small record a version of the weights: where it comes from and how good it is."""
+        """One small record per version of the weights: where it comes from and how good it is."""
         return f"{self.prefix}.versions"
 
     @property
     def weights(self) -> str:
-        """The arrays: partition 0 the deltas, partition 1 the snapshots."""
+        """The arrays: deltas in partition 0, snapshots in partition 1."""
         return f"{self.prefix}.weights"
 
     @property
@@ -68,9 +68,9 @@ class Topics(NamedTuple):
 
 
 def create(log: Log, topics: Topics, partitions: int, *, rekey: bool = False) -> list[str]:
-    """Create what is missing of a model's topics, ``partitions`` for each of its streams; give the names created.
+    """Create those of a model's topics that are missing, with ``partitions`` for each stream; return the names created.
 
-    With ``rekey`` the copies by id are among them, with as many partitions as the examples have.
+    With ``rekey``, create the copies by id too, with as many partitions as the examples have.
     """
     wanted: list[tuple[str, int, float | None]] = [
         (topics.impressions, partitions, None),
@@ -88,7 +88,7 @@ def create(log: Log, topics: Topics, partitions: int, *, rekey: bool = False) ->
 
 
 def check_learners(log: Log, topics: Topics) -> None:
-    """Make sure that the learner's topics are there, cut as it needs them.
+    """Make sure that the learner's topics exist, with the partitions that it needs.
 
     Raises:
         UnknownTopicError: one is missing.
@@ -97,5 +97,4 @@ def check_learners(log: Log, topics: Topics) -> None:
     for topic, least in ((topics.examples, 1), (topics.versions, 1), (topics.weights, 2), (topics.dead_letters, 1)):
         found = len(log.bounds(topic))
         if found < least:
-            message = f"expected {least} partitions of {topic}, got {found}"
-            raise PartitionsError(message)
+            raise PartitionsError(f"expected {least} partitions of {topic}, got {found}")

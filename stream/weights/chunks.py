@@ -36,25 +36,25 @@ class WeightsHeader(Struct, frozen=True):
 class Packed(NamedTuple):
     """Arrays that have come through the log."""
 
-    standing: WeightsHeader
+    header: WeightsHeader
     arrays: Arrays
-    header: dict[str, Any]
+    entries: dict[str, Any]  # all of the header's, :func:`pack`'s further ones included
 
 
-def pack(standing: WeightsHeader, arrays: Arrays, **more: Any) -> bytes:
+def pack(header: WeightsHeader, arrays: Arrays, **more: Any) -> bytes:
     """Turn a delta or a snapshot into bytes, ``more`` being further entries of its header."""
-    return dump(arrays, {**msgspec.to_builtins(standing), **more})
+    return dump(arrays, {**msgspec.to_builtins(header), **more})
 
 
 def unpack(data: bytes) -> Packed:
-    """Give back what :func:`pack` was given.
+    """Return what :func:`pack` was given.
 
     Raises:
         BrokenWeightsError: the bytes are damaged, or something else.
     """
     try:
-        arrays, header = load(data)
-        return Packed(msgspec.convert(header, WeightsHeader), arrays, header)
+        arrays, entries = load(data)
+        return Packed(msgspec.convert(entries, WeightsHeader), arrays, entries)
     except (ArrayFileError, msgspec.ValidationError) as error:
         raise BrokenWeightsError(f"weights that can't be read: {error}") from error
 
@@ -69,9 +69,9 @@ def cut(topic: str, partition: int, data: bytes) -> list[Message]:
     ]
 
 
-def manifest(chunks: list[Message], standing: WeightsHeader, deltas: int) -> Message:
+def manifest(chunks: list[Message], header: WeightsHeader, deltas: int) -> Message:
     """Close a snapshot: the record after its chunks says that they are all there, and where the deltas go on."""
-    whole = {"chunks": len(chunks), "deltas": deltas, **msgspec.to_builtins(standing)}
+    whole = {"chunks": len(chunks), "deltas": deltas, **msgspec.to_builtins(header)}
     return Message(chunks[0].topic, chunks[0].key, json.dumps(whole).encode(), (), chunks[0].partition)
 
 
@@ -87,15 +87,14 @@ def read_manifest(record: Record) -> WeightsHeader:
         raise BrokenWeightsError(f"the record at offset {record.offset} is no snapshot's manifest: {error}") from error
 
 
-class Joiner:
-    """Joins chunks to the deltas that were cut; the chunks of one delta stand together."""
+class Assembler:
+    """Assembles deltas from the chunks that they were cut into; the chunks of one delta stand together."""
 
     def __init__(self) -> None:
-        """Begin before the first chunk."""
         self._parts: list[Record] = []
 
-    def join(self, records: Iterable[Record]) -> list[bytes]:
-        """Take the next records and give what they complete.
+    def add(self, records: Iterable[Record]) -> list[bytes]:
+        """Add the next records, and return the deltas that they complete.
 
         Raises:
             BrokenWeightsError: a part is missing.
@@ -112,8 +111,8 @@ class Joiner:
         return whole
 
 
-def join_snapshot(records: list[Record]) -> bytes:
-    """Join the chunks of the snapshot whose manifest is the last of ``records``; other writers' pieces are passed over.
+def assemble_snapshot(records: list[Record]) -> bytes:
+    """Assemble the chunks of the snapshot whose manifest is the last of ``records``; other writers' pieces are passed over.
 
     Raises:
         BrokenWeightsError: a part is missing.
@@ -121,7 +120,7 @@ def join_snapshot(records: list[Record]) -> bytes:
     if not records:
         raise BrokenWeightsError("the snapshot's records are no longer in the log")
     *chunks, last = (record for record in records if record.key == records[-1].key)
-    whole = Joiner().join(chunks)
+    whole = Assembler().add(chunks)
     if last.headers or len(whole) != 1:
         raise BrokenWeightsError(f"the snapshot that ends at offset {records[-1].offset} is not whole")
     return whole[0]

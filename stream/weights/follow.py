@@ -15,9 +15,10 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Record
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError
+from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
-from stream.weights.chunks import BrokenWeightsError, Joiner, Packed, WeightsHeader, join_snapshot, unpack
+from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
 _RETRY = 0.5  # seconds before starting again
-_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, places or kinds give
+_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, positions or kinds give
 
 
 class NewLineageError(BrokenWeightsError):
@@ -38,7 +39,7 @@ class Service(Protocol):
 
     caught_up: bool  # set once the follower has come to what was the log's end when it started
 
-    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service; when it returns, nothing reads the ones before any more."""
         ...
 
@@ -47,14 +48,14 @@ class Follower:
     """Keeps the weights of a service up to date.
 
     Args:
-        events: the log that they come from.
+        log: the log that they come from.
         topics: the model's.
         service: where they go.
         metrics: what it tells.
     """
 
-    def __init__(self, events: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
-        self._log, self._topics, self._service, self._metrics = events, topics, service, metrics
+    def __init__(self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
+        self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
         self._trouble = ""
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -73,7 +74,7 @@ class Follower:
                 continue
             except (BrokenWeightsError, OffsetGoneError) as error:
                 self._report(f"starting again from a snapshot: {error}")
-            sleep(_RETRY, should_stop)
+            sleep_unless(should_stop, _RETRY)
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
         """Load the newest snapshot, if there is one yet, and apply every delta after it."""
@@ -81,35 +82,32 @@ class Follower:
         if newest is None or newest.version.snapshot is None:
             return
         end = self._log.bounds(self._topics.weights)[DELTAS].end
-        copies = self._load(newest.version.snapshot)
-        joiner = Joiner()
+        double_buffer = self._load(newest.version.snapshot)
+        assembler = Assembler()
         with closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader:
             while not should_stop():
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
-                    self._hand_over(copies)
-                self._apply(copies, joiner.join(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
+                    self._hand_over(double_buffer)
+                self._apply(double_buffer, assembler.add(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
-        records: list[Record] = []
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
-        with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.first})) as reader:
-            while reader.positions()[SNAPSHOTS] <= ref.last:
-                records += reader.poll(_AT_ONCE, _PATIENCE)
-        copies = DoubleBuffer.of_snapshot(join_snapshot([record for record in records if record.offset <= ref.last]))
+        chunks = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_AT_ONCE))
+        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(chunks))
         self._metrics.starts.inc()
-        return copies
+        return double_buffer
 
-    def _apply(self, copies: "DoubleBuffer", deltas: list[bytes]) -> None:
+    def _apply(self, double_buffer: "DoubleBuffer", deltas: list[bytes]) -> None:
         if deltas:
             with self._metrics.apply_seconds.time():
-                copies.apply(unpack(delta) for delta in deltas)
+                double_buffer.apply(unpack(delta) for delta in deltas)
             self._metrics.deltas.inc(len(deltas))
 
-    def _hand_over(self, copies: "DoubleBuffer") -> None:
-        if copies.hand_over(self._service.hand_over):
-            self._metrics.freshness_seconds.observe(max(0.0, time.time() - copies.standing.published_at / 1000))
+    def _hand_over(self, double_buffer: "DoubleBuffer") -> None:
+        if double_buffer.hand_over(self._service.hand_over):
+            self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
             self._trouble = ""
 
@@ -123,21 +121,21 @@ class DoubleBuffer:
     """Two copies of the weights, of which one may be in service while the other is brought up to date.
 
     Attributes:
-        standing: which weights the one brought up to date is.
+        header: which weights the one brought up to date is.
     """
 
-    def __init__(self, standing: WeightsHeader, weights: Weights) -> None:
+    def __init__(self, header: WeightsHeader, weights: Weights) -> None:
         """Begin with ``weights``.
 
         Raises:
             BrokenWeightsError: they are not what they should be.
         """
-        self.standing = standing
+        self.header = header
         self._spare = weights
         self._other: Weights | None = None
         self._new = True  # the spare is newer than what is in service
         self._missed: list[Arrays] = []  # what the other has yet to apply
-        _check(standing, weights)
+        _check(header, weights)
 
     @classmethod
     def of_snapshot(cls, data: bytes) -> Self:
@@ -146,12 +144,12 @@ class DoubleBuffer:
         Raises:
             BrokenWeightsError: it holds no weights, or others than were published.
         """
-        standing, arrays, header = unpack(data)
+        header, arrays, entries = unpack(data)
         try:
-            weights = Weights.from_arrays(Spec.model_validate(header["spec"]), arrays)
+            weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays)
         except (*_MISFITS, ArithmeticError, MemoryError) as error:
-            raise BrokenWeightsError(f"the snapshot of version {standing.version} holds no weights: {error!r}") from error
-        return cls(standing, weights)
+            raise BrokenWeightsError(f"the snapshot of version {header.version} holds no weights: {error!r}") from error
+        return cls(header, weights)
 
     def apply(self, deltas: Iterable[Packed]) -> None:
         """Bring the spare up to date.
@@ -160,27 +158,27 @@ class DoubleBuffer:
             NewLineageError: a version does not come from the one before.
             BrokenWeightsError: a delta is not the next, or gives other weights than were published.
         """
-        for standing, arrays, _ in deltas:
-            if standing.version <= self.standing.version:
+        for header, arrays, _ in deltas:
+            if header.version <= self.header.version:
                 continue  # the snapshot has it
-            if standing.base is None:
-                raise NewLineageError(f"version {standing.version} begins anew, from its snapshot")
-            if standing.base != self.standing.version:
-                raise BrokenWeightsError(f"version {standing.version} changes version {standing.base}, expected {self.standing.version}")
+            if header.base is None:
+                raise NewLineageError(f"version {header.version} begins anew, from its snapshot")
+            if header.base != self.header.version:
+                raise BrokenWeightsError(f"version {header.version} changes version {header.base}, expected {self.header.version}")
             try:
                 self._spare.apply(arrays)
             except _MISFITS as error:
-                raise BrokenWeightsError(f"version {standing.version} does not fit the weights: {error!r}") from error
-            _check(standing, self._spare)
-            self.standing, self._new = standing, True
+                raise BrokenWeightsError(f"version {header.version} does not fit the weights: {error!r}") from error
+            _check(header, self._spare)
+            self.header, self._new = header, True
             if self._other is not None:
                 self._missed.append(arrays)
 
     def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
-        """Have the spare ``put`` into service if it is newer, then bring the other up to date; say whether it was."""
+        """Put the spare into service if it is newer, then bring the other up to date; return whether it was."""
         if not self._new:
             return False
-        put(self.standing, self._spare)
+        put(self.header, self._spare)
         other = self._other or Weights.from_arrays(self._spare.spec, self._spare.arrays())
         for arrays in self._missed:
             other.apply(arrays)
@@ -189,13 +187,6 @@ class DoubleBuffer:
         return True
 
 
-def _check(standing: WeightsHeader, weights: Weights) -> None:
-    if (digest := weights.digest()) != standing.digest:
-        raise BrokenWeightsError(f"version {standing.version} has the digest {digest}, expected {standing.digest}")
-
-
-def sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
-    """Wait, but not once told to stop."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not should_stop():
-        time.sleep(0.05)
+def _check(header: WeightsHeader, weights: Weights) -> None:
+    if (digest := weights.digest()) != header.digest:
+        raise BrokenWeightsError(f"version {header.version} has the digest {digest}, expected {header.digest}")

@@ -12,7 +12,6 @@ class FollowerMetrics:
     """What a follower of the weights tells, in the server's process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
         self.deltas = Counter("sml_follower_deltas", "Deltas applied.", registry=registry)
         self.starts = Counter("sml_follower_starts", "Times that the weights were started from a snapshot.", registry=registry)
         self.apply_seconds = Histogram(

@@ -2,47 +2,42 @@
 
 import logging
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stream.events import BadRecordError, Version, decode_version
 from stream.log.contract import Log
+from stream.log.reading import read_all
 from stream.log.topics import Topics
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 1000  # records in one poll
-_PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _TAIL = 8  # offsets, from the end, where the newest is looked for first
 
 
 class Published(NamedTuple):
-    """A version in its place: its offset in the topic ``versions``."""
+    """A version and its offset in the topic ``versions``."""
 
     version: Version
-    place: int
+    offset: int
 
 
-def read_versions(events: Log, topics: Topics, start: int) -> Generator[Published]:
-    """Give the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
-    end = events.bounds(topics.versions)[0].end
-    with closing(events.reader(topics.versions, {0: start})) as reader:
-        while reader.positions()[0] < end:
-            for record in reader.poll(_AT_ONCE, _PATIENCE):
-                try:
-                    yield Published(decode_version(record.value), record.offset)
-                except BadRecordError as error:
-                    logger.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
+def read_versions(log: Log, topics: Topics, start: int) -> Generator[Published]:
+    """Yield the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
+    for record in read_all(log, topics.versions, {0: start}):
+        try:
+            yield Published(decode_version(record.value), record.offset)
+        except BadRecordError as error:
+            logger.warning("passing over offset %s of %s, which is no version: %s", record.offset, topics.versions, error)
 
 
-def newest_version(events: Log, topics: Topics) -> Published | None:
+def newest_version(log: Log, topics: Topics) -> Published | None:
     """Read backwards from the end to the last version there is."""
-    bounds = events.bounds(topics.versions)[0]
+    bounds = log.bounds(topics.versions)[0]
     reach = _TAIL
     while True:
         start = max(bounds.first, bounds.end - reach)
-        versions = list(read_versions(events, topics, start))
+        versions = list(read_versions(log, topics, start))
         if versions or start == bounds.first:
             return versions[-1] if versions else None
         reach *= _TAIL
@@ -68,13 +63,13 @@ class Lineage(NamedTuple):
         return cls(tuple(left))
 
     def holds(self, version: int) -> bool:
-        """Say whether the weights come from this version."""
+        """Return whether the weights come from this version."""
         return not any(version in numbers for numbers in self.left)
 
 
-def read_lineage(events: Log, topics: Topics, start: int, until: int | None = None) -> Lineage:
+def read_lineage(log: Log, topics: Topics, start: int, until: int | None = None) -> Lineage:
     """Find what the versions from offset ``start`` on, up to the number ``until``, have left behind."""
-    versions = (version for version, _ in read_versions(events, topics, start) if until is None or version.version <= until)
+    versions = (version for version, _ in read_versions(log, topics, start) if until is None or version.version <= until)
     return Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])
 
 
@@ -82,11 +77,11 @@ class NoSuchVersionError(Exception):
     """No version was published under that number, or by that time."""
 
 
-def version_at(events: Log, topics: Topics, moment: str) -> int:
+def version_at(log: Log, topics: Topics, moment: str) -> int:
     """Find the number of the version that is meant.
 
     Args:
-        events: holds the versions.
+        log: holds the versions.
         topics: the model's.
         moment: the number itself; or a time in ISO 8601 (UTC unless it says otherwise), for what was the newest then.
 
@@ -96,7 +91,7 @@ def version_at(events: Log, topics: Topics, moment: str) -> int:
     by_number = moment.isdecimal()
     limit = int(moment) if by_number else _milliseconds(moment)
     found = None
-    for version, _ in read_versions(events, topics, events.bounds(topics.versions)[0].first):
+    for version, _ in read_versions(log, topics, log.bounds(topics.versions)[0].first):
         if (version.version == limit) if by_number else (version.published_at <= limit):
             found = version.version
     if found is None:

@@ -55,7 +55,7 @@ class Composition:
             return content
 
     def environment(self, service: str) -> dict[str, str]:
-        """Give the environment of a service, and nothing of ours but the path."""
+        """Return the environment of a service, and nothing of ours but the path."""
         given = {name: self.here(str(value)) for name, value in self.services[service].get("environment", {}).items()}
         ports = {name: self.here(port).rpartition(":")[2] for name, port in LISTEN.items()}
         return {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": os.environ["HOME"], **ports, **given}
@@ -109,7 +109,7 @@ class Composition:
             time.sleep(0.2)
 
     def answers(self, port: int) -> bool:
-        """Say whether something listens on a port of the composition."""
+        """Return whether something listens on a port of the composition."""
         with socket.socket() as attempt:
             return attempt.connect_ex(("127.0.0.1", self._ports[port])) == 0
 

@@ -23,6 +23,7 @@ from stream.events import Example, encode
 from stream.learn.trainer import Trainer
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
+from stream.log.reading import read_all
 from stream.log.topics import create
 from stream.weights.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC
@@ -89,11 +90,9 @@ def sample(site: Site, passed: float, sent: int) -> Sample:
 
 def offline(log: Log, topic: str) -> str:
     """Learn the log's examples in their order; give the digest of the weights."""
-    trainer, end = Trainer(OnlineModel(SPEC), Progressive()), log.bounds(topic)[0].end
-    reader = log.reader(topic, {0: 0})
-    while reader.positions()[0] < end:
-        trainer.learn(reader.poll(1000, 1.0))
-    reader.close()
+    trainer, records = Trainer(OnlineModel(SPEC), Progressive()), read_all(log, topic)
+    while batch := list(itertools.islice(records, 1000)):
+        trainer.learn(batch)
     return trainer.model.digest()
 
 

@@ -11,14 +11,14 @@ from tests.service.fakes import Site, trained
 
 @pytest.fixture(autouse=True)
 def thaw() -> Iterator[None]:
-    """Let what an application has frozen be collected when its test is over."""
+    """Unfreeze what an application has frozen when its test is over."""
     yield
     gc.unfreeze()
 
 
 @pytest.fixture
 def site() -> Site:
-    """An application without weights."""
+    """Return an application without weights."""
     return Site()
 
 

@@ -92,7 +92,7 @@ class Site:
         self.app = build(cast("Log", self.log), self.topics, self.source.follow, rule=rule, clock=self.clock)
 
     def clock(self) -> float:
-        """Say what time it is there."""
+        """Return what time it is there."""
         return time.time() if self.now is None else self.now
 
     @contextmanager

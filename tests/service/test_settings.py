@@ -13,7 +13,7 @@ from stream.settings import format_duration, parse_duration
 
 @pytest.fixture
 def sml_toml(tmp_path: Path) -> Path:
-    """Give the place of a settings file."""
+    """Return the place of a settings file."""
     return tmp_path / "sml.toml"
 
 

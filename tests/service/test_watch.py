@@ -19,11 +19,11 @@ class Processes:
         self.watch = Watch(lambda: dict(self.counts), lambda: self.now)
 
     def add(self, number: float, name: str, *labels: str) -> None:
-        """Let a counter rise."""
+        """Increase a counter."""
         self.counts[name, labels] = self.counts.get((name, labels), 0) + number
 
     def after(self, seconds: float) -> list[str]:
-        """Let time go on, looking several times a second, as `sml up` does; give the lines."""
+        """Advance the time, looking several times a second as `sml up` does; return the lines."""
         lines = []
         for _ in range(round(seconds * 4)):
             self.now += 0.25

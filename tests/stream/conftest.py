@@ -10,7 +10,7 @@ from stream.log.contract import Log
 
 @pytest.fixture(params=["sqlite", "kafka"])
 def log_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the url of an empty log in SQLite, or of the running Kafka."""
+    """Return the url of an empty log in SQLite, or of the running Kafka."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path_factory.mktemp('log')}/deep/log.db"
     return str(request.getfixturevalue("kafka"))

@@ -20,6 +20,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
+from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
@@ -55,7 +56,7 @@ def examples(count: int, first: int = 0) -> list[Message]:
 
 
 def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorRegistry | None = None, **settings: Any) -> Learner:
-    """Give a learner that keeps its checkpoints in ``folder``."""
+    """Return a learner that keeps its checkpoints in ``folder``."""
     accept_gap, times = settings.pop("accept_gap", False), settings.pop("times", TimeRule(60_000))
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
@@ -63,7 +64,7 @@ def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorReg
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:
-    """Learn what the log holds, and give the last version."""
+    """Learn what the log holds, and return the last version."""
     learns = learner(log, folder, spec, **settings)
     learns.run(lambda: False, until_caught_up=True)
     if learns.last is None:
@@ -78,28 +79,23 @@ def learn_for_ever(folder: Path) -> None:
 
 
 def polls(count: int) -> Callable[[], bool]:
-    """Say to stop once asked so many times."""
+    """Return a function that says to stop once it was asked so many times."""
     asked = iter(range(count))
     return lambda: next(asked, None) is None
 
 
 def all_versions(log: Log) -> list[Version]:
-    """Give every version there is."""
+    """Return every version there is."""
     return [published.version for published in read_versions(log, TOPICS, 0)]
 
 
 def records(log: Log, topic: str, partition: int = 0) -> list[Record]:
-    """Give the records of a partition."""
-    bounds = log.bounds(topic)[partition]
-    with closing(log.reader(topic, {partition: bounds.first})) as reader:
-        found: list[Record] = []
-        while reader.positions()[partition] < bounds.end:
-            found += reader.poll(1000, 1.0)
-        return found
+    """Return the records of a partition."""
+    return list(read_all(log, topic, {partition: log.bounds(topic)[partition].first}))
 
 
 def learned_directly(stream: list[Record]) -> str:
-    """Learn ``stream`` without a learner, one record at a time; give the digest of the weights."""
+    """Learn ``stream`` without a learner, one record at a time; return the digest of the weights."""
     trainer = Trainer(OnlineModel(SPEC), Progressive())
     for record in stream:
         trainer.learn([record])
@@ -107,7 +103,7 @@ def learned_directly(stream: list[Record]) -> str:
 
 
 def learned_as_written_down(log: Log) -> list[Record]:
-    """Give the examples in the order that the versions say they were learned in."""
+    """Return the examples in the order that the versions say they were learned in."""
     stream = {
         partition: {record.offset: record for record in records(log, TOPICS.examples, partition)}
         for partition in log.bounds(TOPICS.examples)

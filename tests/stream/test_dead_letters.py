@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.dead_letters import LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
+from stream.dead_letters import BATCH, LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
 from stream.events import BadRecordError, Click, encode
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
@@ -53,6 +53,16 @@ def test_a_second_retry_writes_nothing_until_something_new_is_set_aside(log: Log
     assert retry(log, TOPICS) == (1, 0)
 
     assert [record.value for record in records(log, TOPICS.clicks, 1)] == [b"1", b"2", b"1", b"2", b"3", b"3"]
+
+
+def test_a_retry_of_more_than_fit_in_one_transaction_leaves_none_out(log: Log) -> None:
+    count = 2 * BATCH + 10
+    letter = dead_letter(Record(TOPICS.clicks, 1, 0, 0, b"k", b"1"), "join", BadRecordError("time", "?", "int"), TOPICS)
+    log.append([letter] * count)
+
+    assert retry(log, TOPICS) == (count, 0)
+
+    assert len(records(log, TOPICS.clicks, 1)) == count
 
 
 def test_a_record_too_large_for_a_dead_letter_is_taken_from_where_it_stood(log: Log) -> None:

@@ -61,10 +61,10 @@ def test_any_json_is_a_record_or_a_bad_record(value: Any, changes: dict[str, Any
 
 
 @given(st.integers(0, 200), st.binary(min_size=1, max_size=3))
-def test_a_damaged_record_is_a_record_or_a_bad_record(place: int, damage: bytes) -> None:
+def test_a_damaged_record_is_a_record_or_a_bad_record(start: int, damage: bytes) -> None:
     value = json.dumps(GOOD).encode()
 
-    rubbish(value[:place] + damage + value[place + len(damage) :])
+    rubbish(value[:start] + damage + value[start + len(damage) :])
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"impression_id":"a","time":1,"features":{"a":', b'{"impression_id":"a","x":'])

@@ -17,7 +17,7 @@ SETTINGS = JoinSettings(click_window=0.010, lateness=0.003)
 
 
 def logged(number: int, label: int, *, clicked_at: int | None = None) -> Logged:
-    return Logged(number, 100 + number, label, {"place": number}, clicked_at)
+    return Logged(number, 100 + number, label, {"position": number}, clicked_at)
 
 
 def replay(
@@ -36,7 +36,7 @@ def test_rows_become_impressions_and_clicks_and_a_last_watermark(tmp_path: Path)
         shown = [decode_impression(record.value) for record in read(log, TOPICS.impressions)]
         clicked = [decode_click(record.value) for record in read(log, TOPICS.clicks)]
 
-    assert shown == [Impression("1", 101, {"place": 1}), Impression("2", 102, {"place": 2}), Watermark(102 + 13)]
+    assert shown == [Impression("1", 101, {"position": 1}), Impression("2", 102, {"position": 2}), Watermark(102 + 13)]
     assert clicked == [Click("2", 102), Watermark(102 + 13)]
 
 
@@ -68,7 +68,7 @@ def test_rows_become_labelled_examples_if_asked(tmp_path: Path) -> None:
     with replay(tmp_path, [logged(1, 1, clicked_at=105)], events="examples") as log:
         examples = [decode_example(record.value) for record in read(log, TOPICS.examples)]
 
-        assert examples == [Example("1", 101, {"place": 1}, 1, clicked_at=105)]
+        assert examples == [Example("1", 101, {"position": 1}, 1, clicked_at=105)]
         assert log.bounds(TOPICS.impressions)[0].end == 0
 
 

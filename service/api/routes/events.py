@@ -31,7 +31,7 @@ A_CLICK = {"impression_id": "i-1", "time": 1_760_000_004_000}
 class Sent(NamedTuple):
     """An event that was sent."""
 
-    place: str  # before the names of its fields
+    path: str  # before the names of its fields
     event: Impression | Click
     value: bytes  # as it was sent
 
@@ -43,7 +43,7 @@ def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermar
         BadRequestError: one of them is not what the topic holds, or its time is one that the joiner would set aside.
     """
     events = list(_decoded(body, decode))
-    service.check_times((f"{each.place}time", each.event.time) for each in events)
+    service.check_times((f"{each.path}time", each.event.time) for each in events)
     return [(each.event.impression_id, each.value) for each in events]
 
 
@@ -61,14 +61,14 @@ def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Waterma
         yield _checked(f"[{index}].", bytes(event), decode)
 
 
-def _checked(place: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
+def _checked(path: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
     try:
         event = decode(value)
     except BadRecordError as error:
-        raise BadRequestError(place + error.field, str(error)) from error
+        raise BadRequestError(path + error.field, str(error)) from error
     if isinstance(event, Watermark):
-        raise BadRequestError(f"{place}impression_id", "got a watermark, expected an event")
-    return Sent(place, event, value)
+        raise BadRequestError(f"{path}impression_id", "got a watermark, expected an event")
+    return Sent(path, event, value)
 
 
 def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:

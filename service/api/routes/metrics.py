@@ -11,5 +11,5 @@ router = APIRouter(tags=["state"])
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(service: ServiceDep) -> Response:
-    """Give the metrics, as Prometheus reads them."""
+    """Return the metrics, as Prometheus reads them."""
     return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)

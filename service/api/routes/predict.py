@@ -53,12 +53,10 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
         for index, (candidate, probability) in enumerate(zip(asked.candidates, scored.probabilities, strict=True))
     ]
-    standing = predictor.standing
-    answer = Predictions(predictions, standing.version, standing.trained_through, service.live.staleness())
+    header = predictor.header
+    answer = Predictions(predictions, header.version, header.trained_through, service.live.staleness())
     if asked.log:
         served = zip(predictions, scored.features, strict=True)
-        impressions = [
-            Impression(each.impression_id, at, features, Served(standing.version, each.probability)) for each, features in served
-        ]
+        impressions = [Impression(each.impression_id, at, features, Served(header.version, each.probability)) for each, features in served]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)

@@ -1,16 +1,16 @@
-"""Made-up files in the formats of Kaggle's: values are few, so that some are frequent, some rare and some missing."""
+"""Made-up files in the formats of Kaggle: of few values, so that some are frequent, some rare and some missing."""
 
 from pathlib import Path
 
 import numpy as np
 
-from paper.offline.kaggle import FORMATS
+from paper.offline.dataset import FORMATS
 
 ROWS = 500
 
 
 def write(path: Path, name: str, rows: int = ROWS, seed: int = 0) -> list[dict[str, str]]:
-    """Write a file, and give its rows as text."""
+    """Write a file, and return its rows as text."""
     form, random = FORMATS[name], np.random.default_rng(seed)
     table = [
         {form.label: str(random.integers(2))}

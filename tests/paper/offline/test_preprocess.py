@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from paper.offline import preprocess
-from paper.offline.dataset import Dataset, split
-from paper.offline.kaggle import FORMATS, DataError
+from paper.offline.dataset import FORMATS, DataError, Dataset, split
 from paper.offline.preprocess import encode
 from tests.paper.offline.files import ROWS, write
 
@@ -52,11 +51,11 @@ def test_a_category_has_its_own_row_from_the_least_count_on_and_shares_that_of_t
 
     row_of: dict[tuple[str, str], int] = {}
     for row, got in zip(rows, data.ids.tolist(), strict=True):
-        for field, place in zip(fields, got, strict=True):
+        for field, table_row in zip(fields, got, strict=True):
             kept = counts[field][row[field]] >= LEAST
-            assert (place == 0) == (row[field] == "")
-            if place:
-                assert row_of.setdefault((field, row[field] if kept else "rare"), place) == place
+            assert (table_row == 0) == (row[field] == "")
+            if table_row:
+                assert row_of.setdefault((field, row[field] if kept else "rare"), table_row) == table_row
     assert len(set(row_of.values())) == len(row_of)
     assert max(row_of.values()) < data.table
     assert any(value == "rare" for _, value in row_of)
@@ -84,7 +83,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         form = FORMATS["avazu"]
         with path.open("w") as file:
             file.write(",".join(["id", form.label, *form.categorical]) + "\n")
-            file.writelines(f"{row},{row % 2}{''.join(f',{row * 31 + place:x}' for place in range(22))}\n" for row in range(rows))
+            file.writelines(f"{row},{row % 2}{''.join(f',{row * 31 + column:x}' for column in range(22))}\n" for row in range(rows))
         done = subprocess.run([sys.executable, "-c", MEMORY, path, tmp_path / "cache"], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
 

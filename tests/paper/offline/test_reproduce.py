@@ -1,30 +1,36 @@
 """`sml reproduce` makes every run of the paper once, goes on after a kill, and writes the page from what is known."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from paper.offline import plan, tables
-from paper.offline.plan import Plan, Source
-from paper.offline.results import Results
-from paper.offline.run import Layers, Outcome, Recipe, Run
-from paper.offline.tables import Known
+from paper.layers import Layers
+from paper.offline import study
+from paper.offline.dataset import EncodedFile
+from paper.offline.run import Outcome, Recipe, Run
+from paper.offline.study import OfflineStudy
 from paper.published import NETWORKS, TABLE_2
 from paper.report import markdown
+from paper.reproduce import reproduce as run_study
+from paper.runs import Results
+from paper.study import System
 from service.cli import app
 from tests.paper.offline.files import write
 
 SEEDS = 1
+COMMITTED = Path(__file__).parents[3] / "benchmarks/paper"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Made-up files, and towers that are trained at once."""
-    monkeypatch.setattr(plan, "TOWERS", {"criteo": (12, 8, 6), "avazu": (12, 8)})
-    monkeypatch.setattr(plan, "WIDTH", 5)
+    """Made-up files, and towers that are trained in no time."""
+    monkeypatch.setattr(study, "TOWERS", {"criteo": (12, 8, 6), "avazu": (12, 8)})
+    monkeypatch.setattr(OfflineStudy, "width", 5)
     write(tmp_path / "train.txt", "criteo")
     write(tmp_path / "train.csv", "avazu")
     return tmp_path
@@ -40,7 +46,7 @@ def reproduce(folder: Path, *more: str) -> dict[str, Any]:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """The results, without how long they took."""
+    """The results, without the seconds that they took."""
     found = [json.loads(line) for line in (folder / "pages/results.jsonl").read_text().splitlines()]
     return [line | {"outcome": line["outcome"] | {"seconds": 0}} for line in found]
 
@@ -113,13 +119,12 @@ def test_without_a_file_nothing_is_done(tmp_path: Path) -> None:
 
 
 def test_a_table_holds_the_paper_beside_the_mean_its_interval_and_the_paired_difference(tmp_path: Path) -> None:
-    source = Source("avazu", "digest", 100, 5, tmp_path)
-    made = Plan([source], Recipe(), seeds=2)
-    results = Results(tmp_path / "results.jsonl")
+    sources = {"avazu": EncodedFile("avazu", "digest", 100, 5, 50, tmp_path)}
+    made = OfflineStudy(results=known(tmp_path), seeds=2, sources=sources, recipe=Recipe())
     for skip, seed, auc in (("none", 0, 0.70), ("none", 1, 0.72), ("meta_tanh", 0, 0.71), ("meta_tanh", 1, 0.73)):
-        results.add(made.run(source, seed, skip=skip), outcome(auc))
+        made.results.add(made.run("avazu", System(skip=skip), seed), outcome(auc))
 
-    table = tables.table1(Known(made, Results(tmp_path / "results.jsonl")), "auc")
+    table = replace(made, results=known(tmp_path)).table1("auc")
 
     # Student's factor for two values is 12.7062; both spreads are sqrt(0.0002).
     dnn = markdown(table).splitlines()[2]
@@ -131,7 +136,7 @@ def test_a_table_holds_the_paper_beside_the_mean_its_interval_and_the_paired_dif
 
 def test_another_setting_is_another_run(tmp_path: Path) -> None:
     run = Run("avazu", "digest", "dnn", "none", "pre", (4, 4), 0, Recipe())
-    results = Results(tmp_path / "results.jsonl")
+    results = known(tmp_path)
 
     results.add(run, outcome(0.7))
 
@@ -139,6 +144,27 @@ def test_another_setting_is_another_run(tmp_path: Path) -> None:
     assert results[run] == outcome(0.7)
     for other in (run._replace(digest="x"), run._replace(hidden=(4,)), run._replace(recipe=Recipe(batch=7))):
         assert other not in results
+
+
+def test_the_committed_page_is_what_the_committed_results_give(tmp_path: Path) -> None:
+    """And no run that is in them is made again."""
+    shutil.copy(COMMITTED / "results.jsonl", tmp_path)
+    digests = {
+        line["run"]["data"]: line["run"]["digest"] for line in map(json.loads, (COMMITTED / "results.jsonl").read_text().splitlines())
+    }
+    rows = {"criteo": 20_053, "avazu": 45_114}
+    sources = {data: EncodedFile(data, digests[data], rows[data], 3, 0, tmp_path) for data in rows}
+    made = OfflineStudy(results=known(tmp_path), seeds=5, depth_seeds=3, sources=sources, recipe=Recipe(batch=1000))
+
+    done = run_study(made, tmp_path, most=0)
+
+    assert (done.runs, done.known) == (378, 374)
+    for name in ("offline.md", "results.jsonl"):
+        assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
+
+
+def known(folder: Path) -> Results[Run, Outcome]:
+    return Results(folder / "results.jsonl", Outcome.from_json)
 
 
 def outcome(auc: float) -> Outcome:

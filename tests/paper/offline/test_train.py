@@ -10,14 +10,12 @@ from torch import nn
 
 from model.networks.build import build
 from model.registry import NETWORKS
+from paper.layers import LayerWatcher
 from paper.offline import train as training
-from paper.offline.dataset import Dataset, split
-from paper.offline.embedded import Embedded
-from paper.offline.kaggle import DataError, fields
-from paper.offline.layers import Watched
+from paper.offline.dataset import DataError, Dataset, fields, split
 from paper.offline.preprocess import encode
 from paper.offline.run import WIDE, Recipe, Run
-from paper.offline.train import train
+from paper.offline.train import Embedded, train
 from tests.paper.offline.files import write
 
 RECIPE = Recipe(batch=50, epochs=3, embedding=4, cin=(3,), attention=(5,))
@@ -135,12 +133,12 @@ def test_what_layers_do_is_what_looking_at_every_neuron_and_every_pair_shows(fol
     embedded = torch.randn(20, 3, RECIPE.embedding)
     nn.init.constant_(network.tower[1].bias, -4)  # type: ignore[arg-type]  # some outputs are all zeros
 
-    with Watched(network.tower) as watched:
+    with LayerWatcher(network.tower) as watcher:
         for part in torch.split(embedded, 6):
             network(part, torch.zeros(len(part), 3))
-    network(embedded, torch.zeros(20, 3))  # after it, nothing is watched
+    network(embedded, torch.zeros(20, 3))  # outside the context nothing is watched
 
-    seen = watched.seen()
+    seen = watcher.layers()
     x = embedded.flatten(1)
     for i, layer in enumerate(network.tower):
         x = torch.relu(layer(x)).detach()

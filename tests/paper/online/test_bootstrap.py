@@ -54,7 +54,7 @@ def test_auc_within_is_the_mean_of_each_blocks_own(random: Random) -> None:
 def test_what_is_written_down_gives_the_same_scores(random: Random) -> None:
     of = tally(*predictions(random))
 
-    again = Tally.from_plain(of.plain())
+    again = Tally.from_json(of.to_json())
 
     for measure in (log_loss, auc, auc_within):
         assert measure(again, np.ones((1, 6))) == pytest.approx(measure(of, np.ones((1, 6))), abs=2e-6)
@@ -108,6 +108,6 @@ def test_what_systems_share_cancels_in_their_difference(random: Random) -> None:
     without = [blocks_of_loss(hard + random.normal(0, 0.1, 50)) for _ in range(5)]
     with_sml = [blocks_of_loss(of.loss - 1) for of in without]
 
-    found = estimate(log_loss, with_sml, less=without)
+    found = estimate(log_loss, with_sml, baseline=without)
 
     assert found[:3] == pytest.approx((-1, -1, -1))

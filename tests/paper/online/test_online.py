@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 from model.online import OnlineModel
 from model.settings import Field
 from paper.online.bootstrap import auc, log_loss, tally
-from paper.online.passes import Outcome, Pass, Passes, embed, learn_once, predict_then_learn, probes_of
-from paper.online.plan import CHOOSING, Plan
-from paper.online.reproduce import reproduce_online
+from paper.online.passes import Outcome, Pass, embed, learn_once, predict_then_learn, probes_of
 from paper.online.stream import HOUR, PREFIX, Stream, encode
+from paper.online.study import CHOOSING, OnlineStudy
+from paper.reproduce import reproduce
+from paper.runs import Results
 from service.cli import app
 from stream.files import Logged
 
@@ -70,10 +72,10 @@ def test_users_stay_together(stream: Stream) -> None:
 def test_an_example_is_taken_whole(stream: Stream) -> None:
     taken = stream.take(np.array([7, 3]))
 
-    for at, n in enumerate((7, 3)):
-        assert taken.labels[at] == stream.labels[n]
+    for position, n in enumerate((7, 3)):
+        assert taken.labels[position] == stream.labels[n]
         for f in range(3):
-            one, other = (of.starts[p * 3 + f : p * 3 + f + 2] for of, p in ((taken.features, at), (stream.features, n)))
+            one, other = (of.starts[p * 3 + f : p * 3 + f + 2] for of, p in ((taken.features, position), (stream.features, n)))
             assert taken.features.keys[slice(*one)].tolist() == stream.features.keys[slice(*other)].tolist()
 
 
@@ -128,7 +130,7 @@ def test_settings_are_chosen_on_the_beginning_alone(stream: Stream) -> None:
 
 
 def test_what_is_looked_into_gives_the_logits_that_are_served(stream: Stream) -> None:
-    """The torch twin is fed as the kernels feed the network: seen values, unseen ones, lists."""
+    """The torch definition gets the inputs that the kernels get: seen values, unseen ones, lists."""
     run = a_pass()
     probes = probes_of(stream)
     model = OnlineModel(run.spec(stream.fields))
@@ -150,9 +152,9 @@ def test_what_is_looked_into_gives_the_logits_that_are_served(stream: Stream) ->
 
 def test_an_outcome_that_was_written_down_is_the_same(stream: Stream, tmp_path: Path) -> None:
     run, outcome = a_pass(), learn_once(a_pass(), stream)
-    Passes(tmp_path / "online.jsonl").add(run, outcome)
+    known(tmp_path).add(run, outcome)
 
-    again = Passes(tmp_path / "online.jsonl")[run]
+    again = known(tmp_path)[run]
 
     ones = np.ones((1, 3))
     assert log_loss(again.blocks, ones) == pytest.approx(log_loss(outcome.blocks, ones), abs=1e-6)
@@ -162,8 +164,16 @@ def test_an_outcome_that_was_written_down_is_the_same(stream: Stream, tmp_path: 
     assert again.moments == outcome.moments
 
 
+def known(folder: Path) -> Results[Pass, Outcome]:
+    return Results(folder / "online.jsonl", Outcome.from_json)
+
+
+def study_of(stream: Stream, folder: Path, seeds: int = 1, learn: Callable[[Pass, Stream], Outcome] = learn_once) -> OnlineStudy:
+    return OnlineStudy(results=known(folder), seeds=seeds, depth_seeds=seeds, streams={"kuairand": stream}, learn=learn)
+
+
 class Fake:
-    """Takes the place of a pass, and remembers what was asked for."""
+    """Stands in for a pass, and remembers which were asked for."""
 
     def __init__(self, outcome: Outcome, stop_after: int | None = None) -> None:
         self.made: list[Pass] = []
@@ -181,44 +191,44 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(stream: Stream, tmp_pat
     first, rest = Fake(outcome, stop_after=50), Fake(outcome)
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce_online([stream], 1, tmp_path, learn=first)
+        reproduce(study_of(stream, tmp_path, learn=first), tmp_path)
     with (tmp_path / "online.jsonl").open("a") as file:
         file.write('{"run": {"data"')  # a line that the kill has cut short
-    done = reproduce_online([stream], 1, tmp_path, learn=rest)
+    done = reproduce(study_of(stream, tmp_path, learn=rest), tmp_path)
 
-    plan = Plan({"kuairand": stream}, {"kuairand": stream.digest}, Passes(tmp_path / "online.jsonl"), 1)
-    assert first.made + rest.made == plan.choosing() + plan.passes()
-    assert done.known == done.runs == len(plan.passes())
+    study = study_of(stream, tmp_path)
+    assert first.made + rest.made == study.preparation() + study.runs()
+    assert done.known == done.runs == len(study.runs())
     assert "Table 1 in a stream" in (tmp_path / "online.md").read_text()
     assert (tmp_path / "online_figure5.png").exists()
 
 
 @pytest.fixture
-def chosen(stream: Stream, tmp_path: Path) -> Plan:
-    """A plan of two seeds, whose settings are chosen."""
-    plan = Plan({"kuairand": stream}, {"kuairand": ""}, Passes(tmp_path / "online.jsonl"), 2)
+def chosen(stream: Stream, tmp_path: Path) -> OnlineStudy:
+    """A study of two seeds, whose settings are chosen."""
+    study = study_of(stream, tmp_path, seeds=2)
     outcome = learn_once(a_pass(prefix=True), stream)
     better = outcome._replace(blocks=outcome.blocks._replace(loss=outcome.blocks.loss * 0.9))
-    for run in plan.choosing():
+    for run in study.preparation():
         best = (run.tower_rate, run.tower_accumulator) == ((0.03, 0.001) if len(run.hidden) == 16 else (0.003, 0.01))
-        plan.known.add(run, better if best else outcome)
-    return plan
+        study.results.add(run, better if best else outcome)
+    return study
 
 
-def test_the_settings_with_the_least_log_loss_are_taken(chosen: Plan) -> None:
+def test_the_settings_with_the_least_log_loss_are_taken(chosen: OnlineStudy) -> None:
     assert chosen.chosen("kuairand", "relu", deep=False) == (0.003, 0.01)
     assert chosen.chosen("kuairand", "none", deep=True) == (0.03, 0.001)
 
 
-def test_no_seed_that_is_scored_chose_the_settings(chosen: Plan) -> None:
-    assert {(run.seed, run.prefix) for run in chosen.choosing()} == {(CHOOSING, True)}
-    assert {(run.seed, run.prefix) for run in chosen.passes()} == {(0, False), (1, False)}
+def test_no_seed_that_is_scored_chose_the_settings(chosen: OnlineStudy) -> None:
+    assert {(run.seed, run.prefix) for run in chosen.preparation()} == {(CHOOSING, True)}
+    assert {(run.seed, run.prefix) for run in chosen.runs()} == {(0, False), (1, False)}
 
 
-def test_more_seeds_make_only_what_is_new(chosen: Plan) -> None:
-    of_one = chosen._replace(seeds=1).passes()
+def test_more_seeds_make_only_what_is_new(chosen: OnlineStudy) -> None:
+    of_one = replace(chosen, seeds=1, depth_seeds=1).runs()
 
-    more = [run for run in chosen.passes() if run not in of_one]
+    more = [run for run in chosen.runs() if run not in of_one]
 
     assert {run.seed for run in more} == {1}
     assert len(more) == len(of_one)

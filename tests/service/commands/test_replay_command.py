@@ -33,7 +33,7 @@ class Folder:
         return self.sml("replay", str(file), *options)
 
     def written(self, topic: str = "sml.impressions") -> int:
-        """Say how many records the log holds."""
+        """Return how many records the log holds."""
         with connect(self.url) as log:
             return log.bounds(topic)[0].end
 

@@ -50,7 +50,7 @@ class System:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said, text=True)
 
     def model(self) -> dict[str, Any] | None:
-        """Say which weights are in service, if any are."""
+        """Return which weights are in service, if any are."""
         try:
             answer = self.client.get("/v1/model")
         except httpx.TransportError:
@@ -58,12 +58,12 @@ class System:
         return answer.json() if answer.is_success else None
 
     def learned(self) -> int:
-        """Say how many examples the weights in service have learned."""
+        """Return how many examples the weights in service have learned."""
         model = self.model()
         return int(model["examples"]) if model else 0
 
     def children(self) -> dict[str, int]:
-        """Give the processes of ``sml up``, by the command that each runs."""
+        """Return the processes of ``sml up``, by the command that each runs."""
         assert self.process
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[3]: int(pid) for pid in pids}
@@ -75,12 +75,12 @@ class System:
         return self.process.wait(90)
 
     def said(self) -> str:
-        """Give what was printed."""
+        """Return what was printed."""
         return self.printed.read_text()
 
 
 def running(pids: Iterable[int]) -> list[str]:
-    """Say which of the processes have not ended; one that nobody has asked how it ended, has."""
+    """Return which of the processes have not ended; one that nobody has asked how it ended, has."""
     states = [Path(f"/proc/{pid}/stat") for pid in pids]
     return [path.parent.name for path in states if path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"]
 
@@ -102,7 +102,7 @@ def second(system: System) -> Iterator[System]:
 
 
 def end(system: System) -> None:
-    """Make sure that it has ended."""
+    """Check that it has ended."""
     system.client.close()
     if system.process and system.process.poll() is None:
         system.end(signal.SIGTERM)

@@ -28,7 +28,7 @@ Invoke = Callable[..., str]
 
 @pytest.fixture
 def sml_init(tmp_path: Path) -> Invoke:
-    """Give the command: takes its arguments, gives the text that it wrote."""
+    """Return the command: takes its arguments, gives the text that it wrote."""
     app = typer.Typer()
     app.command()(init)
 

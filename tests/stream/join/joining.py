@@ -14,8 +14,8 @@ from stream.log.message import partition_of
 WINDOW, LATENESS = 10, 3
 END = Watermark(10_000)
 
-Shown: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
-Clicked: TypeAlias = Click | Watermark
+ImpressionEvent: TypeAlias = Impression | Watermark | str  # a string: the tombstone of that id
+ClickEvent: TypeAlias = Click | Watermark
 Make: TypeAlias = Callable[[ResumePoint, ResumePoint], Join]
 Appended: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
@@ -44,7 +44,7 @@ def streams(draw: st.DrawFn, kind: type[Impression] | type[Click]) -> list[Any]:
     return stream
 
 
-shown, clicked = streams(Impression), streams(Click)
+impression_streams, click_streams = streams(Impression), streams(Click)
 
 delays = st.sampled_from([-2, 0, 0, 1, 5, 20, 60])  # from an event's time to its append time
 
@@ -60,7 +60,7 @@ def appended(draw: st.DrawFn, stream: Sequence[Any]) -> list[int]:
 
 
 def impression(name: str, time: int) -> Impression:
-    return Impression(name, time, {"place": time})
+    return Impression(name, time, {"position": time})
 
 
 def id_in(partition: int, partitions: int, name: str, partitioner: Partitioner = "murmur2") -> str:
@@ -76,7 +76,9 @@ def window(impressions: ResumePoint, clicks: ResumePoint) -> Join:
 class Run:
     """Feeds a join from two recorded streams, in any interleaving, and restarts it at will."""
 
-    def __init__(self, impressions: Sequence[Shown], clicks: Sequence[Clicked], make: Make = window, appended: Appended = ((), ())) -> None:
+    def __init__(
+        self, impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent], make: Make = window, appended: Appended = ((), ())
+    ) -> None:
         self.appended = appended  # the append times of each stream; empty: nothing follows from them
         self.impressions, self.clicks, self.make = impressions, clicks, make
         self.next_impression = self.next_click = 0
@@ -113,15 +115,15 @@ class Run:
         self._write_late()
 
     def _write_late(self) -> None:
-        self.late += [record.offset for record, _ in self.join.take_late()]
+        self.late += [record.offset for record, _ in self.join.take_late_impressions()]
 
     def restart(self) -> None:
         self._write_late()  # they are in the transaction of whatever was read
-        notes = self.join.notes(self.next_impression, self.next_click)
-        self.join = self.make(*notes)
-        for offset in range(notes[0].rewind, self.next_impression):
+        points = self.join.resume_points(self.next_impression, self.next_click)
+        self.join = self.make(*points)
+        for offset in range(points[0].rewind, self.next_impression):
             self._take_impression(offset)
-        for offset in range(notes[1].rewind, self.next_click):
+        for offset in range(points[1].rewind, self.next_click):
             self._take_click(offset)
         self.join.resume()
 
@@ -138,10 +140,10 @@ class Run:
         if isinstance(event, str):
             self.join.forget(offset, event)
         else:
-            self.join.impression(*self._record(0, offset, event))
+            self.join.add_impression(*self._record(0, offset, event))
 
     def _take_click(self, offset: int) -> None:
-        self.join.click(*self._record(1, offset, self.clicks[offset]))
+        self.join.add_click(*self._record(1, offset, self.clicks[offset]))
 
     def _record(self, stream: int, offset: int, event: Any) -> tuple[Record, Any, int]:
         time, times = event_time(event), self.appended[stream]
@@ -149,11 +151,11 @@ class Run:
         return Record("any", 0, offset, appended, None, None), event, min(time, appended) if times else time
 
 
-def event_time(record: Shown | Clicked) -> int:
+def event_time(record: ImpressionEvent | ClickEvent) -> int:
     if isinstance(record, str):
         return -1
     return record.watermark if isinstance(record, Watermark) else record.time
 
 
-def seen(stream: Sequence[Shown | Clicked]) -> int:
+def seen(stream: Sequence[ImpressionEvent | ClickEvent]) -> int:
     return max(map(event_time, stream), default=-1)

@@ -270,3 +270,32 @@ def test_after_a_restart_records_are_judged_by_the_partitioner_of_the_first_read
 
         assert len(examples(log, topics)) == 60
         assert [each.value for each in read(log, topics.dead_letters)] == [each.value for each in forged]
+
+
+def test_what_was_left_behind_does_not_end_the_join_again(log: Log, topics: Topics, librdkafka: Write) -> None:
+    create(log, topics, PARTITIONS)
+    log.append(impressions(topics))
+    librdkafka(clicks(topics))
+    assert_refused(log, topics, "librdkafka")
+
+    Joiner(log, topics, SETTINGS, JoinerMetrics(CollectorRegistry())).leave_behind()
+    join(log, topics)
+
+    assert examples(log, topics) == []
+
+
+def test_what_one_writer_misroutes_after_the_first_hundred_records_keeps_no_restart_from_joining_the_others(
+    log: Log, topics: Topics
+) -> None:
+    create(log, topics, PARTITIONS)
+    log.append(impressions(topics) + clicks(topics))
+    join(log, topics)
+    forged = [Message(topics.clicks, b"?", encode(Click(id_in(1, PARTITIONS, f"i-{n}"), FIRST)), partition=2) for n in range(50)]
+    log.append(forged)
+    finish(log, topics)
+
+    join(log, topics)
+    join(log, topics)
+
+    assert len([each for each in examples(log, topics) if each.label == 1]) == 200
+    assert len(read(log, topics.dead_letters)) == len(forged)

@@ -9,20 +9,33 @@ from stream.events import Click, Example, Impression, Watermark
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, event_time, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    event_time,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 
 
-def eager(impressions: ResumePoint, clicks: ResumePoint) -> Join:
+def immediate(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return ImmediateJoin("fnw", WINDOW, LATENESS, impressions, clicks)
 
 
-def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
+def joined(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int]]:
     """Join, to the end, into (id, time, label)."""
-    return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END], eager).finish()]
+    return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END], immediate).finish()]
 
 
-def turns(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> tuple[dict[int, int], dict[int, int]]:
-    """Say when each record of both streams has its turn: always that of the stream whose time has come less far."""
+def turns(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> tuple[dict[int, int], dict[int, int]]:
+    """Return when each record of both streams has its turn: the next is always of the stream whose time is behind."""
     shown_at: dict[int, int] = {}
     clicked_at: dict[int, int] = {}
     for turn in itertools.count():
@@ -34,7 +47,7 @@ def turns(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> tuple[dict
     raise AssertionError
 
 
-def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int | None]]:
+def longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int | None]]:
     """Make every example from the definitions, as (id, offset, clicked_at), by comparing every record with every other."""
     shown_at, clicked_at = turns(impressions, clicks)
     orders = {o: event_time(impressions[o]) for o in shown_at if event_time(impressions[o]) + WINDOW >= seen(impressions[:o]) - LATENESS}
@@ -51,11 +64,11 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         forgotten = [t for o, t in shown_at.items() if o > offset and impressions[o] == name and seen(impressions[:o]) - LATENESS < closes]
         counted = [
             (at, click.time)
-            for place, at in clicked_at.items()
-            if isinstance(click := clicks[place], Click)
+            for offset, at in clicked_at.items()
+            if isinstance(click := clicks[offset], Click)
             and click.impression_id == name
             and click.time <= closes
-            and seen(clicks[: place + 1]) - LATENESS < closes
+            and seen(clicks[: offset + 1]) - LATENESS < closes
             and order <= click.time + LATENESS
         ]
         if counted and all(max(turn, counted[0][0]) < tombstone for tombstone in forgotten):
@@ -64,11 +77,11 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
-    run = Run(impressions, clicks, eager)
+    run = Run(impressions, clicks, immediate)
 
     run.take(steps)
     examples = run.finish()
@@ -83,7 +96,7 @@ def test_an_impression_is_a_negative_at_once_and_a_positive_when_its_click_comes
 
 
 def test_a_negative_comes_out_without_waiting_for_the_window() -> None:
-    run = Run([impression("a", 0)], [], eager)
+    run = Run([impression("a", 0)], [], immediate)
     run.impression()
 
     run.decide()
@@ -92,7 +105,7 @@ def test_a_negative_comes_out_without_waiting_for_the_window() -> None:
 
 
 def test_the_input_that_has_come_further_waits_for_the_other_and_impressions_go_first() -> None:
-    run = Run([impression("a", 5), impression("b", 6)], [Watermark(5), Watermark(6)], eager)
+    run = Run([impression("a", 5), impression("b", 6)], [Watermark(5), Watermark(6)], immediate)
     run.impression()
     run.impression()
 
@@ -110,7 +123,7 @@ def test_a_click_before_its_impression_waits_for_it() -> None:
 
 
 def test_a_second_click_and_a_late_click_make_no_example() -> None:
-    run = Run([impression("a", 0), END], [Click("a", 5), Click("a", 6), Click("a", WINDOW + 1), END], eager)
+    run = Run([impression("a", 0), END], [Click("a", 5), Click("a", 6), Click("a", WINDOW + 1), END], immediate)
 
     assert [example.label for example in run.finish()] == [0, 1]
     assert run.join.counts["click", "duplicate"] == 1
@@ -118,7 +131,7 @@ def test_a_second_click_and_a_late_click_make_no_example() -> None:
 
 
 def test_an_impression_that_is_forgotten_makes_no_positive_any_more() -> None:
-    run = Run([impression("a", 0), "a", END], [Watermark(2), Click("a", 3), END], eager)
+    run = Run([impression("a", 0), "a", END], [Watermark(2), Click("a", 3), END], immediate)
 
     assert [example.label for example in run.finish()] == [0]
     assert run.join.counts["impression", "forgotten"] == 1
@@ -126,7 +139,7 @@ def test_an_impression_that_is_forgotten_makes_no_positive_any_more() -> None:
 
 def test_only_fnw_asks_the_learner_to_weigh_its_examples() -> None:
     def policies(policy: str) -> set[str | None]:
-        run = Run([impression("a", 0), END], [Click("a", 1), END], lambda *notes: ImmediateJoin(policy, WINDOW, LATENESS, *notes))  # type: ignore[arg-type]
+        run = Run([impression("a", 0), END], [Click("a", 1), END], lambda *points: ImmediateJoin(policy, WINDOW, LATENESS, *points))  # type: ignore[arg-type]
         return {example.policy for example in run.finish()}
 
     assert policies("fnw") == {"fnw"}
@@ -134,9 +147,9 @@ def test_only_fnw_asks_the_learner_to_weigh_its_examples() -> None:
 
 
 def test_a_note_is_far_below_what_kafka_keeps_beside_an_offset() -> None:
-    run = Run([impression(f"{time}", 10**14 + time) for time in range(2_000)], [Watermark(10**14)], eager)
+    run = Run([impression(f"{time}", 10**14 + time) for time in range(2_000)], [Watermark(10**14)], immediate)
     run.finish()
 
-    notes: list[Example | ResumePoint] = [*run.join.notes(2_000, 1)]
+    points: list[Example | ResumePoint] = [*run.join.resume_points(2_000, 1)]
 
-    assert max(len(str(note)) for note in notes) < 300
+    assert max(len(str(point)) for point in points) < 300

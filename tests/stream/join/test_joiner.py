@@ -4,7 +4,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from stream.join.idleness import Idleness
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import FencedError, Log, Message, Progress, Reader, Record, Writer
+from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings
@@ -31,7 +32,7 @@ class KilledError(Exception):
 
 
 class Mortal:
-    """A log whose readers give a few records at a time, and whose writer dies at the n-th commit: before it, or just after."""
+    """A log whose readers return a few records at a time, and whose writer dies at the n-th commit: before it, or just after."""
 
     def __init__(self, log: Log, *, records: int, dies_at: int, after: bool) -> None:
         self.log, self.records, self.commits_left, self.after = log, records, dies_at, after
@@ -96,12 +97,7 @@ def end(log: Log) -> list[Message]:
 
 
 def read(log: Log, topic: str) -> list[Record]:
-    ends = {p: bounds.end for p, bounds in log.bounds(topic).items()}
-    records: list[Record] = []
-    with closing(log.reader(topic, dict.fromkeys(ends, 0))) as reader:
-        while reader.positions() != ends:
-            records += reader.poll(1_000, 1)
-    return records
+    return list(read_all(log, topic))
 
 
 def examples(log: Log) -> dict[int, list[Example]]:
@@ -200,13 +196,13 @@ def test_what_waited_when_the_joiner_ended_is_decided_after_its_restart_though_n
 def test_time_goes_on_from_the_latest_event_while_nothing_comes() -> None:
     now = [100.0]
     idleness = Idleness(5.0, lambda: now[0])
-    idleness.heard(("a", 0), 7_000)
+    idleness.mark_active(("a", 0), 7_000)
     now[0] += 4
-    idleness.heard(("b", 0), 6_000)
+    idleness.mark_active(("b", 0), 6_000)
     now[0] += 2
 
-    assert idleness.silent() == [("a", 0)]
-    assert idleness.silent() == []
+    assert idleness.take_idle() == [("a", 0)]
+    assert idleness.take_idle() == []
     assert idleness.watermark() == 13_000
 
 

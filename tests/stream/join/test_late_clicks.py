@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from stream.events import Click, Watermark
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 from tests.stream.join.test_window import in_time, longhand
 
 
@@ -15,23 +27,23 @@ def learning(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks, learn_late=True)
 
 
-def late_longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
+def late_longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[int, int, str, int | None]]:
     """Add to what is decided, as (due, offset, id, clicked_at), the extra examples of those that were not clicked in time."""
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    take_ready = longhand(impressions, clicks)
+    decided = longhand(impressions, clicks)
     extra = []
-    for order, offset, name, clicked_at in take_ready:
+    for order, offset, name, clicked_at in decided:
         closes = impressions[offset].time + 2 * WINDOW  # type: ignore[union-attr]
         late = in_time(clicks, name, closes, order)
         if clicked_at is None and late and order + WINDOW <= end:
             extra.append((order + WINDOW, offset, name, late[0]))
-    return sorted([*take_ready, *extra], key=lambda each: each[:2])
+    return sorted([*decided, *extra], key=lambda each: each[:2])
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
     run = Run([*impressions, Watermark(60)], [*clicks, Watermark(60)], learning)
 
@@ -47,7 +59,7 @@ def test_a_click_after_its_window_becomes_a_positive_after_the_negative() -> Non
 
     assert [(each.label, each.clicked_at) for each in run.finish()] == [(0, None), (1, WINDOW + 1)]
     assert run.join.counts["click", "late"] == 1
-    assert run.join.counts["oddity", "late_click_learned"] == 1
+    assert run.join.counts["anomaly", "late_click_learned"] == 1
 
 
 def test_only_the_first_late_click_does_and_none_after_a_click_in_time() -> None:

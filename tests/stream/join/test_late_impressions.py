@@ -10,7 +10,20 @@ from stream.events import Click, Impression, Watermark
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, appended, clicked, event_time, impression, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    appended,
+    click_streams,
+    event_time,
+    impression,
+    impression_streams,
+    steps,
+)
 
 SKEW = 5
 FOREVER = 10**6  # an append time after everything
@@ -27,8 +40,8 @@ def fnw(impressions: ResumePoint, clicks: ResumePoint) -> Join:
 POLICIES = {"window": window, "fnw": fnw}
 
 
-def late(impressions: Sequence[Shown], clicks: Sequence[Clicked], written: tuple[list[int], list[int]]) -> list[int]:
-    """The offsets of the impressions that came too late, from the definition."""
+def late(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent], written: tuple[list[int], list[int]]) -> list[int]:
+    """Return the offsets of the impressions that came too late, from the definition."""
     streams = zip((impressions, clicks), written, strict=True)
     times = [[min(event_time(event), at) for event, at in zip(stream, ats, strict=True)] for stream, ats in streams]
     shown_before = [-1, *accumulate(times[0], max)]
@@ -51,9 +64,9 @@ def late(impressions: Sequence[Shown], clicks: Sequence[Clicked], written: tuple
 
 @pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=300, deadline=None)
-@given(impressions=shown, clicks=clicked, steps=steps, data=st.data())
+@given(impressions=impression_streams, clicks=click_streams, steps=steps, data=st.data())
 def test_any_interleaving_any_cut_and_any_restart_set_aside_what_the_definition_does_and_join_the_rest(
-    policy: str, impressions: list[Shown], clicks: list[Clicked], steps: list[str], data: st.DataObject
+    policy: str, impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str], data: st.DataObject
 ) -> None:
     impressions = [Impression(f"{n}", max(0, event_time(event)), {}) for n, event in enumerate(impressions)]
     clicks = [Click(f"{n % 7}", click.time) if isinstance(click, Click) else click for n, click in enumerate(clicks)]
@@ -72,8 +85,8 @@ def test_any_interleaving_any_cut_and_any_restart_set_aside_what_the_definition_
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_an_impression_written_after_a_click_has_closed_its_window_is_no_example(policy: str) -> None:
-    impressions: list[Shown] = [impression("slow", 0), impression("b", 40), END]
-    clicks: list[Clicked] = [Click("b", 40), Click("slow", 1), END]
+    impressions: list[ImpressionEvent] = [impression("slow", 0), impression("b", 40), END]
+    clicks: list[ClickEvent] = [Click("b", 40), Click("slow", 1), END]
 
     run = Run(impressions, clicks, POLICIES[policy], ([41, 42, FOREVER], [40, 43, FOREVER]))
 
@@ -97,6 +110,17 @@ def test_a_recorded_log_whose_clicks_were_written_first_is_joined_as_if_they_wer
     run = Run([*recorded[0], END], [*recorded[1], END], POLICIES[policy], ([*years_later[0], FOREVER], [*years_later[1], FOREVER]))
 
     assert [example.impression_id for example in run.finish() if example.label] == ["0", "20", "40"]
+    assert run.late == []
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_clock_of_the_log_that_jumped_back_is_remembered_across_a_restart(policy: str) -> None:
+    clicks: list[ClickEvent] = [Click("ahead", 0), Click("b", 40), END]
+    run = Run([impression("b", 18), impression("slow", 20), END], clicks, POLICIES[policy], ([18, 60, FOREVER], [100, 40, FOREVER]))
+
+    run.take(["impression", "click", "click", "decide", "restart"])
+
+    assert [example.impression_id for example in run.finish()].count("slow") == 1
     assert run.late == []
 
 

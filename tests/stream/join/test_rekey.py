@@ -3,16 +3,17 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
+from stream.event_time import TimeRule
 from stream.events import Example, Watermark, decode_impression, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.join.rekey import APPENDED, as_appended
+from stream.join.rekey import APPENDED, BATCH, MergedTopic, with_original_append_time
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, create
@@ -46,7 +47,7 @@ def traffic(seed: int) -> list[Message]:
 
 
 def scattered(messages: Sequence[Message], log: Log, seed: int) -> list[Message]:
-    """Give them keys and partitions that say nothing."""
+    """Return them with keys and partitions that say nothing."""
     chance = random.Random(seed)
     partitions = {topic: len(log.bounds(topic)) for topic in (TOPICS.impressions, TOPICS.clicks)}
     keys = [None, b"", b"u17", b"\xff"]
@@ -96,7 +97,7 @@ def test_a_copy_is_the_original_with_the_id_as_its_key_and_its_append_time() -> 
         (copy,) = [each for each in read(log, COPIES.impressions) if each.key]
         assert (copy.key, copy.value) == (b"i-1", original.value)
         assert copy.headers[:2] == original.headers
-        assert as_appended(copy).timestamp == original.timestamp
+        assert with_original_append_time(copy).timestamp == original.timestamp
 
 
 def test_partitions_are_merged_by_event_time_so_that_none_makes_the_others_late() -> None:
@@ -111,6 +112,21 @@ def test_partitions_are_merged_by_event_time_so_that_none_makes_the_others_late(
         copies = [decode_impression(each.value) for each in read(log, COPIES.impressions) if each.key]
         assert [each.time for each in copies if not isinstance(each, Watermark)] == [*range(20), *range(1_000, 1_020)]
         assert [each.label for each in the(log)] == [1] * 40
+
+
+def test_of_a_partition_far_ahead_no_more_than_a_batch_is_held_until_its_turn() -> None:
+    with rekeyed_log(impressions=2, clicks=1, partitions=1) as log:
+        log.append([shown(f"far {n}", 1_000_000)._replace(partition=0) for n in range(3 * BATCH)])
+        log.append([shown(f"near {n}", n)._replace(partition=1) for n in range(BATCH)])
+        with closing(MergedTopic(log, TOPICS, TOPICS.impressions, "t.rekey", TimeRule(60_000))) as source:
+            held = []
+            for _ in range(2):
+                source.read()
+                held.append(sum(map(len, source._pending.values())))
+                for _ in source.take(BATCH):
+                    pass
+
+        assert max(held) <= BATCH
 
 
 def test_a_partition_that_is_read_to_its_end_does_not_hold_up_the_others() -> None:
@@ -232,8 +248,25 @@ def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> 
         assert [each.label for each in the(log)] == [1] * 30
 
 
+def test_a_site_that_never_rests_is_decided_though_a_partition_stands_still() -> None:
+    with rekeyed_log() as log:
+        times = iter(range(2_000))
+
+        def stops() -> bool:
+            time = next(times)
+            log.append([shown(f"{time}", time)])
+            return time == 1_999 or any(bounds.end for bounds in log.bounds(TOPICS.examples).values())
+
+        joiner = Joiner(log, TOPICS, REKEY.model_copy(update={"idle_after": 0.001}), JoinerMetrics(CollectorRegistry()))
+        joiner.run(stops)
+
+        assert [each.label for each in the(log)][:1] == [0]
+        assert next(times, None) is not None
+
+
 def test_the_append_time_of_a_record_that_is_no_copy_is_its_own() -> None:
     idle = Record(COPIES.clicks, 0, 0, 7, None, encode(Watermark(END)))
 
-    assert as_appended(idle) == idle
-    assert as_appended(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
+    assert with_original_append_time(idle) == idle
+    assert with_original_append_time(idle._replace(headers=((APPENDED, b"noon"),))).timestamp == 7
+    assert with_original_append_time(idle._replace(headers=((APPENDED, b"9" * 5_000),))).timestamp == 7

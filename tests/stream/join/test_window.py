@@ -7,28 +7,40 @@ from hypothesis import given, settings
 
 from stream.events import Click, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from tests.stream.join.joining import END, LATENESS, WINDOW, Clicked, Run, Shown, clicked, impression, seen, shown, steps
+from tests.stream.join.joining import (
+    END,
+    LATENESS,
+    WINDOW,
+    ClickEvent,
+    ImpressionEvent,
+    Run,
+    click_streams,
+    impression,
+    impression_streams,
+    seen,
+    steps,
+)
 
 
-def joined(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[str, int, int]]:
+def joined(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[str, int, int]]:
     """Join, to the end, into (id, time, label)."""
     return [(each.impression_id, each.time, each.label) for each in Run([*impressions, END], [*clicks, END]).finish()]
 
 
-def in_time(clicks: Sequence[Clicked], name: str, closes: int, order: int) -> list[int]:
-    """The times of the clicks on ``name`` that count: not later than ``closes``, by their own time and by the log's."""
+def in_time(clicks: Sequence[ClickEvent], name: str, closes: int, order: int) -> list[int]:
+    """Return the times of the clicks on ``name`` that count for a window that ends at ``closes``: see (a), (b) and (c) of ``Join``."""
     return [
         click.time
-        for place, click in enumerate(clicks)
+        for offset, click in enumerate(clicks)
         if isinstance(click, Click)
         and click.impression_id == name
         and click.time <= closes
-        and seen(clicks[: place + 1]) - LATENESS < closes
+        and seen(clicks[: offset + 1]) - LATENESS < closes
         and order <= click.time + LATENESS
     ]
 
 
-def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tuple[int, int, str, int | None]]:
+def longhand(impressions: Sequence[ImpressionEvent], clicks: Sequence[ClickEvent]) -> list[tuple[int, int, str, int | None]]:
     """Decide everything from the definitions: (time, offset, id, clicked_at), by comparing every record with every other."""
     orders = {
         offset: record.time
@@ -36,7 +48,7 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         if isinstance(record, Impression) and seen(impressions[:offset]) - LATENESS <= record.time + WINDOW
     }
     end = min(seen(impressions), seen(clicks)) - LATENESS - WINDOW
-    take_ready = []
+    decided = []
     for offset, order in orders.items():
         record = impressions[offset]
         assert isinstance(record, Impression)
@@ -48,14 +60,14 @@ def longhand(impressions: Sequence[Shown], clicks: Sequence[Clicked]) -> list[tu
         )
         counted = in_time(clicks, name, closes, order)
         if order <= end and not duplicate and not forgotten:
-            take_ready.append((order, offset, name, counted[0] if counted else None))
-    return sorted(take_ready)
+            decided.append((order, offset, name, counted[0] if counted else None))
+    return sorted(decided)
 
 
 @settings(max_examples=300, deadline=None)
-@given(shown, clicked, steps)
+@given(impression_streams, click_streams, steps)
 def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give(
-    impressions: list[Shown], clicks: list[Clicked], steps: list[str]
+    impressions: list[ImpressionEvent], clicks: list[ClickEvent], steps: list[str]
 ) -> None:
     run = Run(impressions, clicks)
 
@@ -67,8 +79,8 @@ def test_any_interleaving_any_cut_and_any_restart_give_what_the_definitions_give
     assert all(each.label == (each.clicked_at is not None) for each in examples)
 
 
-@given(shown, clicked)
-def test_every_record_has_one_fate(impressions: list[Shown], clicks: list[Clicked]) -> None:
+@given(impression_streams, click_streams)
+def test_every_record_has_one_fate(impressions: list[ImpressionEvent], clicks: list[ClickEvent]) -> None:
     run = Run(impressions, [*clicks, END])
 
     run.finish()
@@ -105,7 +117,7 @@ def test_a_click_before_its_impression_counts_and_is_noted() -> None:
     (example,) = run.finish()
 
     assert (example.label, example.clicked_at) == (1, 4)
-    assert run.join.counts["oddity", "early_click"] == 1
+    assert run.join.counts["anomaly", "early_click"] == 1
 
 
 def test_of_two_clicks_the_first_in_the_log_counts_and_the_second_is_a_duplicate() -> None:
@@ -165,7 +177,7 @@ def test_a_tombstone_after_the_window_is_in_vain() -> None:
     run = Run([impression("a", 0), Watermark(WINDOW + LATENESS), "a", END], [END])
 
     assert len(run.finish()) == 1
-    assert run.join.counts["oddity", "vain_tombstone"] == 1
+    assert run.join.counts["anomaly", "vain_tombstone"] == 1
 
 
 def test_nothing_is_decided_before_both_inputs_have_come_so_far() -> None:
@@ -192,11 +204,11 @@ def test_a_restart_reads_again_only_what_may_still_matter() -> None:
     run = Run([impression(f"{time}", time) for time in range(1_000)], [Click(f"{time}", time) for time in range(1_000)])
     run.finish()
 
-    impressions, clicks = run.join.notes(1_000, 1_000)
+    impressions, clicks = run.join.resume_points(1_000, 1_000)
 
-    take_ready = 999 - LATENESS - WINDOW
-    assert impressions == ResumePoint(take_ready - WINDOW - LATENESS, take_ready - WINDOW - LATENESS - 1, run.join.cursor)
-    assert clicks.rewind == take_ready - LATENESS
+    decided = 999 - LATENESS - WINDOW
+    assert impressions == ResumePoint(decided - WINDOW - LATENESS, decided - WINDOW - LATENESS - 1, run.join.cursor)
+    assert clicks.rewind == decided - LATENESS
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])

@@ -4,7 +4,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import closing
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,6 +13,7 @@ from stream.events import Click, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Reader, Record
+from stream.log.reading import read_all
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 
@@ -66,13 +66,7 @@ class Site:
         return [(example.impression_id, example.label) for example in found]
 
     def records(self, topic: str) -> list[Record]:
-        """Read what the topic holds; Kafka counts the marks of transactions, too."""
-        end = self.log.bounds(topic)[0].end
-        records: list[Record] = []
-        with closing(self.log.reader(topic, {0: 0})) as reader:
-            while reader.positions()[0] < end:
-                records += reader.poll(1000, 0.2)
-        return records
+        return list(read_all(self.log, topic))
 
     def set_aside(self) -> Counter[str]:
         """Count the dead letters by the class of their error."""
@@ -85,7 +79,7 @@ class Site:
 
 
 def undisturbed(log: Log, policy: str, count: int = 100) -> list[tuple[str, int]]:
-    """What honest traffic becomes alone."""
+    """Return what honest traffic becomes alone."""
     site = Site(log)
     site.honest(0, count)
     site.end()

@@ -18,14 +18,14 @@ from tests.stream.learning import SPEC, examples
 
 
 def trained(count: int) -> Trainer:
-    """Give a model that has learned ``count`` examples."""
+    """Return a model that has learned ``count`` examples."""
     trainer = Trainer(OnlineModel(SPEC), Progressive())
     trainer.learn(stream(count))
     return trainer
 
 
 def stream(count: int, first: int = 0) -> list[Record]:
-    """Give examples as a reader does."""
+    """Return examples as a reader does."""
     return [Record(m.topic, 0, first + n, 0, m.key, m.value) for n, m in enumerate(examples(count, first))]
 
 
@@ -63,7 +63,7 @@ def test_its_version_comes_back_as_it_was_published() -> None:
 
     loaded = Checkpoint.from_bytes(checkpoint.to_bytes())
 
-    assert (loaded.version, loaded.place, loaded.spec) == (checkpoint.version, 12, SPEC)
+    assert (loaded.version, loaded.offset, loaded.spec) == (checkpoint.version, 12, SPEC)
 
 
 DATA = checkpoint_of(trained(20), 1).to_bytes()

@@ -35,5 +35,5 @@ def read(log: Log, topic: str, count: int, start: Mapping[int, int] | None = Non
 
 
 def values(records: list[Record]) -> list[bytes | None]:
-    """Give the values alone."""
+    """Return the values alone."""
     return [record.value for record in records]

@@ -36,7 +36,8 @@ def owner() -> str:
     return f"owner-{uuid.uuid4().hex}"
 
 
-def read_all(log: KafkaLog, topic: str, seconds: float = 1.0) -> list[Record]:
+def read_for(log: KafkaLog, topic: str, seconds: float = 1.0) -> list[Record]:
+    """Return the records that come within a time, which tells when no more do."""
     reader = log.reader(topic, {0: 0})
     records: list[Record] = []
     deadline = time.monotonic() + seconds
@@ -53,12 +54,12 @@ def test_nothing_of_an_open_transaction_is_seen_nor_of_an_aborted_one(log: Kafka
     producer.send_all([(Message(topic, b"", b"open"), 0)])
     log.append([Message(topic, b"", b"behind it")])
 
-    while_open = [record.value for record in read_all(log, topic)], log.bounds(topic)
+    while_open = [record.value for record in read_for(log, topic)], log.bounds(topic)
     producer.abort_transaction()
     producer.abandon()
 
     assert while_open == ([b"before"], {0: Bounds(0, 1)})
-    assert [record.value for record in read_all(log, topic)] == [b"before", b"behind it"]
+    assert [record.value for record in read_for(log, topic)] == [b"before", b"behind it"]
 
 
 def test_an_owner_that_kafka_calls_fenced_without_a_rival_goes_on_after_a_reload(log: KafkaLog, topic: str, owner: str, kafka: str) -> None:
@@ -74,7 +75,7 @@ def test_an_owner_that_kafka_calls_fenced_without_a_rival_goes_on_after_a_reload
     writer.close()
 
     assert reloaded == {0: Progress(1)}
-    assert [record.value for record in read_all(log, topic)] == [b"1", b"2 again"]
+    assert [record.value for record in read_for(log, topic)] == [b"1", b"2 again"]
 
 
 def test_an_owner_that_starts_again_does_not_win_the_name_back(log: KafkaLog, topic: str, owner: str) -> None:
@@ -86,7 +87,7 @@ def test_an_owner_that_starts_again_does_not_win_the_name_back(log: KafkaLog, to
         first.commit([Message(topic, b"", b"zombie")], {})
     second.commit([Message(topic, b"", b"owner")], {})
 
-    assert [record.value for record in read_all(log, topic)] == [b"owner"]
+    assert [record.value for record in read_for(log, topic)] == [b"owner"]
     first.close()
     second.close()
 
@@ -135,7 +136,7 @@ def test_a_hanging_commit_is_given_up_and_a_crash_survived() -> None:
 
         commit_reloading(log, writer, Message("topic", b"", b"2"), 2)
         writer.close()
-        assert [record.value for record in read_all(log, "topic")] == [b"1", b"2"]
+        assert [record.value for record in read_for(log, "topic")] == [b"1", b"2"]
 
 
 def commit_reloading(log: KafkaLog, writer: Writer, message: Message, offset: int) -> None:

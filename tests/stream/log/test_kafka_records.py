@@ -12,7 +12,7 @@ from kafka.structs import TopicPartition
 
 from stream.log.kafka_records import Unpacked
 
-PLACE = TopicPartition("clicks", 3)
+CLICKS_3 = TopicPartition("clicks", 3)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 
 texts = st.none() | st.binary(max_size=300)
@@ -20,7 +20,7 @@ contents = st.lists(st.tuples(texts, texts, st.lists(st.tuples(st.text(max_size=
 
 
 class Aborted(NamedTuple):
-    """An aborted transaction, as the broker names it."""
+    """An aborted transaction, as the broker reports it."""
 
     producer_id: int
     first_offset: int
@@ -29,7 +29,7 @@ class Aborted(NamedTuple):
 def batch(
     offset: int, content: list[tuple[bytes | None, bytes | None, list[Any]]], codec: int = NONE, producer: int | None = None
 ) -> bytes:
-    """Pack records as a producer does, and place them as a broker does; with a ``producer`` in a transaction."""
+    """Pack records as a producer does, from the ``offset`` that a broker gives; with a ``producer``, in a transaction."""
     owned = {} if producer is None else {"transactional": True, "producer_id": producer, "producer_epoch": 0, "base_sequence": 0}
     builder = MemoryRecordsBuilder(2, codec, 1 << 20, **owned)
     for number, (key, value, headers) in enumerate(content):
@@ -39,8 +39,8 @@ def batch(
 
 
 def taken(kind: type[Fetcher.PartitionRecords], sent: bytes, start: int, at_once: int, aborted: list[Aborted]) -> list[tuple[Any, ...]]:
-    """Take all records from offset ``start`` on, and the place after each poll; a header without a value is an empty one."""
-    part = kind(start, PLACE, MemoryRecords(sent), isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted)
+    """Return all records from offset ``start`` on, then the next offset to fetch; a header without a value counts as empty."""
+    part = kind(start, CLICKS_3, MemoryRecords(sent), isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted)
     found = []
     while part:
         got = part.take(at_once)
@@ -66,9 +66,9 @@ def test_it_unpacks_what_kafka_python_does(batches: list[Any], start: int, at_on
 
 
 @given(st.integers(21, 200), st.integers(1, 255))
-def test_a_damaged_batch_is_refused(place: int, change: int) -> None:
+def test_a_damaged_batch_is_refused(index: int, change: int) -> None:
     sent = bytearray(batch(0, [(b"key", b"value" * 50, [])]))
-    sent[max(place % len(sent), 21)] ^= change
+    sent[max(index % len(sent), 21)] ^= change
 
     with pytest.raises(CorruptRecordError, match="clicks, partition 3"):
         taken(Unpacked, bytes(sent), 0, 10, [])

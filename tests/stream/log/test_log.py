@@ -178,7 +178,7 @@ def test_large_messages_fit_and_larger_ones_are_refused(log: Log) -> None:
 
 
 def forget(url: str, topic: str, before: int) -> None:
-    """Have the log drop the records before an offset, as retention would."""
+    """Make the log delete the records before an offset, as retention would."""
     if url.startswith("sqlite"):
         time.sleep(0.6)
         with connect(url) as log:  # trims at its first write

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, Headers, Log, Message, Progress, Record, RecordTooLargeError, UnknownTopicError
-from stream.log.message import place
+from stream.log.message import choose_partition
 from tests.stream.log.logs import PATIENCE, new_owner, new_topic, read, values
 
 
@@ -150,7 +150,7 @@ def test_a_topic_is_a_list_for_each_partition(log: Log, writes: list[tuple[bool,
         sent = [message._replace(topic=topic) for message in batch]
         offsets = writer.commit(sent, {}) if in_transaction else log.append(sent)
         for message, offset in zip(sent, offsets, strict=True):
-            expected[place(message, 3)].append((offset, message.key, message.value, message.headers))
+            expected[choose_partition(message, 3)].append((offset, message.key, message.value, message.headers))
     writer.close()
 
     reader = log.reader(topic, {0: 0, 1: 0, 2: 0})

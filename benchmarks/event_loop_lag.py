@@ -1,8 +1,8 @@
-"""How long the server's event loop is held while weights arrive, beside how long it is held when nothing does.
+"""How late the server's event loop is while weights arrive, beside how late it is when nothing does.
 
-``python -m benchmarks.held`` fills a table of a million rows, packs it as a snapshot and what 200 more examples change as a delta, again
-and again. A task on an event loop then wakes every millisecond and notes by how much it is late: for a while alone, while a follower's
-thread applies and hands over a delta every 100 ms, and while it loads the snapshot.
+``python -m benchmarks.event_loop_lag`` fills a table of a million rows. It packs the table as a snapshot, and what 200 more examples
+change as a delta, again and again. A task on an event loop then wakes every millisecond and measures how late it is: alone for a while,
+while a follower's thread applies and hands over a delta every 100 ms, and while that thread loads the snapshot.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ def published() -> Published:
     def packed(base: int | None) -> bytes:
         digest = model.digest()
         arrays = model.changes() if base else model.weights.arrays()
-        standing = WeightsHeader(next(version), base, digest, model.examples, None, int(time.time() * 1000))
-        return pack(standing, arrays, spec=spec.model_dump(mode="json"))
+        header = WeightsHeader(next(version), base, digest, model.examples, None, int(time.time() * 1000))
+        return pack(header, arrays, spec=spec.model_dump(mode="json"))
 
     seen = random.integers(1, 2**64, ROWS // FIELDS * FIELDS, np.uint64)
     learn(seen)
@@ -60,7 +60,7 @@ def published() -> Published:
 
 
 async def lateness(work: Callable[[], None]) -> list[float]:
-    """Give by how much each wake-up was late while ``work`` ran in a thread, in ms."""
+    """Return by how much each wake-up was late while ``work`` ran in a thread, in ms."""
     thread = threading.Thread(target=work)
     late = []
     thread.start()

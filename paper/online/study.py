@@ -1,0 +1,256 @@
+"""The paper's claims in a stream: each network passes once over a recorded log, an example a step, predicted before it is learned.
+
+Two settings of the tower are chosen first, on the beginning of each stream.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from model.layout import Layout
+from paper.layers import Layers, active_curve, cosine_curve
+from paper.online.bootstrap import RESAMPLES, Measure, Tally, auc, auc_within, estimate, log_loss
+from paper.online.passes import PROBES, Outcome, Pass, learn_once
+from paper.online.stream import PREFIX, ROWS, SAMPLES, USER_GROUPS, Stream
+from paper.published import SML, TABLE_2
+from paper.report import Cell, Curve, Estimate, Figure, Panel, Row, Table
+from paper.study import SKIPS, Column, Study, System, View, heads
+
+TOWER = (64, 64)
+WIDTH = 64  # of every layer of the figures by depth
+DEPTHS = (1, 2, 3, 4, 8, 16, 32, 64, 100)
+DEEP = 16  # depth at which settings are chosen for towers of 8 layers and more
+CHOOSING = 1_000  # the seed of the passes that settings are chosen by; no other has it
+SHOWN_DEPTH = 32  # hidden layers of the network whose layers are shown
+FOLLOWED = (2, 16, 64)  # hidden layers of the networks that are followed through the stream
+MOMENTS = ("half way", "at the end")  # before the first example all values are unseen, and any two examples alike
+SCORES: dict[str, Measure] = {"log_loss": log_loss, "auc": auc, "auc_within": auc_within}
+
+HEAD = f"""# The paper's claims in a stream
+
+Written by `sml reproduce --online` from [online.jsonl](online.jsonl), a line for each pass;
+[what it shows and does not show](online_notes.md).
+
+One pass, one example a step, predicted before learned. At least the first {PREFIX:.0%} of each sample are learned and never scored; the
+tower's rate and accumulator were chosen on them. Tower {"-".join(map(str, TOWER))}, embeddings 8 wide, Adagrad, wide term; the rest as
+`sml init --all` has it.
+
+A number is the mean over seeds. In brackets: the middle 95 % of {RESAMPLES:,} resamples, each of as many seeds and as many blocks of
+the stream as there are, drawn with replacement, with log loss and AUC worked out again; a difference is taken on the same seeds and blocks.
+"By user" draws {USER_GROUPS} groups of users in place of days. The paper's numbers stand beside ours to compare directions: they are of
+more data, learned in batches and in several passes. What is not measured yet is left empty.
+"""
+
+
+class TowerStep(NamedTuple):
+    """Adagrad's settings of the tower, chosen on the prefix."""
+
+    rate: float
+    accumulator: float
+
+
+STEPS = [TowerStep(rate, accumulator) for rate in (0.003, 0.01, 0.03) for accumulator in (0.001, 0.003, 0.01)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineStudy(Study[Pass, Outcome]):
+    """The study in a stream.
+
+    Attributes:
+        streams: the samples, by name.
+        learn: makes a pass.
+    """
+
+    streams: Mapping[str, Stream]
+    depths: Sequence[int] = DEPTHS
+    learn: Callable[[Pass, Stream], Outcome] = learn_once
+
+    name = "online"
+    prefix = "online_"
+    where = " in a stream"
+    width = WIDTH
+    skips = (*TABLE_2, "meta_tanh_online")  # the last is not the paper's
+    columns = (
+        Column("log_loss", paper=False),
+        Column("log_loss", difference=True, paper=False),
+        Column("auc"),
+        Column("auc", difference=True),
+    )
+    logit_label = "logit"
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Return the digests of the streams."""
+        return {data: stream.digest for data, stream in self.streams.items()}
+
+    def preparation(self) -> list[Pass]:
+        """Return the passes over the prefixes that settings are chosen by."""
+        kinds = [(skip, deep) for deep in (False, True) for skip in SKIPS]
+        return [run for skip, deep in kinds for data in self.streams for run in self._candidates(data, skip, deep=deep)]
+
+    def runs(self) -> list[Pass]:
+        """Return every pass once: the tables, one seed after the other, then the figures; settings have to be chosen before."""
+        systems = [*self.systems2(), *self.systems1()]
+        tables = []
+        for seed in range(self.seeds):
+            for data in self.streams:
+                tables += [self.run(data, system, seed) for system in systems]
+                tables += [self._under(data, skip, step, seed) for step in STEPS for skip in SKIPS]
+        cheap_first = sorted(self.streams, key=lambda data: len(self.streams[data].labels))
+        depth = [self.run(data, system, seed) for data in cheap_first for seed in range(self.depth_seeds) for system in self.deep_systems()]
+        return list(dict.fromkeys(tables + depth))
+
+    def run(self, data: str, system: System, seed: int) -> Pass:
+        """Return the pass of a system under the settings that were chosen for its kind."""
+        step = self.chosen(data, system.skip, deep=len(system.hidden or TOWER) >= DEEP // 2)
+        return self._pass(data, system, seed, step)
+
+    def _under(self, data: str, skip: str, step: TowerStep, seed: int) -> Pass:
+        """Return a pass of the DNN under settings that need not be the chosen ones."""
+        return self._pass(data, System(skip=skip), seed, step)
+
+    def chosen(self, data: str, skip: str, *, deep: bool) -> TowerStep:
+        """Return the settings with the least log loss on the prefix, of the DNN without SML, or with it for every skip term."""
+        candidates = self._candidates(data, "none" if skip == "none" else SML, deep=deep)
+        best = min(candidates, key=lambda run: float(self.results[run].blocks.loss.sum()))
+        return TowerStep(best.tower_rate, best.tower_accumulator)
+
+    def _candidates(self, data: str, skip: str, *, deep: bool) -> list[Pass]:
+        system = System(skip=skip, hidden=(WIDTH,) * DEEP if deep else TOWER)
+        return [self._pass(data, system, CHOOSING, step)._replace(prefix=True) for step in STEPS]
+
+    def _pass(self, data: str, system: System, seed: int, step: TowerStep) -> Pass:
+        network, skip, skip_input, hidden = system
+        return Pass(data, self.digests[data], network, skip, skip_input, hidden or TOWER, seed, *step)
+
+    def work(self, run: Pass) -> float:
+        """Return the cost of a pass, weights × examples."""
+        stream = self.streams[run.data]
+        return float(Layout(run.spec(stream.fields)).size * len(stream.labels))
+
+    def maker(self) -> Callable[[Pass], Outcome]:
+        """Return what makes a pass."""
+        return partial(_learn, self.learn, self.streams)
+
+    def views(self) -> list[View]:
+        """Return every way in which the streams are cut into blocks."""
+        found = []
+        for data, stream in self.streams.items():
+            found.append(View(data, SAMPLES[data].title))
+            if len(stream.users):
+                found.append(View(data, f"{SAMPLES[data].title}, by user", by_user=True))
+        return found
+
+    def estimate(self, view: View, measure: str, outcomes: Sequence[Outcome], baseline: Sequence[Outcome] | None) -> Estimate:
+        """Return the mean over seeds, with its interval by bootstrap over seeds × blocks."""
+        tallies, less = ([_tally(view, outcome) for outcome in of or ()] for of in (outcomes, baseline))
+        return estimate(SCORES[measure], tallies, less or None)
+
+    def logit(self, outcome: Outcome) -> Sequence[float]:
+        """Return the quantiles of the logit at the end, on the probes."""
+        return outcome.moments[-1].logit
+
+    def contents(self) -> Iterator[str | Table | Figure]:
+        """Yield the parts of the page, in order; a figure without a curve is left out."""
+        yield HEAD
+        yield self._samples()
+        yield self._chosen()
+        yield from (self.table1(measure) for measure in SCORES)
+        yield self.table2()
+        yield self._settings_table()
+        for figure in self._figures():
+            panels = [panel for panel in figure.panels if any(panel.curves.values())]
+            if panels:
+                yield figure._replace(panels=panels)
+        yield self.depth_table("auc")
+        yield self.depth_table("log_loss")
+
+    def _figures(self) -> Iterator[Figure]:
+        title, caption = "the logit by depth", f"At the end of the stream, first seed, over {PROBES} examples. Line: median."
+        yield Figure("online_figure2", f"Figure 2: {title}", caption, self.figure2())
+        title, caption = (
+            "how often a neuron is active",
+            f"Share of {PROBES} examples on which it is above 0, by layer, first seed. Line: median neuron. Band: 5 % to 95 % of neurons.",
+        )
+        yield Figure("online_figure3", f"Figure 3: {title}", caption, self._by_layer("share of time active", active_curve))
+        title, caption = (
+            "how alike two examples look",
+            f"Mean cosine similarity between a layer's outputs on two of {PROBES} examples, first seed; 1: it no longer tells them apart.",
+        )
+        yield Figure("online_figure4", f"Figure 4: {title}", caption, self._by_layer("mean cosine similarity", cosine_curve))
+        title, caption = "AUC and log loss by depth", "Over the whole pass. Band: as in the tables."
+        yield Figure("online_figure5", f"Figure 5: {title}", caption, self.figure5())
+        title, caption = "as the stream goes by", "AUC within each block of time, the mean over seeds."
+        yield Figure("online_figure5_stream", f"Figure 5, {title}", caption, self._through_the_stream())
+
+    def _by_layer(self, ylabel: str, curve: Callable[[Layers], Curve]) -> list[Panel]:
+        """Return what the layers of one depth do, a curve for each moment, of the first seed."""
+        panels = []
+        for view, skip, how in self.sides():
+            outcome = self.first_seed(view.data, skip).get(SHOWN_DEPTH)
+            moments = zip(MOMENTS, outcome.moments[1:], strict=True) if outcome else ()
+            curves = {name: curve(moment.layers) for name, moment in moments}
+            panels.append(Panel(f"{view.title}, {how}, {SHOWN_DEPTH} layers", "layer", ylabel, curves))
+        return panels
+
+    def _through_the_stream(self) -> list[Panel]:
+        """Return the AUC within each block of time, a curve for each depth."""
+        panels = []
+        for view, skip, how in self.sides():
+            if self.streams[view.data].ordered:
+                by_depth = {depth: self.of_system(view.data, self.deep_system(skip, depth)) for depth in FOLLOWED}
+                curves = {f"{depth} layers": _auc_by_block(outcomes) for depth, outcomes in by_depth.items() if outcomes}
+                panels.append(Panel(f"{view.title}, {how}", "block", "AUC", curves))
+        return panels
+
+    def _settings_table(self) -> Table:
+        """Return the DNN under all settings that were tried, over all that is scored: what another choice would have given."""
+        rows = []
+        for view in self.views():
+            for step in () if view.by_user else STEPS:
+                without, with_sml = (self.by_seed(partial(self._under, view.data, skip, step), self.seeds) for skip in SKIPS)
+                ours = (*self.compared(view, "log_loss", without, with_sml), self.difference(view, "auc", with_sml, without))
+                rows.append(Row((view.title, str(step.rate), str(step.accumulator)), tuple(Cell(ours=value) for value in ours)))
+        measures = (*heads("log_loss"), "AUC, difference")
+        title = "The DNN under every setting that was tried"
+        return Table("online_settings", title, ("data", "rate", "accumulator"), measures, rows, "difference")
+
+    def _samples(self) -> str:
+        lines = [
+            "| data | examples | learned, not scored | scored | clicked | blocks | order |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for data, stream in self.streams.items():
+            sample, scored = SAMPLES[data], stream.labels[stream.scored :]
+            size = f"{sample.block // 3_600_000} hours" if sample.block else f"{ROWS:,} rows"
+            order = "of time" if stream.ordered else "drawn anew for each seed"
+            counts = f"{len(stream.labels):,} | {stream.scored:,} | {len(scored):,} | {scored.mean():.1%}"
+            lines.append(f"| {sample.title} | {counts} | {stream.blocks.max() + 1} of {size} | {order} |")
+        return "\n".join(lines)
+
+    def _chosen(self) -> str:
+        lines = ["| data | tower | tower_rate, tower_accumulator without SML | with a skip term |", "| --- | --- | --- | --- |"]
+        towers = (False, f"below {DEEP // 2} layers, chosen at {len(TOWER)}"), (True, f"from {DEEP // 2} layers, chosen at {DEEP}")
+        for data in self.streams:
+            for deep, tower in towers:
+                steps = [self.chosen(data, skip, deep=deep) for skip in SKIPS]
+                numbers = " | ".join(f"{step.rate}, {step.accumulator}" for step in steps)
+                lines.append(f"| {SAMPLES[data].title} | {tower}, {WIDTH} wide | {numbers} |")
+        return "\n".join(lines)
+
+
+def _learn(learn: Callable[[Pass, Stream], Outcome], streams: Mapping[str, Stream], run: Pass) -> Outcome:
+    return learn(run, streams[run.data])
+
+
+def _tally(view: View, outcome: Outcome) -> Tally:
+    """Return the predictions by the blocks of a view."""
+    return outcome.users if view.by_user and outcome.users else outcome.blocks
+
+
+def _auc_by_block(outcomes: Mapping[int, Outcome]) -> Curve:
+    by_seed = [outcome.blocks.above.diagonal() for outcome in outcomes.values()]
+    return {block: Estimate(float(value)) for block, value in enumerate(np.mean(by_seed, axis=0), 1)}

@@ -1,0 +1,44 @@
+"""What waits in a join: an impression for its label, and a click for its impression."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from stream.events import Click, Example, Impression
+from stream.log.contract import Record
+
+
+class Waiting(Struct, gc=False, order=True):
+    """An impression that is not settled. Sorts by when it is due, then by offset."""
+
+    due: int  # its time; once decided, W after that, when the extra example of a late click comes out
+    offset: int
+    impression_id: str
+    time: int
+    impression: Impression | None  # None: forgotten; it stays to meet its clicks, so that no other impression gets them
+    record: Record | None = None  # kept if it came so late that its window may have been closed
+    clicked_at: int | None = None
+    late_at: int | None = None  # the time of the first click that came too late
+
+
+class Unmatched(Struct, gc=False):
+    """A click that no impression has taken yet."""
+
+    time: int
+    offset: int
+    watermark: int  # the clicks' watermark just after it
+    fate: str  # what it is counted as if no impression takes it
+
+
+LONGEST_SOURCE = 60  # characters
+
+
+def source(event: Impression | Click) -> str:
+    """Return who wrote an event, or "" if it does not say."""
+    return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
+
+
+def labelled(impression: Impression, clicked_at: int | None) -> Example:
+    """Make an example of an impression: a positive if it was clicked, else a negative."""
+    label: Literal[0, 1] = 0 if clicked_at is None else 1
+    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at)
