@@ -18,9 +18,9 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 
-from service.children import Children
 from service.commands.topics import create
 from service.settings import Settings, load
+from service.up.children import Children
 from stream.events import Click, Example, Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message

@@ -31,7 +31,7 @@ def init(
     """
     from service.onboarding.sample import Sample, chunks
     from service.onboarding.settings_file import settings_text
-    from service.progress import counting
+    from service.screen import counting
     from stream.settings import DataSettings
 
     data = DataSettings(format=file_format, label=label, time=time or ("hour" if file_format == "avazu" else None), click_time=click_time)

@@ -15,7 +15,7 @@ from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCa
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.lifeline import end_with_parent
+from service.up.lifeline import end_with_parent
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 

@@ -90,6 +90,6 @@ def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "dict[str
     """Encode a file, unless it is encoded already, and return it by its name; return nothing if it is not given."""
     from paper.offline.dataset import EncodedFile
     from paper.offline.preprocess import encode
-    from service.progress import counting
+    from service.screen import counting
 
     return {name: EncodedFile.open(encode(path, name, least, cache, counting))} if path else {}

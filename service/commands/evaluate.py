@@ -17,7 +17,7 @@ from model.evaluation import Progressive
 from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
-from service.progress import counting
+from service.screen import counting
 from service.settings import Settings
 from stream.files import Logged, read
 

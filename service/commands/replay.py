@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.progress import counting
-from service.screen import say
+from service.screen import counting, say
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import iso

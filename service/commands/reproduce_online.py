@@ -13,7 +13,7 @@ from paper.runs import Results
 from service.commands.evaluate import BATCH, batches
 from service.onboarding.sample import Sample, chunks
 from service.onboarding.settings_file import settings_text
-from service.progress import counting
+from service.screen import counting
 from service.settings import Settings
 from stream.files import read
 from stream.settings import DataSettings

@@ -1,7 +1,7 @@
-"""``sml up``: the whole of it on one machine, as child processes of one program.
+"""``sml up``: run the whole system on one machine, as child processes of one program.
 
-A child that ends is never replaced in silence: it is said, and everything ends. A second ``sml up`` in the same folder does not begin,
-unless it is told to take over (:mod:`service.holder`); and however this one ends, its children end too (:mod:`service.lifeline`).
+A child that ends is never replaced in silence: that is told, and everything ends. A second ``sml up`` in the same folder does not start
+unless it is told to take over (:mod:`service.up.folder_lock`). However this process ends, its children end too (:mod:`service.up.lifeline`).
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from threading import Event
 import httpx
 import typer
 
-from service.children import Children
 from service.commands.topics import create
-from service.holder import Hold
 from service.screen import say
 from service.settings import Settings
 from service.signals import stop_signals
-from service.watch import Watch, counters
+from service.up.children import Children
+from service.up.folder_lock import Hold
+from service.up.watch import Watch, counters
 
 LOOK_EVERY = 0.2  # seconds between looks at the children
 TIMEOUT = 1.0  # seconds that a child may take to answer

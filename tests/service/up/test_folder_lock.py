@@ -14,7 +14,7 @@ from threading import Event
 
 import pytest
 
-from service.holder import Hold, NotReleasedError, RunsAlreadyError
+from service.up.folder_lock import Hold, NotReleasedError, RunsAlreadyError
 
 CONFIG = Path("sml.toml")
 

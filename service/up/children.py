@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from service.holder import Hold
-from service.lifeline import VARIABLE, lifeline
 from service.screen import say
+from service.up.folder_lock import Hold
+from service.up.lifeline import VARIABLE, lifeline
 
 PATIENCE = 60.0  # seconds that a child has to save its work and end
 TAIL = 15  # lines that are shown of a dead child's log

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from service.watch import LOOK_EVERY, Watch, counters
+from service.up.watch import LOOK_EVERY, Watch, counters
 
 DEAD = "sml_joiner_dead_letters_total"
 CLICKS = "sml_joiner_clicks_total"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from service.lifeline import VARIABLE, lifeline
+from service.up.lifeline import VARIABLE, lifeline
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHILD = """
 import signal, sys, time
-from service import lifeline
+from service.up import lifeline
 lifeline.PATIENCE = 0.3
 {setup}
 lifeline.end_with_parent()
