@@ -26,9 +26,15 @@ class ServeSettings(Section):
     """Where the server listens."""
 
     host: str = "127.0.0.1"
-    """0.0.0.0 for every interface"""
+    """the address to listen on; 0.0.0.0 for every interface"""
     port: Port = 8000
-    """of the API, /metrics and /docs"""
+    """the port of the API, /metrics and /docs"""
+
+    @property
+    def url(self) -> str:
+        """The address at which programs on this machine reach the server."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
 
 
 class Settings(BaseSettings):

@@ -37,8 +37,7 @@ def simulate(
         seed: Makes another site.
         duration: Seconds.
     """
-    host = "127.0.0.1" if settings.serve.host in {"0.0.0.0", "::"} else settings.serve.host  # noqa: S104 - compared, not bound
-    return asyncio.run(_simulate(url or f"http://{host}:{settings.serve.port}", Site(seed, rate), rate, duration))
+    return asyncio.run(_simulate(url or settings.serve.url, Site(seed, rate), rate, duration))
 
 
 async def _simulate(url: str, site: Site, rate: float, duration: float | None) -> dict[str, Any]:

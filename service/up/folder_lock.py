@@ -1,8 +1,8 @@
-"""One ``sml up`` at a time holds a folder, so that a second one says who runs there, or takes over on purpose.
+"""Lock a folder for one ``sml up``: a second one is told who runs there, or takes over on purpose.
 
-Two locks are the truth, for the system lets go of them however a process ends: ``up.lock`` is held by the ``sml up`` that runs,
-``up.children.lock`` by it and all its children, which inherit the descriptor. What the files say is a note for people. It may be stale
-or half written, so nobody is sent a signal on its word: who takes over leaves a request, addressed to one holder, and that one looks.
+Two file locks are the truth, for the system releases them however a process ends: ``up.lock`` is held by the ``sml up`` that runs,
+``up.children.lock`` by it and all its children, which inherit the descriptor. The text in the files is for people only. It may be stale
+or half written, so no process is sent a signal because of it: to take over, a process writes a request to one holder, which looks for it.
 """
 
 import fcntl
@@ -17,9 +17,10 @@ from threading import Event
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
-LOOK_EVERY = 0.2  # seconds between looks at a lock that another process holds
-SETTLED = 2 * LOOK_EVERY  # seconds after which a note is that of the process that holds the lock
-ANSWER, PATIENCE = 15.0, 90.0  # seconds; what for, Hold says
+POLL_INTERVAL = 0.2  # seconds between attempts at a lock that another process holds
+SETTLE_TIME = 2 * POLL_INTERVAL  # seconds after which the text in a lock's file is by the process that holds the lock
+ANSWER_TIMEOUT = 15.0  # seconds that a holder has to answer a request to end
+CHILDREN_TIMEOUT = 90.0  # seconds that the children of a former `sml up` have to end
 
 
 class RunsAlreadyError(Exception):
@@ -27,40 +28,47 @@ class RunsAlreadyError(Exception):
 
 
 class NotReleasedError(Exception):
-    """Another ``sml up``, or what it left behind, does not let go of the folder."""
+    """Another ``sml up``, or what it left behind, does not release the folder."""
 
 
 class Holder(NamedTuple):
-    """Who holds a folder."""
+    """The process that holds a folder."""
 
     token: str
     pid: int
     since: str  # for people
-    config: str  # the settings' path
+    config: str  # the path of the settings
     ending: bool = False
 
     def __str__(self) -> str:
-        """Name it."""
+        """Describe it to people."""
         return f"process {self.pid}, since {self.since}, with {self.config}"
 
 
-class Hold:
+class FolderLock:
     """A folder that this process holds, or waits for, until the block ends.
 
     Args:
         folder: Where the files of the system are.
         config: The settings that it runs with.
-        say: Tells the person at the screen.
-        answer: Seconds that a holder has to see that it is taken over.
-        patience: Seconds that the children of a former `sml up` have to end.
+        say: Prints a line for people.
+        answer_timeout: Seconds that a holder has to answer a request to end.
+        children_timeout: Seconds that the children of a former `sml up` have to end.
     """
 
     def __init__(
-        self, folder: Path, config: Path, say: Callable[[str], None], *, answer: float = ANSWER, patience: float = PATIENCE
+        self,
+        folder: Path,
+        config: Path,
+        say: Callable[[str], None],
+        *,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        children_timeout: float = CHILDREN_TIMEOUT,
     ) -> None:
-        """Prepare; nothing is held before :meth:`take`."""
-        self._folder, self._say, self._answer, self._patience = folder, say, answer, patience
-        self._lock, self._children, self._request = (folder / name for name in ("up.lock", "up.children.lock", "up.takeover"))
+        """Prepare; nothing is held before :meth:`acquire`."""
+        self._folder, self._say = folder, say
+        self._answer_timeout, self._children_timeout = answer_timeout, children_timeout
+        self._lock, self._children_lock, self._request = (folder / name for name in ("up.lock", "up.children.lock", "up.takeover"))
         self._me = Holder(uuid.uuid4().hex, os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), str(config.absolute()))
         self._files = ExitStack()
         self._own: BinaryIO | None = None
@@ -68,17 +76,17 @@ class Hold:
 
     @property
     def descriptor(self) -> int:
-        """What a child inherits, so that the folder is held until it has ended, too."""
+        """The descriptor that a child inherits, so that the folder is held until the child has ended, too."""
         if self._shared is None:
             raise RuntimeError("the folder is not held")
         return self._shared.fileno()
 
-    def take(self, stop: Event, *, takeover: bool) -> bool:
-        """Hold the folder once nobody else does; say False where ``stop`` was set before that.
+    def acquire(self, stop: Event, *, takeover: bool) -> bool:
+        """Hold the folder once no other process does; return False if ``stop`` was set before that.
 
         Args:
             stop: Ends the waiting.
-            takeover: Ask who holds it to end, instead of failing.
+            takeover: Ask the holder to end, instead of failing.
 
         Raises:
             RunsAlreadyError: another process holds it.
@@ -88,30 +96,30 @@ class Hold:
         self._own = self._files.enter_context(self._lock.open("ab"))
         if not self._wait_for_holder(self._own, stop, takeover=takeover):
             return False
-        self._write()
-        self._shared = self._files.enter_context(self._children.open("ab"))
+        self._write_holder()
+        self._shared = self._files.enter_context(self._children_lock.open("ab"))
         if not self._wait_for_children(self._shared, stop):
             return False
         os.ftruncate(self._shared.fileno(), 0)
         return True
 
     def is_taken_over(self) -> bool:
-        """Return whether another process asks this one to give way; tell it on the screen, too."""
-        request = _read(self._request)
+        """Return whether another process asks this one to end; if so, tell people."""
+        request = _read_object(self._request)
         if not request or request.get("token") != self._me.token:
             return False
         self._say(f"taken over by `sml up --takeover` (process {request.get('pid')})")
         return True
 
-    def note_child(self, name: str, pid: int) -> None:
-        """Record a child that holds the folder, to be named if it does not let go."""
-        with suppress(OSError):  # a full disk keeps no note, and ends nothing
+    def record_child(self, name: str, pid: int) -> None:
+        """Record a child that holds the folder, to be named if it does not release it."""
+        with suppress(OSError):  # a full disk takes no text, and ends nothing
             os.write(self.descriptor, f"sml {name}: {pid}\n".encode())
 
-    def note_ending(self) -> None:
+    def record_ending(self) -> None:
         """Record that this process is ending: others need not wait for long."""
         self._me = self._me._replace(ending=True)
-        self._write()
+        self._write_holder()
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -123,82 +131,82 @@ class Hold:
 
     def _wait_for_holder(self, own: BinaryIO, stop: Event, *, takeover: bool) -> bool:
         asked: Holder | None = None
-        told, begun = False, time.monotonic()
-        while not _locked(own):
-            waited = time.monotonic() - begun
+        told, start = False, time.monotonic()
+        while not _try_lock(own):
+            waited = time.monotonic() - start
             holder = self._holder()
-            if waited >= SETTLED and takeover and asked is None and holder:
-                asked, begun = holder, time.monotonic()
-                self._ask(holder)
-            elif waited >= SETTLED and holder and holder.ending and not (told or takeover):
+            if waited >= SETTLE_TIME and takeover and asked is None and holder:
+                asked, start = holder, time.monotonic()
+                self._ask_to_end(holder)
+            elif waited >= SETTLE_TIME and holder and holder.ending and not (told or takeover):
                 told = True
                 self._say(f"`sml up` (process {holder.pid}) is ending: waiting for it")
-            elif waited >= SETTLED:
-                self._expect_it_to_end(holder, asked, waited)
-            if stop.wait(LOOK_EVERY):
+            elif waited >= SETTLE_TIME:
+                self._check_that_it_ends(holder, asked, waited)
+            if stop.wait(POLL_INTERVAL):
                 return False
         if asked:
             self._request.unlink(missing_ok=True)
         return True
 
-    def _ask(self, holder: Holder) -> None:
+    def _ask_to_end(self, holder: Holder) -> None:
         self._say(f"taking over from process {holder.pid}: waiting until it has saved its work and ended")
         written = self._request.with_suffix(f".{self._me.token}")
         written.write_text(json.dumps({"token": holder.token, "pid": self._me.pid}), encoding="utf-8")
         written.replace(self._request)
 
-    def _expect_it_to_end(self, holder: Holder | None, asked: Holder | None, waited: float) -> None:
+    def _check_that_it_ends(self, holder: Holder | None, asked: Holder | None, waited: float) -> None:
+        """Raise if waiting any longer is of no use: nobody was asked to end, or another process came first, or there is no answer."""
         if holder and holder.ending:
             return
         if asked and holder and holder.token != asked.token:
             raise RunsAlreadyError(
-                f"meanwhile another `sml up` has begun in {self._folder}: {holder}; look there, or take over from that one"
+                f"meanwhile another `sml up` has started in {self._folder}: {holder}; look there, or take over from that one"
             )
-        if asked is None and (holder or waited >= self._answer):
+        if asked is None and (holder or waited >= self._answer_timeout):
             who = str(holder or "a process that has not said which")
             raise RunsAlreadyError(
-                f"`sml up` runs in {self._folder} already: {who}; end it there with Ctrl-C, or take over from it with `sml up --takeover`"
+                f"`sml up` already runs in {self._folder}: {who}; end it there with Ctrl-C, or take over from it with `sml up --takeover`"
             )
-        if asked and waited >= self._answer:
+        if asked and waited >= self._answer_timeout:
             raise NotReleasedError(
-                f"process {asked.pid} was asked to give way and has not answered within {self._answer:.0f} s; "
+                f"process {asked.pid} was asked to end and has not answered within {self._answer_timeout:.0f} s; "
                 f"is it stopped? `kill -9 {asked.pid}` ends it, and its children then end by themselves"
             )
 
     def _wait_for_children(self, shared: BinaryIO, stop: Event) -> bool:
-        begun, told = time.monotonic(), False
-        while not _locked(shared):
+        start, told = time.monotonic(), False
+        while not _try_lock(shared):
             if not told:
                 told = True
                 self._say("the processes of a former `sml up` are still ending: waiting for them")
-            if time.monotonic() - begun >= self._patience:
-                left = self._children.read_text(encoding="utf-8", errors="replace").split("\n")
+            if time.monotonic() - start >= self._children_timeout:
+                left = self._children_lock.read_text(encoding="utf-8", errors="replace").split("\n")
                 raise NotReleasedError(
-                    f"of a former `sml up` some process has not ended within {self._patience:.0f} s; "
-                    f"end those of these by force that still run: {', '.join(filter(None, left))}"
+                    f"a process of a former `sml up` has not ended within {self._children_timeout:.0f} s; "
+                    f"end by force those of these that still run: {', '.join(filter(None, left))}"
                 )
-            if self.is_taken_over() or stop.wait(LOOK_EVERY):
+            if self.is_taken_over() or stop.wait(POLL_INTERVAL):
                 return False
         return True
 
     def _holder(self) -> Holder | None:
-        """Read who holds the folder; None while the note is not whole."""
-        note = _read(self._lock)
+        """Read who holds the folder; None while the text is not whole."""
+        text = _read_object(self._lock)
         try:
-            return Holder(**note) if note else None
+            return Holder(**text) if text else None
         except TypeError:  # of another version
             return None
 
-    def _write(self) -> None:
+    def _write_holder(self) -> None:
         if self._own is None:
             return
         with suppress(OSError):
-            os.ftruncate(self._own.fileno(), 0)  # the file is open to append: the note begins at 0 again
+            os.ftruncate(self._own.fileno(), 0)  # the file is open to append: the text begins at 0 again
             os.write(self._own.fileno(), json.dumps(self._me._asdict()).encode())
 
 
-def _locked(file: BinaryIO) -> bool:
-    """Try to lock."""
+def _try_lock(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -206,7 +214,8 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object that a file holds; None if it holds none."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):

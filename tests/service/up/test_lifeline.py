@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 CHILD = """
 import signal, sys, time
 from service.up import lifeline
-lifeline.PATIENCE = 0.3
+lifeline.SAVE_TIMEOUT = 0.3
 {setup}
 lifeline.end_with_parent()
 print("begun", flush=True)
