@@ -11,7 +11,7 @@ from paper.online.study import OnlineStudy
 from paper.reproduce import Done, reproduce
 from paper.runs import Results
 from service.commands.evaluate import BATCH, batches
-from service.onboarding.sample import Sample, chunks
+from service.commands.init import read_sample
 from service.onboarding.settings_file import settings_text
 from service.screen import counting
 from service.settings import Settings
@@ -19,7 +19,7 @@ from stream.files import read
 from stream.settings import DataSettings
 
 
-def run(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
+def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
     """Make the tables and figures of the stream.
 
     Args:
@@ -44,7 +44,5 @@ def _stream(name: str, path: Path) -> Stream:
 
 def _fields(path: Path, data: DataSettings) -> tuple[Field, ...]:
     """Return the fields that ``sml init`` finds."""
-    sample = Sample()
-    for chunk in counting(chunks(path, data), f"{path.name}: reading"):
-        sample.add(chunk)
+    sample = read_sample(path, data, f"{path.name}: reading")
     return Settings(**tomllib.loads(settings_text(path, data, sample, every=False))).field
