@@ -22,15 +22,15 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
         BadRequestError: the body is at fault; the message says where and why.
         NoCheckpointError: the learner has not saved anything that can be read.
     """
-    asked = read_predict_request(body)
+    request = read_predict_request(body)
     checkpoint = _newest(Path(settings.learn.directory))
     version = checkpoint.version
     header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
     predictor = Predictor(header, checkpoint.restore()[0].weights)
-    scored = predictor.score(asked, int(time.time() * 1000) if asked.time is None else asked.time)
+    scored = predictor.score(request, int(time.time() * 1000) if request.time is None else request.time)
     predictions = [
         {"id": candidate["id"], "probability": probability}
-        for candidate, probability in zip(asked.candidates, scored.probabilities, strict=True)
+        for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)
     ]
     return {
         "predictions": predictions,

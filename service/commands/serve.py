@@ -28,8 +28,8 @@ def serve(settings: Settings) -> None:
     metrics = FollowerMetrics(registry)
     with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
 
-        def follow(live: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics, live, metrics).run(should_stop)
+        def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
+            Follower(log, topics, served, metrics).run(should_stop)
 
         app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))
         config = uvicorn.Config(

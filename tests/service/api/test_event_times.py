@@ -24,7 +24,7 @@ def site() -> Site:
 @pytest.fixture
 def client(site: Site) -> Iterator[TestClient]:
     with site.client() as client:
-        site.source.publish(7, trained())
+        site.follower.publish(7, trained())
         yield client
 
 

@@ -18,7 +18,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", site.app)
 @pytest.fixture(scope="module", autouse=True)
 def _running() -> Iterator[None]:
     with site.client():
-        site.source.publish(7, trained())
+        site.follower.publish(7, trained())
         yield
 
 
