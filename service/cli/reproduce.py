@@ -10,7 +10,7 @@ from service.cli.program import Json, answer
 
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
-KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipped or not; online only.")]
+KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipped or not; for --online only.")]
 
 
 class Part(StrEnum):

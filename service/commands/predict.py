@@ -1,4 +1,4 @@
-"""``sml predict``: one answer from the newest checkpoint, without a log or a server; the same numbers as a server gives by that version."""
+"""``sml predict``: one answer from the newest checkpoint, without a log or a server; equal to a server's by that version."""
 
 import time
 from pathlib import Path
@@ -12,15 +12,15 @@ from stream.weights.chunks import WeightsHeader
 
 
 class NoCheckpointError(Exception):
-    """There is nothing to predict by."""
+    """There is no checkpoint to predict from."""
 
 
 def predict(body: bytes, settings: Settings) -> dict[str, Any]:
-    """Answer a request as ``/v1/predict`` takes it.
+    """Answer a request for ``/v1/predict``.
 
     Raises:
-        BadRequestError: the body is at fault; the message says where and why.
-        NoCheckpointError: the learner has not saved anything that can be read.
+        BadRequestError: the body is wrong; the message says where and why.
+        NoCheckpointError: no checkpoint can be read.
     """
     request = read_predict_request(body)
     checkpoint = _newest(Path(settings.learn.directory))

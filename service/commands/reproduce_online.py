@@ -26,7 +26,7 @@ def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: i
         files: by the name of their sample.
         seeds: how many of everything.
         pages: the folder of the results and the page.
-        most: make so many passes at most; None makes all.
+        most: make at most so many passes; None makes all.
         jobs: make so many at a time.
 
     Raises:
