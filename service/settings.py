@@ -112,7 +112,7 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 
 
 def _message(detail: ErrorDetails) -> str:
-    """Return where, got and expected; for an unknown key the nearest known one."""
+    """Return the setting, what was received and what was expected; for an unknown setting the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])
@@ -125,7 +125,7 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
-    """List the settings of the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
+    """Return the names of the settings in the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
     if not table:
         return list(Settings.model_fields)
     section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)
