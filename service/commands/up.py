@@ -1,6 +1,6 @@
 """``sml up``: run the whole system on one machine, as child processes of one program.
 
-A child that ends is never replaced in silence: that is told, and everything ends. A second ``sml up`` in the same folder does not start
+A child that ends is never replaced in silence: that is reported, and everything ends. A second ``sml up`` in the same folder does not start
 unless it is told to take over (:mod:`service.up.folder_lock`). However it ends, its children end, too (:mod:`service.up.lifeline`).
 """
 

@@ -92,12 +92,12 @@ class Children:
             child.check()
 
     def __enter__(self) -> Self:
-        """Give the children themselves."""
+        """Return self."""
         self._lifeline = self._stack.enter_context(lifeline())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End them, in the order of the stream."""
+        """End the children, in the order of the stream."""
         with self._stack:
             if self._folder_lock:
                 self._folder_lock.record_ending()

@@ -1,4 +1,4 @@
-"""Lock a folder for one ``sml up``: a second one is told who runs there, or takes over on purpose.
+"""Lock a folder for one ``sml up``: a second one names who runs there and ends, or takes over on purpose.
 
 Two file locks are the truth, for the system releases them however a process ends: ``up.lock`` is held by the ``sml up`` that runs,
 ``up.children.lock`` by it and all its children, which inherit the descriptor. The text in the files is for people only. It may be stale
@@ -131,15 +131,15 @@ class FolderLock:
 
     def _wait_for_holder(self, own: BinaryIO, stop: Event, *, takeover: bool) -> bool:
         asked: Holder | None = None
-        told, start = False, time.monotonic()
+        reported, start = False, time.monotonic()
         while not _try_lock(own):
             waited = time.monotonic() - start
             holder = self._holder()
             if waited >= SETTLE_TIME and takeover and asked is None and holder:
                 asked, start = holder, time.monotonic()
                 self._ask_to_end(holder)
-            elif waited >= SETTLE_TIME and holder and holder.ending and not (told or takeover):
-                told = True
+            elif waited >= SETTLE_TIME and holder and holder.ending and not (reported or takeover):
+                reported = True
                 self._say(f"`sml up` (process {holder.pid}) is ending: waiting for it")
             elif waited >= SETTLE_TIME:
                 self._check_that_it_ends(holder, asked, waited)
@@ -175,10 +175,10 @@ class FolderLock:
             )
 
     def _wait_for_children(self, shared: BinaryIO, stop: Event) -> bool:
-        start, told = time.monotonic(), False
+        start, reported = time.monotonic(), False
         while not _try_lock(shared):
-            if not told:
-                told = True
+            if not reported:
+                reported = True
                 self._say("the processes of a former `sml up` are still ending: waiting for them")
             if time.monotonic() - start >= self._children_timeout:
                 left = self._children_lock.read_text(encoding="utf-8", errors="replace").split("\n")

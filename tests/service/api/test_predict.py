@@ -1,4 +1,4 @@
-"""``/v1/predict``: every candidate is predicted as the model alone predicts it, by one state of the weights, which the answer names."""
+"""``/v1/predict``: each candidate is predicted as the model predicts it, by one version of the weights, which the answer names."""
 
 import gc
 import json

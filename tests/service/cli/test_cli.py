@@ -1,4 +1,4 @@
-"""The ``sml`` command: quick to help, plain about failures, and the same numbers whichever way they are asked for."""
+"""The ``sml`` command: quick to help, plain about failures, and the same numbers by every way to ask."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One `sml up` holds a folder: a second one says who that is, and takes over only on purpose, whenever it comes and whatever it finds."""
+"""One `sml up` holds a folder: a second one names it, and takes over only on purpose, whenever it starts and whatever it finds."""
 
 import errno
 import json
@@ -23,8 +23,8 @@ class Screen:
     """A start of `sml up`, as far as its folder goes, and the lines that it prints."""
 
     def __init__(self, folder: Path) -> None:
-        self.stop, self.said = Event(), list[str]()
-        self.lock = FolderLock(folder, CONFIG, self.said.append, answer_timeout=1.0, children_timeout=1.0)
+        self.stop, self.printed = Event(), list[str]()
+        self.lock = FolderLock(folder, CONFIG, self.printed.append, answer_timeout=1.0, children_timeout=1.0)
 
     def take(self, *, takeover: bool = False) -> bool:
         """Hold the folder."""
@@ -45,10 +45,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def wait_until_said(screen: Screen, text: str) -> None:
+def wait_until_printed(screen: Screen, text: str) -> None:
     end = time.monotonic() + 10
-    while not any(text in line for line in screen.said):
-        assert time.monotonic() < end, screen.said
+    while not any(text in line for line in screen.printed):
+        assert time.monotonic() < end, screen.printed
         time.sleep(0.01)
 
 
@@ -73,7 +73,7 @@ def test_what_a_former_one_left_behind_does_not_count(tmp_path: Path) -> None:
     with screen.lock:
         assert screen.take()
         assert not screen.lock.is_taken_over()
-    assert screen.said == []
+    assert screen.printed == []
 
 
 def test_a_takeover_begins_when_the_first_has_ended_and_both_say_so(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -85,8 +85,8 @@ def test_a_takeover_begins_when_the_first_has_ended_and_both_say_so(tmp_path: Pa
         assert second.take(takeover=True)
         assert running.done() or running.result(1) is None
 
-    assert "taken over by `sml up --takeover` (process" in first.said[0]
-    assert "taking over from process" in second.said[0]
+    assert "taken over by `sml up --takeover` (process" in first.printed[0]
+    assert "taking over from process" in second.printed[0]
     assert not (tmp_path / "up.takeover").exists()
 
 
@@ -95,7 +95,7 @@ def test_a_takeover_of_a_folder_that_nobody_holds_just_begins(tmp_path: Path) ->
 
     with screen.lock:
         assert screen.take(takeover=True)
-    assert screen.said == []
+    assert screen.printed == []
 
 
 def test_of_two_that_take_over_at_once_one_begins_and_the_other_says_who(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -103,7 +103,7 @@ def test_of_two_that_take_over_at_once_one_begins_and_the_other_says_who(tmp_pat
     assert first.take()
     takes = [pool.submit(other.take, takeover=True) for other in others]
     for other in others:
-        wait_until_said(other, "taking over")
+        wait_until_printed(other, "taking over")
 
     first.run_until_taken_over()
     outcomes = [take.exception(10) or take.result() for take in takes]
@@ -150,7 +150,7 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path: Path, pool: ThreadPoolE
     first.lock.record_ending()
 
     starting: Future[bool] = pool.submit(second.take, takeover=takeover)
-    wait_until_said(second, "taking over" if takeover else "is ending: waiting for it")
+    wait_until_printed(second, "taking over" if takeover else "is ending: waiting for it")
     time.sleep(1.2)  # longer than an answer may take
     assert not starting.done()
     with first.lock:
@@ -178,7 +178,7 @@ def test_children_that_outlive_a_killed_one_are_waited_for(tmp_path: Path) -> No
         assert second.take()
         assert left.wait(0.5) == 0
 
-    assert second.said == ["the processes of a former `sml up` are still ending: waiting for them"]
+    assert second.printed == ["the processes of a former `sml up` are still ending: waiting for them"]
 
 
 def test_children_that_do_not_end_are_named(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_who_waits_can_be_ended(tmp_path: Path, pool: ThreadPoolExecutor, *, tak
     assert first.take()
     first.lock.record_ending()
     starting = pool.submit(second.take, takeover=takeover)
-    wait_until_said(second, "process")
+    wait_until_printed(second, "process")
 
     second.stop.set()
 

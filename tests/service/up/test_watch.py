@@ -1,4 +1,4 @@
-"""Whoever looks at the screen of `sml up` sees within a minute what is set aside, and why; and nothing else."""
+"""The screen of `sml up` shows within a minute what is set aside, and why; and nothing else."""
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ CLICKS = "sml_joiner_clicks_total"
 
 
 class Processes:
-    """Counters that a test lets rise, and a clock that it lets go on."""
+    """Counters and a clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -61,8 +61,8 @@ def test_what_goes_on_is_told_once_a_minute_and_nothing_is_left_out(processes: P
         lines += processes.after(1)
     lines += processes.after(60)
 
-    told = [int(line.partition(": ")[2].split()[0]) for line in lines]
-    assert sum(told) == 300
+    reported = [int(line.partition(": ")[2].split()[0]) for line in lines]
+    assert sum(reported) == 300
     assert len(lines) == 7
     assert "in the last minute: 55 for time" in lines[1]
 
