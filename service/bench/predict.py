@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import httpx
 import numpy as np
 
 from service.bench.load import at_most, at_rate
-from service.bench.site import Site, free_port, request, running, stream
+from service.bench.site import Site, free_port, request, running, stream, wait_for
 
 RATES = {1: 200, 10: 200, 100: 100, 1000: 10}  # candidates → requests a second
 EAGER_RATES = {1: 50, 10: 50, 100: 20, 1000: 2}
@@ -76,19 +75,14 @@ def _running(module: str) -> Iterator[int]:
     """Run another server in a process of its own, and yield its port."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", f"service.bench.{module}", str(port)])  # noqa: S603 - this program
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise ModuleNotFoundError(f"{module} has ended: are its packages installed?")
+
     try:
-        while not _answers(f"http://127.0.0.1:{port}/docs"):
-            if process.poll() is not None:
-                raise ModuleNotFoundError(f"{module} has ended: are its packages installed?")
-            time.sleep(0.2)
+        wait_for(f"http://127.0.0.1:{port}/docs", check)
         yield port
     finally:
         process.terminate()
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from service.bench.site import Site, appends, request, running, visits
+from service.bench.site import Site, appends, paced, request, running, visits
 from stream.events import Version, decode_example, decode_version
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
@@ -88,14 +88,12 @@ def publications(rate: float, seconds: float, url: str | None, *, join: bool) ->
 
 def _write(site: Site, log: Log, stream: Iterable[tuple[float, list[Message]]], seconds: float, seen: _Seen) -> None:
     """Write ``stream`` until the learner, which may compile its kernels first, has been learning for so many seconds."""
-    start = time.monotonic()
     end = _START_TIMEOUT
-    for due, messages in stream:
+    for due, messages in paced(stream):
         if end == _START_TIMEOUT and seen.versions and seen.versions[-1][1].examples:
             end = due + seconds
         if due > end:
             return
-        time.sleep(max(0.0, start + due - time.monotonic()))
         offsets = log.append(messages)
         if not messages or messages[-1].topic == site.topics.impressions:
             continue

@@ -10,10 +10,10 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 import numpy as np
@@ -25,6 +25,8 @@ from stream.events import Click, Example, Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics
+
+T = TypeVar("T")
 
 USER_FIELDS, ITEM_FIELDS = 10, 10  # of the context, of each candidate
 VALUES = 20_000  # of each field
@@ -68,7 +70,7 @@ def running(url: str | None, policy: str | None = None) -> Iterator[Site]:
         with Children(site.config, folder / "logs") as children:
             for command in ("learn", "serve", *(["join"] if policy else [])):
                 children.start(command)
-            _wait(f"http://127.0.0.1:{site.port}/readyz", children.check)
+            wait_for(f"http://127.0.0.1:{site.port}/readyz", children.check)
             yield site
 
 
@@ -114,6 +116,14 @@ def visits(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]
         yield due, [Message(topic, each.impression_id.encode(), encode(each)) for topic, each in messages]
 
 
+def paced(ticks: Iterable[tuple[float, T]]) -> Iterator[tuple[float, T]]:
+    """Pass each tick on when it is due."""
+    start = time.monotonic()
+    for due, tick in ticks:
+        time.sleep(max(0.0, start + due - time.monotonic()))
+        yield due, tick
+
+
 def _ticks(rate: float) -> Iterator[tuple[float, list[Example]]]:
     random = np.random.default_rng(0)
     number, due = 0, 0.0
@@ -150,10 +160,8 @@ def _features(random: np.random.Generator, name: str, fields: int) -> dict[str, 
 
 
 def _write(url: str, prefix: str, rate: float, stop: Callable[[], bool]) -> None:
-    start = time.monotonic()
     with connect(url) as log:
-        for due, messages in appends(Topics(prefix), rate):
-            time.sleep(max(0.0, start + due - time.monotonic()))
+        for _, messages in paced(appends(Topics(prefix), rate)):
             if stop.is_set():  # type: ignore[attr-defined]
                 return
             log.append(messages)
@@ -177,8 +185,12 @@ port = {port}
 {tables}"""
 
 
-def _wait(url: str, check: Callable[[], None]) -> None:
-    """Wait until ``url`` answers with success."""
+def wait_for(url: str, check: Callable[[], None]) -> None:
+    """Wait until ``url`` answers with success; ``check`` raises if that can't be any more.
+
+    Raises:
+        TimeoutError: it does not answer.
+    """
     deadline = time.monotonic() + _START_TIMEOUT
     with httpx.Client() as client:
         while time.monotonic() < deadline:
