@@ -33,7 +33,9 @@ def _report(lines: Iterable[_Line], as_json: bool) -> None:
 
 @bench_app.command("step")
 def step(*, repeats: Repeats = 5, as_json: Json = False) -> None:
-    """Learn random examples, one a step, beside the same network in eager PyTorch, in one run on one thread.
+    """Learn random examples, beside eager PyTorch.
+
+    Both learn one example a step, with the same network, in one run on one thread.
 
     \b
         sml bench step
@@ -46,7 +48,9 @@ def step(*, repeats: Repeats = 5, as_json: Json = False) -> None:
 
 @bench_app.command("table")
 def table(*, repeats: Repeats = 5, as_json: Json = False) -> None:
-    """Find and insert values in tables of several sizes, beside a Python dict and numpy.
+    """Find and insert values in a table, beside a dict and numpy.
+
+    Tables of several sizes are measured.
 
     \b
         sml bench table
@@ -66,8 +70,9 @@ def learn(
     config: Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")] = Path("sml.toml"),
     as_json: Json = False,
 ) -> None:
-    """Learn the rows of a file, from the file and through the log, beside River, Vowpal Wabbit and eager PyTorch.
+    """Learn the rows of a file, beside other learners.
 
+    They are learned from the file and through the log, and by River, Vowpal Wabbit and eager PyTorch.
     What is not installed is skipped: pip install river vowpalwabbit torch.
 
     \b
@@ -88,8 +93,9 @@ def predict(
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Request predictions at a fixed rate, idle and while the model learns, beside eager PyTorch behind FastAPI and behind Ray Serve.
+    """Request predictions at a fixed rate, beside eager PyTorch.
 
+    The model is idle, then learns. PyTorch is behind FastAPI, then behind Ray Serve.
     What is not installed is skipped: pip install torch 'ray[serve]'.
 
     \b
@@ -110,7 +116,9 @@ def publish(
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the time from an example or a click in the log to the first answer by weights that learned it.
+    """Measure the time from the log to predictions.
+
+    It starts with an example or a click in the log, and ends with the first answer by weights that learned it.
 
     \b
         sml bench publish

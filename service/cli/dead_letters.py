@@ -6,7 +6,7 @@ import typer
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
-dead_letters_app = group("The records that were set aside because they could not be used.")
+dead_letters_app = group("The records that were set aside.")
 
 
 @dead_letters_app.command("list")

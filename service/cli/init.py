@@ -20,7 +20,9 @@ def init(
         Path, typer.Option("--output", "-o", help="Where to write; a file that is there is kept as TOML.old.", metavar="TOML")
     ] = Path("sml.toml"),
 ) -> None:
-    """Write sml.toml from a sample of your data, with the reason for each choice as a comment.
+    """Write sml.toml from a sample of your data.
+
+    Each choice has its reason beside it, as a comment.
 
     \b
         sml init clicks.csv.gz --label click --time ts

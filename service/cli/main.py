@@ -97,7 +97,9 @@ def learn(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Learn from the examples, one a step, and publish the weights.
+    """Learn from the examples and publish the weights.
+
+    Each example is one step.
 
     \b
         sml learn
@@ -165,7 +167,9 @@ def simulate(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Send traffic from a simulated site, and compare the predictions served with the best possible.
+    """Send traffic from a simulated site.
+
+    The predictions served are compared with the best possible.
 
     \b
         sml simulate --rate 50
@@ -183,9 +187,9 @@ def evaluate(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Predict, score, then learn each row of a file, in the file's order.
+    """Predict, score, then learn each row of a file.
 
-    No log is needed.
+    The rows are taken in the file's order; no log is needed.
 
     \b
         sml evaluate clicks.csv.gz
@@ -222,7 +226,7 @@ def predict(
 
 @app.command()
 def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Report what the settings will cost, and whether anything would fail.
+    """Report what the settings will cost, and what would fail.
 
     Nothing is created or changed. The exit status is 1 if something would fail.
 

@@ -66,9 +66,10 @@ def rebuild(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Rebuild the state of any past moment from the log, with the digest that was published then.
+    """Rebuild the state of any past moment from the log.
 
-    The file is a checkpoint: `sml predict` answers from it if learn.directory is its folder.
+    The weights have the digest that was published then. The file is a checkpoint:
+    `sml predict` answers from it if learn.directory is its folder.
 
     \b
         sml rebuild --until 4170
