@@ -1,4 +1,4 @@
-"""Compile the kernels into numba's cache, while the image is built, so that a container starts with them.
+"""Compile the kernels into numba's cache while the image is built, so that a container starts with compiled kernels.
 
 They are the same for every shape of a network and every CPU that runs the image, so one small model of each network is enough.
 """

@@ -1,4 +1,4 @@
-"""``python -m service``: the ``sml`` command where it is not on the path."""
+"""``python -m service``: the ``sml`` command, if it is not on the path."""
 
 from service.cli import app
 

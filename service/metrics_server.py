@@ -1,4 +1,4 @@
-"""A process's ``/metrics``, on a port of its own, for the processes that serve nothing else."""
+"""``/metrics`` on a port of its own, for the processes that serve nothing else."""
 
 import logging
 from collections.abc import Iterator

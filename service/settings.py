@@ -1,7 +1,7 @@
-"""All settings: ``sml.toml``, overridden by ``SML_LOG__URL`` and the like.
+"""All settings: ``sml.toml``, overridden by environment variables such as ``SML_LOG__URL``.
 
-Everything is checked on reading, and every complaint says where, what it got and what it expected;
-an unknown key is answered with the nearest known one.
+All are validated when they are read. Every error names the setting, what was received and what was expected; for an unknown setting
+it names the nearest known one.
 """
 
 import difflib
@@ -19,20 +19,26 @@ from stream.settings import DataSettings, JoinSettings, LearnSettings, LogSettin
 
 
 class SettingsError(Exception):
-    """The settings can't be used. Commands exit with status 2."""
+    """The settings can't be used; commands exit with status 2."""
 
 
 class ServeSettings(Section):
     """Where the server listens."""
 
     host: str = "127.0.0.1"
-    """0.0.0.0 for every interface"""
+    """the address to listen on; 0.0.0.0 for every interface"""
     port: Port = 8000
-    """of the API, /metrics and /docs"""
+    """the port of the API, /metrics and /docs"""
+
+    @property
+    def url(self) -> str:
+        """The address at which programs on this machine reach the server."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
 
 
 class Settings(BaseSettings):
-    """What ``sml.toml`` holds; environment variables win over it."""
+    """The settings of ``sml.toml``; environment variables override it."""
 
     model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
@@ -63,53 +69,50 @@ class Settings(BaseSettings):
         names = [field.name for field in fields]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            message = f"each name once, but {', '.join(sorted(twice))} stands there again"
-            raise ValueError(message)
+            raise ValueError(f"each name once, but {', '.join(sorted(twice))} stands there again")
         return fields
 
     @property
     def spec(self) -> Spec:
-        """Everything that decides what the weights mean.
+        """The settings that decide what the weights mean.
 
         Raises:
             SettingsError: no field is declared.
         """
         if not self.field:
-            message = "field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data"
-            raise SettingsError(message)
+            raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
         return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy)
 
 
 def load(path: Path) -> Settings:
-    """Read ``path`` and the environment.
+    """Read the settings from ``path`` and the environment.
 
     Raises:
-        SettingsError: no such file, no TOML, or a setting that is unknown or wrong; the message names each.
+        SettingsError: the file is missing or no TOML, or settings are unknown or wrong; the message names each.
     """
     try:
         return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        message = f"{path}: got {error.strerror}, expected a settings file; `sml init` writes one from a sample of your data"
-        raise SettingsError(message) from error
+        raise SettingsError(
+            f"{path}: got {error.strerror}, expected a settings file; `sml init` writes one from a sample of your data"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"{path}: got {error}, expected TOML"
-        raise SettingsError(message) from error
+        raise SettingsError(f"{path}: got {error}, expected TOML") from error
     except ValidationError as error:
-        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]  # it waits for another
-        raise SettingsError("\n".join(f"{_source(detail, path)}: {_complaint(detail)}" for detail in details)) from error
+        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]  # it follows from another error
+        raise SettingsError("\n".join(f"{_source(detail, path)}: {_message(detail)}" for detail in details)) from error
     except VariableError as error:
-        message = f"environment: got {error}, expected JSON in a variable that is a list or a table"
-        raise SettingsError(message) from error
+        raise SettingsError(f"environment: got {error}, expected JSON in a variable that is a list or a table") from error
 
 
 def _source(detail: ErrorDetails, path: Path) -> str:
-    """Name the variable that the setting came from, else the file."""
+    """Return the variable that the setting came from, or else the file."""
     variable = "SML_" + "__".join(str(part) for part in detail["loc"]).upper()
     return variable if variable in os.environ else str(path)
 
 
-def _complaint(detail: ErrorDetails) -> str:
-    """Return where, got and expected; for an unknown key the nearest known one."""
+def _message(detail: ErrorDetails) -> str:
+    """Return the setting, what was received and what was expected; for an unknown setting the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])
@@ -122,7 +125,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
-    """List the settings of the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
+    """Return the names of the settings in the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
     if not table:
         return list(Settings.model_fields)
     section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, as a question that a loop asks between two pieces of work."""
+"""Ctrl-C, SIGTERM and a closed terminal, as an event that a loop checks between two pieces of work."""
 
 import signal
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[Event]:
-    """Yield an event that SIGINT, SIGTERM or SIGHUP sets, instead of ending the process; as before after the block."""
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets instead of ending the process; after the block they act as before."""
     stop = Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The settings of the parts that move events: the log, the join, the learner's loop, a recorded file.
+"""The settings of the log, the join, the learner's loop and recorded files.
 
 Durations are written as ``100ms``, ``30s``, ``10m``, ``1h`` or ``2d``, and are seconds in the program.
 """
@@ -66,32 +66,32 @@ class LogSettings(Section):
     prefix: Annotated[str, Setting(pattern=r"^[A-Za-z0-9._-]+$")] = "sml"
     """topics are PREFIX.impressions, PREFIX.clicks, …"""
     partitions: Annotated[int, Setting(ge=1)] = 1
-    """how many `sml topics create` gives impressions, clicks and examples"""
+    """of impressions, clicks and examples, when `sml topics create` creates them"""
     partitioner: Partitioner = "murmur2"
-    """how keys choose partitions in what we write: murmur2 as Java's clients do, crc32 as librdkafka's (kcat, Python, Go, Node, .NET)"""
+    """how we choose a partition by the key: murmur2 as Java's clients do, crc32 as librdkafka's do (kcat, Python, Go, Node, .NET)"""
 
 
 class JoinSettings(Section):
     """How impressions and clicks become examples."""
 
     label_policy: Literal["window", "fnw", "fnc"] = "window"
-    """window decides click_window after the impression; fnw and fnc at once, with a correction in learning or in serving"""
+    """window labels an impression after click_window; fnw and fnc label it at once, and correct that in learning or in serving"""
     click_window: Duration = 600.0
-    """a click that comes later does not count"""
+    """how long after its impression a click counts"""
     late_clicks: Literal["drop", "learn"] = "drop"
-    """under window, whether a click that comes up to click_window too late becomes an extra example"""
+    """under window: whether a click that is up to click_window too late becomes an extra example"""
     lateness: Duration = 60.0
-    """how far out of order records may be"""
+    """by how much records may be out of order"""
     clock_skew: Duration = 60.0
-    """how much later than its append time an event may be; one later than that is set aside"""
+    """by how much an event may be later than its append time; a later one is set aside"""
     accept_future: bool = False
-    """whether records that `sml replay --future` has marked may be later than that: for made-up logs only"""
+    """whether records that `sml replay --future` wrote may be later than that: for made-up logs only"""
     rekey: bool = False
-    """whether to join through internal topics keyed by the impression id: the sites' own keys may then be any"""
+    """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
     idle_after: Duration = 5.0
-    """a partition without records for so long no longer holds up the others"""
+    """after so long without records, a partition no longer holds up the others"""
     metrics_port: Port = 9102
-    """the joiner's /metrics"""
+    """the port of the joiner's /metrics; 0 takes any free port"""
 
 
 class LearnSettings(Section):
@@ -100,26 +100,26 @@ class LearnSettings(Section):
     directory: str = "data/checkpoints"
     """where checkpoints are kept"""
     publish_every: Duration = 0.1
-    """how old the servers' weights may get while there is something to learn"""
+    """the time between versions of the weights, while there is something to learn"""
     checkpoint_every: Duration = 30.0
-    """how much is learned again after a kill"""
+    """the time between checkpoints: after a kill, at most so much is learned again"""
     snapshot_every: Duration = 300.0
-    """how many deltas a new server has to follow"""
+    """the time between snapshots: a new server starts from one and applies the deltas since"""
     keep: Annotated[int, Setting(ge=1)] = 3
     """how many checkpoints are kept"""
     max_weight: Annotated[float, Setting(gt=0)] = 100.0
     """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
-    """the learner's /metrics"""
+    """the port of the learner's /metrics; 0 takes any free port"""
 
 
 class DataSettings(Section):
-    """What a recorded file holds, for ``evaluate`` and ``replay``."""
+    """The columns of a recorded file, for ``evaluate`` and ``replay``."""
 
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo"] = "auto"
-    """by the file's name, or one of csv, tsv, jsonl, parquet, avazu, criteo"""
+    """auto goes by the file's name; or one of csv, tsv, jsonl, parquet, avazu, criteo"""
     label: str = "click"
-    """the column that says whether it was clicked: 0 or 1"""
+    """the column that says whether the impression was clicked: 0 or 1"""
     time: str | None = None
     """the column of the impression's time: epoch seconds or milliseconds, or ISO 8601"""
     click_time: str | None = None

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # The lowest first: what stands here imports nothing that stands after it.
 PACKAGES = ("model", "stream", "paper", "service")
 STREAM = ("stream.log", "stream.weights", "stream.learn")
-SERVICE = ("service.api", "service.commands", "service.bench", "service.cli")
+SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "service.cli")
 ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offline", "paper.online"))
 
 # Learning and serving start without torch.

@@ -152,7 +152,7 @@ site = Site()
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with site.client() as running:
-        site.source.publish(7, trained())
+        site.follower.publish(7, trained())
         yield running
 
 

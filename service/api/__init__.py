@@ -1,1 +1,1 @@
-"""The service over HTTP: app → routes → dependencies → served weights → predictor → answers, described to OpenAPI."""
+"""The service over HTTP: app → routes → dependencies → served weights → predictor → answers; openapi describes it."""

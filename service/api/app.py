@@ -1,6 +1,6 @@
 """The HTTP service, built by one function from its collaborators.
 
-Predictions are made on the event loop, by one state of the weights for each answer; what waits for the log waits in threads.
+Predictions are made on the event loop, each answer from one version of the weights; what waits for the log waits in threads.
 """
 
 import time
@@ -25,10 +25,10 @@ from stream.log.topics import Topics
 from stream.settings import JoinSettings
 
 ABOUT = """\
-Click probabilities from weights that learn while they serve. Every answer names the version that gave it.
+Click probabilities from weights that learn while they serve. Every answer names the version of the weights that gave it.
 
-Ask `/v1/predict` for the candidates of one page, show what you like, then send an impression for each one shown (or let `"log": true`
-do it) and a click for each one clicked, under the `impression_id` of the answer.
+Ask `/v1/predict` for the candidates of one page and show what you like. Then send an impression for each one shown (or let `"log": true`
+send it), and a click for each one clicked, both with the `impression_id` of the answer.
 """
 
 
@@ -44,24 +44,24 @@ def build(
     """Build the application.
 
     Args:
-        log: Takes impressions and clicks.
-        topics: The model's.
-        follow: Brings weights; it runs in a thread for as long as the application.
-        registry: What ``/metrics`` shows; the server's own metrics are added.
-        rule: Which times of events are taken; default: that of the default settings.
-        clock: Epoch seconds, which those times are compared with.
+        log: Where impressions and clicks are written.
+        topics: The topics of the model.
+        follow: Hands new weights over; it runs in a thread for as long as the application.
+        registry: The metrics of ``/metrics``; the server's own are added.
+        rule: Which times of events are accepted; default: the rule of the default settings.
+        clock: Returns epoch seconds, to compare those times with.
     """
-    live = ServedWeights(clock)
+    served_weights = ServedWeights(clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with live.following(follow):
+        async with served_weights.following(follow):
             yield
 
     app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
     registry = registry or CollectorRegistry()
-    metrics = ServerMetrics(registry, live)
-    app.state.service = Service(live, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
+    metrics = ServerMetrics(registry, served_weights)
+    app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
     app.add_middleware(Measured, metrics=metrics)
     for part in (predict, events, model, console, metrics_route):
         app.include_router(part.router)

@@ -1,4 +1,4 @@
-"""What the endpoints work with, and how they get it."""
+"""The collaborators of the endpoints, as FastAPI's dependencies."""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, NamedTuple
@@ -19,7 +19,7 @@ from stream.settings import format_duration
 class Service(NamedTuple):
     """The collaborators of all endpoints."""
 
-    live: ServedWeights
+    served_weights: ServedWeights
     log: Log
     topics: Topics
     metrics: ServerMetrics
@@ -32,29 +32,32 @@ class Service(NamedTuple):
         return int(self.clock() * 1000)
 
     def check_times(self, events: Iterable[tuple[str, int]]) -> None:
-        """Refuse events whose times the joiner would set aside: each has the path of its time in the body, and the time.
+        """Refuse events whose times the joiner would set aside.
+
+        Args:
+            events: Of each event the path of its time in the body, and the time in epoch ms.
 
         Raises:
-            BadRequestError: one is later than the server's clock allows, or in seconds.
+            BadRequestError: a time is later than the server's clock allows, or in another unit.
         """
         now = self.now()
         for path, time in events:
             try:
                 self.rule.check(time, now)
             except FutureTimeError as error:
-                most = f"at most {format_duration(self.rule.clock_skew / 1000)} after the server's clock, {now} ({iso(now)})"
-                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {most}") from error
+                latest = f"at most {format_duration(self.rule.clock_skew / 1000)} after the server's clock, {now} ({iso(now)})"
+                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {latest}") from error
             except TimeUnitError as error:
-                here = f"the server's clock is at {now} ({iso(now)})"
-                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {error.expected}; {here}") from error
+                clock = f"the server's clock is at {now} ({iso(now)})"
+                raise BadRequestError(path, f"got {time} ({iso(time)}), expected {error.expected}; {clock}") from error
 
     async def append(self, topic: str, values: list[tuple[str, bytes]]) -> None:
-        """Write records, each with the impression id that is its key; return once the log has them for good."""
+        """Append records, given as pairs of an impression id, which becomes the key, and a value; return once the log has stored them."""
         await run_in_threadpool(self.log.append, [Message(topic, key.encode(), value) for key, value in values])
         self.metrics.events.labels(topic).inc(len(values))
 
 
-# Both are ``async`` though they need not wait: FastAPI would run them in a thread otherwise.
+# Both are ``async`` though they never wait: FastAPI would run them in a thread otherwise.
 async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service

@@ -1,4 +1,4 @@
-"""What the service is asked and what it answers. Every answer that comes from weights names them."""
+"""The requests and the answers of the service. Every answer that comes from weights names their version."""
 
 import json
 from typing import Annotated, Any, TypeAlias
@@ -22,17 +22,17 @@ Candidate: TypeAlias = Annotated[
 class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One context and its candidates.
 
-    A candidate's features win over the context's; its ``id`` is a feature only where a field has that name.
+    A candidate's features override the context's. Its ``id`` is a feature only if a field has that name.
     """
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}
-    time: Time | None = None  # epoch ms, which hour and weekday are taken from; default: now
+    time: Time | None = None  # epoch ms, from which hour and weekday are derived; default: now
     log: bool = False  # write the impressions, with the features as served, before answering
 
 
 class Prediction(Struct, frozen=True):
-    """How likely a click on one candidate is, and the id to send with the impression and the click."""
+    """The click probability of one candidate, and the id to send with its impression and its click."""
 
     id: Identifier
     probability: float
@@ -40,25 +40,25 @@ class Prediction(Struct, frozen=True):
 
 
 class Predictions(Struct, frozen=True):
-    """Predictions for all candidates, in their order, all from the weights named.
+    """Predictions for all candidates, in their order, all from one version of the weights.
 
-    ``staleness_seconds`` is the time since those weights were published: it rises whenever newer ones stop coming.
+    ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come.
     """
 
     predictions: list[Prediction]
     version: int
-    trained_through: int | None  # epoch ms: the newest event that was learned
+    trained_through: int | None  # epoch ms: time of the newest event that was learned
     staleness_seconds: float
 
 
 class Accepted(Struct, frozen=True):
-    """The log has the events."""
+    """The log has stored the events."""
 
     accepted: int
 
 
 class ModelState(Struct, frozen=True):
-    """The weights in service: which they are, what they learned, and what they read."""
+    """The weights in service: their version, what they have learned, and what the model reads."""
 
     version: int
     digest: str
@@ -73,7 +73,7 @@ class ModelState(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """How the server is."""
+    """The state of the server."""
 
     status: str
 
@@ -82,7 +82,7 @@ _predict_request = msgspec.json.Decoder(PredictRequest)
 
 
 def read_predict_request(body: bytes) -> PredictRequest:
-    """Read a request for predictions.
+    """Decode a request for predictions.
 
     >>> read_predict_request(b'{"candidates": [{"price": 9.5}]}')
     Traceback (most recent call last):
@@ -90,7 +90,7 @@ def read_predict_request(body: bytes) -> PredictRequest:
     service.api.answers.BadRequestError: candidates[0].id: expected a string or an integer
 
     Raises:
-        BadRequestError: it is not one; the message says where and why.
+        BadRequestError: the body is no such request; the message says where and why.
     """
     try:
         request = _predict_request.decode(body)
@@ -105,7 +105,7 @@ def read_predict_request(body: bytes) -> PredictRequest:
 
 
 def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
-    """Name the field of an error: msgspec's own path ends before the name of a feature."""
+    """Return the error with the path of the field at fault: msgspec's own path ends before the name of a feature."""
     reason, _, path = str(error).partition(" - at ")
     name, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
     if name == "time" and f"<= {LATEST_TIME}" in reason:

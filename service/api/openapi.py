@@ -1,6 +1,6 @@
-"""Endpoints described to OpenAPI by the msgspec structs that they read and write: one definition for both.
+"""Describe endpoints to OpenAPI by the msgspec structs that they read and write: one definition for both.
 
-FastAPI's own way (json, then pydantic) reads 100 candidates of 20 features in 1.3 ms, msgspec in 0.2 ms, and the log's records are
+FastAPI's own way (json, then pydantic) decodes 100 candidates of 20 features in 1.3 ms, msgspec in 0.2 ms; and the log's records are
 msgspec structs already.
 """
 
@@ -22,14 +22,14 @@ def operation(
     examples: Mapping[str, Any] | None = None,
     problems: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Describe an endpoint to FastAPI and OpenAPI, as the keyword arguments of its route.
+    """Return the keyword arguments of a route, which describe its endpoint to FastAPI and OpenAPI.
 
     Args:
-        answers: The struct of a good answer.
-        status: The status of a good answer.
+        answers: The struct of a successful answer.
+        status: The status of a successful answer.
         reads: The type of the request's body, if it has one.
-        examples: Bodies worth trying, by what they show.
-        problems: The statuses that come with a :class:`Problem`, and what each means.
+        examples: Bodies to try, by what they show.
+        problems: The statuses that come with a :class:`Problem`, and the meaning of each.
     """
     responses = {status: {"description": answers.__doc__, **_content(answers)}}
     for code, meaning in (problems or {}).items():
@@ -41,11 +41,11 @@ def operation(
     return described
 
 
-def schemas(*kinds: Any) -> dict[str, Any]:
-    """Return the named schemas that the descriptions of ``kinds`` refer to."""
-    return msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)[1]
+def schemas(*types: Any) -> dict[str, Any]:
+    """Return the named schemas that the descriptions of ``types`` refer to."""
+    return msgspec.json.schema_components([*types, Problem], ref_template=REFERENCE)[1]
 
 
-def _content(kind: Any, **more: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template=REFERENCE)
+def _content(body: Any, **more: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([body], ref_template=REFERENCE)
     return {"content": {"application/json": {"schema": schema, **more}}}

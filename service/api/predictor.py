@@ -1,4 +1,4 @@
-"""From a request to probabilities: what the server does for every answer, and ``sml predict`` without one."""
+"""From a request to probabilities, for each answer of the server and for ``sml predict``."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ from stream.weights.chunks import WeightsHeader
 class Scored(NamedTuple):
     """The candidates of one request, in its order."""
 
-    features: list[Features]  # as they were predicted from
+    features: list[Features]  # that each candidate was predicted from
     probabilities: list[float]
 
 
 class Predictor:
-    """Predicts by one state of the weights."""
+    """Predicts by one version of the weights."""
 
     def __init__(self, header: WeightsHeader, weights: Weights, encoder: Encoder | None = None) -> None:
-        """Predict by ``weights``; an encoder of the same fields may be handed on."""
+        """Predict by ``weights``; an encoder of the same fields may be reused."""
         self.header, self.weights = header, weights
         self.encoder = encoder or Encoder(weights.spec.fields)
         self._id_is_feature = any(field.name == "id" for field in weights.spec.fields)
@@ -30,7 +30,7 @@ class Predictor:
         return Predictor(header, weights, self.encoder if weights.spec == self.weights.spec else None)
 
     def score(self, request: PredictRequest, time: int) -> Scored:
-        """Predict a click on each candidate at ``time`` (epoch ms).
+        """Predict the click probability of each candidate at ``time`` (epoch ms).
 
         Raises:
             BadRequestError: a feature is not what its field takes.

@@ -1,4 +1,4 @@
-"""Which answer each named error becomes."""
+"""The answer to each named error."""
 
 from fastapi import FastAPI, Request
 

@@ -1,4 +1,4 @@
-"""The weights in service. The event loop owns the one reference to them.
+"""The weights in service. The event loop owns the only reference to them.
 
 Predictions are made on the loop, and only the loop swaps the reference: an answer never mixes two versions, and nothing is locked.
 """
@@ -25,13 +25,13 @@ class NoWeightsError(Exception):
 
 
 class ServedWeights:
-    """Holds the newest weights, which a follower hands over from a thread of its own."""
+    """Holds the newest weights, which a follower hands over from its own thread."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """Begin without weights; ``clock`` gives epoch seconds."""
+        """Begin without weights; ``clock`` returns epoch seconds."""
         self._clock = clock
-        self.caught_up = False  # the follower has come to what was the log's end when it started
-        self.followed = False  # a follower is at work
+        self.caught_up = False  # the follower has reached what was the log's end at its start
+        self.followed = False  # a follower runs
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -47,9 +47,9 @@ class ServedWeights:
         return self._predictor
 
     def staleness(self) -> float:
-        """Seconds since the weights in service were published.
+        """Return the seconds since the weights in service were published.
 
-        It rises whenever newer ones stop coming: the learner is away, or the log, or there is nothing to learn. It is never below 0,
+        They rise when no newer weights come: the learner or the log is away, or there is nothing to learn. They are never below 0,
         though the learner's clock may be ahead of ours.
 
         Raises:
@@ -58,13 +58,13 @@ class ServedWeights:
         return max(0.0, self._clock() - self.predictor.header.published_at / 1000)
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
-        """Put ``weights`` into service, from the follower's thread; when it returns, nothing reads the ones before any more."""
+        """Put ``weights`` into service, from the follower's thread; on return, nothing reads the previous ones any more."""
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
         nothing, _ = Encoder(weights.spec.fields).encode([], [])
         weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
         if self._predictor is None:
-            gc.freeze()  # what is loaded by now stays: to look through it for garbage would hold the loop for 0.2 s, again and again
+            gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 
     @asynccontextmanager
@@ -79,7 +79,7 @@ class ServedWeights:
             yield
         finally:
             stop.set()
-            await asyncio.to_thread(thread.join)  # the loop goes on meanwhile: the thread may be handing over
+            await asyncio.to_thread(thread.join)  # the loop keeps running: the thread may be handing weights over
 
     async def _take(self, header: WeightsHeader, weights: Weights) -> None:
         self._predictor = self._predictor.next(header, weights) if self._predictor else Predictor(header, weights)
@@ -88,10 +88,10 @@ class ServedWeights:
         try:
             follow(self, should_stop)
         except Exception:
-            logger.exception("The follower has ended: the weights will stay as they are until the server is started again")
+            logger.exception("The follower has ended: the weights stay as they are until the server is restarted")
         finally:
             self.followed = False
 
 
 Follow: TypeAlias = Callable[[ServedWeights, Callable[[], bool]], None]
-"""Hands weights over to a :class:`ServedWeights`, and sets ``caught_up``, until told to stop."""
+"""Hands weights over to a :class:`ServedWeights`, and sets its ``caught_up``, until told to stop."""

@@ -1,4 +1,4 @@
-"""What one would write first: the same network behind plain FastAPI, its bodies read by pydantic, its features hashed by Python.
+"""The obvious server: the same network in PyTorch behind plain FastAPI, bodies decoded by pydantic, features hashed by Python.
 
 ``python -m service.bench.eager_server PORT`` serves it for ``sml bench predict``.
 """

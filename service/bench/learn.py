@@ -1,8 +1,8 @@
-"""``sml bench learn``: from rows to learned weights, by file and by log, beside other learners on the same rows.
+"""``sml bench learn``: from rows to learned weights, from a file and through the log, beside other learners on the same rows.
 
-Every side begins with what it reads best: ours with the file, and with the records of the log; River with dictionaries in memory,
-Vowpal Wabbit with a file of its own text, PyTorch with the keys' numbers. Seconds are of the processor, so that what else the machine
-does counts little; a side that is not installed is left out.
+Every learner starts from the form that it reads best: ours from the file and from the records of the log, River from dictionaries in
+memory, Vowpal Wabbit from a file of its own text, PyTorch from the keys' numbers. Times are processor time, so that other work on the
+machine counts little. A learner that is not installed is skipped.
 """
 
 import math
@@ -35,8 +35,9 @@ EAGER_ROWS = 2_000  # PyTorch learns no more than these
 LOSS_FLOOR = 1e-15
 
 
-Side: TypeAlias = Callable[[Spec, Sequence[Logged]], Callable[[], tuple[int, float | None]]]
-"""Another learner: given settings and rows, it prepares them as it reads them best, and gives what learns them."""
+Learned: TypeAlias = tuple[int, float | None]  # examples, and their log loss
+Other: TypeAlias = Callable[[Spec, Sequence[Logged]], Callable[[], Learned]]
+"""Another learner: prepares rows in the form that it reads best, and returns the function that learns them."""
 
 
 class LearnSpeed(NamedTuple):
@@ -51,7 +52,7 @@ class LearnSpeed(NamedTuple):
 
 
 def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iterator[LearnSpeed]:
-    """Learn the first ``rows`` of a recorded log by each side; ``url`` is a log to learn through, default a new SQLite file."""
+    """Yield the speed of each learner on the first ``rows`` of a file; ``url`` is the log to learn through, default a new SQLite file."""
     compile_kernels(settings.spec)
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
@@ -59,27 +60,27 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
     with tempfile.TemporaryDirectory() as folder:
         url = url or f"sqlite:///{folder}/log.db"
         _by_log(url, f"{folder}/first", settings, logged[:100])  # imports and kernels
-        yield _beside(ours, _by_log(url, folder, settings, logged))
-    for name, side in OTHERS.items():
+        yield _with_ratio(ours, _by_log(url, folder, settings, logged))
+    for name, prepare in OTHERS.items():
         try:
-            yield _beside(ours, _timed(name, side(settings.spec, logged)))
+            yield _with_ratio(ours, _timed(name, prepare(settings.spec, logged)))
         except ModuleNotFoundError:
             continue
 
 
-def _beside(ours: LearnSpeed, other: LearnSpeed) -> LearnSpeed:
+def _with_ratio(ours: LearnSpeed, other: LearnSpeed) -> LearnSpeed:
     return other._replace(ratio=round(ours.examples_per_second / other.examples_per_second, 1))
 
 
-def _timed(name: str, learn: Callable[[], tuple[int, float | None]]) -> LearnSpeed:
-    """Run a side, which gives how many examples it learned and its log loss."""
+def _timed(name: str, learn: Callable[[], Learned]) -> LearnSpeed:
+    """Time a learner."""
     wall, processor = time.perf_counter(), time.process_time()
     examples, loss = learn()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     return LearnSpeed(name, examples, round(examples / processor), round(examples / wall), loss and round(loss, 5))
 
 
-def _by_file(path: Path, settings: Settings, rows: int) -> tuple[int, float | None]:
+def _by_file(path: Path, settings: Settings, rows: int) -> Learned:
     evaluation = Evaluation(settings.spec)
     for batch in batches(islice(read(path, settings.data), rows), BATCH):
         evaluation.learn(batch)
@@ -87,7 +88,7 @@ def _by_file(path: Path, settings: Settings, rows: int) -> tuple[int, float | No
 
 
 def _by_log(url: str, folder: str, settings: Settings, logged: Sequence[Logged]) -> LearnSpeed:
-    """Write the rows as examples to topics of their own, then learn and publish them; only the learner's part is timed."""
+    """Write the rows as examples to new topics, then learn and publish them; only the learner is timed."""
     topics = Topics(f"bench-{secrets.token_hex(4)}")
     with connect(url) as log:
         create(log, topics, 1)
@@ -96,7 +97,7 @@ def _by_log(url: str, folder: str, settings: Settings, logged: Sequence[Logged])
         return _timed(f"{url.partition(':')[0]} → published weights", lambda: _learn_log(log, topics, settings, folder))
 
 
-def _learn_log(log: Log, topics: Topics, settings: Settings, folder: str) -> tuple[int, float | None]:
+def _learn_log(log: Log, topics: Topics, settings: Settings, folder: str) -> Learned:
     registry = CollectorRegistry()
     loop = LearnSettings(directory=f"{folder}/checkpoints", publish_every=settings.learn.publish_every)
     learner = Learner(log, topics, settings.spec, loop, LearnerMetrics(registry), times=TimeRule.of(settings.join))
@@ -123,7 +124,7 @@ def _factorisation_machine() -> Any:
     return facto.FMClassifier(8, optim.AdaGrad(0.1), optim.AdaGrad(0.05), seed=0)
 
 
-def _river(new: Callable[[], Any]) -> Side:
+def _river(new: Callable[[], Any]) -> Other:
     def prepared(_: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, float]]:
         model = new()
         examples = [({f"{name}={value}": 1.0 for name, value in row.features.items()}, row.label) for row in logged]
@@ -140,7 +141,7 @@ def _river(new: Callable[[], Any]) -> Side:
     return prepared
 
 
-def _vowpal_wabbit(more: str) -> Side:
+def _vowpal_wabbit(more: str) -> Other:
     def text(value: Any) -> str:
         return str(value).translate({ord(mark): "_" for mark in ": |\n\r\t"})
 
@@ -182,7 +183,7 @@ def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None
     return learn
 
 
-OTHERS: dict[str, Side] = {
+OTHERS: dict[str, Other] = {
     "River, logistic regression, Adagrad": _river(_adagrad),
     "River, logistic regression, FTRL": _river(_ftrl),
     "River, factorisation machine": _river(_factorisation_machine),

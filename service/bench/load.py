@@ -1,4 +1,4 @@
-"""Requests at a fixed rate, whatever the answers take: a latency counts from when its request was due, not from when it could be sent.
+"""Send requests at a fixed rate, however long the answers take, and measure each latency from when its request was due.
 
 So a server that stalls is charged for every request that was due meanwhile (no coordinated omission).
 """
@@ -14,7 +14,7 @@ _HEAD = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\
 
 
 class Latency(NamedTuple):
-    """How long the answers to some requests took, in ms."""
+    """Latencies of the answers to some requests, in ms."""
 
     p50: float
     p99: float
@@ -22,16 +22,16 @@ class Latency(NamedTuple):
 
 
 class AnswerError(Exception):
-    """A server's answer was no success."""
+    """The server's answer was not successful."""
 
 
 def at_rate(port: int, path: str, bodies: Sequence[bytes], rate: float, seconds: float) -> Latency:
-    """Send ``bodies`` in turn, ``rate`` a second, and measure."""
+    """Send ``bodies`` in turn, ``rate`` a second, and return the latencies."""
     return asyncio.run(_at_rate(port, path, bodies, rate, seconds))
 
 
 def at_most(port: int, path: str, bodies: Sequence[bytes], seconds: float, connections: int = 4) -> float:
-    """Answered requests a second when each connection sends the next request as soon as it has the answer."""
+    """Return the requests answered a second when each connection sends the next request as soon as it has the answer."""
     return asyncio.run(_at_most(port, path, bodies, seconds, connections))
 
 
@@ -40,10 +40,10 @@ async def _at_rate(port: int, path: str, bodies: Sequence[bytes], rate: float, s
     for _ in range(CONNECTIONS):
         free.put_nowait(await _Connection.open(port))
     taken: list[float] = []
-    begin = time.perf_counter()
+    start = time.perf_counter()
 
     async def one(n: int) -> None:
-        due = begin + n / rate
+        due = start + n / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         connection = await free.get()
         await connection.post(path, bodies[n % len(bodies)])
@@ -72,7 +72,7 @@ async def _at_most(port: int, path: str, bodies: Sequence[bytes], seconds: float
 
 
 class _Connection:
-    """One connection, one request at a time: no more than a load needs, so that it takes little of the server's machine."""
+    """One connection, one request at a time: as little as a load needs, to leave the machine to the server."""
 
     def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._port, self._reader, self._writer = port, reader, writer
@@ -83,7 +83,7 @@ class _Connection:
         return cls(port, *await asyncio.open_connection("127.0.0.1", port))
 
     async def post(self, path: str, body: bytes) -> bytes:
-        """Send a request and give the answer's body."""
+        """Send a request and return the answer's body."""
         if self._reader.at_eof():  # a server closes a connection that is idle for seconds
             self._writer.close()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -1,7 +1,7 @@
-"""``sml bench predict``: how long an answer of ``/v1/predict`` takes, idle and while the model learns, beside plain PyTorch.
+"""``sml bench predict``: the latency of ``/v1/predict``, idle and while the model learns, beside plain PyTorch.
 
-PyTorch is asked behind plain FastAPI and behind Ray Serve; what is not installed is left out. Requests come at a fixed rate, and a
-latency counts from when its request was due. The load runs on the same machine.
+PyTorch is measured behind plain FastAPI and behind Ray Serve; what is not installed is skipped. Requests come at a fixed rate, and a
+latency counts from when its request was due. The load is made on the same machine.
 """
 
 import contextlib
@@ -11,15 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import httpx
 import numpy as np
 
 from service.bench.load import at_most, at_rate
-from service.bench.site import Site, free_port, request, running, stream
+from service.bench.site import Site, free_port, request, running, stream, wait_for
 
 RATES = {1: 200, 10: 200, 100: 100, 1000: 10}  # candidates → requests a second
 EAGER_RATES = {1: 50, 10: 50, 100: 20, 1000: 2}
-EAGER = {"FastAPI and PyTorch": "eager_server", "Ray Serve and PyTorch": "ray_server"}  # a module each
+EAGER_SERVERS = {"FastAPI and PyTorch": "eager_server", "Ray Serve and PyTorch": "ray_server"}  # the module of each
 BODIES = 50  # different requests
 
 
@@ -34,13 +33,13 @@ class PredictSpeed(NamedTuple):
     p99: float
     longest: float
     requests_per_second: int  # at most, by four connections at once
-    ratio: float | None = None  # to plain FastAPI and PyTorch, of the requests a second at most
+    ratio: float | None = None  # to plain FastAPI and PyTorch, of requests_per_second
 
 
 def predictions(seconds: float, learning: int, url: str | None) -> Iterator[PredictSpeed]:
     """Measure eager PyTorch, then ``sml serve`` idle, then ``sml serve`` beside a learner of ``learning`` examples a second."""
     eager: dict[int, PredictSpeed] = {}
-    for name, module in EAGER.items():
+    for name, module in EAGER_SERVERS.items():
         with contextlib.suppress(ModuleNotFoundError), _running(module) as port:
             for candidates, rate in EAGER_RATES.items():
                 speed = _measure(name, port, 0, candidates, rate, seconds)
@@ -52,8 +51,8 @@ def predictions(seconds: float, learning: int, url: str | None) -> Iterator[Pred
             with stream(site, examples):
                 for candidates, rate in RATES.items():
                     speed = _measure("sml serve", site.port, examples, candidates, rate, seconds)
-                    beside = eager.get(candidates)
-                    yield speed._replace(ratio=beside and round(speed.requests_per_second / beside.requests_per_second, 1))
+                    other = eager.get(candidates)
+                    yield speed._replace(ratio=other and round(speed.requests_per_second / other.requests_per_second, 1))
 
 
 def _measure(server: str, port: int, learning: int, candidates: int, rate: int, seconds: float) -> PredictSpeed:
@@ -66,29 +65,24 @@ def _measure(server: str, port: int, learning: int, candidates: int, rate: int, 
 
 
 def _warm(site: Site) -> None:
-    """Learn for some seconds, so that the table holds what is asked for."""
+    """Learn for some seconds, so that the table holds the values of the requests."""
     with stream(site, 2000):
         time.sleep(5)
 
 
 @contextlib.contextmanager
 def _running(module: str) -> Iterator[int]:
-    """Run another side in a process of its own; give its port."""
+    """Run another server in a process of its own, and yield its port."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", f"service.bench.{module}", str(port)])  # noqa: S603 - this program
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise ModuleNotFoundError(f"{module} has ended: are its packages installed?")
+
     try:
-        while not _answers(f"http://127.0.0.1:{port}/docs"):
-            if process.poll() is not None:
-                raise ModuleNotFoundError(f"{module} has ended: is what it needs installed?")
-            time.sleep(0.2)
+        wait_for(f"http://127.0.0.1:{port}/docs", check)
         yield port
     finally:
         process.terminate()
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False

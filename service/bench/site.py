@@ -1,6 +1,6 @@
-"""A learner and a server that run for a benchmark, and the traffic that they get: 20 fields, a stream of examples, requests.
+"""A learner and a server that run for a benchmark, and their traffic: a stream of examples of 20 fields, and requests.
 
-They are processes of their own, with topics of their own, in a folder that goes when the benchmark ends.
+They are processes of their own, with topics of their own, in a folder that is deleted when the benchmark ends.
 """
 
 import contextlib
@@ -10,32 +10,34 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 import numpy as np
 
-from service.children import Children
 from service.commands.topics import create
 from service.settings import Settings, load
+from service.up.children import Children
 from stream.events import Click, Example, Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics
 
+T = TypeVar("T")
+
 USER_FIELDS, ITEM_FIELDS = 10, 10  # of the context, of each candidate
-VALUES = 20_000  # different ones in each field
+VALUES = 20_000  # of each field
 TICK = 0.01  # seconds between two appends of the stream
 CLICKED = 0.2  # of the impressions
 CLICK_AFTER = 1.0  # seconds from an impression to its click
-_START = 300.0  # seconds that the first start on a machine may take: it compiles the kernels
+_START_TIMEOUT = 300.0  # seconds; the first start on a machine compiles the kernels
 
 
 class Site(NamedTuple):
-    """Where they run."""
+    """Where learner and server run."""
 
     config: Path
     settings: Settings
@@ -43,7 +45,7 @@ class Site(NamedTuple):
 
     @property
     def topics(self) -> Topics:
-        """The model's topics."""
+        """The topics of the model."""
         return Topics(self.settings.log.prefix)
 
 
@@ -60,7 +62,7 @@ def prepared(folder: Path, url: str | None = None, policy: str = "window") -> Si
 def running(url: str | None, policy: str | None = None) -> Iterator[Site]:
     """Start a learner and a server on the log at ``url``, by default a new SQLite file, and wait until predictions are answered.
 
-    With a label policy, a joiner joins under it.
+    With a label policy, a joiner runs under it, too.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -68,7 +70,7 @@ def running(url: str | None, policy: str | None = None) -> Iterator[Site]:
         with Children(site.config, folder / "logs") as children:
             for command in ("learn", "serve", *(["join"] if policy else [])):
                 children.start(command)
-            _wait(f"http://127.0.0.1:{site.port}/readyz", children.check)
+            wait_for(f"http://127.0.0.1:{site.port}/readyz", children.check)
             yield site
 
 
@@ -96,13 +98,13 @@ def stream(site: Site, rate: float) -> Iterator[None]:
 
 
 def appends(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
-    """Yield without end the examples of each tick, ``rate`` a second, and the time, in seconds from the first, that they are due."""
+    """Yield, without end, when a tick is due, in seconds from the first, and its examples, ``rate`` a second."""
     for due, examples in _ticks(rate):
         yield due, [Message(topics.examples, each.impression_id.encode(), encode(each)) for each in examples]
 
 
 def visits(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]:
-    """Yield without end the impressions of each tick, then its clicks, both together ``rate`` a second, and the time that they are due."""
+    """Yield, without end, when a tick is due, and its impressions and then its clicks, together ``rate`` a second."""
     to_click: deque[tuple[float, str]] = deque()
     for due, examples in _ticks(rate / (1 + CLICKED)):
         shown = [Impression(each.impression_id, each.time, each.features) for each in examples]
@@ -112,6 +114,14 @@ def visits(topics: Topics, rate: float) -> Iterator[tuple[float, list[Message]]]
             clicks.append(Click(to_click.popleft()[1], int(time.time() * 1000)))
         messages = [(topics.impressions, each) for each in shown] + [(topics.clicks, each) for each in clicks]
         yield due, [Message(topic, each.impression_id.encode(), encode(each)) for topic, each in messages]
+
+
+def paced(ticks: Iterable[tuple[float, T]]) -> Iterator[tuple[float, T]]:
+    """Pass each tick on when it is due."""
+    start = time.monotonic()
+    for due, tick in ticks:
+        time.sleep(max(0.0, start + due - time.monotonic()))
+        yield due, tick
 
 
 def _ticks(rate: float) -> Iterator[tuple[float, list[Example]]]:
@@ -145,15 +155,13 @@ def item(random: np.random.Generator) -> dict[str, str | float]:
 
 
 def _features(random: np.random.Generator, name: str, fields: int) -> dict[str, str | float]:
-    values = (VALUES * random.random(fields) ** 3).astype(int)  # a few are common
+    values = (VALUES * random.random(fields) ** 3).astype(int)  # a few values are common
     return {f"{name}_{f}": float(value) if f == 0 else f"{value:x}" for f, value in enumerate(values.tolist())}
 
 
 def _write(url: str, prefix: str, rate: float, stop: Callable[[], bool]) -> None:
-    begin = time.monotonic()
     with connect(url) as log:
-        for due, messages in appends(Topics(prefix), rate):
-            time.sleep(max(0.0, begin + due - time.monotonic()))
+        for _, messages in paced(appends(Topics(prefix), rate)):
             if stop.is_set():  # type: ignore[attr-defined]
                 return
             log.append(messages)
@@ -177,9 +185,13 @@ port = {port}
 {tables}"""
 
 
-def _wait(url: str, check: Callable[[], None]) -> None:
-    """Wait until ``url`` answers that all is well."""
-    deadline = time.monotonic() + _START
+def wait_for(url: str, check: Callable[[], None]) -> None:
+    """Wait until ``url`` answers with success; ``check`` raises if that can't be any more.
+
+    Raises:
+        TimeoutError: it does not answer.
+    """
+    deadline = time.monotonic() + _START_TIMEOUT
     with httpx.Client() as client:
         while time.monotonic() < deadline:
             check()
@@ -187,4 +199,4 @@ def _wait(url: str, check: Callable[[], None]) -> None:
                 if client.get(url).is_success:
                     return
             time.sleep(0.1)
-    raise TimeoutError(f"{url} did not answer within {_START:g} seconds")
+    raise TimeoutError(f"{url} did not answer within {_START_TIMEOUT:g} seconds")

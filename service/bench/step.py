@@ -1,7 +1,7 @@
-"""``sml bench step``: how fast one example is learned, beside eager PyTorch and beside the memory's own speed.
+"""``sml bench step``: the time to learn one example, beside eager PyTorch and beside the bandwidth of the memory.
 
 Both sides learn random examples on one thread, in turn, several times; the figures are medians of processor time, so that
-other processes disturb them as little as can be.
+other processes disturb them as little as possible.
 """
 
 import math
@@ -33,7 +33,7 @@ torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped
 
 FIELDS, VALUES, ROWS = 39, 25_000, 1 << 20
 SIZES = (((128, 64, 32), 8), ((256, 128, 64), 16), ((1024, 512, 256), 16))
-FLOAT, LINE = 4, 64  # bytes of a number, and of a line of the cache, which the keys of a set fill
+FLOAT, LINE = 4, 64  # bytes of a number, and of a cache line, which the keys of a set fill
 
 
 class StepSpeed(NamedTuple):
@@ -47,20 +47,20 @@ class StepSpeed(NamedTuple):
     eager_per_second: int
     times_eager: float  # the median of the ratios of the two, measured in turn
     step_us: float
-    bytes_us: float  # what a step must move ÷ the speed at which an update of the same footprint moves bytes
+    bytes_us: float  # the bytes that a step must move ÷ the bandwidth of an update of the same footprint
     times_bytes: float
-    most_bytes: str  # which part moves most, and its share
+    most_bytes: str  # the part that moves most, and its share
 
 
 class Traffic(NamedTuple):
-    """What a step has to do with a part of the model."""
+    """What a step touches and moves of a part of the model."""
 
     touched: float  # bytes
-    moved: float  # bytes: each read, and each write
+    moved: float  # bytes: once a read, once a write
 
 
 def steps(repeats: int) -> Iterator[StepSpeed]:
-    """Measure the tower in every size, with and without skip terms, then what stands beside it in the default size."""
+    """Measure the tower in every size, with and without skip terms, then the other networks in the default size."""
     torch.set_num_threads(1)
     for hidden, embedding in SIZES:
         for skip in ("meta_tanh", "none"):
@@ -80,8 +80,8 @@ def spec_of(model: dict[str, Any], fields: int = FIELDS, rows: int = ROWS) -> Sp
 
 def measure(spec: Spec, repeats: int) -> StepSpeed:
     """Run both sides in turn, and a plain update between them."""
-    few = max(spec.model.hidden) > 512  # noqa: PLR2004
-    fast, eager = Fast(spec, 1000 if few else 10_000), Eager(spec, 60 if few else 300)
+    large = max(spec.model.hidden) > 512  # noqa: PLR2004
+    fast, eager = Fast(spec, 1000 if large else 10_000), Eager(spec, 60 if large else 300)
     fast.learn()
     eager.learn()
     parts = traffic(fast.model)
@@ -92,7 +92,7 @@ def measure(spec: Spec, repeats: int) -> StepSpeed:
         ours.append(fast.learn())
         bandwidths.append(update.bandwidth())
         theirs.append(eager.learn())
-    step, bound = 1 / statistics.median(ours), moved / statistics.median(bandwidths)
+    step, bytes_bound = 1 / statistics.median(ours), moved / statistics.median(bandwidths)
     most = max(parts, key=lambda part: parts[part].moved)
     return StepSpeed(
         network=spec.model.network,
@@ -103,14 +103,14 @@ def measure(spec: Spec, repeats: int) -> StepSpeed:
         eager_per_second=round(statistics.median(theirs)),
         times_eager=round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 1),
         step_us=round(1e6 * step, 1),
-        bytes_us=round(1e6 * bound, 1),
-        times_bytes=round(step / bound, 2),
+        bytes_us=round(1e6 * bytes_bound, 1),
+        times_bytes=round(step / bytes_bound, 2),
         most_bytes=f"{most} {parts[most].moved / moved:.0%}",
     )
 
 
 class Fast:
-    """The kernel's side: random examples, each field having so many values."""
+    """The kernels' side, with random examples; each field has so many values."""
 
     def __init__(self, spec: Spec, examples: int, values_of_field: int = VALUES) -> None:
         random = np.random.default_rng(0)
@@ -122,14 +122,14 @@ class Fast:
         self.model = OnlineModel(spec)
 
     def learn(self) -> float:
-        """Learn every example once; give examples per second of processor time."""
+        """Learn every example once, and return the examples a second of processor time."""
         start = time.thread_time()
         self.model.learn(self.features, self.labels)
         return len(self.labels) / (time.thread_time() - start)
 
 
 class Eager:
-    """The same network, its embeddings sparse, Adagrad fused: what a PyTorch loop does at batch size one."""
+    """The PyTorch side: the same network at batch size one, with sparse embeddings and fused Adagrad."""
 
     def __init__(self, spec: Spec, examples: int) -> None:
         self.embedding = nn.Embedding(ROWS, spec.model.embedding, sparse=True)
@@ -153,7 +153,7 @@ class Eager:
         self.labels = (torch.rand(examples, generator=generator) < 0.2).float()  # noqa: PLR2004  a click rate
 
     def learn(self) -> float:
-        """Learn every example once; give examples per second of processor time."""
+        """Learn every example once, and return the examples a second of processor time."""
         start = time.thread_time()
         for n in range(len(self.labels)):
             ids = self.ids[n : n + 1]
@@ -183,9 +183,11 @@ def traffic(model: OnlineModel) -> dict[str, Traffic]:
         part, *rest = name.split(".")
         part = part if rest else "tower"
         weights = math.prod(parameter.shape) * (shares[int(rest[0])] if name.endswith("weight") and part == "tower" else 1)
-        sums, visits = parameter.shape[0], 2 if name.endswith("meta") else 3
+        accumulators, visits = parameter.shape[0], 2 if name.endswith("meta") else 3
         before = parts.get(part, Traffic(0, 0))
-        parts[part] = Traffic(before.touched + FLOAT * (weights + sums), before.moved + FLOAT * (visits * weights + 2 * sums))
+        parts[part] = Traffic(
+            before.touched + FLOAT * (weights + accumulators), before.moved + FLOAT * (visits * weights + 2 * accumulators)
+        )
     return parts
 
 
@@ -203,7 +205,7 @@ def _shares(model: OnlineModel) -> list[float]:
 
 
 class Update:
-    """``a += s b``, what a step does to its weights, over arrays of ``footprint`` bytes together: two reads and a write."""
+    """``a += s b``, as a step updates its weights, on two arrays of ``footprint`` bytes together: two reads and a write."""
 
     def __init__(self, footprint: float) -> None:
         size = max(1024, int(footprint / 2 / FLOAT))
@@ -213,7 +215,7 @@ class Update:
         _update(*self.arrays, 1)
 
     def bandwidth(self) -> float:
-        """Bytes a second."""
+        """Return the bytes moved a second."""
         start = time.thread_time()
         _update(*self.arrays, self.rounds)
         return self.moved / (time.thread_time() - start)

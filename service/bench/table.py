@@ -1,7 +1,7 @@
 """``sml bench table``: rows found and rows inserted a second, beside a Python dict and beside numpy's binary search.
 
-Each side gets the same random keys on one thread, in turn, several times; the figures are medians. What is compared is finding
-where a value's row is: a dict that grows without bound, or sorted keys that can't grow, against a table of fixed memory.
+Each side gets the same random keys on one thread, in turn, several times; the figures are medians. All find the row of a key: a dict,
+which grows without bound, or sorted keys, which can't grow, against a table of fixed memory.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from model.kernels.target import kernel
 
 CAPACITIES = (1 << 14, 1 << 17, 1 << 20, 1 << 22)
 LOOKED_UP = 400_000  # keys in one measurement
-FULL = 0.75  # of the capacity: about one value in a hundred finds its set full
+LOAD = 0.75  # of the capacity: at this load about one value in a hundred finds its set full
 
 
 class TableSpeed(NamedTuple):
@@ -42,7 +42,7 @@ def tables(repeats: int) -> Iterator[TableSpeed]:
 def measure(capacity: int, repeats: int) -> TableSpeed:
     """Find and insert the same keys with each side in turn."""
     random = np.random.default_rng(0)
-    present = random.integers(1, 2**64, size=int(capacity * FULL), dtype=np.uint64)
+    present = random.integers(1, 2**64, size=int(capacity * LOAD), dtype=np.uint64)
     wanted = random.choice(present, LOOKED_UP)
     inserted = present[:LOOKED_UP]
     keys = np.zeros(capacity, np.uint64)
@@ -69,7 +69,7 @@ def measure(capacity: int, repeats: int) -> TableSpeed:
 
 
 def _medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Run each side once to warm up, then all in turn; give the median seconds of each."""
+    """Run each side once to warm up, then all in turn; return the median seconds of each."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats + 1):
         for name, run in sides.items():
@@ -81,7 +81,7 @@ def _medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, flo
 
 @kernel
 def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> int:
-    """Find every key's row; give the sum of the rows, so that no look-up is idle."""
+    """Find the row of every key, and return the sum of the rows, so that no look-up is optimised away."""
     total = 0
     for i in range(wanted.shape[0]):
         total += find(keys, wanted[i])

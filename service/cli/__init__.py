@@ -1,4 +1,4 @@
-"""The ``sml`` command, what can be asked: main → one file for each group (bench, dead_letters, snapshots, topics) → commands."""
+"""The options of the ``sml`` command: main → one file for each group (bench, dead_letters, snapshots, topics) → commands."""
 
 from service.cli.main import app
 

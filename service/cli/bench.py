@@ -8,10 +8,10 @@ import typer
 
 from service.cli.program import Json, answer, group
 
-bench_app = group("How fast it is, beside what else there is.")
+bench_app = group("Measure the speed, beside alternatives.")
 
-Repeats = Annotated[int, typer.Option(min=1, help="Measure so often; the medians are shown.")]
-Seconds = Annotated[float, typer.Option(min=1, help="Measure each for so long.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Measure so many times, and show the medians.")]
+Seconds = Annotated[float, typer.Option(min=1, help="How long to measure each.")]
 LogUrl = Annotated[str | None, typer.Option("--log", help="The log, such as kafka://localhost:9092; default: a new SQLite file.")]
 
 
@@ -19,21 +19,23 @@ class _Line(Protocol):
     def _asdict(self) -> dict[str, Any]: ...
 
 
-def _tell(lines: Iterable[_Line], as_json: bool) -> None:
-    """Show each line as it comes, as a table in Markdown; with ``--json`` on stderr, and all of them at the end."""
-    told: list[dict[str, Any]] = []
+def _report(lines: Iterable[_Line], as_json: bool) -> None:
+    """Print a Markdown table line by line; with ``--json`` on stderr, and at the end the lines as JSON."""
+    printed: list[dict[str, Any]] = []
     for line in lines:
-        told.append(line._asdict())
-        if len(told) == 1:
-            typer.echo(f"| {' | '.join(told[-1])} |\n|{' --- |' * len(told[-1])}", err=as_json)
-        typer.echo(f"| {' | '.join(map(str, told[-1].values()))} |", err=as_json)
+        printed.append(line._asdict())
+        if len(printed) == 1:
+            typer.echo(f"| {' | '.join(printed[-1])} |\n|{' --- |' * len(printed[-1])}", err=as_json)
+        typer.echo(f"| {' | '.join(map(str, printed[-1].values()))} |", err=as_json)
     if as_json:
-        answer(told, as_json)
+        answer(printed, as_json)
 
 
 @bench_app.command("step")
 def step(*, repeats: Repeats = 5, as_json: Json = False) -> None:
-    """Learn random examples one a step, beside the same network in eager PyTorch, in one run on one thread.
+    """Learn random examples, beside eager PyTorch.
+
+    Both learn one example a step, with the same network, in one run on one thread.
 
     \b
         sml bench step
@@ -41,12 +43,14 @@ def step(*, repeats: Repeats = 5, as_json: Json = False) -> None:
     """
     from service.bench.step import steps
 
-    _tell(steps(repeats), as_json)
+    _report(steps(repeats), as_json)
 
 
 @bench_app.command("table")
 def table(*, repeats: Repeats = 5, as_json: Json = False) -> None:
-    """Find and insert values in tables of several sizes, beside a Python dict and numpy.
+    """Find and insert values in a table, beside a dict and numpy.
+
+    Tables of several sizes are measured.
 
     \b
         sml bench table
@@ -54,21 +58,22 @@ def table(*, repeats: Repeats = 5, as_json: Json = False) -> None:
     """
     from service.bench.table import tables
 
-    _tell(tables(repeats), as_json)
+    _report(tables(repeats), as_json)
 
 
 @bench_app.command("learn")
 def learn(
     file: Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")],
     *,
-    rows: Annotated[int, typer.Option(min=100, help="Learn so many.")] = 50_000,
+    rows: Annotated[int, typer.Option(min=100, help="Learn so many rows.")] = 50_000,
     url: LogUrl = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")] = Path("sml.toml"),
+    config: Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")] = Path("sml.toml"),
     as_json: Json = False,
 ) -> None:
-    """Learn the rows of a file, by file and through the log, beside River, Vowpal Wabbit and eager PyTorch.
+    """Learn the rows of a file, beside other learners.
 
-    What is not installed is left out: pip install river vowpalwabbit torch.
+    They are learned from the file and through the log, and by River, Vowpal Wabbit and eager PyTorch.
+    What is not installed is skipped: pip install river vowpalwabbit torch.
 
     \b
         sml bench learn clicks.csv.gz
@@ -77,20 +82,21 @@ def learn(
     from service.bench.learn import learners
     from service.settings import load
 
-    _tell(learners(file, load(config), rows, url), as_json)
+    _report(learners(file, load(config), rows, url), as_json)
 
 
 @bench_app.command("predict")
 def predict(
     *,
     seconds: Seconds = 10,
-    learning: Annotated[int, typer.Option(min=1, help="Examples a second that are learned meanwhile.")] = 10_000,
+    learning: Annotated[int, typer.Option(min=1, help="Examples a second to learn meanwhile.")] = 10_000,
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for predictions at a fixed rate, idle and while the model learns, beside eager PyTorch behind plain FastAPI and Ray Serve.
+    """Request predictions at a fixed rate, beside eager PyTorch.
 
-    What is not installed is left out: pip install torch 'ray[serve]'.
+    The model is idle, then learns. PyTorch is behind FastAPI, then behind Ray Serve.
+    What is not installed is skipped: pip install torch 'ray[serve]'.
 
     \b
         sml bench predict
@@ -98,7 +104,7 @@ def predict(
     """
     from service.bench.predict import predictions
 
-    _tell(predictions(seconds, learning, url), as_json)
+    _report(predictions(seconds, learning, url), as_json)
 
 
 @bench_app.command("publish")
@@ -106,13 +112,13 @@ def publish(
     *,
     rate: Annotated[float, typer.Option(min=10, help="Examples a second.")] = 2000,
     seconds: Seconds = 20,
-    join: Annotated[
-        bool, typer.Option("--join", help="Write impressions and clicks, of which the joiner makes the examples at once.")
-    ] = False,
+    join: Annotated[bool, typer.Option("--join", help="Write impressions and clicks, which the joiner joins at once.")] = False,
     url: LogUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Time how long it takes from an example or a click in the log to an answer by weights that learned it.
+    """Measure the time from the log to predictions.
+
+    It starts with an example or a click in the log, and ends with the first answer by weights that learned it.
 
     \b
         sml bench publish
@@ -121,4 +127,4 @@ def publish(
     """
     from service.bench.publish import publications
 
-    _tell(publications(rate, seconds, url, join=join), as_json)
+    _report(publications(rate, seconds, url, join=join), as_json)

@@ -1,4 +1,4 @@
-"""``sml dead-letters``: the records that could not be used."""
+"""``sml dead-letters``: count, show and retry the records that were set aside."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ import typer
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
-letters_app = group("The records that could not be used.")
+dead_letters_app = group("The records that were set aside.")
 
 
-@letters_app.command("list")
-def letters_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Count the records that were set aside, by where they come from and why.
+@dead_letters_app.command("list")
+def dead_letters_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Count the records that were set aside, by topic and reason.
 
     \b
         sml dead-letters list
@@ -22,15 +22,15 @@ def letters_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
     answer(counted(settings_of(config)), as_json)
 
 
-@letters_app.command("show")
-def letters_show(
-    offset: Annotated[int, typer.Argument(help="Its offset among the dead letters; `list` names the newest of each kind.")],
+@dead_letters_app.command("show")
+def dead_letters_show(
+    offset: Annotated[int, typer.Argument(help="The offset of the dead letter; `list` shows the newest of each kind.")],
     *,
-    raw: Annotated[bool, typer.Option("--raw", help="Write nothing but the record's bytes, as they came.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write only the record's original bytes.")] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Show a record that was set aside: what it held, where it stood, and why.
+    """Show a record that was set aside: its content, its topic, partition and offset, and the reason.
 
     \b
         sml dead-letters show 17
@@ -45,11 +45,11 @@ def letters_show(
         answer(known, as_json)
 
 
-@letters_app.command("retry")
-def letters_retry(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Write the records that were set aside back to where they came from, after a fix.
+@dead_letters_app.command("retry")
+def dead_letters_retry(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Write the records that were set aside back to their topics, once the cause is fixed.
 
-    Each goes back once: the next retry begins where this one ended. What still can't be used is set aside anew.
+    Each is written back once: the next retry begins where this one ended. A record that still can't be used is set aside again.
 
     \b
         sml dead-letters retry

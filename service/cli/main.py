@@ -1,6 +1,6 @@
-"""The ``sml`` command: what can be asked of it.
+"""The ``sml`` command and its options.
 
-A command's work is imported when the command runs, so that ``sml --help`` answers at once.
+A command imports its work when it runs, so that ``sml --help`` answers at once.
 """
 
 import logging
@@ -9,19 +9,19 @@ from typing import Annotated, Literal
 import typer
 
 from service.cli.bench import bench_app
-from service.cli.dead_letters import letters_app
+from service.cli.dead_letters import dead_letters_app
 from service.cli.init import init
 from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.lifeline import end_with_parent
+from service.up.lifeline import end_with_parent
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
-for name, part in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": letters_app, "bench": bench_app}.items():
-    app.add_typer(part, name=name)
+for name, group in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": dead_letters_app, "bench": bench_app}.items():
+    app.add_typer(group, name=name)
 
 
 @app.callback()
@@ -35,7 +35,7 @@ def main(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every try; that the log is away is said by us, once
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away
     end_with_parent()
 
 
@@ -48,17 +48,17 @@ app.command()(reproduce)
 def up(
     *,
     simulate: Annotated[
-        bool, typer.Option("--simulate", help="Run a made-up site as well, whose true click probabilities are known.")
+        bool, typer.Option("--simulate", help="Run a simulated site as well, whose true click probabilities are known.")
     ] = False,
     takeover: Annotated[
-        bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, have it end in order, then start.")
+        bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, end it in order, then start.")
     ] = False,
     config: Config = CONFIG,
 ) -> None:
     """Join, learn and serve on this machine, until Ctrl-C.
 
-    The next `sml up` goes on from where this one stopped. One at a time runs in a folder, and what it starts ends with it,
-    even after a `kill -9`. Records that are set aside, or come too late, are told on the screen within a minute.
+    The next `sml up` continues where this one stopped. Only one can run in a folder. Its processes end with it, even after a
+    `kill -9`. Records that are set aside or come too late are reported on the screen within a minute.
 
     \b
         sml up
@@ -74,10 +74,10 @@ def up(
 def join(
     *,
     until_caught_up: UntilCaughtUp = False,
-    from_now: Annotated[bool, typer.Option("--from-now", help="Leave behind all that the log holds by now, read or not.")] = False,
+    from_now: Annotated[bool, typer.Option("--from-now", help="Skip all records that the log holds now, read or not.")] = False,
     config: Config = CONFIG,
 ) -> None:
-    """Join impressions and clicks to examples.
+    """Join impressions and clicks into examples.
 
     \b
         sml join --config sml.toml
@@ -91,11 +91,15 @@ def join(
 def learn(
     *,
     until_caught_up: UntilCaughtUp = False,
-    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on where examples were deleted before they were learned.")] = False,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
+    ] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Learn the examples, one a step, and publish the weights.
+    """Learn from the examples and publish the weights.
+
+    Each example is one step.
 
     \b
         sml learn
@@ -108,9 +112,9 @@ def learn(
 
 @app.command()
 def serve(*, config: Config = CONFIG) -> None:
-    """Answer predictions from the newest weights.
+    """Serve predictions from the newest weights.
 
-    Impressions and clicks are taken too, for sites without a client of the log.
+    The server accepts impressions and clicks, too, for sites without a client of the log.
 
     \b
         sml serve
@@ -127,21 +131,20 @@ def replay(
     file: Recorded,
     *,
     events: Annotated[
-        Literal["impressions", "examples"], typer.Option("--as", help="Impressions and clicks, or labelled examples.")
+        Literal["impressions", "examples"], typer.Option("--as", help="Write impressions and clicks, or labelled examples.")
     ] = "impressions",
-    speed: Annotated[
-        float | None, typer.Option(help="How many times as fast as it was recorded; default: as fast as the log takes it.")
-    ] = None,
+    speed: Annotated[float | None, typer.Option(help="A multiple of the recorded speed; default: as fast as the log accepts it.")] = None,
     future: Annotated[
-        bool, typer.Option("--future", help="The times are made up and may be after now; [join] accept_future = true takes them.")
+        bool,
+        typer.Option("--future", help="The times are made up and may be in the future; joining them needs [join] accept_future = true."),
     ] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Stream a recorded log into the topics.
+    """Write a recorded log into the topics.
 
-    A file whose times are after now is refused, unless they are said to be made up. The joiner goes by the order of time, and sets rows
-    aside whose click window was closed before they came; examples keep the order of the file.
+    A file with times in the future is refused without --future. The joiner follows the order of time: it sets a row aside if its click
+    window had closed before the row came. Examples keep the order of the file.
 
     \b
         sml replay clicks.csv.gz
@@ -157,14 +160,16 @@ def replay(
 @app.command()
 def simulate(
     *,
-    url: Annotated[str | None, typer.Option(help="The server; default: where the settings say that it is.")] = None,
+    url: Annotated[str | None, typer.Option(help="The server's address; default: from the settings.")] = None,
     rate: Annotated[float, typer.Option(help="Visits a second.", min=0.01)] = 150,
-    seed: Annotated[int, typer.Option(help="Makes another site.")] = 0,
-    duration: Annotated[float | None, typer.Option(help="Seconds; default: until Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another site.")] = 0,
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds; default: at Ctrl-C.")] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Send traffic from a made-up site, and compare what is served with the best possible.
+    """Send traffic from a simulated site.
+
+    The predictions served are compared with the best possible.
 
     \b
         sml simulate --rate 50
@@ -184,7 +189,7 @@ def evaluate(
 ) -> None:
     """Predict, score, then learn each row of a file.
 
-    The rows are taken in the order of the file; no log is needed.
+    The rows are taken in the file's order; no log is needed.
 
     \b
         sml evaluate clicks.csv.gz
@@ -200,12 +205,12 @@ def evaluate(
 
 @app.command()
 def predict(
-    request: Annotated[typer.FileBinaryRead, typer.Argument(help="A request as /v1/predict takes it; - is stdin.")] = "-",  # type: ignore[assignment]
+    request: Annotated[typer.FileBinaryRead, typer.Argument(help="A request as for /v1/predict; - is stdin.")] = "-",  # type: ignore[assignment]
     *,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Predict once, from the newest checkpoint.
+    """Answer one request from the newest checkpoint.
 
     Neither a log nor a server is needed.
 
@@ -221,9 +226,9 @@ def predict(
 
 @app.command()
 def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Report what the settings will cost, and whether anything would fail.
+    """Report what the settings will cost, and what would fail.
 
-    Nothing is created or changed. The status is 1 when something would fail.
+    Nothing is created or changed. The exit status is 1 if something would fail.
 
     \b
         sml doctor

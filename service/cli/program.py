@@ -1,4 +1,4 @@
-"""What the commands of ``sml`` share: their options, and how they tell a result or a failure.
+"""What the commands of ``sml`` share: options, and how a result or a failure is printed.
 
 Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
@@ -14,15 +14,15 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from service.settings import Settings
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="TOML")]
+Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")]
 Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, as the last line of stdout.")]
-UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="End once all is done that the log held at the start.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
+UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="Stop after the records that the log held at the start.")]
 CONFIG = Path("sml.toml")
 
 
 class Program(TyperGroup):
-    """Tells a failure that was foreseen in a line on stderr, without a traceback."""
+    """Prints a failure that was foreseen as a line on stderr, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -37,7 +37,7 @@ class Program(TyperGroup):
 
 
 def _status(error: Exception) -> int | None:
-    """Return the exit status of an error that was foreseen: one that has a name of ours, or the system's."""
+    """Return the exit status of an error that was foreseen: one of ours, or the system's; None for any other."""
     from service.settings import SettingsError
 
     if isinstance(error, SettingsError):
@@ -59,7 +59,7 @@ def settings_of(config: Path) -> "Settings":
 
 
 def answer(value: Any, as_json: bool) -> None:
-    """Print a command's result: one JSON value; or a line for each part of it, or for each of a list."""
+    """Print a command's result: as JSON, or as a line for each of its parts, or for each item of a list."""
     if as_json:
         typer.echo(json.dumps(value))
     elif isinstance(value, list):
@@ -76,7 +76,7 @@ def _short(value: Any) -> str:
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, where it is wanted."""
+    """Print the version and exit, if ``wanted``."""
     if wanted:
         typer.echo(f"sml {version('sml-online')}")
         raise typer.Exit

@@ -1,19 +1,16 @@
-"""``sml reproduce``: the options of the paper's tables and figures, which :mod:`paper` makes."""
+"""``sml reproduce``: the options of the paper's tables and figures."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from service.cli.program import Json, answer
 
-if TYPE_CHECKING:
-    from paper.offline.dataset import EncodedFile
-
 Criteo = Annotated[Path | None, typer.Option(help="Criteo's train.txt, or a sample in its format, gzipped or not.")]
 Avazu = Annotated[Path | None, typer.Option(help="Avazu's train.csv, or a sample in its format, gzipped or not.")]
-KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipped or not; online only.")]
+KuaiRand = Annotated[Path | None, typer.Option(help="KuaiRand-Pure as CSV, gzipped or not; for --online only.")]
 
 
 class Part(StrEnum):
@@ -57,39 +54,31 @@ def reproduce(
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
         answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
-    from paper.offline.run import Outcome, Recipe
-    from paper.offline.study import PARTS, OfflineStudy
-    from paper.reproduce import reproduce as run
-    from paper.runs import Results
+    from service.commands.reproduce_offline import Raw, reproduce_offline
 
-    sources = _encoded("criteo", criteo, criteo_least, cache) | _encoded("avazu", avazu, avazu_least, cache)
-    if not sources:
+    data_sets = {name: Raw(path, least) for name, path, least in (("criteo", criteo, criteo_least), ("avazu", avazu, avazu_least)) if path}
+    if not data_sets:
         raise typer.BadParameter("got neither --criteo nor --avazu, expected one at least")
-    study = OfflineStudy(
-        results=Results(pages / "results.jsonl", Outcome.from_json),
+    done = reproduce_offline(
+        data_sets,
+        cache,
+        batch=batch,
+        epochs=epochs,
         seeds=seeds or 5,
         depth_seeds=depth_seeds,
         depths=[int(depth) for depth in depths.split(",")],
-        sources=sources,
-        recipe=Recipe(batch=batch, epochs=epochs),
-        parts=only or PARTS,
+        parts=only,
+        pages=pages,
+        most=most,
+        jobs=jobs,
     )
-    answer(run(study, pages, most, jobs)._asdict(), as_json)
+    answer(done._asdict(), as_json)
 
 
 def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> dict[str, Any]:
     """Make the tables and figures of the stream."""
-    from service.commands.reproduce_online import run
+    from service.commands.reproduce_online import reproduce_online
 
     if not files:
         raise typer.BadParameter("got no file, expected --avazu, --kuairand or --criteo")
-    return run(files, seeds, pages, most, jobs)._asdict()
-
-
-def _encoded(name: str, path: Path | None, least: int, cache: Path) -> "dict[str, EncodedFile]":
-    """Encode a file, unless it is encoded already, and return it by its name; return nothing if it is not given."""
-    from paper.offline.dataset import EncodedFile
-    from paper.offline.preprocess import encode
-    from service.progress import counting
-
-    return {name: EncodedFile.open(encode(path, name, least, cache, counting))} if path else {}
+    return reproduce_online(files, seeds, pages, most, jobs)._asdict()

@@ -1,4 +1,4 @@
-"""``sml snapshots`` and ``sml rebuild``: the saved states of the model, and those that can be made again."""
+"""``sml snapshots`` and ``sml rebuild``: the saved states of the model, and how to go back to a past one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,12 @@ import typer
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
-snapshots_app = group("The checkpoints: the saved states of the model.")
+snapshots_app = group("The checkpoints, which are the saved states of the model.")
 
 
 @snapshots_app.command("list")
 def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """List the saved states, the oldest first.
+    """List the checkpoints, the oldest first.
 
     \b
         sml snapshots list
@@ -25,7 +25,7 @@ def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
 
 @snapshots_app.command("verify")
 def snapshots_verify(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Check the saved states: the files by their checksums, the weights by their digests. Exit status 1 if one is damaged.
+    """Verify the checkpoints: files by their checksums, weights by their digests. The exit status is 1 if one is damaged.
 
     \b
         sml snapshots verify
@@ -41,14 +41,14 @@ def snapshots_verify(*, config: Config = CONFIG, as_json: Json = False) -> None:
 @snapshots_app.command("rollback")
 def snapshots_rollback(
     *,
-    to: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version's number; or a time, for the newest version then.")],
-    replay: Annotated[bool, typer.Option("--replay", help="Learn again what came after it; default: go on behind it.")] = False,
+    to: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version, or a time: the newest version at that time.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Learn the examples after it again; default: continue behind them.")] = False,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Go back to the weights of a past version: they become the next version.
+    """Publish the weights of a past version as the next version.
 
-    Servers follow at once. A learner at work goes on from there; without one, nothing is learned until the next starts.
+    Servers follow at once. A running learner continues from there; without one, nothing is learned until the next starts.
 
     \b
         sml snapshots rollback --to 4170
@@ -61,14 +61,15 @@ def snapshots_rollback(
 
 def rebuild(
     *,
-    until: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version's number; or a time, for the newest version then.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that the state is written to.")] = Path("rebuilt"),
+    until: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version, or a time: the newest version at that time.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the state to.")] = Path("rebuilt"),
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Make the state of any past moment again from the log, with the digest that was published then.
+    """Rebuild the state of any past moment from the log.
 
-    The file is a checkpoint: `sml predict` answers by it where learn.directory is its folder.
+    The weights have the digest that was published then. The file is a checkpoint:
+    `sml predict` answers from it if learn.directory is its folder.
 
     \b
         sml rebuild --until 4170

@@ -1,4 +1,4 @@
-"""``sml topics``: the topics of the model."""
+"""``sml topics``: create the topics of the model."""
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
@@ -7,7 +7,7 @@ topics_app = group("The topics of the model.")
 
 @topics_app.command("create")
 def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Create the model's topics where they are missing.
+    """Create the model's topics that are missing.
 
     \b
         sml topics create
@@ -16,4 +16,4 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
     from service.commands.topics import create
 
     created = create(settings_of(config))
-    answer(created if as_json else {name: "created" if new else "is there" for name, new in created.items()}, as_json)
+    answer(created if as_json else {name: "created" if new else "exists" for name, new in created.items()}, as_json)

@@ -1,4 +1,4 @@
-"""``sml dead-letters``: what was set aside and why, and back with it once the reason is gone."""
+"""``sml dead-letters``: the records that were set aside and why, and their retry once the cause is fixed."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from stream.log.topics import Topics
 
 
 def counted(settings: Settings) -> list[dict[str, Any]]:
-    """Count the dead letters by where they come from and why, the most first; of each kind say the newest's offset.
+    """Count the dead letters by topic and reason, the most frequent first, each with the offset of the newest.
 
     Raises:
         LogError: the log can't be used.
@@ -28,7 +28,7 @@ def counted(settings: Settings) -> list[dict[str, Any]]:
 
 
 def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
-    """Return all that is known of a dead letter, and its bytes as they came.
+    """Return all that is known of a dead letter, and its original bytes.
 
     Raises:
         LogError: there is no such dead letter, or the log can't be used.
@@ -52,10 +52,10 @@ def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
 
 
 def written_back(settings: Settings) -> dict[str, int]:
-    """Write what was set aside since the last retry back to where it came from.
+    """Write the records that were set aside since the last retry back to their topics.
 
     Raises:
-        LogError: the log can't be used, or another retry has begun.
+        LogError: the log can't be used, or another retry has started.
     """
     with connect(settings.log.url, settings.log.partitioner) as log:
         return retry(log, Topics(settings.log.prefix))._asdict()

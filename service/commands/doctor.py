@@ -1,6 +1,6 @@
-"""``sml doctor``: what the settings will cost, and whether anything would fail, before it is started.
+"""``sml doctor``: report what the settings cost and whether anything would fail, before it is started.
 
-Nothing is created or changed. Memory is counted, not estimated: of a model with a table of a few rows, and of what each row adds.
+Nothing is created or changed. Memory is counted, not estimated: that of a model with a few rows, plus what each further row adds.
 """
 
 import os
@@ -23,12 +23,13 @@ from stream.log.connect import connect
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.topics import Topics, check_learners
 
-NEEDED = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # what a processor must have for a kernel target
+FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
+EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - where the metrics' servers listen
 _MEMORY = Path("/proc/meminfo")
 
 
 class Finding(NamedTuple):
-    """What was looked at, whether it will do, and what was found."""
+    """What was examined, whether it is fine, and what was found."""
 
     what: str
     fine: bool
@@ -36,20 +37,20 @@ class Finding(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes that the settings fix."""
+    """Bytes that the settings determine."""
 
     table: int
-    dense: int  # parameters, their accumulators, and a copy of both for steps that are undone
+    dense: int  # parameters, their accumulators, and a copy of both to undo steps
     server: int  # two copies of the weights
 
     @property
     def learner(self) -> int:
-        """Of the learner's process, beside the program itself."""
+        """Bytes of the learner, beside the program itself."""
         return self.table + self.dense
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that `sml up` and its parts need."""
+    """Examine everything that `sml up` and its parts need."""
     memory = memory_of(settings.spec)
     yield from _memory(memory)
     yield _processor()
@@ -71,7 +72,7 @@ def memory_of(spec: Spec) -> Memory:
 
 
 def _bytes(whole: Any) -> int:
-    """Add up the arrays that an object holds, each once."""
+    """Add up the bytes of the arrays that an object holds, each once."""
     arrays: dict[int, int] = {}
 
     def visit(part: Any) -> None:
@@ -89,7 +90,7 @@ def _bytes(whole: Any) -> int:
 
 def _memory(memory: Memory) -> Iterator[Finding]:
     learner = f"{_size(memory.learner)}: the table {_size(memory.table)}, the network {_size(memory.dense)}"
-    yield Finding("learner's memory", True, f"{learner}; and for a moment as much again while it saves")
+    yield Finding("learner's memory", True, f"{learner}; as much again for a moment while it saves")
     yield Finding("server's memory", True, f"{_size(memory.server)}: two copies of the weights")
     if _MEMORY.exists():
         available = next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith("MemAvailable"))
@@ -100,7 +101,7 @@ def _memory(memory: Memory) -> Iterator[Finding]:
 def _processor() -> Finding:
     name = str(target.config.CPU_NAME or "native")
     features = get_host_cpu_features()
-    missing = [feature for feature in NEEDED.get(name, ()) if not features.get(feature)]
+    missing = [feature for feature in FEATURES.get(name, ()) if not features.get(feature)]
     lacks = f", but this processor lacks {', '.join(missing)}" if missing else ""
     return Finding("kernels", not missing, f"compiled for {name}{lacks}; fingerprint {fingerprint()}")
 
@@ -109,7 +110,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
     url = settings.log.url
     file = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:") and not file.exists():
-        yield Finding("log", _writable(file.parent), f"{url} will be made by `sml up` or `sml topics create`")
+        yield Finding("log", _writable(file.parent), f"{url} will be created by `sml up` or `sml topics create`")
         return
     try:
         with connect(url) as log:
@@ -118,52 +119,52 @@ def _log(settings: Settings) -> Iterator[Finding]:
             yield _topics(log, topics)
             inputs = topics._replace(by_id=False)
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
-                with suppress(UnknownTopicError):  # told above
+                with suppress(UnknownTopicError):  # reported above
                     yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
 
 
 def _topics(log: Log, topics: Topics) -> Finding:
-    """Check that each topic is there, and that an impression's clicks and example have the same partition as itself."""
+    """Check that each topic exists, and that an impression, its clicks and its example have the same partition."""
     streams = (topics.impressions, topics.clicks, topics.examples)
     try:
         of_streams = [len(log.bounds(topic)) for topic in streams]
         check_learners(log, topics)
     except LogError as error:
-        return Finding("topics", False, f"{error}; `sml topics create` makes what is missing")
+        return Finding("topics", False, f"{error}; `sml topics create` creates what is missing")
     fine = len(set(of_streams)) == 1
     return Finding("topics", fine, f"partitions of impressions, clicks and examples: {of_streams}{'' if fine else ', expected the same'}")
 
 
 def _append_times(log: Log, url: str, topic: str) -> Finding:
-    """Check that a wrong clock of a writer can be told: the joiner and the learner compare times with those that the log gives."""
+    """Check that a writer's wrong clock can be detected: the joiner and the learner compare times with those that the log assigns."""
     if log.append_times(topic):
         return Finding(topic, True, "timestamps are the log's own")
     change = f"--alter --entity-type topics --entity-name {topic} --add-config message.timestamp.type=LogAppendTime"
-    mend = f"`kafka-configs --bootstrap-server {url.removeprefix('kafka://')} {change}`"
-    wrong = f"timestamps are the writers' own, expected the log's: {mend} changes that, or let `sml topics create` make the topic"
+    fix = f"`kafka-configs --bootstrap-server {url.removeprefix('kafka://')} {change}`"
+    wrong = f"timestamps are the writers' own, expected the log's: {fix} changes that, or let `sml topics create` create the topic"
     return Finding(topic, False, wrong)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = {
         "serve.port": (settings.serve.host, settings.serve.port),
-        "learn.metrics_port": ("0.0.0.0", settings.learn.metrics_port),  # noqa: S104 - as the exposition binds it
-        "join.metrics_port": ("0.0.0.0", settings.join.metrics_port),  # noqa: S104
+        "learn.metrics_port": (EVERY_INTERFACE, settings.learn.metrics_port),
+        "join.metrics_port": (EVERY_INTERFACE, settings.join.metrics_port),
     }
     taken: dict[int, str] = {}
     for name, (host, port) in wanted.items():
         if port and port in taken:
-            yield Finding(name, False, f"{port} is {taken[port]}, too")
+            yield Finding(name, False, f"{port} is also {taken[port]}")
             continue
         taken[port] = name
         try:
             socket.create_server((host, port)).close()
         except OSError as error:
-            yield Finding(name, False, f"{port} can't be had: {error.strerror}; is it running already?")
+            yield Finding(name, False, f"{port} can't be used: {error.strerror}; is it running already?")
         else:
-            yield Finding(name, True, f"{port} is free" if port else "any that is free")
+            yield Finding(name, True, f"{port} is free" if port else "any free port")
 
 
 def _folder(folder: Path, wanted: int) -> Finding:

@@ -1,7 +1,7 @@
-"""``sml evaluate``: progressive validation of a recorded log, without a log.
+"""``sml evaluate``: progressive validation on a recorded file; no log is needed.
 
-Each example is predicted, scored, then learned, in the file's order, a step each: what the learner does with the same examples,
-so the digest of the weights is the learner's too.
+Each example is predicted, scored, then learned, in the file's order, one a step. The learner does the same with the same examples, so
+its weights have the same digest.
 """
 
 import time
@@ -17,7 +17,7 @@ from model.evaluation import Progressive
 from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
-from service.progress import counting
+from service.screen import counting
 from service.settings import Settings
 from stream.files import Logged, read
 
@@ -27,13 +27,12 @@ BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
 class Evaluation:
-    """A model, scored on what it is about to learn."""
+    """A model, scored on each example before it learns it."""
 
     def __init__(self, spec: Spec) -> None:
-        """Begin with the weights before the first example."""
         self.model = OnlineModel(spec)
         self.scores = Progressive()
-        self.bad = 0  # rows with a feature that its field does not take
+        self.bad = 0  # rows with a feature that its field does not accept
         self.excluded = 0  # steps that were undone
         self.backwards = 0  # rows earlier than the row before
         self._encoder = Encoder(spec.fields)
@@ -52,7 +51,7 @@ class Evaluation:
         self.scores.update(np.delete(logits, excluded), np.delete(clicked, excluded))
 
     def result(self) -> dict[str, Any]:
-        """Return what ``--json`` prints, but for the speed."""
+        """Return what ``--json`` prints, except the speed."""
         return {
             **self.scores.total()._asdict(),
             "weights_digest": self.model.digest(),
@@ -63,7 +62,7 @@ class Evaluation:
 
 
 def evaluate(path: Path, settings: Settings) -> dict[str, Any]:
-    """Run over the file at ``path``, with progress on stderr.
+    """Evaluate on the file at ``path``, with progress on stderr.
 
     Raises:
         OSError: the file can't be read.
@@ -79,14 +78,14 @@ def evaluate(path: Path, settings: Settings) -> dict[str, Any]:
 
 
 def compile_kernels(spec: Spec) -> None:
-    """Compile the kernels, by an example of nothing, so that the speed is that of learning."""
+    """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
     small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
     small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
     small.result()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut into lists of ``size``, the last of which may be shorter."""
+    """Split into lists of ``size``; the last may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""``sml join``: make examples of impressions and clicks, until told to stop."""
+"""``sml join``: join impressions and clicks into examples, until told to stop."""
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -13,11 +13,16 @@ from stream.log.topics import Topics
 
 
 def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False) -> None:
-    """Join until SIGINT or SIGTERM, or until all is read that the log held; ``from_now``: leave behind what it holds.
+    """Join until SIGINT or SIGTERM, or until all is read that the log held at the start.
+
+    Args:
+        settings: Where the log is, and how to join.
+        until_caught_up: Stop after what the log held at the start.
+        from_now: Skip what the log holds.
 
     Raises:
         FencedError: another joiner has taken over.
-        JoinerError: the topics or the progress don't fit.
+        JoinerError: the topics or the stored progress don't fit.
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()

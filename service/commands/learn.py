@@ -1,4 +1,4 @@
-"""``sml learn``: learn the examples of the log and publish the weights, until told to stop."""
+"""``sml learn``: learn from the examples of the log and publish the weights, until told to stop."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ from stream.log.topics import Topics
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
-    """Learn until SIGINT or SIGTERM, or until all is learned that the log held; publish and save; say where that is.
+    """Learn until SIGINT or SIGTERM, or until all is learned that the log held; publish, save, and return the last version.
 
     Raises:
         FencedError: another learner has taken over.
-        LearnError: it can't go on by itself.
+        LearnError: the learner can't continue by itself.
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
@@ -45,7 +45,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
 
 @contextmanager
 def _shown(registry: CollectorRegistry, should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Show on stderr how far learning has come, as often as it is asked whether to stop."""
+    """Show the progress on stderr, each time that the learner asks whether to stop."""
     text = "{task.description} version {task.fields[version]:,.0f}, {task.completed:,.0f} examples, {task.fields[lag]:,.0f} to go"
     columns = (SpinnerColumn(), TextColumn(text), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

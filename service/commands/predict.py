@@ -1,4 +1,4 @@
-"""``sml predict``: one answer from the newest checkpoint, without a log or a server; the same numbers as a server gives by that version."""
+"""``sml predict``: one answer from the newest checkpoint, without a log or a server; equal to a server's by that version."""
 
 import time
 from pathlib import Path
@@ -12,25 +12,25 @@ from stream.weights.chunks import WeightsHeader
 
 
 class NoCheckpointError(Exception):
-    """There is nothing to predict by."""
+    """There is no checkpoint to predict from."""
 
 
 def predict(body: bytes, settings: Settings) -> dict[str, Any]:
-    """Answer a request as ``/v1/predict`` takes it.
+    """Answer a request for ``/v1/predict``.
 
     Raises:
-        BadRequestError: the body is at fault; the message says where and why.
-        NoCheckpointError: the learner has not saved anything that can be read.
+        BadRequestError: the body is wrong; the message says where and why.
+        NoCheckpointError: no checkpoint can be read.
     """
-    asked = read_predict_request(body)
+    request = read_predict_request(body)
     checkpoint = _newest(Path(settings.learn.directory))
     version = checkpoint.version
     header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
     predictor = Predictor(header, checkpoint.restore()[0].weights)
-    scored = predictor.score(asked, int(time.time() * 1000) if asked.time is None else asked.time)
+    scored = predictor.score(request, int(time.time() * 1000) if request.time is None else request.time)
     predictions = [
         {"id": candidate["id"], "probability": probability}
-        for candidate, probability in zip(asked.candidates, scored.probabilities, strict=True)
+        for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)
     ]
     return {
         "predictions": predictions,

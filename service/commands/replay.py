@@ -1,12 +1,11 @@
-"""``sml replay``: stream a recorded log into the topics, at a chosen speed."""
+"""``sml replay``: write a recorded log into the topics, at a chosen speed."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.progress import counting
-from service.screen import say
+from service.screen import counting, say
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import iso
@@ -20,18 +19,18 @@ from stream.settings import JoinSettings, format_duration
 def replay(
     path: Path, settings: Settings, *, events: Events = "impressions", speed: float | None = None, future: bool = False
 ) -> dict[str, Any]:
-    """Write the rows of the file at ``path``, with progress and notes on stderr; say what was written.
+    """Write the rows of the file at ``path``, with progress and notes on stderr, and return what was written.
 
-    A replay that is stopped writes no last watermark: for the joiner the stream has not ended.
+    A replay that is stopped writes no final watermark: to the joiner, the stream has not ended.
 
     Raises:
         FileError: the file can't be read.
-        FutureRowError: a time is after now, and not said to be made up.
+        FutureRowError: a time is in the future, without ``future``.
         LogError: the log can't be used.
     """
     start = time.perf_counter()
     if future:
-        say("note: with --future, joiner and learner take these records only under `[join] accept_future = true`")
+        say("note: with --future, joiner and learner accept these records only under `[join] accept_future = true`")
     with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log:
         run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed, future=future)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
@@ -49,11 +48,11 @@ def replay(
 
 
 def _notes(run: Replay, settings: JoinSettings, events: Events) -> Iterator[str]:
-    """Return what the joiner will make of the rows, where that is not what the file holds."""
+    """Yield how the joiner will treat the rows, if not as the file has them."""
     if events == "impressions" and run.backwards:
         reach = f"click_window + lateness ({format_duration(settings.click_window + settings.lateness)})"
         late = f"the joiner sets aside up to {run.late:,} of its {run.rows:,} rows, those more than {reach} behind a row before them"
-        fine = f"the joiner puts its rows in that order, for none is more than {reach} behind a row before it"
+        fine = f"the joiner puts its rows in that order, since none is more than {reach} behind a row before it"
         yield f"the file is not in the order of time: {late if run.late else fine}; `sml replay --as examples` keeps the file's order"
     if run.undecided_from is not None:
         yield f"clicks may yet come for the rows after {iso(run.undecided_from)}: the joiner decides them as their click windows end"

@@ -11,22 +11,22 @@ from paper.online.study import OnlineStudy
 from paper.reproduce import Done, reproduce
 from paper.runs import Results
 from service.commands.evaluate import BATCH, batches
-from service.onboarding.sample import Sample, chunks
+from service.commands.init import read_sample
 from service.onboarding.settings_file import settings_text
-from service.progress import counting
+from service.screen import counting
 from service.settings import Settings
 from stream.files import read
 from stream.settings import DataSettings
 
 
-def run(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
+def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
     """Make the tables and figures of the stream.
 
     Args:
         files: by the name of their sample.
         seeds: how many of everything.
         pages: the folder of the results and the page.
-        most: make so many passes at most; None makes all.
+        most: make at most so many passes; None makes all.
         jobs: make so many at a time.
 
     Raises:
@@ -44,7 +44,5 @@ def _stream(name: str, path: Path) -> Stream:
 
 def _fields(path: Path, data: DataSettings) -> tuple[Field, ...]:
     """Return the fields that ``sml init`` finds."""
-    sample = Sample()
-    for chunk in counting(chunks(path, data), f"{path.name}: reading"):
-        sample.add(chunk)
+    sample = read_sample(path, data, f"{path.name}: reading")
     return Settings(**tomllib.loads(settings_text(path, data, sample, every=False))).field

@@ -1,4 +1,4 @@
-"""``sml serve``: answer predictions from the newest weights, and take impressions and clicks."""
+"""``sml serve``: serve predictions from the newest weights, and accept impressions and clicks."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 
-GRACE = 10  # seconds that requests under way get to end, a log that is away notwithstanding
+SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
 
 
 def serve(settings: Settings) -> None:
@@ -28,11 +28,11 @@ def serve(settings: Settings) -> None:
     metrics = FollowerMetrics(registry)
     with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
 
-        def follow(live: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics, live, metrics).run(should_stop)
+        def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
+            Follower(log, topics, served, metrics).run(should_stop)
 
         app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))
         config = uvicorn.Config(
-            app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE
+            app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
         )
         uvicorn.Server(config).run()

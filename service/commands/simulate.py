@@ -1,6 +1,6 @@
-"""``sml simulate``: traffic from a made-up site, and how close the predictions served come to the best possible.
+"""``sml simulate``: send traffic from a simulated site, and compare the predictions served with the best possible.
 
-Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; the clicks follow in their own time.
+Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; each click follows after its delay.
 """
 
 import asyncio
@@ -19,31 +19,30 @@ import typer
 from service.commands.simulated_site import Scoreboard, Site, Visit
 from service.settings import Settings
 
-IN_FLIGHT = 32  # requests at once
+MAX_REQUESTS = 32  # at once
 CLICKS_EVERY = 0.1  # seconds between deliveries of clicks
-RETRY = 0.5  # seconds between tries while the server is away
-TIMEOUT = 10.0  # seconds
+RETRY_EVERY = 0.5  # seconds between attempts while the server is away
+ANSWER_TIMEOUT = 10.0  # seconds
 
 
 def simulate(
     settings: Settings, *, url: str | None = None, rate: float = 150, seed: int = 0, duration: float | None = None
 ) -> dict[str, Any]:
-    """Send traffic until SIGINT or SIGTERM, or for ``duration`` seconds; say how it went.
+    """Send traffic until SIGINT or SIGTERM, or for ``duration`` seconds, and return its figures.
 
     Args:
-        settings: Where the server is, unless ``url`` says so.
-        url: The server.
+        settings: Where the server is, without ``url``.
+        url: The server's address.
         rate: Visits a second.
-        seed: Makes another site.
+        seed: The seed of the site.
         duration: Seconds.
     """
-    host = "127.0.0.1" if settings.serve.host in {"0.0.0.0", "::"} else settings.serve.host  # noqa: S104 - compared, not bound
-    return asyncio.run(_simulate(url or f"http://{host}:{settings.serve.port}", Site(seed, rate), rate, duration))
+    return asyncio.run(_simulate(url or settings.serve.url, Site(seed, rate), rate, duration))
 
 
 async def _simulate(url: str, site: Site, rate: float, duration: float | None) -> dict[str, Any]:
-    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
+    limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=MAX_REQUESTS)
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT, limits=limits) as client:
         traffic = Traffic(client, site, rate)
         with _stopped_by_signals(traffic):
             await traffic.run(duration)
@@ -63,24 +62,24 @@ def _stopped_by_signals(traffic: "Traffic") -> Iterator[None]:
 
 
 class Traffic:
-    """The visitors of a site, at the server."""
+    """The visits of a site, sent to the server."""
 
     def __init__(self, client: httpx.AsyncClient, site: Site, rate: float) -> None:
-        """Prepare; nobody comes before :meth:`run`."""
+        """Prepare; nothing is sent before :meth:`run`."""
         self._client, self._site, self._rate = client, site, rate
         self._scores = Scoreboard()
         self._stop = asyncio.Event()
-        self._free = asyncio.Semaphore(IN_FLIGHT)
-        self._clicks: list[tuple[int, str]] = []  # a heap of (epoch ms, impression id) that are yet to come
+        self._free = asyncio.Semaphore(MAX_REQUESTS)
+        self._clicks: list[tuple[int, str]] = []  # a heap of (epoch ms, impression id) of the clicks to come
         self._visits = self._clicked = self._failed = 0
         self._model: dict[str, Any] = {}
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop soon."""
         self._stop.set()
 
     def result(self) -> dict[str, Any]:
-        """Return how it went."""
+        """Return the figures of the traffic."""
         compared = self._scores.compare()
         return {
             "visits": self._visits,
@@ -93,7 +92,7 @@ class Traffic:
         }
 
     async def run(self, duration: float | None) -> None:
-        """Wait for the server, then let visitors come, in time with the rate, and their clicks."""
+        """Wait for the server, then send visits at the rate, and their clicks."""
         await self._wait_for_server()
         ends = None if duration is None else time.monotonic() + duration
         async with asyncio.TaskGroup() as tasks:
@@ -117,15 +116,15 @@ class Traffic:
             if not waited:
                 typer.echo(f"waiting for the server at {self._client.base_url}", err=True)
             waited = True
-            await self._sleep(RETRY)
+            await self._sleep(RETRY_EVERY)
 
     async def _visit(self, visit: Visit) -> None:
         try:
             response = await self._client.post("/v1/predict", json={"context": visit.context, "candidates": visit.candidates, "log": True})
             response.raise_for_status()
-        except httpx.HTTPError:  # the server is away: this visitor has seen nothing
+        except httpx.HTTPError:  # the server is away: this visitor was shown nothing
             self._failed += 1
-            await self._sleep(RETRY)
+            await self._sleep(RETRY_EVERY)
             return
         finally:
             self._free.release()
@@ -143,7 +142,7 @@ class Traffic:
             await self._sleep(CLICKS_EVERY)
 
     async def _send_clicks(self, until: int | None) -> None:
-        """Send the clicks whose time has come; None: all, as if nobody thought it over any longer."""
+        """Send the clicks up to a time in epoch ms; None: all, those of the future as if they came now."""
         now = int(time.time() * 1000)
         due = []
         while self._clicks and (until is None or self._clicks[0][0] <= until):
@@ -154,19 +153,19 @@ class Traffic:
         try:
             (await self._client.post("/v1/clicks", json=clicks)).raise_for_status()
             self._clicked += len(due)
-        except httpx.HTTPError:  # a click that came twice would count once
+        except httpx.HTTPError:  # a click that is sent twice counts once
             self._failed += 1
             for at, impression_id in due:
                 heapq.heappush(self._clicks, (at, impression_id))
 
     async def _report(self) -> None:
-        """Show one line that lives, or a line now and then where the output is no terminal."""
+        """Update one live line on a terminal; elsewhere print a line every few seconds."""
         live = sys.stderr.isatty()
         while not self._stop.is_set():
             await self._sleep(1 if live else 5)
             with suppress(httpx.HTTPError):
                 self._model = (await self._client.get("/v1/model")).raise_for_status().json()
-            # A line that the terminal breaks could not be taken back.
+            # A line that wraps could not be erased.
             line = self._line()[: shutil.get_terminal_size().columns - 1] if live else self._line()
             typer.echo(f"\r\x1b[K{line}" if live else line, nl=not live, err=True)
         if live:
@@ -176,16 +175,16 @@ class Traffic:
         compared = self._scores.compare()
         if compared is None:
             return "nobody was served yet"
-        beside = f"best possible {compared.best:.4f}, the mean {compared.mean:.4f}, last {compared.impressions:,} impressions"
+        others = f"best possible {compared.best:.4f}, the mean {compared.mean:.4f}, last {compared.impressions:,} impressions"
         parts = [
             f"learned {self._model.get('examples', 0):,}",
-            f"log loss {compared.served:.4f} ({beside})",
+            f"log loss {compared.served:.4f} ({others})",
             f"freshness {self._model.get('staleness_seconds', 0):.2f} s",
         ]
         return " | ".join(parts + ([f"{self._failed:,} failed"] if self._failed else []))
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the stop."""
+        """Sleep, but no longer than until the stop."""
         if seconds > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), seconds)

@@ -1,6 +1,6 @@
-"""A made-up site whose true click probabilities are known, so that what is learned can be held against the best possible.
+"""A simulated site whose true click probabilities are known, so that predictions can be compared with the best possible.
 
-Visitors come back, popularity drifts, new items appear, and a click comes some seconds after its impression.
+Visitors return, popularity drifts, new items appear, and a click comes some seconds after its impression.
 The site is a function of its seed: the n-th visit is the same in every run.
 
 Axes: U users, I items, C candidates of a visit, D latent tastes.
@@ -18,15 +18,15 @@ USERS, ITEMS, CANDIDATES, TASTES = 300, 600, 5, 3
 CATEGORIES = ("art", "books", "cooking", "films", "games", "garden", "music", "news", "sport", "travel")
 COUNTRIES = ("at", "br", "de", "fr", "in", "jp")
 DEVICES = ("desktop", "phone", "tablet")
-OLD_ITEMS = 100  # there from the start
+OLD_ITEMS = 100  # that exist from the start
 NEW_ITEM_EVERY = 10.0  # seconds
-FAME = 90.0  # seconds that an item is shown more often for being new
+FAME = 90.0  # seconds for which a new item is shown more often
 CLICK_DELAY = 3.0  # seconds, the mean; exponential
 BASE = -2.2  # the logit of an average candidate
 
 
 class Visit(NamedTuple):
-    """What a visitor is shown, as ``/v1/predict`` takes it, and what the server must never see."""
+    """What a visitor is shown, in the form of ``/v1/predict``, and the truth that the server must never see."""
 
     context: dict[str, Any]
     candidates: list[dict[str, Any]]
@@ -36,17 +36,17 @@ class Visit(NamedTuple):
 
 
 class Site:
-    """The true model: what an item, its category, its price, a user, and their tastes add to the logit of a click."""
+    """The true model: what an item, its category, its price, a user and their tastes add to the logit of a click."""
 
     def __init__(self, seed: int, rate: float) -> None:
-        """Make up users and items; ``rate`` visits come in a second."""
+        """Draw users and items; ``rate`` visits come in a second."""
         self._random = random = np.random.default_rng(seed)
         self._rate, self._visits = rate, 0
         self._country = random.integers(len(COUNTRIES), size=USERS)
         self._likes = np.array([random.permutation(len(CATEGORIES))[:3] for _ in range(USERS)])  # (U, 3) categories
         self._user_effect = random.normal(0, 0.4, USERS)
         self._user_taste = random.normal(0, 1, (USERS, TASTES))
-        self._loyalty = _shares(random.pareto(1.5, USERS) + 0.1)  # how often each comes back
+        self._loyalty = _shares(random.pareto(1.5, USERS) + 0.1)  # how often each returns
         self._category = random.integers(len(CATEGORIES), size=ITEMS)
         self._price = np.round(random.lognormal(2.5, 0.8, ITEMS), 2)
         self._item_effect = random.normal(0, 0.8, ITEMS)
@@ -54,7 +54,7 @@ class Site:
         self._born = np.maximum(0.0, np.arange(ITEMS) - OLD_ITEMS + 1) * NEW_ITEM_EVERY  # (I,) seconds
         self._period = random.uniform(300, 1200, ITEMS)  # of drift, in seconds
         self._phase = random.uniform(0, 2 * np.pi, ITEMS)
-        self._local = random.normal(0, 0.6, (len(COUNTRIES), len(CATEGORIES)))  # what a country thinks of a category
+        self._local = random.normal(0, 0.6, (len(COUNTRIES), len(CATEGORIES)))  # a country's liking of a category
         self._device_effect = np.array([0.0, 0.5, -0.4])
 
     def visit(self) -> Visit:
@@ -79,7 +79,7 @@ class Site:
         return Visit(context, candidates, probabilities, clicked, self._random.exponential(CLICK_DELAY, CANDIDATES))
 
     def _choose(self, now: float) -> NDArray[np.intp]:
-        """Choose C items, (C,): the more popular now the likelier, without repetition (Gumbel's trick)."""
+        """Draw C different items, (C,), the popular ones more often (Gumbel's trick)."""
         age = now - self._born
         popularity = np.where(age < 0, -np.inf, self._drift(now) + 2 * np.exp(-age / FAME) * (self._born > 0))
         return np.argpartition(-popularity - self._random.gumbel(size=ITEMS), CANDIDATES)[:CANDIDATES]
@@ -101,7 +101,7 @@ class Site:
         return logits
 
     def _drift(self, now: float) -> Floats:
-        """Return how popularity stands at ``now``, (I,), within ±1."""
+        """Return the drift of popularity at ``now``, (I,), within ±1."""
         drift: Floats = np.sin(2 * np.pi * now / self._period + self._phase)
         return drift
 
@@ -116,17 +116,17 @@ class Comparison(NamedTuple):
 
 
 class Scoreboard:
-    """Holds what was served against the truth, over the last impressions."""
+    """Compares the predictions served with the truth, over the last impressions."""
 
     def __init__(self, window: int = 10_000) -> None:
         self._shown: deque[tuple[float, float, bool]] = deque(maxlen=window)
 
     def add(self, served: list[float], visit: Visit) -> None:
-        """Add what one visit was shown, and what became of it."""
+        """Add the predictions for one visit, and its outcome."""
         self._shown.extend(zip(served, visit.probabilities.tolist(), visit.clicked.tolist(), strict=True))
 
     def compare(self) -> Comparison | None:
-        """Compare; None before the first impression."""
+        """Return the comparison; None before the first impression."""
         if not self._shown:
             return None
         served, true, clicked = np.array(self._shown, np.float64).T  # (window,) each

@@ -1,4 +1,4 @@
-"""``sml snapshots``: the states of the model that are kept, whether they are whole, and the way back to one."""
+"""``sml snapshots`` and ``sml rebuild``: list and verify the checkpoints, and go back to a past version."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def kept(settings: Settings) -> list[dict[str, Any]]:
 
 
 def verified(settings: Settings) -> list[dict[str, Any]]:
-    """Check each checkpoint, the oldest first: its bytes by their checksum, its weights by the digest they were published with."""
+    """Verify each checkpoint, the oldest first: its bytes by their checksum, its weights by the digest of their version."""
     checkpoints = _checkpoints(settings)
     return [{"file": path.name, "problem": _problem(checkpoints, path)} for path in checkpoints.paths()]
 
@@ -28,8 +28,8 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
     """Publish the weights of a past version as the next one.
 
     Raises:
-        NoSuchVersionError: there is none that ``to`` means.
-        LearnError: it can't be arrived at again.
+        NoSuchVersionError: ``to`` names no version.
+        LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)
@@ -40,11 +40,11 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
 
 
 def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
-    """Write the learner's state at a past version to a folder, made from the log; say which it is and where.
+    """Rebuild the learner's state at a past version from the log, write it to a folder, and return its version and its file.
 
     Raises:
-        NoSuchVersionError: there is none that ``until`` means.
-        LearnError: it can't be arrived at again.
+        NoSuchVersionError: ``until`` names no version.
+        LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)

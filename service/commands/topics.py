@@ -1,4 +1,4 @@
-"""``sml topics create``: make the model's topics where they are missing."""
+"""``sml topics create``: create the model's topics that are missing."""
 
 from service.settings import Settings
 from stream.log import topics
@@ -6,7 +6,7 @@ from stream.log.connect import connect
 
 
 def create(settings: Settings) -> dict[str, bool]:
-    """Create what is missing, and say of each topic whether it was created.
+    """Create the topics that are missing, and return of each topic whether it was created.
 
     Raises:
         LogError: the log can't be reached.

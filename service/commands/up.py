@@ -1,7 +1,7 @@
-"""``sml up``: the whole of it on one machine, as child processes of one program.
+"""``sml up``: run the whole system on one machine, as child processes of one program.
 
-A child that ends is never replaced in silence: it is said, and everything ends. A second ``sml up`` in the same folder does not begin,
-unless it is told to take over (:mod:`service.holder`); and however this one ends, its children end too (:mod:`service.lifeline`).
+A child that ends is never replaced in silence: that is reported, and everything ends. A second ``sml up`` in the same folder does not start
+unless it is told to take over (:mod:`service.up.folder_lock`). However it ends, its children end, too (:mod:`service.up.lifeline`).
 """
 
 from collections.abc import Iterator
@@ -11,77 +11,77 @@ from threading import Event
 import httpx
 import typer
 
-from service.children import Children
 from service.commands.topics import create
-from service.holder import Hold
 from service.screen import say
 from service.settings import Settings
 from service.signals import stop_signals
-from service.watch import Watch, counters
+from service.up.children import Children
+from service.up.folder_lock import FolderLock
+from service.up.watch import Watch, counters
 
-LOOK_EVERY = 0.2  # seconds between looks at the children
-TIMEOUT = 1.0  # seconds that a child may take to answer
+CHECK_EVERY = 0.2  # seconds between checks of the children
+ANSWER_TIMEOUT = 1.0  # seconds that a child may take to answer
 
 
 def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = False) -> None:
-    """Run joiner, learner and server (and a made-up site) until SIGINT or SIGTERM, or until another `sml up` takes over.
+    """Run joiner, learner and server (and a simulated site) until SIGINT or SIGTERM, or until another `sml up` takes over.
 
     Raises:
-        ChildDiedError: one of them has ended by itself; the others have been ended too.
+        ChildDiedError: one of them has ended by itself; the others have been ended, too.
         LogError: the topics could not be created.
         NotReleasedError: another `sml up` was asked to end and has not.
         RunsAlreadyError: another `sml up` runs in this folder.
     """
     folder = Path(settings.learn.directory).parent
-    with stop_signals() as stop, Hold(folder, config, say) as hold:
-        if not hold.take(stop, takeover=takeover):
+    with stop_signals() as stop, FolderLock(folder, config, say) as folder_lock:
+        if not folder_lock.acquire(stop, takeover=takeover):
             return
         create(settings)
-        with httpx.Client(timeout=TIMEOUT) as client, Children(config, folder / "logs", hold) as children:
+        with httpx.Client(timeout=ANSWER_TIMEOUT) as client, Children(config, folder / "logs", folder_lock) as children:
             for name in ("join", "learn", "serve"):
                 children.start(name)
             say("starting (the first start on a machine compiles the kernels)")
-            moments = _moments(stop, children, hold)
-            for _ in moments:
+            turns = _turns(stop, children, folder_lock)
+            for _ in turns:
                 if _is_ready(client, settings):
-                    typer.echo(_where_to_look(settings, folder / "logs"))
+                    typer.echo(_addresses(settings, folder / "logs"))
                     if simulate:
                         children.start("simulate", logged=False)
                     break
             watch = Watch(lambda: counters(client, _metrics(settings)))
-            for _ in moments:
-                for line in watch.look():
+            for _ in turns:
+                for line in watch.new_lines():
                     say(line)
             say("ending: the learner publishes and saves what it has learned")
 
 
-def _moments(stop: Event, children: Children, hold: Hold) -> Iterator[None]:
-    """Yield a moment now and then, for as long as nobody asks to end.
+def _turns(stop: Event, children: Children, folder_lock: FolderLock) -> Iterator[None]:
+    """Yield several times a second, until a signal or another `sml up` asks to end.
 
     Raises:
         ChildDiedError: a child has ended by itself.
     """
-    while not stop.wait(LOOK_EVERY):
+    while not stop.wait(CHECK_EVERY):
         children.check()
-        if hold.is_taken_over():
+        if folder_lock.is_taken_over():
             return
         yield
 
 
 def _is_ready(client: httpx.Client, settings: Settings) -> bool:
     try:
-        return client.get(f"{_address(settings)}/readyz").is_success
+        return client.get(f"{settings.serve.url}/readyz").is_success
     except httpx.TransportError:  # it does not listen yet
         return False
 
 
-def _where_to_look(settings: Settings, logs: Path) -> str:
-    address = _address(settings)
+def _addresses(settings: Settings, logs: Path) -> str:
+    server = settings.serve.url
     return "\n".join(
         [
-            f"console      {address}/",
-            f"predictions  {address}/v1/predict",
-            f"API          {address}/docs",
+            f"console      {server}/",
+            f"predictions  {server}/v1/predict",
+            f"API          {server}/docs",
             f"metrics      {', '.join(_metrics(settings))}",
             f"logs         {logs}",
         ]
@@ -89,11 +89,6 @@ def _where_to_look(settings: Settings, logs: Path) -> str:
 
 
 def _metrics(settings: Settings) -> list[str]:
-    """List where the metrics are; a process that takes any free port says in its log which."""
+    """Return where the metrics are; a process that takes any free port logs which."""
     ports = (settings.learn.metrics_port, settings.join.metrics_port)
-    return [f"{_address(settings)}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]
-
-
-def _address(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.serve.host in {"0.0.0.0", "::"} else settings.serve.host  # noqa: S104 - compared, not bound
-    return f"http://{host}:{settings.serve.port}"
+    return [f"{settings.serve.url}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]

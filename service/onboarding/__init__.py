@@ -1,1 +1,1 @@
-"""A sample of the data becomes ``sml.toml``: file → sample → field kinds → settings file."""
+"""Write ``sml.toml`` from a sample of the data: file → sample → field kinds → settings file."""

@@ -1,6 +1,6 @@
-"""A sample of a recorded log, column by column: the different values of each, and where they stand.
+"""A sample of a recorded log, column by column: the different values of each, and which row has which.
 
-Held by codes, so that hundreds of thousands of rows fit: a value is kept once, a row is four bytes in a column.
+Values are held as codes, so that hundreds of thousands of rows fit in memory: a value once, and four bytes a row and column.
 """
 
 from array import array
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from stream.files import Logged, read
 from stream.settings import DataSettings
 
-ROWS = 250_000  # what is looked at of a longer file
+ROWS = 250_000  # that are read of a longer file
 _CHUNK = 512
 _MISSING = (None, "")
 
 
 class Column:
-    """One column of the sample; R rows hold D different values, the missing one aside."""
+    """One column of the sample: R rows with D different values, not counting the missing value."""
 
     def __init__(self, name: str, missing: int = 0) -> None:
-        """Begin with some rows in which it is missing."""
+        """Begin with ``missing`` rows without a value."""
         self.name = name
         self.has_lists = False
         self.has_objects = False
@@ -52,7 +52,7 @@ class Column:
 
     @cached_property
     def values(self) -> list[Any]:
-        """The D different values, in the order in which they first come."""
+        """The D different values, in the order of their first rows."""
         return [value for value in self._values if value not in _MISSING and value == value]  # noqa: PLR0124 - NaN is missing too
 
     @cached_property
@@ -68,12 +68,12 @@ class Column:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """(D,) how many rows have each value."""
+        """(D,) the number of rows with each value."""
         return np.bincount(self.codes[self.filled], minlength=len(self.values))
 
     @cached_property
     def numbers(self) -> NDArray[np.float64] | None:
-        """(D,) the values as numbers, None if one of them is none."""
+        """(D,) the values as numbers; None if one of them is no number."""
         if self.has_lists or self.has_objects or not self.values or any(isinstance(value, bool) for value in self.values):
             return None
         try:
@@ -84,7 +84,7 @@ class Column:
 
     @property
     def rises(self) -> bool:
-        """Whether its numbers never fall from a row to the next one."""
+        """Whether its numbers never fall from one row to the next."""
         return self.numbers is not None and bool((np.diff(self.numbers[self.codes[self.filled]]) >= 0).all())
 
 
@@ -92,13 +92,12 @@ class Sample:
     """The first R rows of a recorded log."""
 
     def __init__(self) -> None:
-        """Begin without rows."""
         self.rows = 0
         self.columns: list[Column] = []
         self._labels, self._times = array("b"), array("q")
 
     def add(self, chunk: list[Logged]) -> None:
-        """Add some rows; a column that is new was missing before."""
+        """Add some rows; a new column has no values before them."""
         known = {column.name: column for column in self.columns}
         for row in chunk:
             if not row.features.keys() <= known.keys():
@@ -112,7 +111,7 @@ class Sample:
 
     @property
     def whole(self) -> bool:
-        """Whether it is the whole file."""
+        """Whether it holds the whole file."""
         return self.rows < ROWS
 
     @cached_property
@@ -122,12 +121,12 @@ class Sample:
 
     @property
     def span(self) -> int:
-        """How long its times range, in ms."""
+        """From the earliest to the latest time, in ms."""
         return max(self._times) - min(self._times)
 
 
 def chunks(path: Path, data: DataSettings) -> Iterator[list[Logged]]:
-    """Read the rows of a sample, some at a time.
+    """Yield the rows of a sample, some at a time.
 
     Raises:
         stream.files.FileError: the file can't be read.

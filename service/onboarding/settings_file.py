@@ -1,6 +1,6 @@
-"""``sml.toml`` from a sample of the data: every column a field or left out, each with its reason as a comment.
+"""Write ``sml.toml`` from a sample of the data: every column is a field or is left out, with the reason as a comment.
 
-What is written is read back by :func:`service.settings.load`: nothing is decided later, and all of it can be changed by hand.
+:func:`service.settings.load` reads what is written: nothing is decided later, and everything can be changed by hand.
 """
 
 import json
@@ -17,7 +17,7 @@ from service.settings import Settings
 from stream.settings import DataSettings, Section
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
-# The settings that most people see; the rest have defaults.
+# The settings that most people need; the others have defaults.
 _SHOWN = {
     "log": {"url", "prefix"},
     "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "seed"},
@@ -31,9 +31,9 @@ _COLUMN = 36  # where comments begin
 
 
 def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool) -> str:
-    """Write the settings for the log that ``sample`` was taken from; with ``every``, those too that few people see."""
-    verdicts = [(column, _judge(column, sample, data)) for column in sample.columns]
-    clicked_at = [column.name for column, verdict in verdicts if verdict.clicked_at]
+    """Return the settings for the log that ``sample`` was taken from; with ``every``, also those that few people need."""
+    guesses = [(column, _guess(column, sample, data)) for column in sample.columns]
+    clicked_at = [column.name for column, guess in guesses if guess.clicked_at]
     if data.time and clicked_at and not data.click_time:
         data = data.model_copy(update={"click_time": clicked_at[0]})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
@@ -41,19 +41,19 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     for name, default in Settings().model_copy(update={"data": data}):
         if name != "field":
             lines += [*_table(name, default, every=every), ""]
-    lines += _left_out(data, verdicts)
-    for column, verdict in verdicts:
-        if verdict.kind:
-            lines += _field(column.name, verdict.kind, _extent(column), verdict.reason, verdict.separator)
-    lines += _clocks(data, sample)
+    lines += _left_out(data, guesses)
+    for column, guess in guesses:
+        if guess.kind:
+            lines += _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
+    lines += _time_fields(data, sample)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _judge(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
-    verdict = infer_kind(column, sample)
-    if data.format == "criteo" and verdict.kind and column.name.startswith("I"):
+def _guess(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
+    guess = infer_kind(column, sample)
+    if data.format == "criteo" and guess.kind and column.name.startswith("I"):
         return KindGuess("numeric", "a count, by the format")
-    return verdict
+    return guess
 
 
 def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
@@ -61,26 +61,26 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
     values = section.model_dump()
     for key, info in type(section).model_fields.items():
         if every or key in _SHOWN[name]:
-            yield _line(key, values[key], _meaning(info)) if values[key] is not None else f"# {key}: {_meaning(info)}"
+            yield _line(key, values[key], _description(info)) if values[key] is not None else f"# {key}: {_description(info)}"
 
 
-def _meaning(info: FieldInfo) -> str:
-    """Return what a setting is: its description, or what it can be."""
+def _description(info: FieldInfo) -> str:
+    """Return the description of a setting, or else its choices."""
     choices = " or ".join(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ""
     return info.description or choices
 
 
-def _left_out(data: DataSettings, verdicts: list[tuple[Column, KindGuess]]) -> Iterator[str]:
-    """List the columns that are no field, and why."""
+def _left_out(data: DataSettings, guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
+    """Yield the columns that are no field, with the reasons."""
     yield "# Columns that are no field:"
     yield _comment(f"  {data.label}: the label")
     if data.time:
         yield _comment(f"  {data.time}: the time, from which hour and weekday are derived")
     if data.click_time:
         yield _comment(f"  {data.click_time}: when the click came")
-    for column, verdict in verdicts:
-        if verdict.kind is None and column.name != data.click_time:
-            yield _comment(f"  {column.name}: {verdict.reason}")
+    for column, guess in guesses:
+        if guess.kind is None and column.name != data.click_time:
+            yield _comment(f"  {column.name}: {guess.reason}")
     yield ""
 
 
@@ -99,8 +99,8 @@ def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",")
     yield ""
 
 
-def _clocks(data: DataSettings, sample: Sample) -> Iterator[str]:
-    """Derive fields from the time, if the sample is long enough to tell hours, or days, apart."""
+def _time_fields(data: DataSettings, sample: Sample) -> Iterator[str]:
+    """Yield the fields derived from the time, if the sample spans more than an hour, or more than a day."""
     if not data.time and data.format != "avazu":
         return
     names = {column.name for column in sample.columns}
@@ -117,12 +117,12 @@ def _line(key: str, value: Any, comment: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """Write a comment; what stands in the data must not end it."""
+    """Return a comment; no character of the data may end it."""
     return "# " + "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _toml(value: Any) -> str:
-    """Write a value as TOML, whose strings, booleans and lists are JSON's."""
+    """Return a value as TOML, whose strings, booleans and lists are JSON's."""
     if isinstance(value, int) and value >= 100_000:  # noqa: PLR2004 - long enough to be hard to read
         return f"{value:_}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""docker-compose.yml without Docker: its services as processes of this machine, with their commands and their environments.
+"""docker-compose.yml without Docker: its services as processes of this machine, with their commands and environments.
 
-A name and port of the composition (``kafka:9092``) becomes a free port here, wherever it stands: in a setting, a command, a health
-check, Prometheus's targets. Each process has a folder of its own, as a container has, so that they share nothing but the log.
+A name and port of the composition (``kafka:9092``) becomes a free port here, wherever it is used: in a setting, a command, a health
+check, Prometheus's targets. Each process has a folder of its own, as a container has, so that they share only the log.
 """
 
 import os
@@ -25,7 +25,7 @@ from tests.ports import free_ports
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent  # sml and python3, as in the image's PATH
 PORTS = (8000, 9090, 9092, 9093, 9094, 9101, 9102)
-# What a container has to itself and a process does not: the ports that the services listen on.
+# The ports that the services listen on: a container has them to itself, a process does not.
 LISTEN = {"SML_SERVE__PORT": ":8000", "SML_LEARN__METRICS_PORT": ":9101", "SML_JOIN__METRICS_PORT": ":9102"}
 
 
@@ -93,19 +93,23 @@ class Composition:
         return self._processes[name].wait(60)
 
     def healthy(self, service: str) -> bool:
-        """Do the service's own health check."""
+        """Return whether the service passes its own health check."""
         check = self.services[service]["healthcheck"]["test"]
         command = [self.here(part) for part in check[1:]]
         return subprocess.run(command, env=self.environment(service), capture_output=True, check=False).returncode == 0
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = 180.0) -> None:
-        """Wait for ``condition``; when it does not come, or a process has failed, say what the processes said."""
+        """Wait for ``condition``.
+
+        Raises:
+            TimeoutError: it did not become true, or a process has failed; the message shows the processes' output.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             failed = [name for name, process in self._processes.items() if process.poll()]
             if failed or time.monotonic() > deadline:
-                said = {path.stem: path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.txt")}
-                raise TimeoutError(f"{what}: not within {seconds:g} s; failed: {failed}; the processes said: {said}")
+                output = {path.stem: path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.txt")}
+                raise TimeoutError(f"{what}: not within {seconds:g} s; failed: {failed}; output: {output}")
             time.sleep(0.2)
 
     def answers(self, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""One running composition for all tests of deploy/: the services on a real Kafka, made-up traffic, and Debian's Prometheus watching."""
+"""One running composition for all tests of deploy/: the services on a real Kafka, simulated traffic, and Debian's Prometheus."""
 
 import os
 import time
@@ -20,7 +20,7 @@ SERVICES = ("joiner", "learner", "server")
 
 @pytest.fixture(scope="package")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """Start everything in the order of the composition; at the end each service must stop when it is told to, without complaint."""
+    """Start everything in the order of the composition; at the end each service must stop without an error."""
     if reason := fetch_jars():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     with Composition(tmp_path_factory.mktemp("composition")) as running:

@@ -26,5 +26,5 @@ def site() -> Site:
 def client(site: Site) -> Iterator[TestClient]:
     """Its client, while it runs with weights of version 7."""
     with site.client() as client:
-        site.source.publish(7, trained())
+        site.follower.publish(7, trained())
         yield client

@@ -1,4 +1,4 @@
-"""A log that needs nothing, weights that come when a test says so, and the client of an application built on both."""
+"""A log in memory, a follower that hands weights over when a test says so, and an application built on both."""
 
 import threading
 import time
@@ -40,7 +40,6 @@ class FakeLog:
     """Takes messages, unless it is away."""
 
     def __init__(self) -> None:
-        """Begin empty."""
         self.messages: list[Message] = []
         self.threads: set[str] = set()
         self.error: Exception | None = None
@@ -58,17 +57,16 @@ class FakeLog:
         self.error = LogUnavailableError("the log is away")
 
 
-class ExampleSource:
-    """A follower that hands over what a test publishes."""
+class FakeFollower:
+    """Hands over the weights that a test publishes."""
 
     def __init__(self) -> None:
-        """Begin with nothing published."""
-        self.live: ServedWeights | None = None
+        self.served: ServedWeights | None = None
         self.started = threading.Event()
 
-    def follow(self, live: ServedWeights, should_stop: Callable[[], bool]) -> None:
-        """Wait for the end; tests hand over themselves."""
-        self.live = live
+    def follow(self, served: ServedWeights, should_stop: Callable[[], bool]) -> None:
+        """Wait for the end; tests hand the weights over."""
+        self.served = served
         self.started.set()
         while not should_stop():
             time.sleep(0.005)
@@ -76,23 +74,23 @@ class ExampleSource:
     def publish(self, version: int, weights: Weights, *, caught_up: bool = True, age: float = 0.0) -> None:
         """Put weights into service, as a follower would."""
         self.started.wait(5)
-        live = cast("ServedWeights", self.live)
+        served = cast("ServedWeights", self.served)
         published_at = int((time.time() - age) * 1000)
-        live.hand_over(WeightsHeader(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)
-        live.caught_up = caught_up
+        served.hand_over(WeightsHeader(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)
+        served.caught_up = caught_up
 
 
 class Site:
-    """An application on a fake log, whose host has the time that a test says, in epoch seconds; by default the real one."""
+    """An application on a fake log; a test may set the time of its host, in epoch seconds."""
 
     def __init__(self, rule: TimeRule | None = None) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
-        self.log, self.source, self.topics = FakeLog(), ExampleSource(), Topics("sml")
-        self.app = build(cast("Log", self.log), self.topics, self.source.follow, rule=rule, clock=self.clock)
+        self.log, self.follower, self.topics = FakeLog(), FakeFollower(), Topics("sml")
+        self.app = build(cast("Log", self.log), self.topics, self.follower.follow, rule=rule, clock=self.clock)
 
     def clock(self) -> float:
-        """Return what time it is there."""
+        """Return the time that the host has."""
         return time.time() if self.now is None else self.now
 
     @contextmanager
@@ -103,7 +101,7 @@ class Site:
 
 
 def trained(seed: int = 0, spec: Spec = SPEC) -> Weights:
-    """Weights that have learned a little, so that users, items and prices matter."""
+    """Return weights that have learned a little, so that users, items and prices matter."""
     random = default_rng(seed)
     examples: list[dict[str, Value]] = [
         {"user": f"u{random.integers(5)}", "item": f"i{random.integers(5)}", "price": float(random.random())} for _ in range(200)

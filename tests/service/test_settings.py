@@ -1,4 +1,4 @@
-"""Settings are checked on reading; what is wrong is named with what was got and what is expected."""
+"""Settings are validated on reading; an error names the setting, what was received and what is expected."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from stream.settings import format_duration, parse_duration
 
 @pytest.fixture
 def sml_toml(tmp_path: Path) -> Path:
-    """Return the place of a settings file."""
+    """Return the path of a settings file."""
     return tmp_path / "sml.toml"
 
 

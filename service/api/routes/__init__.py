@@ -1,1 +1,1 @@
-"""What is answered, one file for each kind of question: predict → events → model → console, and problems."""
+"""The endpoints, one file for each kind: predict → events → model (and health) → metrics → console."""

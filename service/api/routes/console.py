@@ -1,4 +1,4 @@
-"""The console page at ``/``, read by eye."""
+"""``GET /``: the console page, for people."""
 
 from pathlib import Path
 
@@ -12,5 +12,5 @@ PAGE = Path(__file__).parent / "console.html"
 
 @router.get("/", include_in_schema=False)
 async def console() -> FileResponse:
-    """Show the console page."""
+    """Return the console page."""
     return FileResponse(PAGE, media_type="text/html")

@@ -1,4 +1,4 @@
-"""``POST /v1/impressions`` and ``/v1/clicks``: for sites without a client of the log. What was accepted is in the log for good."""
+"""``POST /v1/impressions`` and ``/v1/clicks``, for sites without a client of the log. What is accepted is stored in the log."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -20,8 +20,8 @@ Impressions: TypeAlias = Impression | Annotated[list[Impression], Meta(min_lengt
 Clicks: TypeAlias = Click | Annotated[list[Click], Meta(min_length=1, max_length=MAX_EVENTS)]
 
 PROBLEMS = {
-    413: "An event is larger than the log takes.",
-    422: "The body is at fault: where, and why; a time later than the server's clock allows is a fault, too. Nothing was written.",
+    413: "An event is larger than the log accepts.",
+    422: "The body is wrong, or a time is later than the server's clock allows; the answer says where and why. Nothing was written.",
     503: "The log is away; send the same again later.",
 }
 AN_IMPRESSION = {"impression_id": "i-1", "time": 1_760_000_000_000, "features": {"user_id": "u17", "item_id": "a", "price": 9.5}}
@@ -29,21 +29,21 @@ A_CLICK = {"impression_id": "i-1", "time": 1_760_000_004_000}
 
 
 class Sent(NamedTuple):
-    """An event that was sent."""
+    """An event of a body."""
 
-    path: str  # before the names of its fields
+    prefix: str  # of the paths of its fields: nothing, or its index in the list
     event: Impression | Click
     value: bytes  # as it was sent
 
 
 def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark], service: Service) -> list[tuple[str, bytes]]:
-    """Check one event, or a list of them; give each as it was sent, with its impression id.
+    """Check one event, or a list of them, and return the impression id and the bytes of each.
 
     Raises:
-        BadRequestError: one of them is not what the topic holds, or its time is one that the joiner would set aside.
+        BadRequestError: an event is not what the topic holds, or the joiner would set it aside for its time.
     """
     events = list(_decoded(body, decode))
-    service.check_times((f"{each.path}time", each.event.time) for each in events)
+    service.check_times((f"{each.prefix}time", each.event.time) for each in events)
     return [(each.event.impression_id, each.value) for each in events]
 
 
@@ -61,14 +61,14 @@ def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Waterma
         yield _checked(f"[{index}].", bytes(event), decode)
 
 
-def _checked(path: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
+def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
     try:
         event = decode(value)
     except BadRecordError as error:
-        raise BadRequestError(path + error.field, str(error)) from error
+        raise BadRequestError(prefix + error.field, str(error)) from error
     if isinstance(event, Watermark):
-        raise BadRequestError(f"{path}impression_id", "got a watermark, expected an event")
-    return Sent(path, event, value)
+        raise BadRequestError(f"{prefix}impression_id", "got a watermark, expected an event")
+    return Sent(prefix, event, value)
 
 
 def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
 
 @router.post("/v1/impressions", **_operation(Impressions, AN_IMPRESSION))
 async def impressions(body: Body, service: ServiceDep) -> Answer:
-    """Log what was shown, with the features as they were then: one impression, or a list."""
+    """Log what was shown, with the features of that moment: one impression, or a list."""
     events = _events(body, decode_impression, service)
     await service.append(service.topics.impressions, events)
     return Answer(Accepted(len(events)), 202)

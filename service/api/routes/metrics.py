@@ -1,4 +1,4 @@
-"""``/metrics``, as Prometheus reads them."""
+"""``GET /metrics``, for Prometheus."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -11,5 +11,5 @@ router = APIRouter(tags=["state"])
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(service: ServiceDep) -> Response:
-    """Return the metrics, as Prometheus reads them."""
+    """Return the metrics in Prometheus's text format."""
     return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""``GET /v1/model``, ``/healthz`` and ``/readyz``: what is in service, and whether it is."""
+"""``GET /v1/model``, ``/healthz`` and ``/readyz``: the weights in service, and whether the server works and is ready."""
 
 from fastapi import APIRouter
 
@@ -12,17 +12,17 @@ router = APIRouter(tags=["state"])
 
 @router.get("/v1/model", **operation(ModelState, problems={503: "No weights yet."}))
 async def model(service: ServiceDep) -> Answer:
-    """Return which weights are in service, what they have learned and what they read."""
-    live = service.live
-    header, spec = live.predictor.header, live.predictor.weights.spec
+    """Return the version of the weights in service, what they have learned, and what the model reads."""
+    served = service.served_weights
+    header, spec = served.predictor.header, served.predictor.weights.spec
     state = ModelState(
         version=header.version,
         digest=header.digest,
         examples=header.examples,
         trained_through=header.trained_through,
         published_at=header.published_at,
-        staleness_seconds=live.staleness(),
-        caught_up=live.caught_up,
+        staleness_seconds=served.staleness(),
+        caught_up=served.caught_up,
         network=spec.model.model_dump(mode="json"),
         table=spec.table.model_dump(mode="json"),
         fields=[field.model_dump(mode="json") for field in spec.fields],
@@ -30,18 +30,18 @@ async def model(service: ServiceDep) -> Answer:
     return Answer(state)
 
 
-@router.get("/healthz", **operation(Health, problems={503: "Nothing brings new weights any more: restart the server."}))
+@router.get("/healthz", **operation(Health, problems={503: "The server gets no new weights any more: restart it."}))
 async def healthz(service: ServiceDep) -> Answer:
-    """Return whether the server works: it answers, and something brings it new weights."""
-    if not service.live.followed:
+    """Return whether the server works: it answers, and its follower runs."""
+    if not service.served_weights.followed:
         return Answer(Problem("the follower has ended; the server's log says why"), 503)
     return Answer(Health("alive"))
 
 
-@router.get("/readyz", **operation(Health, problems={503: "No weights yet, or older ones than the log held at the server's start."}))
+@router.get("/readyz", **operation(Health, problems={503: "No weights yet, or older ones than the log held when the server started."}))
 async def readyz(service: ServiceDep) -> Answer:
-    """Return whether the weights have caught up with what the log held when the server started."""
-    version = service.live.predictor.header.version
-    if not service.live.caught_up:
+    """Return whether the weights are at least as new as those that the log held when the server started."""
+    version = service.served_weights.predictor.header.version
+    if not service.served_weights.caught_up:
         return Answer(Problem(f"catching up: version {version} so far"), 503)
     return Answer(Health("ready"))

@@ -1,4 +1,4 @@
-"""``POST /v1/predict``: one context, many candidates, one answer from one state of the weights."""
+"""``POST /v1/predict``: one context, many candidates, one answer from one version of the weights."""
 
 import secrets
 
@@ -28,8 +28,8 @@ EXAMPLES = {
         reads=PredictRequest,
         examples=EXAMPLES,
         problems={
-            413: "An impression is larger than the log takes.",
-            422: "The body is at fault: where, and why.",
+            413: "An impression is larger than the log accepts.",
+            422: "The body is wrong; the answer says where and why.",
             503: "No weights yet; or the log is away and the impressions could not be logged.",
         },
     ),
@@ -37,25 +37,25 @@ EXAMPLES = {
 async def predict(body: Body, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
-    With `"log": true` the answer comes once the log has the impressions, with the features as served; a `time` that the joiner would
-    set aside is refused then.
+    With `"log": true` the answer comes once the log has stored the impressions, with the features as served. A `time` that the joiner
+    would set aside is then refused.
     """
-    asked = read_predict_request(body)
-    if asked.log and asked.time is not None:
-        service.check_times([("time", asked.time)])
-    at = service.now() if asked.time is None else asked.time
-    predictor = service.live.predictor
+    request = read_predict_request(body)
+    if request.log and request.time is not None:
+        service.check_times([("time", request.time)])
+    at = service.now() if request.time is None else request.time
+    predictor = service.served_weights.predictor
     with service.metrics.predict_seconds.time():
-        scored = predictor.score(asked, at)
-    service.metrics.candidates.inc(len(asked.candidates))
+        scored = predictor.score(request, at)
+    service.metrics.candidates.inc(len(request.candidates))
     request_id = secrets.token_hex(12)
     predictions = [
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
-        for index, (candidate, probability) in enumerate(zip(asked.candidates, scored.probabilities, strict=True))
+        for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
     ]
     header = predictor.header
-    answer = Predictions(predictions, header.version, header.trained_through, service.live.staleness())
-    if asked.log:
+    answer = Predictions(predictions, header.version, header.trained_through, service.served_weights.staleness())
+    if request.log:
         served = zip(predictions, scored.features, strict=True)
         impressions = [Impression(each.impression_id, at, features, Served(header.version, each.probability)) for each, features in served]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])

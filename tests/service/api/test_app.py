@@ -31,9 +31,9 @@ def test_a_server_without_weights_is_alive_and_not_ready(site: Site) -> None:
 
 def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
     with site.client() as client:
-        site.source.publish(1, trained(), caught_up=False)
+        site.follower.publish(1, trained(), caught_up=False)
         before = client.get("/readyz")
-        site.source.publish(2, trained())
+        site.follower.publish(2, trained())
         after = client.get("/readyz")
 
     assert (before.status_code, before.json()["detail"]) == (503, "catching up: version 1 so far")
@@ -43,15 +43,15 @@ def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
 def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> None:
     dying = threading.Event()
 
-    def follow(live: ServedWeights, _should_stop: Callable[[], bool]) -> None:
-        site.source.live = live
-        site.source.started.set()
+    def follow(served: ServedWeights, _should_stop: Callable[[], bool]) -> None:
+        site.follower.served = served
+        site.follower.started.set()
         dying.wait(5)
         raise RuntimeError("a bug")
 
     site = Site()
     with TestClient(build(cast("Log", FakeLog()), Topics("sml"), follow)) as client:
-        site.source.publish(1, trained())
+        site.follower.publish(1, trained())
         dying.set()
         while client.get("/healthz").status_code == 200:
             pass
@@ -97,7 +97,7 @@ def test_requests_are_counted_by_route_and_status(client: TestClient) -> None:
 def test_the_weights_in_service_are_measured(site: Site) -> None:
     with site.client() as client:
         version = metric(client, "sml_server_weights_version")
-        site.source.publish(7, trained(), age=60)
+        site.follower.publish(7, trained(), age=60)
 
         assert version != version  # noqa: PLR0124 - NaN: none yet
         assert metric(client, "sml_server_weights_version") == 7
@@ -110,7 +110,7 @@ def test_metrics_are_those_of_the_registry_given() -> None:
     registry = CollectorRegistry()
     Gauge("sml_follower_lag", "As a follower would have it.", registry=registry).set(3)
 
-    with TestClient(build(cast("Log", FakeLog()), Topics("sml"), Site().source.follow, registry)) as client:
+    with TestClient(build(cast("Log", FakeLog()), Topics("sml"), Site().follower.follow, registry)) as client:
         assert metric(client, "sml_follower_lag") == 3
 
 

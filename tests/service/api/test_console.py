@@ -64,7 +64,7 @@ def test_the_page_says_that_there_are_no_weights_yet(page: Page) -> None:
 def test_the_page_follows_the_weights(page: Page, site: Site) -> None:
     page.goto("/")
     for version in (1, 2):
-        site.source.publish(version, trained(seed=version))
+        site.follower.publish(version, trained(seed=version))
 
         expect(page.locator("#version")).to_have_text(str(version))
         expect(page.locator("#examples")).to_have_text(str(100 * version))
@@ -74,7 +74,7 @@ def test_the_page_follows_the_weights(page: Page, site: Site) -> None:
 
 def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     page.goto("/")
-    site.source.publish(7, trained())
+    site.follower.publish(7, trained())
     expect(page.locator("#fields tr")).to_have_count(5)
 
     page.get_by_role("button", name="Predict").click()
@@ -86,7 +86,7 @@ def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
 
 def test_a_bad_request_is_explained(page: Page, site: Site) -> None:
     page.goto("/")
-    site.source.publish(7, trained())
+    site.follower.publish(7, trained())
     expect(page.locator("#fields tr")).to_have_count(5)
 
     page.locator("#request").fill('{"candidates": [{"id": "a", "price": "cheap"}]}')
@@ -100,7 +100,7 @@ def test_the_page_asks_nobody_but_its_own_server(page: Page, site: Site, address
     errors: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    site.source.publish(7, trained())
+    site.follower.publish(7, trained())
 
     page.goto("/")
     expect(page.locator("#state")).to_have_text("ready")
@@ -113,7 +113,7 @@ def test_the_page_asks_nobody_but_its_own_server(page: Page, site: Site, address
 def test_the_page_fits_a_phone_in_light_and_in_dark(page: Page, site: Site, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 360, "height": 740})
-    site.source.publish(7, trained())
+    site.follower.publish(7, trained())
 
     page.goto("/")
     expect(page.locator("#state")).to_have_text("ready")

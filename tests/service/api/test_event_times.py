@@ -1,4 +1,4 @@
-"""An event whose time cannot be is refused at once, with both times, so that a wrong clock is found where it is and harms nothing else."""
+"""An event with an impossible time is refused at once, with both times, so that a wrong clock is found and harms nothing else."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def site() -> Site:
 @pytest.fixture
 def client(site: Site) -> Iterator[TestClient]:
     with site.client() as client:
-        site.source.publish(7, trained())
+        site.follower.publish(7, trained())
         yield client
 
 

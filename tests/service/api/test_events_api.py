@@ -1,4 +1,4 @@
-"""``/v1/impressions`` and ``/v1/clicks``: what was accepted is in the log, as it was sent; what was not is answered with its reason."""
+"""``/v1/impressions`` and ``/v1/clicks``: what is accepted is in the log, as it was sent; what is not is answered with the reason."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``/v1/predict``: every candidate is predicted as the model alone predicts it, by one state of the weights, which the answer names."""
+"""``/v1/predict``: each candidate is predicted as the model predicts it, by one version of the weights, which the answer names."""
 
 import gc
 import json
@@ -66,7 +66,7 @@ def test_the_id_is_a_feature_only_where_a_field_has_that_name() -> None:
     for spec in (SPEC, named):
         site = Site()
         with site.client() as client:
-            site.source.publish(1, trained(spec=spec))
+            site.follower.publish(1, trained(spec=spec))
             client.post("/v1/predict", json={"candidates": [{"id": "a", "item": "i1"}], "log": True})
         logged.append(json.loads(site.log.messages[0].value or b"")["features"])
 
@@ -84,7 +84,7 @@ def test_the_hour_is_that_of_the_time_given(client: TestClient) -> None:
 
 def test_an_answer_names_the_weights_and_how_stale_they_are(site: Site) -> None:
     with site.client() as client:
-        site.source.publish(7, trained(), age=60)
+        site.follower.publish(7, trained(), age=60)
 
         answer = client.post("/v1/predict", json={"candidates": [{"id": "a"}]}).json()
 
@@ -97,7 +97,7 @@ def test_predictions_follow_the_newest_weights(site: Site) -> None:
     with site.client() as client:
         answers = []
         for version in (1, 2):
-            site.source.publish(version, trained(seed=version))
+            site.follower.publish(version, trained(seed=version))
             answers.append(client.post("/v1/predict", json=request).json())
 
     assert [answer["version"] for answer in answers] == [1, 2]
@@ -107,9 +107,9 @@ def test_predictions_follow_the_newest_weights(site: Site) -> None:
 def test_what_is_loaded_with_the_first_weights_is_not_looked_through_for_garbage(site: Site) -> None:
     with site.client():
         assert gc.get_freeze_count() == 0
-        site.source.publish(1, trained())
+        site.follower.publish(1, trained())
         loaded = gc.get_freeze_count()
-        site.source.publish(2, trained())
+        site.follower.publish(2, trained())
 
     assert loaded > 10_000
     assert gc.get_freeze_count() <= loaded

@@ -1,4 +1,4 @@
-"""What ``sml bench publish`` writes and how it follows what it wrote, on moments made up by hand."""
+"""``sml bench publish``: the stream that it writes, and how it follows a probe, on times made up by hand."""
 
 from itertools import takewhile
 

@@ -1,4 +1,4 @@
-"""``sml bench step``: both sides learn what they are given, and what a step moves is counted as one would by hand."""
+"""``sml bench step``: both sides learn what they are given, and the bytes that a step moves are those counted by hand."""
 
 import numpy as np
 import pytest

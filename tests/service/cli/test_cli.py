@@ -1,4 +1,4 @@
-"""The ``sml`` command: quick to help, plain about failures, and the same numbers whichever way they are asked for."""
+"""The ``sml`` command: quick to help, plain about failures, and the same numbers by every way to ask."""
 
 import json
 import os
@@ -251,8 +251,8 @@ def test_predicting_once_gives_what_the_server_gives(learned: Folder) -> None:
     registry, topics = CollectorRegistry(), Topics("sml")
     with connect(learned.url) as log:
 
-        def follow(live: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics, live, FollowerMetrics(registry)).run(should_stop)
+        def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
+            Follower(log, topics, served, FollowerMetrics(registry)).run(should_stop)
 
         with TestClient(build(log, topics, follow, registry)) as client:
             while client.get("/readyz").status_code != 200:

@@ -1,4 +1,4 @@
-"""``sml dead-letters``: counts by reason, the bytes as they came, and back once."""
+"""``sml dead-letters``: counts by reason, original bytes, and one retry."""
 
 import json
 from pathlib import Path
@@ -42,8 +42,8 @@ def test_list_counts_by_reason_and_names_the_newest(settings: Path) -> None:
 
     del group["newest_at"]
     reason = "field 'record': got …, expected a JSON object"
-    place = {"topic": TOPICS.clicks, "stage": "join", "class": "BadRecordError"}
-    assert group == {"count": 2, "not_retried": 2, "newest": 1, "reason": reason, **place}
+    origin = {"topic": TOPICS.clicks, "stage": "join", "class": "BadRecordError"}
+    assert group == {"count": 2, "not_retried": 2, "newest": 1, "reason": reason, **origin}
 
 
 def test_show_gives_the_bytes_as_they_came(settings: Path) -> None:

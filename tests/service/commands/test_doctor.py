@@ -1,4 +1,4 @@
-"""What `sml doctor` says comes true: the memory is what a model holds, and what it calls a failure is one."""
+"""`sml doctor` is right: the memory is what a model holds, and what it calls a failure is one."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ from stream.log.kafka_client import Admin
 
 
 def settings(folder: Path, **changes: Any) -> Path:
-    """Write settings that nothing is wrong with, and give their file."""
+    """Write settings without a fault, and return their file."""
     ports = {"serve": 0, "learn": 0, "join": 0} | changes.pop("ports", {})
     config = folder / "sml.toml"
     config.write_text(f"""
@@ -41,7 +41,7 @@ name = "user"
 
 
 def findings(config: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Run the command; give its status and what it found, by what was looked at."""
+    """Run the command, and return its status and its findings, by what was examined."""
     done = CliRunner().invoke(app, ["doctor", "--config", str(config), "--json"])
     return done.exit_code, {each["what"]: each for each in json.loads(done.stdout.splitlines()[-1])}
 

@@ -1,4 +1,4 @@
-"""The made-up site knows the truth: its clicks are drawn from its probabilities, and nothing but them is the best possible prediction."""
+"""The simulated site knows the truth: its clicks are drawn from its probabilities, which are the best possible prediction."""
 
 import asyncio
 import io
@@ -78,7 +78,7 @@ def test_the_settings_of_the_site_declare_what_it_sends(visits: list[Visit]) -> 
 
 
 class FakeServer:
-    """Is not ready at first; then gives every candidate one half, and remembers what was clicked."""
+    """Is not ready at first; then predicts one half for every candidate, and records what was clicked."""
 
     def __init__(self) -> None:
         self.refusals = 1
@@ -95,7 +95,7 @@ class FakeServer:
         if request.url.path == "/v1/clicks":
             self.clicked += [click["impression_id"] for click in body]
             return httpx.Response(202)
-        ids = [f"{len(self.shown)}-{place}" for place, _ in enumerate(body["candidates"])]
+        ids = [f"{len(self.shown)}-{index}" for index, _ in enumerate(body["candidates"])]
         self.shown |= set(ids)
         return httpx.Response(200, json={"predictions": [{"id": "x", "probability": 0.5, "impression_id": each} for each in ids]})
 

@@ -1,4 +1,4 @@
-"""``sml up``: the whole system as real processes. It begins, ends and goes on without losing or leaving anything."""
+"""``sml up``: the whole system as real processes. It starts, ends and continues without losing or leaving anything."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ SETTINGS = ROOT / "deploy/simulated.toml"
 
 
 def eventually(question: Callable[[], Any], seconds: float = 90) -> Any:
-    """Ask until the answer is true, and give it."""
+    """Ask until the answer is true, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if answer := question():
@@ -34,9 +34,9 @@ def eventually(question: Callable[[], Any], seconds: float = 90) -> Any:
 class System:
     """A folder in which ``sml up`` runs."""
 
-    def __init__(self, folder: Path, first: "System | None" = None, said: str = "said") -> None:
+    def __init__(self, folder: Path, first: "System | None" = None, output: str = "output") -> None:
         self.folder = folder
-        self.printed = folder / said
+        self.output = folder / output
         self.ports: list[int] = first.ports if first else free_ports(3)
         self.process: subprocess.Popen[str] | None = None
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[0]}", timeout=10)
@@ -46,8 +46,8 @@ class System:
         command = [sys.executable, "-m", "service", "up", "--config", str(SETTINGS), *options]
         ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
         environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s"}
-        with self.printed.open("w") as said:
-            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said, text=True)
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output, text=True)
 
     def model(self) -> dict[str, Any] | None:
         """Return which weights are in service, if any are."""
@@ -69,14 +69,14 @@ class System:
         return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[3]: int(pid) for pid in pids}
 
     def end(self, number: int = signal.SIGINT) -> int:
-        """Send a signal and wait for the end; give the exit status."""
+        """Send a signal, wait for the end, and return the exit status."""
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(90)
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """Return what was printed."""
-        return self.printed.read_text()
+        return self.output.read_text()
 
 
 def running(pids: Iterable[int]) -> list[str]:
@@ -87,7 +87,7 @@ def running(pids: Iterable[int]) -> list[str]:
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """Prepare a folder; afterwards make sure that nothing runs on."""
+    """Prepare a folder; end the system afterwards."""
     system = System(tmp_path)
     yield system
     end(system)
@@ -95,14 +95,14 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture
 def second(system: System) -> Iterator[System]:
-    """Prepare to run it a second time, in the same folder and on the same ports."""
-    second = System(system.folder, system, "said again")
+    """Prepare a second run, in the same folder and on the same ports."""
+    second = System(system.folder, system, "second output")
     yield second
     end(second)
 
 
 def end(system: System) -> None:
-    """Check that it has ended."""
+    """End the system, if it still runs."""
     system.client.close()
     if system.process and system.process.poll() is None:
         system.end(signal.SIGTERM)
@@ -117,28 +117,28 @@ def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System
 
     assert answer["version"] > 0
     assert set(children) == {"join", "learn", "serve", "simulate"}
-    assert status == 0, system.said()
+    assert status == 0, system.printed()
     assert [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] == []
-    assert f"http://127.0.0.1:{system.ports[0]}/docs" in system.said()
+    assert f"http://127.0.0.1:{system.ports[0]}/docs" in system.printed()
 
     system.start("--simulate")
     first = eventually(system.learned)
 
     assert first > 100
     assert eventually(lambda: system.learned() > first + 100)
-    assert system.end(signal.SIGTERM) == 0, system.said()
+    assert system.end(signal.SIGTERM) == 0, system.printed()
 
 
 def test_a_child_that_dies_is_told_and_ends_all(system: System) -> None:
     system.start()
-    eventually(lambda: "/docs" in system.said())
+    eventually(lambda: "/docs" in system.printed())
     children = system.children()
     os.kill(children["learn"], signal.SIGKILL)
     assert system.process
     status = system.process.wait(60)
 
     assert status == 1
-    assert "`sml learn` has ended, with status -9" in system.said()
+    assert "`sml learn` has ended, with status -9" in system.printed()
     assert [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] == []
 
 
@@ -151,13 +151,13 @@ def test_a_port_that_is_taken_is_told(system: System) -> None:
         status = system.process.wait(60)
 
     assert status == 1
-    assert "`sml serve` has ended" in system.said()
-    assert "address already in use" in system.said()
+    assert "`sml serve` has ended" in system.printed()
+    assert "address already in use" in system.printed()
 
 
 def test_a_second_start_in_one_folder_ends_with_a_word_and_takes_over_only_on_purpose(system: System, second: System) -> None:
     system.start()
-    eventually(lambda: "/docs" in system.said())
+    eventually(lambda: "/docs" in system.printed())
     assert system.process
     children = system.children()
     logs = {path: path.stat().st_size for path in (system.folder / "data/logs").iterdir()}
@@ -165,7 +165,7 @@ def test_a_second_start_in_one_folder_ends_with_a_word_and_takes_over_only_on_pu
     second.start()
     assert second.process
     refused = second.process.wait(30)
-    word = second.said().splitlines()[-1]
+    word = second.printed().splitlines()[-1]
 
     assert refused == 1
     assert f"process {system.process.pid}, since 20" in word
@@ -175,12 +175,12 @@ def test_a_second_start_in_one_folder_ends_with_a_word_and_takes_over_only_on_pu
     assert {path: path.stat().st_size for path in logs} == logs
 
     second.start("--takeover")
-    eventually(lambda: "/docs" in second.said())
+    eventually(lambda: "/docs" in second.printed())
 
     assert system.process.wait(10) == 0
-    assert f"taken over by `sml up --takeover` (process {second.process.pid})" in system.said()
+    assert f"taken over by `sml up --takeover` (process {second.process.pid})" in system.printed()
     assert running(children.values()) == []
-    assert second.end() == 0, second.said()
+    assert second.end() == 0, second.printed()
 
 
 def test_what_a_killed_one_started_ends_with_its_work_saved_and_the_next_begins_at_once(system: System, second: System) -> None:
@@ -195,20 +195,20 @@ def test_what_a_killed_one_started_ends_with_its_work_saved_and_the_next_begins_
 
     eventually(lambda: not running(children.values()), 15)
     saved = list((system.folder / "data/checkpoints").iterdir())
-    eventually(lambda: "/docs" in second.said())
+    eventually(lambda: "/docs" in second.printed())
     assert set(children) == {"join", "learn", "serve", "simulate"}
     assert saved
     assert second.learned() > 20
-    assert second.end() == 0, second.said()
+    assert second.end() == 0, second.printed()
 
 
 def test_a_record_that_is_set_aside_is_told_on_the_screen_within_a_minute(system: System) -> None:
     system.start()
-    eventually(lambda: "/docs" in system.said())
+    eventually(lambda: "/docs" in system.printed())
     with SqliteLog(f"sqlite:///{system.folder}/data/log.db") as log:
         log.append([Message("sml.clicks", b"broken", b"{")])
 
-    eventually(lambda: "set aside in the last" in system.said(), 60)
+    eventually(lambda: "set aside in the last" in system.printed(), 60)
 
-    line = next(line for line in system.said().splitlines() if line.startswith("set aside"))
+    line = next(line for line in system.printed().splitlines() if line.startswith("set aside"))
     assert ": 1 for record; `sml dead-letters list` shows them" in line

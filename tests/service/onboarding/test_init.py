@@ -1,4 +1,4 @@
-"""What ``sml init`` writes can be used as it is: kinds are right on logs of every sort, and what gives nothing, or too much, is left out."""
+"""What ``sml init`` writes can be used unchanged: kinds are right on logs of every sort; columns that tell nothing, or too much, are left out."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def sml_init(tmp_path: Path) -> Invoke:
 
 @pytest.fixture(scope="module")
 def site() -> dict[str, list[Any]]:
-    """Make up the log of a site, a column of each sort, clicks depending on some."""
+    """Make up the log of a site with a column of each sort; clicks depend on some."""
     rng = np.random.default_rng(0)
     item = np.minimum((rng.pareto(1.0, ROWS) * 10).astype(int), 199)
     price, seen = np.exp(rng.normal(3, 1, ROWS)).round(2), rng.poisson(np.exp(rng.normal(1, 1.2, ROWS)))
@@ -94,7 +94,7 @@ EXPECTED = {
 
 
 def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:
-    """Write columns as CSV; no value needs quotes but where it has a comma."""
+    """Write columns as CSV; only values with a comma need quotes."""
     lines = [",".join(f'"{value}"' if "," in str(value) else str(value) for value in row) for row in zip(*columns.values(), strict=True)]
     path.write_text("\n".join([",".join(columns), *lines]) + "\n")
     return path
@@ -132,7 +132,7 @@ def test_every_column_gets_its_kind_in_every_format(
 
 
 def test_names_that_say_nothing_change_no_kind_that_matters(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
-    names = {name: name if name in ("click", "at") else f"x{place}" for place, name in enumerate(site)}
+    names = {name: name if name in ("click", "at") else f"x{index}" for index, name in enumerate(site)}
     path = write_csv(tmp_path / "log.csv", {names[name]: values for name, values in site.items()})
 
     fields = tomllib.loads(sml_init(path, "--time", "at"))["field"]

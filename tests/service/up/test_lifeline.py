@@ -1,4 +1,4 @@
-"""A child ends with its parent, however that ends; a process that is nobody's child does not mind its pipes."""
+"""A child ends with its parent, however that ends; a process that is nobody's child ignores its pipes."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from service.lifeline import VARIABLE, lifeline
+from service.up.lifeline import VARIABLE, lifeline
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHILD = """
 import signal, sys, time
-from service import lifeline
-lifeline.PATIENCE = 0.3
+from service.up import lifeline
+lifeline.SAVE_TIMEOUT = 0.3
 {setup}
 lifeline.end_with_parent()
 print("begun", flush=True)
@@ -25,7 +25,7 @@ DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
 def start(descriptor: int | str, setup: str = "") -> subprocess.Popen[str]:
-    """Start a process that believes that the descriptor is its end of a lifeline, and wait until it has begun."""
+    """Start a process that takes the descriptor for its end of a lifeline, and wait until it has started."""
     environment = os.environ | {VARIABLE: str(descriptor), "PYTHONPATH": str(ROOT)}
     passed = (descriptor,) if isinstance(descriptor, int) else ()
     command = [sys.executable, "-c", CHILD.format(setup=setup)]
@@ -35,13 +35,13 @@ def start(descriptor: int | str, setup: str = "") -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("setup", "said", "status"), [(IN_ORDER, "saved\n", 0), ("", "", -signal.SIGTERM), (DEAF, "", -signal.SIGKILL)])
-def test_a_child_is_asked_to_end_in_order_and_ended_if_it_does_not(*, setup: str, said: str, status: int) -> None:
+@pytest.mark.parametrize(("setup", "printed", "status"), [(IN_ORDER, "saved\n", 0), ("", "", -signal.SIGTERM), (DEAF, "", -signal.SIGKILL)])
+def test_a_child_is_asked_to_end_in_order_and_ended_if_it_does_not(*, setup: str, printed: str, status: int) -> None:
     with lifeline() as descriptor:
         process = start(descriptor, setup)
         assert process.poll() is None
 
-    assert process.communicate(timeout=10)[0] == said
+    assert process.communicate(timeout=10)[0] == printed
     assert process.returncode == status
 
 

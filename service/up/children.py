@@ -1,6 +1,6 @@
 """The processes that ``sml up`` starts, watches and ends.
 
-They end as the stream flows, so that what was shown is joined, what was joined is learned, and what was learned is saved and served.
+They end in the order of the stream: what was shown is still joined, what was joined is learned, what was learned is saved and served.
 """
 
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from service.holder import Hold
-from service.lifeline import VARIABLE, lifeline
 from service.screen import say
+from service.up.folder_lock import FolderLock
+from service.up.lifeline import VARIABLE, lifeline
 
-PATIENCE = 60.0  # seconds that a child has to save its work and end
-TAIL = 15  # lines that are shown of a dead child's log
+END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
+LOG_TAIL = 15  # lines that are shown of a dead child's log
 
-FLOW = ("simulate", "join", "learn", "serve")
+STREAM_ORDER = ("simulate", "join", "learn", "serve")
 
 
 class ChildDiedError(Exception):
-    """One of the processes has ended by itself."""
+    """A child has ended by itself."""
 
 
 class Child(NamedTuple):
@@ -36,39 +36,38 @@ class Child(NamedTuple):
         """Check that it lives.
 
         Raises:
-            ChildDiedError: it doesn't; the message shows what it said last.
+            ChildDiedError: it doesn't; the message shows the end of its log.
         """
         status = self.process.poll()
         if status is None:
             return
         message = [f"`sml {self.name}` has ended, with status {status}"]
         if self.log:
-            message += [f"the end of {self.log}:", *self.log.read_text(errors="replace").splitlines()[-TAIL:]]
+            message += [f"the end of {self.log}:", *self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]]
         raise ChildDiedError("\n  ".join(message))
 
     def end(self) -> None:
         """Ask it to end, and wait until it has saved its work."""
         self.process.terminate()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            say(f"`sml {self.name}` has not ended within {PATIENCE:.0f} s and is killed")
+            say(f"`sml {self.name}` has not ended within {END_TIMEOUT:.0f} s and is killed")
             self.process.kill()
             self.process.wait()
 
 
 class Children:
-    """The processes of one system, which end when the block does, or when this process is gone."""
+    """The processes of one system, which end when the block does, or when this process is gone.
 
-    def __init__(self, config: Path, logs: Path, hold: Hold | None = None) -> None:
-        """Begin without any.
+    Args:
+        config: The settings that they read.
+        logs: The folder of their logs.
+        folder_lock: What they hold, too, until they have ended.
+    """
 
-        Args:
-            config: The settings that they read.
-            logs: The folder of their logs.
-            hold: What they hold until they have ended, too.
-        """
-        self._config, self._logs, self._hold = config, logs, hold
+    def __init__(self, config: Path, logs: Path, folder_lock: FolderLock | None = None) -> None:
+        self._config, self._logs, self._folder_lock = config, logs, folder_lock
         self._children: list[Child] = []
         self._stack = ExitStack()
         self._lifeline = -1
@@ -93,26 +92,26 @@ class Children:
             child.check()
 
     def __enter__(self) -> Self:
-        """Give the children themselves."""
+        """Return self."""
         self._lifeline = self._stack.enter_context(lifeline())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End them, in the order of the stream."""
+        """End the children, in the order of the stream."""
         with self._stack:
-            if self._hold:
-                self._hold.note_ending()
-            for child in sorted(self._children, key=lambda child: FLOW.index(child.name)):
+            if self._folder_lock:
+                self._folder_lock.record_ending()
+            for child in sorted(self._children, key=lambda child: STREAM_ORDER.index(child.name)):
                 child.end()
 
     def _start(self, name: str, log: Path | None, streams: dict[str, Any]) -> None:
         process = subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-m", "service", name, "--config", str(self._config)],
-            process_group=0,  # Ctrl-C reaches us alone, and we end them one after the other
-            pass_fds=(self._lifeline, *([self._hold.descriptor] if self._hold else [])),
+            process_group=0,  # Ctrl-C reaches only this process, which ends them one after the other
+            pass_fds=(self._lifeline, *([self._folder_lock.descriptor] if self._folder_lock else [])),
             env=os.environ | {VARIABLE: str(self._lifeline)},
             **streams,
         )
         self._children.append(Child(name, process, log))
-        if self._hold:
-            self._hold.note_child(name, process.pid)
+        if self._folder_lock:
+            self._folder_lock.record_child(name, process.pid)

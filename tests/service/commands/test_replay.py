@@ -1,4 +1,4 @@
-"""`sml replay` says what will become of a file whose times are made up, or not in order, before anybody wonders where its rows are."""
+"""`sml replay` reports what becomes of a file whose times are made up, or out of order."""
 
 import json
 import time

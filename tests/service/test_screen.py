@@ -1,4 +1,4 @@
-"""A line that `sml up` says stands above the line that the simulator keeps alive, and is plain where the screen is no terminal."""
+"""A line of `sml up` is printed above the simulator's live line, and is plain text if stderr is no terminal."""
 
 import io
 import sys
@@ -9,14 +9,14 @@ from service.screen import say
 
 
 class Terminal(io.StringIO):
-    """What a terminal shows of the two, as far as they use it: return, clear the line, newline."""
+    """A terminal, as far as the two use it: return, clear the line, newline."""
 
     def isatty(self) -> bool:
-        """Pretend."""
+        """Pretend to be one."""
         return True
 
     def lines(self) -> list[str]:
-        """Return the lines, as they look."""
+        """Return the lines that it shows."""
         return [line.rpartition("\r\x1b[K")[2] for line in self.getvalue().split("\n")]
 
 

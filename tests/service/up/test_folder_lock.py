@@ -1,4 +1,4 @@
-"""One `sml up` holds a folder: a second one says who that is, and takes over only on purpose, whenever it comes and whatever it finds."""
+"""One `sml up` holds a folder: a second one names it, and takes over only on purpose, whenever it starts and whatever it finds."""
 
 import errno
 import json
@@ -14,28 +14,28 @@ from threading import Event
 
 import pytest
 
-from service.holder import Hold, NotReleasedError, RunsAlreadyError
+from service.up.folder_lock import FolderLock, NotReleasedError, RunsAlreadyError
 
 CONFIG = Path("sml.toml")
 
 
 class Screen:
-    """What was said, and a start of `sml up` as far as its folder goes."""
+    """A start of `sml up`, as far as its folder goes, and the lines that it prints."""
 
     def __init__(self, folder: Path) -> None:
-        self.stop, self.said = Event(), list[str]()
-        self.hold = Hold(folder, CONFIG, self.said.append, answer=1.0, patience=1.0)
+        self.stop, self.printed = Event(), list[str]()
+        self.lock = FolderLock(folder, CONFIG, self.printed.append, answer_timeout=1.0, children_timeout=1.0)
 
     def take(self, *, takeover: bool = False) -> bool:
         """Hold the folder."""
-        return self.hold.take(self.stop, takeover=takeover)
+        return self.lock.acquire(self.stop, takeover=takeover)
 
     def run_until_taken_over(self) -> None:
         """Do what `sml up` does, without children."""
-        while not self.hold.is_taken_over() and not self.stop.wait(0.05):
+        while not self.lock.is_taken_over() and not self.stop.wait(0.05):
             pass
-        self.hold.note_ending()
-        with self.hold:
+        self.lock.record_ending()
+        with self.lock:
             pass
 
 
@@ -45,10 +45,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def wait_until_said(screen: Screen, text: str) -> None:
+def wait_until_printed(screen: Screen, text: str) -> None:
     end = time.monotonic() + 10
-    while not any(text in line for line in screen.said):
-        assert time.monotonic() < end, screen.said
+    while not any(text in line for line in screen.printed):
+        assert time.monotonic() < end, screen.printed
         time.sleep(0.01)
 
 
@@ -56,11 +56,11 @@ def test_a_second_start_says_who_runs_since_when_and_with_which_settings(tmp_pat
     first, second = Screen(tmp_path), Screen(tmp_path)
 
     assert first.take()
-    with first.hold, second.hold, pytest.raises(RunsAlreadyError) as error:
+    with first.lock, second.lock, pytest.raises(RunsAlreadyError) as error:
         second.take()
 
-    note = json.loads((tmp_path / "up.lock").read_text())
-    assert f"process {note['pid']}, since {note['since']}, with {CONFIG.absolute()}" in str(error.value)
+    holder = json.loads((tmp_path / "up.lock").read_text())
+    assert f"process {holder['pid']}, since {holder['since']}, with {CONFIG.absolute()}" in str(error.value)
     assert "--takeover" in str(error.value)
 
 
@@ -70,10 +70,10 @@ def test_what_a_former_one_left_behind_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "up.takeover").write_text('{"token": "old", "pid": 1}')
     screen = Screen(tmp_path)
 
-    with screen.hold:
+    with screen.lock:
         assert screen.take()
-        assert not screen.hold.is_taken_over()
-    assert screen.said == []
+        assert not screen.lock.is_taken_over()
+    assert screen.printed == []
 
 
 def test_a_takeover_begins_when_the_first_has_ended_and_both_say_so(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -81,21 +81,21 @@ def test_a_takeover_begins_when_the_first_has_ended_and_both_say_so(tmp_path: Pa
     assert first.take()
     running = pool.submit(first.run_until_taken_over)
 
-    with second.hold:
+    with second.lock:
         assert second.take(takeover=True)
         assert running.done() or running.result(1) is None
 
-    assert "taken over by `sml up --takeover` (process" in first.said[0]
-    assert "taking over from process" in second.said[0]
+    assert "taken over by `sml up --takeover` (process" in first.printed[0]
+    assert "taking over from process" in second.printed[0]
     assert not (tmp_path / "up.takeover").exists()
 
 
 def test_a_takeover_of_a_folder_that_nobody_holds_just_begins(tmp_path: Path) -> None:
     screen = Screen(tmp_path)
 
-    with screen.hold:
+    with screen.lock:
         assert screen.take(takeover=True)
-    assert screen.said == []
+    assert screen.printed == []
 
 
 def test_of_two_that_take_over_at_once_one_begins_and_the_other_says_who(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -103,12 +103,12 @@ def test_of_two_that_take_over_at_once_one_begins_and_the_other_says_who(tmp_pat
     assert first.take()
     takes = [pool.submit(other.take, takeover=True) for other in others]
     for other in others:
-        wait_until_said(other, "taking over")
+        wait_until_printed(other, "taking over")
 
     first.run_until_taken_over()
     outcomes = [take.exception(10) or take.result() for take in takes]
     for other in others:
-        with other.hold:
+        with other.lock:
             pass
 
     assert sorted(map(type, outcomes), key=str) == [bool, RunsAlreadyError]
@@ -119,27 +119,27 @@ def test_one_that_does_not_answer_is_named_with_what_ends_it(tmp_path: Path) -> 
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
 
-    with first.hold, second.hold, pytest.raises(NotReleasedError, match=r"kill -9 \d+"):
+    with first.lock, second.lock, pytest.raises(NotReleasedError, match=r"kill -9 \d+"):
         second.take(takeover=True)
 
 
 def test_a_holder_that_has_not_said_who_it_is_is_waited_for(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
-    note = (tmp_path / "up.lock").read_text()
-    (tmp_path / "up.lock").write_text(note[:20])  # half written
+    holder = (tmp_path / "up.lock").read_text()
+    (tmp_path / "up.lock").write_text(holder[:20])  # half written
 
     starting = pool.submit(second.take)
     with suppress(TimeoutError):
         starting.result(0.6)
     waited = not starting.done()
-    (tmp_path / "up.lock").write_text(note)
+    (tmp_path / "up.lock").write_text(holder)
 
     assert waited
     assert isinstance(starting.exception(10), RunsAlreadyError)
-    assert f"process {json.loads(note)['pid']}" in str(starting.exception())
+    assert f"process {json.loads(holder)['pid']}" in str(starting.exception())
     for screen in (first, second):
-        with screen.hold:
+        with screen.lock:
             pass
 
 
@@ -147,23 +147,23 @@ def test_a_holder_that_has_not_said_who_it_is_is_waited_for(tmp_path: Path, pool
 def test_one_that_is_just_ending_is_waited_for(tmp_path: Path, pool: ThreadPoolExecutor, *, takeover: bool) -> None:
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
-    first.hold.note_ending()
+    first.lock.record_ending()
 
     starting: Future[bool] = pool.submit(second.take, takeover=takeover)
-    wait_until_said(second, "taking over" if takeover else "is ending: waiting for it")
+    wait_until_printed(second, "taking over" if takeover else "is ending: waiting for it")
     time.sleep(1.2)  # longer than an answer may take
     assert not starting.done()
-    with first.hold:
+    with first.lock:
         pass
 
-    with second.hold:
+    with second.lock:
         assert starting.result(10)
 
 
 def child(screen: Screen, seconds: float) -> subprocess.Popen[bytes]:
     """Start a process that inherits what a child of `sml up` inherits."""
-    process = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"], pass_fds=(screen.hold.descriptor,))
-    screen.hold.note_child("learn", process.pid)
+    process = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"], pass_fds=(screen.lock.descriptor,))
+    screen.lock.record_child("learn", process.pid)
     return process
 
 
@@ -171,24 +171,24 @@ def test_children_that_outlive_a_killed_one_are_waited_for(tmp_path: Path) -> No
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
     left = child(first, 0.7)
-    with first.hold:
+    with first.lock:
         pass  # as a kill would: everything of the process is closed
 
-    with second.hold:
+    with second.lock:
         assert second.take()
         assert left.wait(0.5) == 0
 
-    assert second.said == ["the processes of a former `sml up` are still ending: waiting for them"]
+    assert second.printed == ["the processes of a former `sml up` are still ending: waiting for them"]
 
 
 def test_children_that_do_not_end_are_named(tmp_path: Path) -> None:
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
     left = child(first, 60)
-    with first.hold:
+    with first.lock:
         pass
 
-    with second.hold, pytest.raises(NotReleasedError, match=f"sml learn: {left.pid}"):
+    with second.lock, pytest.raises(NotReleasedError, match=f"sml learn: {left.pid}"):
         second.take()
     left.kill()
     left.wait()
@@ -198,15 +198,15 @@ def test_children_that_do_not_end_are_named(tmp_path: Path) -> None:
 def test_who_waits_can_be_ended(tmp_path: Path, pool: ThreadPoolExecutor, *, takeover: bool) -> None:
     first, second = Screen(tmp_path), Screen(tmp_path)
     assert first.take()
-    first.hold.note_ending()
+    first.lock.record_ending()
     starting = pool.submit(second.take, takeover=takeover)
-    wait_until_said(second, "process")
+    wait_until_printed(second, "process")
 
     second.stop.set()
 
     assert starting.result(10) is False
     for screen in (first, second):
-        with screen.hold:
+        with screen.lock:
             pass
 
 
@@ -218,8 +218,8 @@ def test_a_disk_that_takes_no_note_ends_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "write", full)
 
     assert first.take()
-    first.hold.note_child("learn", 1)
-    first.hold.note_ending()
+    first.lock.record_child("learn", 1)
+    first.lock.record_ending()
 
-    with first.hold, second.hold, pytest.raises(RunsAlreadyError, match="a process that has not said which"):
+    with first.lock, second.lock, pytest.raises(RunsAlreadyError, match="a process that has not said which"):
         second.take()

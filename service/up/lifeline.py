@@ -1,7 +1,7 @@
 """A child of ``sml up`` ends with it, whatever ends it: ``kill -9``, a lack of memory, a crash.
 
-The parent holds one end of a pipe and never writes. Its end is closed when it is gone, however it went; a thread of the child sees
-that, and asks its own process to end in order.
+The parent holds one end of a pipe and never writes to it. When the parent is gone, for whatever reason, that end is closed. A thread of
+the child then reads the end of the file, and asks its own process to end in order.
 """
 
 import os
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
 
-VARIABLE = "SML_UP_LIFELINE"  # names the descriptor of a child's end
-PATIENCE = 60.0  # seconds that the child has to save its work
+VARIABLE = "SML_UP_LIFELINE"  # names the descriptor of the child's end
+SAVE_TIMEOUT = 60.0  # seconds that the child has to save its work
 
 
 @contextmanager
 def lifeline() -> Iterator[int]:
-    """Yield the descriptor that children inherit; what they are to hear is that this process is gone, or the block ended."""
+    """Yield the descriptor that children inherit; they read its end once this process is gone, or the block has ended."""
     children_end, our_end = os.pipe()
     try:
         yield children_end
@@ -28,7 +28,7 @@ def lifeline() -> Iterator[int]:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it as a child has ended; do nothing where it is nobody's child."""
+    """End this process when the one that started it as a child has ended; do nothing if it is nobody's child."""
     try:
         descriptor = int(os.environ.pop(VARIABLE))
         inherited = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
@@ -43,5 +43,5 @@ def _watch(descriptor: int) -> None:
         while os.read(descriptor, 1):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
+    time.sleep(SAVE_TIMEOUT)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""``sml learn`` refuses what the settings say, and no more."""
+"""``sml learn`` sets aside what the settings exclude, and no more."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_settings_say_what_an_example_may_weigh_and_how_far_ahead_it_may_be(
     with opened(tmp_path) as log:
         log.append([example(0, weight=150), example(1, weight=250), example(2, time=now + 300_000), example(3, time=now + 900_000)])
 
-        said = learn(settings, until_caught_up=True)
+        result = learn(settings, until_caught_up=True)
 
-        assert said["examples"] == 2
+        assert result["examples"] == 2
         assert [letter.kind for letter in dead_letters(log, TOPICS)] == ["WeightError", "FutureTimeError"]

@@ -1,0 +1,1 @@
+"""The processes of ``sml up`` and how they end together: folder lock → children, each on a lifeline → watch."""
