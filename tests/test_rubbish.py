@@ -218,24 +218,24 @@ parts = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows", "
 @given(parts=parts, digest=st.just("?"))
 def test_a_delta_that_does_not_fit_is_refused_and_what_serves_stays(parts: dict[str, Any], digest: str) -> None:
     weights = OnlineModel(SPEC).weights
-    copies = DoubleBuffer(WeightsHeader(0, None, weights.digest(), 0, None, 0), weights)
+    double_buffer = DoubleBuffer(WeightsHeader(0, None, weights.digest(), 0, None, 0), weights)
     served: list[Weights] = []
-    copies.hand_over(lambda _, each: served.append(each))
+    double_buffer.hand_over(lambda _, each: served.append(each))
     before = served[0].digest()
 
     delta = unpack(pack(WeightsHeader(1, 0, digest, 0, None, 0), parts))
 
     with pytest.raises(BrokenWeightsError, match="version 1"):
-        copies.apply([delta])
+        double_buffer.apply([delta])
     assert served[0].digest() == before
 
 
 kept = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows"]), arrays, max_size=4)
-places = st.lists(st.sampled_from(["model", "table", "fields", "capacity", "hidden", "embedding", "network", "skip"]), max_size=2)
+paths = st.lists(st.sampled_from(["model", "table", "fields", "capacity", "hidden", "embedding", "network", "skip"]), max_size=2)
 
 
 def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """Put ``value`` in a place of a nested record."""
+    """Put ``value`` at a path in a nested record."""
     if not path:
         return value if isinstance(value, dict) else {"spec": value}
     inner = record.get(path[0])
@@ -244,18 +244,18 @@ def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, A
 
 @example(other={}, path=["fields"], value=[])
 @settings(deadline=None)
-@given(other=kept, path=places, value=values | st.integers(2**40, 2**62))
+@given(other=kept, path=paths, value=values | st.integers(2**40, 2**62))
 def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: list[str], value: Any) -> None:
     weights = trained()
     weights.rehash(np.flatnonzero(weights.keys))
     spec = weights.spec.model_dump(mode="json")
-    standing = WeightsHeader(0, None, weights.digest(), 0, None, 0)
-    assert DoubleBuffer.of_snapshot(pack(standing, weights.arrays(), spec=spec)).standing == standing
+    header = WeightsHeader(0, None, weights.digest(), 0, None, 0)
+    assert DoubleBuffer.of_snapshot(pack(header, weights.arrays(), spec=spec)).header == header
 
     for rubbish in (
-        pack(standing, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
-        pack(standing, {}, spec=replaced(spec, path, value)),
-        pack(standing, weights.arrays()),
+        pack(header, weights.arrays() | other | {"dense": np.zeros(3, np.float32)}, spec=spec),
+        pack(header, {}, spec=replaced(spec, path, value)),
+        pack(header, weights.arrays()),
     ):
         with pytest.raises(BrokenWeightsError):
             DoubleBuffer.of_snapshot(rubbish)
@@ -289,5 +289,5 @@ def test_a_damaged_delta_is_refused_or_the_same(at: int, byte: int) -> None:
         got: Packed = unpack(good[:at] + bytes([good[at] ^ byte]) + good[at + 1 :])
     except BrokenWeightsError:
         return
-    assert got.standing == WeightsHeader(1, 0, "d", 5, None, 7)
+    assert got.header == WeightsHeader(1, 0, "d", 5, None, 7)
     assert (got.arrays["dense"] == np.arange(9)).all()

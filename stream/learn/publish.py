@@ -1,7 +1,7 @@
-"""Publication: what has been learned becomes a version that servers follow.
+"""Publication: what was learned since the last version becomes the next version, which servers follow.
 
-A version is one transaction: its delta, its record in ``versions`` (which says what was learned, in which order), the
-progress in ``examples``, and the records set aside. Nobody sees a part of it.
+A version is one transaction: its delta, its record in ``versions`` (what was learned, in which order), the progress in
+``examples``, and the dead letters. Nobody sees a part of it.
 """
 
 import time
@@ -23,21 +23,22 @@ from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
-BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
-MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000; and dead letters
-MOST_BYTES = 16_000_000  # of dead letters that wait for a version
+BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less frequent
+# Limits of what may wait for a version. A run or an excluded example takes up to 53 bytes, and the version's record 1,000,000.
+MOST = 10_000  # runs and excluded examples; dead letters too
+MOST_BYTES = 16_000_000  # of dead letters
 
 
 class PendingVersion:
-    """What was read since the last version: all that the next one will say beside its weights.
+    """The next version, but for its weights: which examples were read since the last version, and what became of them.
 
     Args:
-        offsets: partition → next example to read.
-        trained_through: the latest event time learned so far, epoch ms.
-        rollback: where the weights went back to, before anything was read.
-        reread: partition → the offset up to which a rollback has examples read again.
-        aside: partition and offset of those among them that were set aside before.
-        anew: the model's settings were others before, or there was no model.
+        offsets: Partition → next example to read.
+        trained_through: The latest event time learned so far, epoch ms.
+        rollback: The rollback that this version publishes; nothing was read after it.
+        reread: Partition → the offset up to which examples are read again after a rollback.
+        dead_lettered: Partition and offset of those among them that are dead letters already.
+        new_settings: The model's settings were others in the last version, or there was no version.
     """
 
     def __init__(
@@ -47,115 +48,115 @@ class PendingVersion:
         rollback: Rollback | None = None,
         *,
         reread: Mapping[int, int] | None = None,
-        aside: Iterable[tuple[int, int]] = (),
-        anew: bool = False,
+        dead_lettered: Iterable[tuple[int, int]] = (),
+        new_settings: bool = False,
     ) -> None:
-        self.offsets, self.trained_through, self.rollback, self.anew = dict(offsets), trained_through, rollback, anew
-        self._reread, self._aside = reread or {}, frozenset(aside)
+        self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
+        self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
         self._bytes = 0  # of the dead letters
 
-    def add(self, records: Sequence[Record], taught: BatchResult, topics: Topics) -> None:
-        """Note what came of the next ``records``."""
+    def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
+        """Add the next ``records``, and the result of learning them."""
         for record in records:
             if self.runs and self.runs[-1].partition == record.partition:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
             else:
                 self.runs.append(Run(record.partition, record.offset, record.offset))
-        if taught.learned:
-            self.trained_through = max(self.trained_through or 0, taught.trained_through)
-        self.excluded += [(record.partition, record.offset) for record, _ in taught.excluded]
+        if result.learned:
+            self.trained_through = max(self.trained_through or 0, result.trained_through)
+        self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         letters = [
             dead_letter(record, "learn", error, topics)
-            for record, error in taught.bad + taught.excluded
-            if (record.partition, record.offset) not in self._aside
+            for record, error in result.bad + result.excluded
+            if (record.partition, record.offset) not in self._dead_lettered
         ]
         self.dead_letters += letters
         self._bytes += sum(size_of(letter) for letter in letters)
 
     def full(self) -> bool:
-        """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
+        """Return whether a version must be published now: a larger one might not fit in a record or in memory."""
         return max(len(self.runs) + len(self.excluded), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
 
     def reread(self) -> dict[int, int]:
-        """Return up to where examples are still to be read again."""
+        """Return partition → the offset up to which examples are still to be read again."""
         return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
     def next(self) -> "PendingVersion":
-        """Give the stretch that begins where this one ends."""
+        """Return the pending version that begins where this one ends."""
         reread = self.reread()
-        return PendingVersion(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
+        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=self._dead_lettered if reread else ())
 
 
 class Publisher:
     """Publishes one version after another.
 
     Args:
-        log: takes the snapshots.
-        writer: the owner of the model; takes the versions.
-        topics: where they go.
-        settings: how often they go.
-        last: the version published before.
+        log: The log, for snapshots.
+        writer: The writer that owns the model, for versions.
+        topics: The model's topics.
+        settings: The loop's settings, which say how often to publish.
+        last: The last version published.
     """
 
     def __init__(self, log: Log, writer: Writer, topics: Topics, settings: LearnSettings, last: Version | None) -> None:
         self._writer, self._topics, self._every = writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self._named = last.snapshot if last else None  # the snapshot that the last version names
-        self._end = log.bounds(topics.weights)[DELTAS].end  # where the next delta comes
-        self._next = 0.0  # when a version may be published, by the monotonic clock
+        self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
+        self._next = 0.0  # when the next version may be published, by the monotonic clock
         self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named)
         self.bytes = 0  # of the last delta
 
-    def wait(self, stretch: PendingVersion) -> float | None:
-        """Give the seconds until a version is due, None if there is nothing to say in it."""
+    def wait(self, pending: PendingVersion) -> float | None:
+        """Return the seconds until a version is due, None if there is nothing to publish."""
         self.snapshots.collect()
-        if stretch.full():
+        if pending.full():
             return 0.0
-        if stretch.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
+        if pending.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, stretch: PendingVersion, *, whole: bool = False) -> Published:
-        """Publish what ``model`` is now, and what it read since the version before.
+    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
+        """Publish the weights of ``model`` as the next version.
 
         Args:
-            model: its rows count as published only once the log has them.
-            stretch: what it read.
-            whole: start anew from a full snapshot, not from the version before.
+            model: The model; its rows count as published only once the log has them.
+            pending: What was read since the last version.
+            whole: Publish a full snapshot, not a change of the last version.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
-            LogUnavailableError: nothing was published; reload before going on.
+            LogUnavailableError: the outcome is not known; recover before going on.
         """
         changes = {} if whole else model.changes()
-        standing = WeightsHeader(
+        header = WeightsHeader(
             version=self._number + 1,
             base=None if whole else self._number,
             digest=model.digest(),
             examples=model.examples,
-            trained_through=stretch.trained_through,
+            trained_through=pending.trained_through,
             published_at=int(time.time() * 1000),
         )
         if whole:
-            self.snapshots.write(standing, model.spec, model.weights.arrays(), self._end)
-        published = self._commit(_version(standing, model.spec, stretch, self.snapshots), pack(standing, changes), stretch)
+            self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots), pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
-            self.snapshots.start(standing, model.spec, model.weights.arrays(), self._end)
+            self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
         return published
 
     def close(self) -> None:
         """Wait for the snapshot being written."""
         self.snapshots.close()
 
-    def _commit(self, version: Version, delta: bytes, stretch: PendingVersion) -> Published:
+    def _commit(self, version: Version, delta: bytes, pending: PendingVersion) -> Published:
         chunks = cut(self._topics.weights, DELTAS, delta)
         record = Message(self._topics.versions, None, encode(version), partition=0)
-        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in stretch.offsets.items()}
-        offsets = self._writer.commit([*chunks, record, *stretch.dead_letters], progress)
+        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
+        offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
         self._number, self._examples, self._named = version.version, version.examples, version.snapshot
         self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
@@ -164,29 +165,32 @@ class Publisher:
 
 
 def trained_through(version: Version) -> int | None:
-    """Return the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
+    """Return the latest event time that a version has learned, at most the time of its publication.
+
+    An earlier program took the time of any example.
+    """
     return version.trained_through and min(version.trained_through, version.published_at)
 
 
 def settings_digest(spec: Spec) -> str:
-    """Tell one model's settings from another's; a setting that is added later, with a default, changes nothing."""
+    """Return the digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(standing: WeightsHeader, spec: Spec, stretch: PendingVersion, snapshots: SnapshotWriter) -> Version:
+def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter) -> Version:
     return Version(
-        version=standing.version,
-        digest=standing.digest,
-        examples=standing.examples,
-        trained_through=standing.trained_through,
-        offsets=stretch.offsets,
-        runs=stretch.runs,
-        excluded=stretch.excluded,
+        version=header.version,
+        digest=header.digest,
+        examples=header.examples,
+        trained_through=header.trained_through,
+        offsets=pending.offsets,
+        runs=pending.runs,
+        excluded=pending.excluded,
         settings=settings_digest(spec),
         fingerprint=fingerprint(),
-        published_at=standing.published_at,
+        published_at=header.published_at,
         snapshot=snapshots.newest,
-        rollback=stretch.rollback,
-        spec=spec.model_dump(mode="json") if stretch.anew else None,
-        reread=stretch.reread(),
+        rollback=pending.rollback,
+        spec=spec.model_dump(mode="json") if pending.new_settings else None,
+        reread=pending.reread(),
     )

@@ -1,8 +1,8 @@
-"""A follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
+"""The follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
 
-There are two copies. The spare is brought up to date and handed over, in service at once as a whole; only then the other, which
-nobody reads any more, is brought up to the same state. Whatever does not fit, the follower starts again from a snapshot, and what
-is in service stays there until the new copy has caught up.
+There are two copies. The spare copy is brought up to date and goes into service as a whole. Only then the other copy, which
+nobody reads any more, is brought up to the same state. If a record does not fit, the follower starts again from a snapshot,
+and the weights in service stay until the new copy has caught up.
 """
 
 import logging
@@ -18,29 +18,29 @@ from stream.events import SnapshotRef
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
-from stream.weights.chunks import BrokenWeightsError, Joiner, Packed, WeightsHeader, join_snapshot, unpack
+from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 64  # chunks in one poll
-_PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
+_BATCH = 64  # chunks in one poll
+_PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
 _RETRY = 0.5  # seconds before starting again
-_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, places or kinds give
+_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
 
 
 class NewLineageError(BrokenWeightsError):
-    """The next version does not come from the one before: the weights were rolled back, or come from other kernels."""
+    """The next version is no change of the one before: the weights were rolled back, or were learned by other kernels."""
 
 
 class Service(Protocol):
-    """Where weights are in service."""
+    """The service that predicts with the weights."""
 
-    caught_up: bool  # set once the follower has come to what was the log's end when it started
+    caught_up: bool  # set once the follower has reached what was the log's end when it started
 
-    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
-        """Put ``weights`` into service; when it returns, nothing reads the ones before any more."""
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
+        """Put ``weights`` into service; when this returns, nothing reads the earlier weights any more."""
         ...
 
 
@@ -48,21 +48,21 @@ class Follower:
     """Keeps the weights of a service up to date.
 
     Args:
-        events: the log that they come from.
-        topics: the model's.
-        service: where they go.
-        metrics: what it tells.
+        log: The log to read weights from.
+        topics: The model's topics.
+        service: The service to hand weights to.
+        metrics: The follower's metrics.
     """
 
-    def __init__(self, events: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
-        self._log, self._topics, self._service, self._metrics = events, topics, service, metrics
-        self._trouble = ""
+    def __init__(self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
+        self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
+        self._reported = ""  # the trouble that was logged last
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Follow until told to stop.
 
         Raises:
-            LogError: the log can't be used, and waiting would not help.
+            LogError: the log can't be used, and waiting will not help.
         """
         while not should_stop():
             try:
@@ -82,103 +82,103 @@ class Follower:
         if newest is None or newest.version.snapshot is None:
             return
         end = self._log.bounds(self._topics.weights)[DELTAS].end
-        copies = self._load(newest.version.snapshot)
-        joiner = Joiner()
+        double_buffer = self._load(newest.version.snapshot)
+        assembler = Assembler()
         with closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader:
             while not should_stop():
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
-                    self._hand_over(copies)
-                self._apply(copies, joiner.join(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
+                    self._hand_over(double_buffer)
+                self._apply(double_buffer, assembler.add(reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
-        chunks = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_AT_ONCE))
-        copies = DoubleBuffer.of_snapshot(join_snapshot(chunks))
+        records = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_BATCH))
+        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(records))
         self._metrics.starts.inc()
-        return copies
+        return double_buffer
 
-    def _apply(self, copies: "DoubleBuffer", deltas: list[bytes]) -> None:
+    def _apply(self, double_buffer: "DoubleBuffer", deltas: list[bytes]) -> None:
         if deltas:
             with self._metrics.apply_seconds.time():
-                copies.apply(unpack(delta) for delta in deltas)
+                double_buffer.apply(unpack(delta) for delta in deltas)
             self._metrics.deltas.inc(len(deltas))
 
-    def _hand_over(self, copies: "DoubleBuffer") -> None:
-        if copies.hand_over(self._service.hand_over):
-            self._metrics.freshness_seconds.observe(max(0.0, time.time() - copies.standing.published_at / 1000))
+    def _hand_over(self, double_buffer: "DoubleBuffer") -> None:
+        if double_buffer.hand_over(self._service.hand_over):
+            self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
-            self._trouble = ""
+            self._reported = ""
 
     def _report(self, trouble: str) -> None:
-        if trouble != self._trouble:
+        if trouble != self._reported:
             logger.warning("%s", trouble)
-        self._trouble = trouble
+        self._reported = trouble
 
 
 class DoubleBuffer:
-    """Two copies of the weights, of which one may be in service while the other is brought up to date.
+    """Two copies of the weights: one may be in service while the other, the spare, is brought up to date.
 
     Attributes:
-        standing: which weights the one brought up to date is.
+        header: Which version the spare is.
     """
 
-    def __init__(self, standing: WeightsHeader, weights: Weights) -> None:
-        """Begin with ``weights``.
+    def __init__(self, header: WeightsHeader, weights: Weights) -> None:
+        """Begin with ``weights`` as the spare.
 
         Raises:
-            BrokenWeightsError: they are not what they should be.
+            BrokenWeightsError: their digest is not that of ``header``.
         """
-        self.standing = standing
+        self.header = header
         self._spare = weights
         self._other: Weights | None = None
-        self._new = True  # the spare is newer than what is in service
-        self._missed: list[Arrays] = []  # what the other has yet to apply
-        _check(standing, weights)
+        self._new = True  # the spare is newer than the weights in service
+        self._missed: list[Arrays] = []  # the deltas that the other copy has yet to apply
+        _check(header, weights)
 
     @classmethod
     def of_snapshot(cls, data: bytes) -> Self:
-        """Begin with what a snapshot holds.
+        """Begin with the weights of a snapshot.
 
         Raises:
             BrokenWeightsError: it holds no weights, or others than were published.
         """
-        standing, arrays, header = unpack(data)
+        header, arrays, entries = unpack(data)
         try:
-            weights = Weights.from_arrays(Spec.model_validate(header["spec"]), arrays)
+            weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays)
         except (*_MISFITS, ArithmeticError, MemoryError) as error:
-            raise BrokenWeightsError(f"the snapshot of version {standing.version} holds no weights: {error!r}") from error
-        return cls(standing, weights)
+            raise BrokenWeightsError(f"the snapshot of version {header.version} holds no weights: {error!r}") from error
+        return cls(header, weights)
 
     def apply(self, deltas: Iterable[Packed]) -> None:
-        """Bring the spare up to date.
+        """Apply ``deltas`` to the spare.
 
         Raises:
-            NewLineageError: a version does not come from the one before.
-            BrokenWeightsError: a delta is not the next, or gives other weights than were published.
+            NewLineageError: a version is no change of the one before.
+            BrokenWeightsError: a delta is not the next one, or results in other weights than were published.
         """
-        for standing, arrays, _ in deltas:
-            if standing.version <= self.standing.version:
+        for header, arrays, _ in deltas:
+            if header.version <= self.header.version:
                 continue  # the snapshot has it
-            if standing.base is None:
-                raise NewLineageError(f"version {standing.version} begins anew, from its snapshot")
-            if standing.base != self.standing.version:
-                raise BrokenWeightsError(f"version {standing.version} changes version {standing.base}, expected {self.standing.version}")
+            if header.base is None:
+                raise NewLineageError(f"version {header.version} begins anew, from its snapshot")
+            if header.base != self.header.version:
+                raise BrokenWeightsError(f"version {header.version} changes version {header.base}, expected {self.header.version}")
             try:
                 self._spare.apply(arrays)
             except _MISFITS as error:
-                raise BrokenWeightsError(f"version {standing.version} does not fit the weights: {error!r}") from error
-            _check(standing, self._spare)
-            self.standing, self._new = standing, True
+                raise BrokenWeightsError(f"version {header.version} does not fit the weights: {error!r}") from error
+            _check(header, self._spare)
+            self.header, self._new = header, True
             if self._other is not None:
                 self._missed.append(arrays)
 
     def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
-        """Have the spare ``put`` into service if it is newer, then bring the other up to date; say whether it was."""
+        """Put the spare into service by ``put`` if it is newer, then bring the other copy up to date; return whether it was newer."""
         if not self._new:
             return False
-        put(self.standing, self._spare)
+        put(self.header, self._spare)
         other = self._other or Weights.from_arrays(self._spare.spec, self._spare.arrays())
         for arrays in self._missed:
             other.apply(arrays)
@@ -187,6 +187,6 @@ class DoubleBuffer:
         return True
 
 
-def _check(standing: WeightsHeader, weights: Weights) -> None:
-    if (digest := weights.digest()) != standing.digest:
-        raise BrokenWeightsError(f"version {standing.version} has the digest {digest}, expected {standing.digest}")
+def _check(header: WeightsHeader, weights: Weights) -> None:
+    if (digest := weights.digest()) != header.digest:
+        raise BrokenWeightsError(f"version {header.version} has the digest {digest}, expected {header.digest}")

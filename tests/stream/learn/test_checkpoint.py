@@ -63,7 +63,7 @@ def test_its_version_comes_back_as_it_was_published() -> None:
 
     loaded = Checkpoint.from_bytes(checkpoint.to_bytes())
 
-    assert (loaded.version, loaded.place, loaded.spec) == (checkpoint.version, 12, SPEC)
+    assert (loaded.version, loaded.offset, loaded.spec) == (checkpoint.version, 12, SPEC)
 
 
 DATA = checkpoint_of(trained(20), 1).to_bytes()

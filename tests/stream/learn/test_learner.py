@@ -21,7 +21,7 @@ from stream.learn.checkpoint import Checkpoints
 from stream.learn.recovery import GapError, OtherSettingsError, RecoveryError
 from stream.log.contract import FencedError, Log, LogUnavailableError, Message
 from stream.log.topics import DELTAS
-from stream.weights.chunks import Joiner, unpack
+from stream.weights.chunks import Assembler, unpack
 from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import (
     SPEC,
@@ -364,7 +364,7 @@ def test_other_kernels_start_a_new_lineage_from_a_full_snapshot(log: Log, tmp_pa
     assert last.digest == learned_directly(records(log, TOPICS.examples))
     assert last.snapshot
     assert last.snapshot.version == last.version
-    assert unpack(Joiner().join(records(log, TOPICS.weights, DELTAS))[-1]).standing.base is None
+    assert unpack(Assembler().add(records(log, TOPICS.weights, DELTAS))[-1]).header.base is None
 
 
 def test_a_learner_told_to_stop_publishes_and_saves_what_it_has_learned(log: Log, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from stream.log.contract import FencedError, LogUnavailableError, Message, Progr
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings
-from stream.weights.chunks import CHUNK, BrokenWeightsError, Joiner, WeightsHeader, cut, join_snapshot, unpack
+from stream.weights.chunks import CHUNK, Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, cut, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 
 
@@ -36,14 +36,14 @@ class Work:
 
     def __init__(self) -> None:
         self.trainer = Trainer(OnlineModel(SPEC), Progressive())
-        self.stretch = PendingVersion({0: 0}, None)
+        self.pending = PendingVersion({0: 0}, None)
 
     def learn(self, messages: Sequence[Message]) -> None:
         """Learn what comes next."""
-        first = self.stretch.offsets[0]
+        first = self.pending.offsets[0]
         batch = [Record(m.topic, 0, first + n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
-        self.stretch.add(batch, self.trainer.learn(batch), TOPICS)
-        self.stretch.offsets = {0: first + len(batch)}
+        self.pending.add(batch, self.trainer.learn(batch), TOPICS)
+        self.pending.offsets = {0: first + len(batch)}
 
 
 def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
@@ -72,11 +72,11 @@ def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> N
     work, publisher = Work(), publisher_of(log)
     work.learn(examples(5))
 
-    published = publisher.publish(work.trainer.model, work.stretch, whole=True)
+    published = publisher.publish(work.trainer.model, work.pending, whole=True)
 
     (record,) = records(log, TOPICS.versions)
     assert decode_version(record.value) == published.version
-    assert published.place == record.offset
+    assert published.offset == record.offset
     assert published.version.runs == [Run(0, 0, 4)]
     assert (published.version.version, published.version.examples, published.version.offsets) == (0, 5, {0: 5})
     assert published.version.trained_through == 1_000_004
@@ -85,25 +85,25 @@ def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> N
 
 
 def test_runs_are_in_the_order_learned_over_all_partitions() -> None:
-    stretch, trainer = PendingVersion({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
+    pending, trainer = PendingVersion({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
 
     for partition, offset in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3)]:
         batch = [Record(TOPICS.examples, partition, offset, 0, None, example(offset).value)]
-        stretch.add(batch, trainer.learn(batch), TOPICS)
+        pending.add(batch, trainer.learn(batch), TOPICS)
 
-    assert stretch.runs == [Run(0, 0, 1), Run(1, 0, 0), Run(0, 2, 3)]
+    assert pending.runs == [Run(0, 0, 1), Run(1, 0, 0), Run(0, 2, 3)]
 
 
 def test_a_fenced_learner_publishes_nothing_at_all(log: SqliteLog) -> None:
     work, publisher = Work(), publisher_of(log)
-    publisher.publish(work.trainer.model, work.stretch, whole=True)
-    work.stretch = work.stretch.next()
+    publisher.publish(work.trainer.model, work.pending, whole=True)
+    work.pending = work.pending.next()
     work.learn([*examples(3), Message(TOPICS.examples, b"bad", b"junk")])
     log.writer("learning.learner")
     before = [log.bounds(topic) for topic in (TOPICS.versions, TOPICS.weights, TOPICS.dead_letters)]
 
     with pytest.raises(FencedError):
-        publisher.publish(work.trainer.model, work.stretch)
+        publisher.publish(work.trainer.model, work.pending)
 
     assert [log.bounds(topic) for topic in (TOPICS.versions, TOPICS.weights, TOPICS.dead_letters)] == before
 
@@ -115,28 +115,28 @@ def test_rows_count_as_published_only_once_the_log_has_them(log: SqliteLog) -> N
     before = work.trainer.model.changes()
 
     with pytest.raises(LogUnavailableError):
-        publisher.publish(work.trainer.model, work.stretch)
+        publisher.publish(work.trainer.model, work.pending)
 
     np.testing.assert_array_equal(work.trainer.model.changes()["positions"], before["positions"])
-    assert publisher.publish(work.trainer.model, work.stretch).version.version == 0
+    assert publisher.publish(work.trainer.model, work.pending).version.version == 0
     assert len(work.trainer.model.changes()["positions"]) == 0
 
 
 def test_a_delta_holds_what_has_changed_since_the_version_before(log: SqliteLog) -> None:
     work, publisher = Work(), publisher_of(log)
-    publisher.publish(work.trainer.model, work.stretch, whole=True)
+    publisher.publish(work.trainer.model, work.pending, whole=True)
     weights = Weights(SPEC)
 
     for first in (0, 50):
-        work.stretch = work.stretch.next()
+        work.pending = work.pending.next()
         work.learn(examples(50, first))
-        publisher.publish(work.trainer.model, work.stretch)
+        publisher.publish(work.trainer.model, work.pending)
 
-    whole, *deltas = (unpack(data) for data in Joiner().join(records(log, TOPICS.weights, DELTAS)))
-    assert whole.standing.base is None
+    whole, *deltas = (unpack(data) for data in Assembler().add(records(log, TOPICS.weights, DELTAS)))
+    assert whole.header.base is None
     for delta, version in zip(deltas, all_versions(log)[1:], strict=True):
         weights.apply(delta.arrays)
-        assert (delta.standing.version, delta.standing.base) == (version.version, version.version - 1)
+        assert (delta.header.version, delta.header.base) == (version.version, version.version - 1)
         assert weights.digest() == version.digest
 
 
@@ -144,41 +144,41 @@ def test_versions_come_less_often_above_the_byte_budget(log: SqliteLog) -> None:
     large = Spec(model=SPEC.model.model_copy(update={"hidden": (1024, 512)}), table=SPEC.table, fields=SPEC.fields)
     publisher, model = publisher_of(log), OnlineModel(large)
     publisher.publish(model, PendingVersion({0: 0}, None), whole=True)
-    stretch = PendingVersion({0: 0}, None)
-    stretch.runs.append(Run(0, 0, 0))
+    pending = PendingVersion({0: 0}, None)
+    pending.runs.append(Run(0, 0, 0))
 
-    publisher.publish(model, stretch)
+    publisher.publish(model, pending)
 
-    wait = publisher.wait(stretch)
+    wait = publisher.wait(pending)
     assert wait is not None
     assert publisher.bytes / BUDGET - 0.1 < wait <= publisher.bytes / BUDGET
 
 
 def test_nothing_is_published_while_there_is_nothing_to_say(log: SqliteLog) -> None:
     work, publisher = Work(), publisher_of(log)
-    publisher.publish(work.trainer.model, work.stretch, whole=True)
+    publisher.publish(work.trainer.model, work.pending, whole=True)
 
-    assert publisher.wait(work.stretch.next()) is None
+    assert publisher.wait(work.pending.next()) is None
 
 
 def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
     work, publisher = Work(), publisher_of(log, snapshot_every=0.0)
-    first = publisher.publish(work.trainer.model, work.stretch, whole=True)
-    work.stretch = work.stretch.next()
+    first = publisher.publish(work.trainer.model, work.pending, whole=True)
+    work.pending = work.pending.next()
     work.learn(examples(5))
 
-    second = publisher.publish(work.trainer.model, work.stretch)
+    second = publisher.publish(work.trainer.model, work.pending)
     publisher.close()  # waits for the snapshot
     assert publisher.wait(PendingVersion({0: 5}, None)) == 0  # there is something to say: where the snapshot is
-    third = publisher.publish(work.trainer.model, work.stretch.next())
+    third = publisher.publish(work.trainer.model, work.pending.next())
 
     assert first.version.snapshot
     assert second.version.snapshot == first.version.snapshot
     assert third.version.snapshot
     assert third.version.snapshot.version == second.version.version
-    snapshot = unpack(join_snapshot(records(log, TOPICS.weights, SNAPSHOTS)))
+    snapshot = unpack(assemble_snapshot(records(log, TOPICS.weights, SNAPSHOTS)))
     assert Weights.from_arrays(SPEC, snapshot.arrays).digest() == second.version.digest
-    assert Spec.model_validate(snapshot.header["spec"]) == SPEC
+    assert Spec.model_validate(snapshot.entries["spec"]) == SPEC
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_is_cut_is_joined_again(size: int) -> None:
     messages = cut(TOPICS.weights, DELTAS, data)
 
     assert all(len(message.value or b"") <= CHUNK for message in messages)
-    assert Joiner().join(in_place([*messages, *messages])) == [data, data]
+    assert Assembler().add(in_place([*messages, *messages])) == [data, data]
 
 
 def test_a_missing_part_is_noticed() -> None:
@@ -223,4 +223,4 @@ def test_a_missing_part_is_noticed() -> None:
 
     for broken in ([second], [first, third], [first, other[1]], [third], *strange):
         with pytest.raises(BrokenWeightsError):
-            Joiner().join(broken)
+            Assembler().add(broken)

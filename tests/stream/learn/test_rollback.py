@@ -87,7 +87,7 @@ def test_a_rebuilt_state_is_that_of_the_learner_to_the_last_bit(log: Log, tmp_pa
 
     again = from_the_log(log, tmp_path, saved.version.version)
 
-    assert (again.version, again.place, again.spec) == (saved.version, saved.place, saved.spec)
+    assert (again.version, again.offset, again.spec) == (saved.version, saved.offset, saved.spec)
     assert {name: array.tobytes() for name, array in again.arrays.items()} == {
         name: array.tobytes() for name, array in saved.arrays.items()
     }

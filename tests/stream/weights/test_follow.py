@@ -33,15 +33,15 @@ class Service:
         self.weights = Weights(SPEC)
         self.arrived = threading.Condition()
 
-    def hand_over(self, standing: WeightsHeader, weights: Weights) -> None:
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
         """Put weights into service."""
         if self.taken:
             assert self.weights.digest() == self.taken[-1].digest
             assert self.weights is not weights
-        assert weights.digest() == standing.digest
+        assert weights.digest() == header.digest
         with self.arrived:
             self.weights = weights
-            self.taken.append(standing)
+            self.taken.append(header)
             self.arrived.notify_all()
 
     def wait_for(self, version: int) -> None:
@@ -108,8 +108,8 @@ def test_a_follower_sees_every_versions_digest_while_the_learner_learns(log: Log
 
     published = {version.version: version.digest for version in all_versions(log)}
     assert len(service.taken) >= 5
-    assert all(published[standing.version] == standing.digest for standing in service.taken)
-    assert [standing.version for standing in service.taken] == sorted(standing.version for standing in service.taken)
+    assert all(published[header.version] == header.digest for header in service.taken)
+    assert [header.version for header in service.taken] == sorted(header.version for header in service.taken)
 
 
 def test_a_follower_waits_for_the_first_version(log: Log, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_the_weights_in_service_stay_until_there_are_others_that_fit(log: Log, t
     assert service.taken[-1].digest == second.digest
 
 
-def standing_of(model: OnlineModel, version: int) -> WeightsHeader:
+def header_of(model: OnlineModel, version: int) -> WeightsHeader:
     """Say which weights ``model`` has."""
     return WeightsHeader(version, version - 1, model.digest(), model.examples, None, 0)
 
@@ -218,14 +218,14 @@ def learned(model: OnlineModel, seed: int) -> OnlineModel:
 
 def test_both_copies_come_to_the_same_weights() -> None:
     model = OnlineModel(SPEC)
-    copies = DoubleBuffer(standing_of(model, 0), Weights(SPEC))
+    double_buffer = DoubleBuffer(header_of(model, 0), Weights(SPEC))
     in_service: list[Weights] = []
 
     for version in range(1, 6):
         learned(model, version)
-        copies.apply([Packed(standing_of(model, version), model.changes(), {})])
+        double_buffer.apply([Packed(header_of(model, version), model.changes(), {})])
         model.mark_published()
-        copies.hand_over(lambda _, weights: in_service.append(weights))
+        double_buffer.hand_over(lambda _, weights: in_service.append(weights))
 
         assert in_service[-1].digest() == model.digest()
 
@@ -235,19 +235,19 @@ def test_both_copies_come_to_the_same_weights() -> None:
 
 def test_nothing_is_handed_over_twice() -> None:
     model = OnlineModel(SPEC)
-    copies = DoubleBuffer(standing_of(model, 3), Weights(SPEC))
+    double_buffer = DoubleBuffer(header_of(model, 3), Weights(SPEC))
 
-    assert copies.hand_over(lambda *_: None)
-    copies.apply([Packed(standing_of(model, 3), model.changes(), {})])  # the snapshot has it
+    assert double_buffer.hand_over(lambda *_: None)
+    double_buffer.apply([Packed(header_of(model, 3), model.changes(), {})])  # the snapshot has it
 
-    assert not copies.hand_over(lambda *_: None)
+    assert not double_buffer.hand_over(lambda *_: None)
 
 
 def test_weights_that_are_not_those_published_are_refused() -> None:
     model = OnlineModel(SPEC)
-    copies = DoubleBuffer(standing_of(model, 0), Weights(SPEC))
+    double_buffer = DoubleBuffer(header_of(model, 0), Weights(SPEC))
     before = model.changes()
     learned(model, 1)
 
     with pytest.raises(BrokenWeightsError, match="expected"):
-        copies.apply([Packed(standing_of(model, 1), before, {})])
+        double_buffer.apply([Packed(header_of(model, 1), before, {})])
