@@ -27,7 +27,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """Give the url of a running Kafka: ``SML_TEST_KAFKA``'s, or one of our own. Without either, skip; in CI, fail."""
+    """Yield the url of a running Kafka: ``SML_TEST_KAFKA``'s, or one of our own. Without either, skip; in CI, fail."""
     given = os.environ.get("SML_TEST_KAFKA")
     if given:
         yield given

@@ -9,7 +9,7 @@ FOLDER = Path(os.environ.get("SML_DATA_DIR", Path(__file__).parents[2] / "shared
 
 
 def recorded_log(name: str) -> Path:
-    """Give the path of a real log, or skip the test that wants it."""
+    """Return the path of a real log, or skip the test that wants it."""
     path = FOLDER / name
     if not path.exists():
         pytest.skip(f"real click log {path} is absent (set SML_DATA_DIR)")

@@ -95,7 +95,7 @@ class Site:
             self.close()
 
     def said(self, name: str) -> str:
-        """Give what a process said."""
+        """Return what a process said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def get(self, name: str, path: str) -> httpx.Response:

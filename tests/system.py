@@ -11,7 +11,7 @@ _WITHOUT_SERVICES = [f"DPkg::Options::=--path-exclude={path}" for path in ("/etc
 
 
 def need(program: str, package: str | None = None) -> str:
-    """Give the path of ``program``, from its Debian ``package`` (of the same name unless given).
+    """Return the path of ``program``, from its Debian ``package`` (of the same name unless given).
 
     Where it can't be had the test is skipped, saying why; with ``CI=true`` it fails.
     """

@@ -80,7 +80,7 @@ def new_log() -> Iterator[tuple[SqliteLog, Path]]:
 
 
 def kind(message: Message) -> str:
-    """Say what a record is by its decoder alone."""
+    """Return what a record is by its decoder alone."""
     if message.value is None:
         with suppress(UnicodeDecodeError):
             return "tombstone" if message.topic == TOPICS.impressions and (message.key or b"").decode() else "bad"

@@ -27,7 +27,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture
 def site(log: Log, tmp_path: Path) -> Iterator[Site]:
-    """Give a site whose examples are learned, in several versions."""
+    """Yield a site whose examples are learned, in several versions."""
     (tmp_path / "sml.toml").write_text(SETTINGS)
     site = Site(tmp_path, f"sqlite:///{tmp_path}/log.db")
     create(log, site.topics, 1)

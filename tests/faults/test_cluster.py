@@ -44,7 +44,7 @@ def brokers(kafka: str) -> Iterator[list[KafkaServer]]:
 
 @pytest.fixture
 def site(brokers: list[KafkaServer], tmp_path: Path) -> Iterator[Site]:
-    """Give a site on the cluster, its topics created."""
+    """Yield a site on the cluster, its topics created."""
     url = "kafka://" + ",".join(broker.url.removeprefix("kafka://") for broker in brokers)
     for site in opened(tmp_path, url):
         with connect(url) as log:

@@ -53,13 +53,13 @@ def wait_until_all_is_learned(site: Site, traffic: Traffic) -> Books:
 
 @pytest.fixture(params=["kafka", pytest.param("sqlite", marks=long_only)])
 def broker_or_none(request: pytest.FixtureRequest) -> KafkaServer | None:
-    """Give a broker that may be killed; None for the log in a file."""
+    """Return a broker that may be killed; None for the log in a file."""
     return request.getfixturevalue("broker") if request.param == "kafka" else None
 
 
 @pytest.fixture
 def site(broker_or_none: KafkaServer | None, tmp_path: Path) -> Iterator[Site]:
-    """Give a site on that log, its topics created."""
+    """Yield a site on that log, its topics created."""
     url = broker_or_none.url if broker_or_none else f"sqlite:///{tmp_path}/log.db"
     for site in opened(tmp_path, url):
         with connect(url) as log:

@@ -53,7 +53,7 @@ def asleep(site: Site, processes: Collection[Popen[bytes]]) -> Iterator[None]:
 
 
 def takes_writes(site: Site) -> bool:
-    """Say whether nobody sits on the log's lock; Kafka has none."""
+    """Return whether nobody sits on the log's lock; Kafka has none."""
     if site.url.startswith("kafka"):
         return True
     with closing(sqlite3.connect(site.url.removeprefix("sqlite:///"), timeout=2.0, isolation_level=None)) as file:
@@ -66,7 +66,7 @@ def takes_writes(site: Site) -> bool:
 
 
 def versions(site: Site) -> int:
-    """Say how many versions there are."""
+    """Return how many versions there are."""
     with connect(site.url) as log:
         newest = newest_version(log, site.topics)
         return newest.version.version + 1 if newest else 0

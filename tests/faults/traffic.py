@@ -236,7 +236,7 @@ def joined_alone(log: Log, topics: Topics) -> list[tuple[int, bytes | None]]:
 
 
 def learned(url: str, topics: Topics) -> int:
-    """Say how many examples the newest version has learned."""
+    """Return how many examples the newest version has learned."""
     with connect(url) as log:
         newest = newest_version(log, topics)
         return newest.version.examples if newest else 0
@@ -248,7 +248,7 @@ def everything(log: Log, topic: str) -> list[Record]:
 
 
 def _learned(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
-    """Give the examples in the order that the versions say they were learned in; each partition's is that of its offsets."""
+    """Return the examples in the order that the versions say they were learned in; each partition's is that of its offsets."""
     versions: list[Version] = [version for version, _ in read_versions(log, topics, 0)]
     lineage = Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])
     left = {partition: [r for r in stream if r.partition == partition][::-1] for partition in log.bounds(topics.examples)}

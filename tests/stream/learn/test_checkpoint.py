@@ -18,14 +18,14 @@ from tests.stream.learning import SPEC, examples
 
 
 def trained(count: int) -> Trainer:
-    """Give a model that has learned ``count`` examples."""
+    """Return a model that has learned ``count`` examples."""
     trainer = Trainer(OnlineModel(SPEC), Progressive())
     trainer.learn(stream(count))
     return trainer
 
 
 def stream(count: int, first: int = 0) -> list[Record]:
-    """Give examples as a reader does."""
+    """Return examples as a reader does."""
     return [Record(m.topic, 0, first + n, 0, m.key, m.value) for n, m in enumerate(examples(count, first))]
 
 

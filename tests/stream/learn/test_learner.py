@@ -43,7 +43,7 @@ from tests.stream.learning import (
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
-    """Give an empty log."""
+    """Yield an empty log."""
     with opened(tmp_path) as log:
         yield log
 

@@ -26,7 +26,7 @@ from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples,
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[SqliteLog]:
-    """Give an empty log."""
+    """Yield an empty log."""
     with opened(tmp_path) as log:
         yield log
 
@@ -47,7 +47,7 @@ class Work:
 
 
 def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
-    """Give the publisher of a new model."""
+    """Return the publisher of a new model."""
     return Publisher(log, log.writer("learning.learner"), TOPICS, LearnSettings.model_validate({"publish_every": 0.0, **settings}), None)
 
 
@@ -200,7 +200,7 @@ def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(
 
 
 def in_place(messages: Sequence[Message]) -> list[Record]:
-    """Give messages as a reader does."""
+    """Return messages as a reader does."""
     return [Record(m.topic, 0, n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
 
 

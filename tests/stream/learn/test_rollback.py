@@ -39,7 +39,7 @@ from tests.stream.weights.test_follow import Service
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
-    """Give an empty log."""
+    """Yield an empty log."""
     with opened(tmp_path) as log:
         yield log
 

@@ -41,7 +41,7 @@ REFUSED: dict[type[BadRecordError], dict[str, Any]] = {
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
-    """Give an empty log."""
+    """Yield an empty log."""
     with opened(tmp_path) as log:
         yield log
 

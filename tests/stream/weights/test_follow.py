@@ -52,7 +52,7 @@ class Service:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
-    """Give an empty log."""
+    """Yield an empty log."""
     with opened(tmp_path) as log:
         yield log
 
@@ -204,7 +204,7 @@ def test_the_weights_in_service_stay_until_there_are_others_that_fit(log: Log, t
 
 
 def header_of(model: OnlineModel, version: int) -> WeightsHeader:
-    """Say which weights ``model`` has."""
+    """Return which weights ``model`` has."""
     return WeightsHeader(version, version - 1, model.digest(), model.examples, None, 0)
 
 
