@@ -1,4 +1,4 @@
-"""The heaviest example that is accepted, whatever its label and wherever it comes, costs the others next to nothing. See benchmarks/weights.md."""
+"""The heaviest example accepted costs the others next to nothing, whatever its label and position. See benchmarks/weights.md."""
 
 from pathlib import Path
 
