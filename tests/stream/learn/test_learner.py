@@ -1,4 +1,4 @@
-"""Every example changes the weights exactly once, in the order written down, whatever happens to the learner."""
+"""Every example changes the weights exactly once, in the order that the versions record, whatever happens to the learner."""
 
 import itertools
 import json
@@ -113,11 +113,11 @@ def test_a_bad_record_is_set_aside_and_not_read_again(log: Log, tmp_path: Path) 
     first = learn_all(log, tmp_path)
     learn_all(log, tmp_path)
 
-    aside = records(log, TOPICS.dead_letters)
+    letters = records(log, TOPICS.dead_letters)
     assert first.examples == 6
-    assert [record.value for record in aside] == [message.value for message in bad]
-    assert [dict(record.headers)["__connect.errors.offset"] for record in aside] == [b"3", b"4", b"5", b"6"]
-    assert {dict(record.headers)["__connect.errors.stage"] for record in aside} == {b"learn"}
+    assert [record.value for record in letters] == [message.value for message in bad]
+    assert [dict(record.headers)["__connect.errors.offset"] for record in letters] == [b"3", b"4", b"5", b"6"]
+    assert {dict(record.headers)["__connect.errors.stage"] for record in letters} == {b"learn"}
 
 
 def test_an_example_whose_step_is_not_finite_is_set_aside_and_the_others_are_learned(log: Log, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_an_example_whose_step_is_not_finite_is_set_aside_and_the_others_are_lea
 
     last = learn_all(log, tmp_path, max_weight=1e40)
 
-    (aside,) = records(log, TOPICS.dead_letters)
-    assert dict(aside.headers)["__connect.errors.exception.class.name"] == b"NotFiniteError"
+    (letter,) = records(log, TOPICS.dead_letters)
+    assert dict(letter.headers)["__connect.errors.exception.class.name"] == b"NotFiniteError"
     assert [excluded for version in all_versions(log) for excluded in version.excluded] == [(0, 20)]
     assert last.examples == 40
     assert last.digest == learned_directly([record for record in records(log, TOPICS.examples) if record.offset != 20])
@@ -136,7 +136,7 @@ def test_what_was_excluded_is_left_out_again_by_a_learner_that_recovers(log: Log
     log.append([*examples(20), example(20, weight=1e39), *examples(20, first=21)])
     before = learn_all(log, tmp_path, max_weight=1e40)
 
-    assert learn_all(log, tmp_path / "elsewhere", max_weight=1e40) == before  # from no checkpoint at all
+    assert learn_all(log, tmp_path / "elsewhere", max_weight=1e40) == before  # without any checkpoint
     assert len(records(log, TOPICS.dead_letters)) == 1
 
 
