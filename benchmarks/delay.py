@@ -1,9 +1,9 @@
-"""Late clicks: how right each label policy is, and how fresh, on a site whose true click probabilities are known.
+"""Late clicks: how accurate and how fresh each label policy is, on a site whose true click probabilities are known.
 
     python -m benchmarks.delay
 
-prints the table of benchmarks/delay.md. No HTTP and no log: each visit is predicted by the weights as they stand, then joined as
-``sml join`` joins and learned as ``sml learn`` learns. What is served in the last hour is held against the truth.
+prints the table of benchmarks/delay.md. There is no HTTP and no log: each visit is predicted by the current weights, then joined as
+``sml join`` joins and learned as ``sml learn`` learns. The predictions of the last hour are compared with the true probabilities.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from stream.settings import JoinSettings
 Floats: TypeAlias = NDArray[np.float64]
 
 RATE = 4.0  # visits a second
-AT_ONCE = 4  # visits between two looks at what is decided: the weights that serve are up to a second old
-HOUR = 3_600.0  # seconds, in which what is served is scored: the last
+BATCH = 4  # visits that are served, joined and learned together: the weights that serve are up to a second old
+HOUR = 3_600.0  # seconds: predictions of the last hour are scored
 FIELDS = (
     *(Field(name=name) for name in ("user_id", "country", "device", "item_id", "category")),
     Field(name="likes", kind="multi"),
     Field(name="price", kind="numeric"),
 )
 
-# Seconds, by share of clicks that have come: a tail as heavy as attribution logs show.
+# The delay in seconds by the share of clicks that have arrived: a tail as heavy as attribution logs show.
 _SHARES, _SECONDS = (0.0, 0.35, 0.5, 0.87, 1.0), (0.1, 10.0, 240.0, 3_360.0, 7_200.0)
 DELAYS: dict[str, Callable[[Floats], Floats]] = {
     "exponential, mean 4 min": lambda share: -240.0 * np.log1p(-share),
@@ -52,36 +52,35 @@ POLICIES = {
 
 
 class Result(NamedTuple):
-    """What came of one policy under one delay."""
+    """The result of one policy under one delay."""
 
-    log_loss: float  # expected under the true probabilities, of what was served
-    best: float  # the same of the true probabilities
-    calibration: float  # served over true, in sum
+    log_loss: float  # expected under the true probabilities, of the predictions
+    best: float  # the same, of the true probabilities
+    calibration: float  # sum of the predictions / sum of the true probabilities
     impression_to_example: float  # seconds, mean, until it is first learned
     click_to_example: float  # seconds, mean, until the click is learned
 
 
 class Run:
-    """One policy at work: serves, joins and learns."""
+    """One policy: serves, joins and learns."""
 
     def __init__(self, settings: JoinSettings) -> None:
-        """Begin with the weights before the first example."""
         model = ModelSettings(hidden=(64, 32))
         spec = Spec(model=model, table=TableSettings(capacity=65_536), fields=FIELDS, label_policy=settings.label_policy)
         self.trainer = Trainer(OnlineModel(spec), Progressive())
-        note = ResumePoint(0, policy=settings.label_policy)
-        self.join = new_join(settings, note, note)
+        start = ResumePoint(0, policy=settings.label_policy)
+        self.join = new_join(settings, start, start)
         self.waits: list[int] = []  # ms from an impression to its first example
         self.click_waits: list[int] = []  # ms from a click to its example
         self._offset = self._learned = 0
 
     def serve(self, impressions: list[Impression]) -> Floats:
-        """Predict by the weights as they stand, ``(N,)``."""
+        """Predict by the current weights, ``(N,)``."""
         features, _ = self.trainer.encoder.encode([each.features for each in impressions], [each.time for each in impressions])
         return self.trainer.model.weights.probabilities(features)
 
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:
-        """Join what has happened up to ``now``, and learn what that decides."""
+        """Join the events up to ``now``, and learn the examples that they decide."""
         for shown in impressions:
             self.join.add_impression(self._next(), shown, shown.time)
         for clicked in clicks:
@@ -106,18 +105,18 @@ class Run:
 
 
 def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats], Floats], scored: float = HOUR) -> Result:
-    """Replay each visit in its time and its clicks after ``delay``, then compare what was served with the truth.
+    """Serve and learn every visit in its time, its clicks after ``delay``; compare the last predictions with the true probabilities.
 
     Args:
-        visits: of a site with the rate ``RATE``.
-        settings: how clicks are joined; the policy is also the learner's.
-        delay: seconds from an impression to its click, from a number drawn evenly from 0 to 1.
-        scored: how much of the end is compared, in seconds.
+        visits: Visits of a site with the rate ``RATE``.
+        settings: How clicks are joined; the policy is also the learner's.
+        delay: Seconds from an impression to its click, from a number drawn uniformly from 0 to 1.
+        scored: For how many seconds, at the end, predictions are compared.
     """
     run = Run(settings)
     served, true = [], []
     begin_scoring = len(visits) / RATE - scored
-    for impressions, clicks, probabilities, now in happenings(visits, delay):
+    for impressions, clicks, probabilities, now in batches(visits, delay):
         if now / 1000 >= begin_scoring:
             served.append(run.serve(impressions))
             true.append(probabilities)
@@ -132,14 +131,14 @@ def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats
     )
 
 
-def happenings(visits: list[Visit], delay: Callable[[Floats], Floats]) -> Iterator[tuple[list[Impression], list[Click], Floats, int]]:
-    """Yield what happens, some visits at a time: impressions, clicks that have come, true probabilities, and the time."""
+def batches(visits: list[Visit], delay: Callable[[Floats], Floats]) -> Iterator[tuple[list[Impression], list[Click], Floats, int]]:
+    """Yield some visits at a time: their impressions, the clicks that have arrived, the true probabilities, and the time in ms."""
     random = np.random.default_rng(1)
     waiting: list[tuple[int, str]] = []
-    for start in range(0, len(visits), AT_ONCE):
-        some = visits[start : start + AT_ONCE]
+    for start in range(0, len(visits), BATCH):
+        batch = visits[start : start + BATCH]
         impressions: list[Impression] = []
-        for number, visit in enumerate(some, start):
+        for number, visit in enumerate(batch, start):
             time = int(1000 * number / RATE)
             delays = 1000 * delay(random.random(CANDIDATES))
             for c, candidate in enumerate(visit.candidates):
@@ -147,24 +146,24 @@ def happenings(visits: list[Visit], delay: Callable[[Floats], Floats]) -> Iterat
                 impressions.append(Impression(name, time, visit.context | {k: v for k, v in candidate.items() if k != "id"}))
                 if visit.clicked[c]:
                     heapq.heappush(waiting, (time + int(delays[c]), name))
-        now = int(1000 * (start + len(some)) / RATE)
+        now = int(1000 * (start + len(batch)) / RATE)
         clicks = []
         while waiting and waiting[0][0] <= now:
             at, name = heapq.heappop(waiting)
             clicks.append(Click(name, at))
-        yield impressions, clicks, np.concatenate([visit.probabilities for visit in some]), now
+        yield impressions, clicks, np.concatenate([visit.probabilities for visit in batch]), now
 
 
 def cross_entropy(p: Floats, q: Floats) -> float:
-    """Return the log loss to be expected of ``q`` where ``p`` is true: ``-mean(p ln q + (1 - p) ln(1 - q))``."""
+    """Return the expected log loss of ``q`` if ``p`` is true: ``-mean(p ln q + (1 - p) ln(1 - q))``."""
     q = np.clip(q, 1e-12, 1 - 1e-12)
     return float(-np.mean(p * np.log(q) + (1 - p) * np.log1p(-q)))
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Label policies under late clicks, held against the truth.")
-    parser.add_argument("--hours", type=float, default=4, help="of traffic, more than one")
+    parser = argparse.ArgumentParser(description="Compare label policies under late clicks with the true probabilities.")
+    parser.add_argument("--hours", type=float, default=4, help="hours of traffic, more than one")
     arguments = parser.parse_args()
     site = Site(seed=0, rate=RATE)
     visits = [site.visit() for _ in range(int(arguments.hours * HOUR * RATE))]

@@ -1,8 +1,8 @@
-"""How late the server's event loop is while weights arrive, beside how late it is when nothing does.
+"""The lag of the server's event loop while weights arrive, and while nothing arrives.
 
-``python -m benchmarks.event_loop_lag`` fills a table of a million rows. It packs the table as a snapshot, and what 200 more examples
-change as a delta, again and again. A task on an event loop then wakes every millisecond and measures how late it is: alone for a while,
-while a follower's thread applies and hands over a delta every 100 ms, and while that thread loads the snapshot.
+``python -m benchmarks.event_loop_lag`` fills a table of a million rows and packs it as a snapshot. It then learns 200 examples at a time
+and packs each change as a delta. A task on an event loop wakes every millisecond and records how late it is: alone; while a follower's
+thread applies a delta every 100 ms and hands the weights over; and while that thread loads the snapshot.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ EVERY, TICK, ALONE = 0.1, 0.001, 10.0  # seconds
 
 
 class Published(NamedTuple):
-    """What a follower gets."""
+    """What a follower reads from the log."""
 
     snapshot: bytes
     deltas: list[bytes]
 
 
 def published() -> Published:
-    """Learn random examples, of new values until the table is full, then of known ones."""
+    """Learn random examples: of new values until the table is full, then of known values."""
     random = np.random.default_rng(0)
     spec = Spec(fields=tuple(Field(name=f"field {f}") for f in range(FIELDS)))
     model, version = OnlineModel(spec), itertools.count(1)
@@ -59,8 +59,8 @@ def published() -> Published:
     return Published(snapshot, deltas)
 
 
-async def lateness(work: Callable[[], None]) -> list[float]:
-    """Return by how much each wake-up was late while ``work`` ran in a thread, in ms."""
+async def lags(work: Callable[[], None]) -> list[float]:
+    """Return how late each wake-up was while ``work`` ran in a thread, in ms."""
     thread = threading.Thread(target=work)
     late = []
     thread.start()
@@ -72,29 +72,29 @@ async def lateness(work: Callable[[], None]) -> list[float]:
 
 
 async def measure(weights: Published) -> None:
-    """Print what the loop went through."""
-    live = ServedWeights()
-    async with live.following(wait):
-        copies = DoubleBuffer.of_snapshot(weights.snapshot)
-        await asyncio.to_thread(copies.hand_over, live.hand_over)
+    """Print the loop's lags."""
+    served = ServedWeights()
+    async with served.following(wait):
+        double_buffer = DoubleBuffer.of_snapshot(weights.snapshot)
+        await asyncio.to_thread(double_buffer.hand_over, served.hand_over)
 
         def follow() -> None:
             for delta in weights.deltas:
                 time.sleep(EVERY)
-                copies.apply([unpack(delta)])
-                copies.hand_over(live.hand_over)
+                double_buffer.apply([unpack(delta)])
+                double_buffer.hand_over(served.hand_over)
 
         def load() -> None:
             for _ in range(LOADS):
-                DoubleBuffer.of_snapshot(weights.snapshot).hand_over(live.hand_over)
+                DoubleBuffer.of_snapshot(weights.snapshot).hand_over(served.hand_over)
 
-        show("nothing", await lateness(lambda: time.sleep(ALONE)))
-        show(f"{DELTAS} deltas of {len(weights.deltas[0]) / 1e3:.0f} kB", await lateness(follow))
-        show(f"{LOADS} snapshots of {len(weights.snapshot) / 1e6:.0f} MB", await lateness(load))
+        show("nothing", await lags(lambda: time.sleep(ALONE)))
+        show(f"{DELTAS} deltas of {len(weights.deltas[0]) / 1e3:.0f} kB", await lags(follow))
+        show(f"{LOADS} snapshots of {len(weights.snapshot) / 1e6:.0f} MB", await lags(load))
 
 
 def wait(_: ServedWeights, should_stop: Callable[[], bool]) -> None:
-    """Bring no weights of its own."""
+    """Hand over nothing."""
     while not should_stop():
         time.sleep(EVERY)
 

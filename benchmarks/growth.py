@@ -1,9 +1,9 @@
-"""How the step grows: examples a second against fields, rows of the table, depth, width, and partitions of the log.
+"""How the step scales: examples a second by fields, rows of the table, depth, width, and partitions of the log.
 
     python -m benchmarks.growth
 
 prints the tables of benchmarks/growth.md and draws benchmarks/growth.png. The first four learn random examples on one thread, with and
-without skip terms in turn, medians of thread time; the last runs the learner on an SQLite log, medians of the process's time.
+without skip terms in turn: medians of thread time. The last runs the learner on an SQLite log: medians of the process's time.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings, LearnSettings
 
-Speeds: TypeAlias = dict[int, float]  # examples a second by place
+Speeds: TypeAlias = dict[int, float]  # size → examples a second
 
 SKIPS = {"with SML": "meta_tanh", "without": "none"}
-MOST, WEIGHTS = 10_000, 7e8  # how many examples are timed at once, and how many weights they go through, at most
+MOST, WEIGHTS = 10_000, 7e8  # at most so many examples are timed at once, and pass through so many weights
 IN_LOG = 20_000  # examples
 
 
@@ -44,14 +44,14 @@ class Panel(NamedTuple):
     title: str
     curves: Mapping[str, Speeds]
     along: str
-    guide: int = 0  # the slope of the dashed line that ends where the last curve does; 0 is none
+    guide: int = 0  # the slope of the dashed line that ends at the end of the last curve; 0: no line
 
 
-def grow(places: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) -> dict[str, Speeds]:
-    """Measure at each place what ``fast`` makes, with and without skip terms in turn."""
+def grow(sizes: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) -> dict[str, Speeds]:
+    """Measure the speed of ``fast`` at each size, with and without skip terms in turn."""
     curves: dict[str, Speeds] = {name: {} for name in SKIPS}
-    for place in places:
-        sides = {name: fast(place, skip) for name, skip in SKIPS.items()}
+    for size in sizes:
+        sides = {name: fast(size, skip) for name, skip in SKIPS.items()}
         for side in sides.values():
             side.learn()
             few = min(MOST, int(WEIGHTS / side.model.weights.layout.size))
@@ -60,32 +60,32 @@ def grow(places: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) 
             side.labels = side.labels[:few]
         pairs = [[side.learn() for side in sides.values()] for _ in range(repeats)]
         for name, speeds in zip(sides, zip(*pairs, strict=True), strict=True):
-            curves[name][place] = statistics.median(speeds)
+            curves[name][size] = statistics.median(speeds)
     return curves
 
 
 def by_fields(fields: int, skip: str) -> Fast:
-    """Return the tower of the defaults over so many fields."""
+    """Return the default network with so many fields."""
     return Fast(spec_of({"skip": skip}, fields), MOST)
 
 
 def by_rows(rows: int, skip: str) -> Fast:
-    """Return the tower of the defaults, and as many values as the table has rows: each is drawn once on average before the timing."""
+    """Return the default network with as many values as the table has rows; each is drawn once on average before the clock starts."""
     return Fast(spec_of({"skip": skip}, rows=rows), max(MOST, rows // FIELDS), rows // FIELDS)
 
 
 def by_depth(depth: int, skip: str) -> Fast:
-    """So many layers of width 64."""
+    """Return a network with so many layers of width 64."""
     return Fast(spec_of({"skip": skip, "hidden": (64,) * depth}), MOST // depth)
 
 
 def by_width(width: int, skip: str) -> Fast:
-    """Two layers of a width."""
+    """Return a network with two layers of a width."""
     return Fast(spec_of({"skip": skip, "hidden": (width, width)}), min(MOST, 1_000_000 // width))
 
 
-def by_partitions(places: Iterable[int], repeats: int) -> Speeds:
-    """Return the learner of the defaults, from examples in an SQLite log to published weights."""
+def by_partitions(sizes: Iterable[int], repeats: int) -> Speeds:
+    """Measure the learner with default settings, from examples in an SQLite log to published weights."""
     random = np.random.default_rng(0)
     spec = spec_of({})
     values = random.integers(VALUES, size=(IN_LOG, FIELDS)).tolist()
@@ -97,13 +97,12 @@ def by_partitions(places: Iterable[int], repeats: int) -> Speeds:
     with tempfile.TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as log:
         learn_log(log, folder, spec, records[:100], 1, "first")  # imports and kernels
         return {
-            place: statistics.median(learn_log(log, folder, spec, records, place, f"{place}.{r}") for r in range(repeats))
-            for place in places
+            size: statistics.median(learn_log(log, folder, spec, records, size, f"{size}.{r}") for r in range(repeats)) for size in sizes
         }
 
 
 def learn_log(log: Log, folder: str, spec: Spec, records: list[bytes], partitions: int, name: str) -> float:
-    """Write records to topics of their own, then learn and publish them; give examples per second of the learner's processor time."""
+    """Write records to topics of their own, then learn and publish them; return examples per second of the learner's processor time."""
     topics = Topics(name)
     create(log, topics, partitions)
     log.append([Message(topics.examples, str(n).encode(), record) for n, record in enumerate(records)])
@@ -115,7 +114,7 @@ def learn_log(log: Log, folder: str, spec: Spec, records: list[bytes], partition
 
 
 def draw(panels: list[Panel], path: Path) -> None:
-    """Draw small multiples, both axes by their logarithm."""
+    """Draw one plot for each panel, both axes logarithmic."""
     figure = Figure(figsize=(12, 7), layout="constrained")
     grid = figure.subplots(2, 3, sharey=True)
     for axes, panel in zip(grid.flat, panels, strict=False):
@@ -129,26 +128,26 @@ def draw(panels: list[Panel], path: Path) -> None:
 def _draw(axes: Axes, panel: Panel) -> None:
     for name, speeds in panel.curves.items():
         axes.plot(list(speeds), list(speeds.values()), marker=".", label=name)
-        places = list(speeds)
-        last = np.array(places[-3:], float)
-        guide = speeds[places[-1]] * (last / last[-1]) ** panel.guide
+        sizes = list(speeds)
+        last = np.array(sizes[-3:], float)
+        guide = speeds[sizes[-1]] * (last / last[-1]) ** panel.guide
     if panel.guide:
         axes.plot(last, guide, "--", color="gray", label=f"slope {panel.guide}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(places, [f"{place:,}" if place < MOST else f"$2^{{{place.bit_length() - 1}}}$" for place in places])
+    axes.set_xticks(sizes, [f"{size:,}" if size < MOST else f"$2^{{{size.bit_length() - 1}}}$" for size in sizes])
     axes.minorticks_off()
     axes.set(title=panel.title, xlabel=panel.along)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="lower left")
 
 
-def tell(panel: Panel) -> None:
+def show(panel: Panel) -> None:
     """Print a panel as a table in Markdown."""
-    places = list(next(iter(panel.curves.values())))
-    print(f"| {panel.along} | {' | '.join(f'{place:,}' for place in places)} |\n| --- |{' ---: |' * len(places)}")
+    sizes = list(next(iter(panel.curves.values())))
+    print(f"| {panel.along} | {' | '.join(f'{size:,}' for size in sizes)} |\n| --- |{' ---: |' * len(sizes)}")
     for name, speeds in panel.curves.items():
-        print(f"| {name} | {' | '.join(f'{speeds[place]:,.0f}' for place in places)} |")
+        print(f"| {name} | {' | '.join(f'{speeds[size]:,.0f}' for size in sizes)} |")
     print(flush=True)
 
 
@@ -165,12 +164,12 @@ def main() -> None:
         ("Width", (16, 32, 64, 128, 256, 512, 1024), by_width, "width of two layers", -2),
     )
     panels: list[Panel] = []
-    for title, places, fast, along, guide in grown:
-        panels.append(Panel(title, grow(places, fast, options.repeats), along, guide))
-        tell(panels[-1])
+    for title, sizes, fast, along, guide in grown:
+        panels.append(Panel(title, grow(sizes, fast, options.repeats), along, guide))
+        show(panels[-1])
     partitions = by_partitions((1, 2, 4, 8, 16), options.repeats)
     panels.append(Panel("Partitions", {"learner, with SML": partitions}, "partitions of examples"))
-    tell(panels[-1])
+    show(panels[-1])
     draw(panels, options.picture)
 
 

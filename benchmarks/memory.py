@@ -27,13 +27,13 @@ def repeat(sample: Path, target: Path, rows: int, *, header: bool) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return what a process holds of the machine's memory."""
+    """Return the resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
 
 def watch(command: list[str], every: float) -> tuple[list[tuple[float, int]], str]:
-    """Run a command; give its memory as time goes by, and what it printed."""
+    """Run a command; return its memory over time, (seconds, bytes), and what it printed."""
     begin = time.monotonic()
     seen: list[tuple[float, int]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -47,7 +47,7 @@ def watch(command: list[str], every: float) -> tuple[list[tuple[float, int]], st
 
 
 def main() -> None:
-    """Print memory in tenths of the run, then what ``sml evaluate`` says."""
+    """Print the memory at each tenth of the run, then the output of ``sml evaluate``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sample", type=Path)
     parser.add_argument("--format", required=True, choices=["avazu", "criteo"])
@@ -61,8 +61,8 @@ def main() -> None:
         subprocess.run([*sml, "init", str(options.sample), "--format", options.format, "-o", str(settings)], check=True)
         seen, printed = watch([*sml, "evaluate", str(long), "--config", str(settings), "--json"], every=0.5)
     for tenth in range(1, 11):
-        seconds, held = seen[len(seen) * tenth // 10 - 1]
-        print(f"{tenth * 10:4d} %  {seconds:6.0f} s  {held / 1e6:6.0f} MB")
+        seconds, resident = seen[len(seen) * tenth // 10 - 1]
+        print(f"{tenth * 10:4d} %  {seconds:6.0f} s  {resident / 1e6:6.0f} MB")
     print(json.dumps(json.loads(printed.splitlines()[-1])))
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.prototype ../shared/prototype/one_example_step.py
 
-prints a table of benchmarks/step.md. Both sides begin with the same weights and learn the same random examples in turn, one a step, with
-skip terms that read a layer before ReLU, on one thread; seconds are of the processor. Ours finds each key in its table, the prototype is
-given the number of each row; hashing a value to its key is part of neither.
+prints a table of benchmarks/step.md. Both sides begin with the same weights and learn the same random examples in turn, one a step, on
+one thread; seconds are processor time. Skip terms read a layer before ReLU. Our step finds each key in its table; the prototype receives
+the number of each row. Neither hashes values to keys.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROW = 4  # the prototype's name for Adagrad with an accumulator for each row of 
 
 
 class Prototype:
-    """The prototype's side, which learns the examples of ``fast``, already learned there, in the same rows of its table."""
+    """The prototype, which learns the examples that ``fast`` has learned, in the same rows of its table."""
 
     def __init__(self, module: Any, spec: Spec, fast: Fast) -> None:
         model, examples = spec.model, len(fast.labels)
@@ -50,7 +50,7 @@ class Prototype:
         ]
 
     def learn(self) -> float:
-        """Learn every example once; give examples per second of processor time."""
+        """Learn every example once; return examples per second of processor time."""
         start = time.thread_time()
         self._run(*self._arguments)
         return self._examples / (time.thread_time() - start)

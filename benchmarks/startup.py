@@ -1,7 +1,7 @@
-"""How long from the start of a process to its first example learned, or to its first prediction answered, with compiled kernels.
+"""The time from the start of a process to its first example learned, or its first prediction answered, with compiled kernels.
 
-``python -m benchmarks.startup`` starts ``sml learn`` on a new SQLite log that holds some examples, until a version that learned one is in
-the log; then ``sml serve``, until it answers a prediction. One more run of each, before, lists what they import.
+``python -m benchmarks.startup`` starts ``sml learn`` on a new SQLite log that holds some examples, until the log has a version that learned
+one. It then starts ``sml serve``, until the server answers a prediction. One more run of each, before, lists what they import.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ BODY = request(np.random.default_rng(0), 10)
 def main() -> None:
     """Measure and print the medians."""
     with tempfile.NamedTemporaryFile("r") as file, Path(file.name).open("w", encoding="utf-8") as imports:
-        start(["-X", "importtime"], imports)  # it also warms the caches: of kernels, of files
+        start(["-X", "importtime"], imports)  # it also warms the caches of kernels and files
         modules = {line.rpartition("|")[2].strip() for line in file}
     print(f"{len(modules)} modules are imported by one or the other; torch is {'' if 'torch' in modules else 'not '}one of them")
     for name, seconds in zip(("learn, the first example learned", "serve, the first prediction answered"), runs(), strict=True):
@@ -44,7 +44,7 @@ def runs() -> Iterator[tuple[float, ...]]:
 
 
 def start(options: list[str], errors: Any) -> tuple[float, float]:
-    """Start a learner, then a server on the same log; give the seconds that each took."""
+    """Start a learner, then a server on the same log; return the seconds that each took."""
     with tempfile.TemporaryDirectory() as folder:
         site = prepared(Path(folder))
         with connect(site.settings.log.url) as log:
@@ -56,7 +56,7 @@ def start(options: list[str], errors: Any) -> tuple[float, float]:
 
 
 def timed(command: list[str], site: Site, options: list[str], errors: Any, done: Callable[[], bool]) -> float:
-    """Return the seconds until a command has done it."""
+    """Start a command, and return the seconds until ``done`` returns true."""
     started = time.perf_counter()
     words = [sys.executable, *options, "-m", "service", *command, "--config", str(site.config)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
@@ -72,7 +72,7 @@ def timed(command: list[str], site: Site, options: list[str], errors: Any, done:
 
 
 def has_learned(log: Log, site: Site) -> bool:
-    """Return whether a version that learned is in the log."""
+    """Return whether the log holds a version that has learned an example."""
     with contextlib.closing(log.reader(site.topics.versions, {0: 0})) as reader:
         return any(decode_version(record.value).examples for record in reader.poll(100, 0))
 

@@ -1,9 +1,9 @@
-"""Heavy examples: what one example of a large weight costs all the others, and what the bound on it costs those that mean their weights.
+"""Heavy examples: what one example of a large weight costs all the others, and what the bound on it costs where weights are meant.
 
     sml init FILE && python -m benchmarks.weights FILE
 
-prints the tables of benchmarks/weights.md. One row of a recorded log is given a weight and a label; what is compared is the log loss of
-the other rows, each predicted before it is learned, with that of the log as it is.
+prints the tables of benchmarks/weights.md. One row of a recorded log gets a weight and a label. The log loss of the other rows, each
+predicted before it is learned, is compared with that of the unchanged log.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HUGE = 1e6  # a weight that any bound cuts
 SHARES = (0.1, 0.02, 0.01)  # of the rows that were not clicked
 
 
-class Log(NamedTuple):
+class RecordedLog(NamedTuple):
     """A recorded log, N rows."""
 
     features: Features
@@ -40,7 +40,7 @@ class Log(NamedTuple):
 
 
 class Bounded(OnlineModel):
-    """A model whose step has another bound."""
+    """A model with another bound on its step."""
 
     def __init__(self, spec: Spec, clip: float, share: float) -> None:
         super().__init__(spec)
@@ -50,21 +50,21 @@ class Bounded(OnlineModel):
         return super()._rates()._replace(clip=self.clip, share=self.share)
 
 
-def recorded(path: Path, settings: Settings) -> Log:
-    """Read a log, but for the rows that the fields don't take."""
+def recorded(path: Path, settings: Settings) -> RecordedLog:
+    """Read a log, without the rows that the fields don't take."""
     rows = list(read(path, settings.data))
     features, bad = Encoder(settings.spec.fields).encode([row.features for row in rows], [row.time for row in rows])
-    return Log(features, np.array([row.label for n, row in enumerate(rows) if n not in bad], np.float32))
+    return RecordedLog(features, np.array([row.label for n, row in enumerate(rows) if n not in bad], np.float32))
 
 
-def losses(spec: Spec, log: Log, weights: NDArray[np.float32] | None = None, clip: float = CLIP, share: float = SHARE) -> Floats:
-    """Return the log loss of each row ``(N,)``, predicted before it is learned."""
+def losses(spec: Spec, log: RecordedLog, weights: NDArray[np.float32] | None = None, clip: float = CLIP, share: float = SHARE) -> Floats:
+    """Return the log loss of each row, ``(N,)``, predicted before it is learned."""
     logits = Bounded(spec, clip, share).learn(log.features, log.labels, weights).logits.astype(np.float64)
     return np.asarray(np.logaddexp(0, logits) - log.labels * logits)
 
 
-def costs(spec: Spec, log: Log, before: Floats, row: int, weight: float, clip: float = CLIP) -> list[float]:
-    """By how much the others' mean log loss rises if ``row`` has ``weight``, for each label that it may have."""
+def costs(spec: Spec, log: RecordedLog, before: Floats, row: int, weight: float, clip: float = CLIP) -> list[float]:
+    """Return by how much the mean log loss of the others rises if ``row`` has ``weight``, for each of its two labels."""
 
     def rise(label: int) -> float:
         labels, weights = log.labels.copy(), np.ones_like(log.labels)
@@ -75,14 +75,14 @@ def costs(spec: Spec, log: Log, before: Floats, row: int, weight: float, clip: f
     return [rise(0), rise(1)]
 
 
-def kept(log: Log, share: float) -> NDArray[np.float32]:
-    """Weights as of a log of which a ``share`` of what was not clicked was kept, and weighs so much more; 0 is not learned from."""
+def kept(log: RecordedLog, share: float) -> NDArray[np.float32]:
+    """Return weights as of a log that keeps a ``share`` of the rows without click, each with weight 1 / ``share``; the others have 0."""
     keep = np.random.default_rng(0).random(len(log.labels)) < share
     return np.where(log.labels > 0, 1, np.where(keep, 1 / share, 0)).astype(np.float32)
 
 
-def by_clip(spec: Spec, log: Log) -> Iterator[str]:
-    """Yield what an example of weight ``HUGE`` costs the others, by the bound."""
+def by_clip(spec: Spec, log: RecordedLog) -> Iterator[str]:
+    """Yield the table of what an example of weight ``HUGE`` costs the others, by the bound."""
     yield "| bound | " + " | ".join(f"row {row:,}" for row in ROWS) + f" | mean of {MANY} rows | worst |"
     yield "| --- |" + " --- |" * (len(ROWS) + 2)
     before = losses(spec, log)
@@ -93,8 +93,8 @@ def by_clip(spec: Spec, log: Log) -> Iterator[str]:
         yield _line(f"{clip:g}", [*worst, float(np.mean(drawn)), max(drawn)])
 
 
-def by_network(spec: Spec, log: Log, weight: float) -> Iterator[str]:
-    """Yield what an example of the largest accepted weight costs the others, in each network."""
+def by_network(spec: Spec, log: RecordedLog, weight: float) -> Iterator[str]:
+    """Yield the table of what an example of the largest accepted weight costs the others, in each network."""
     yield "| network | " + " | ".join(f"row {row:,}" for row in ROWS) + " |"
     yield "| --- |" + " --- |" * len(ROWS)
     for network in NETWORKS:
@@ -103,8 +103,8 @@ def by_network(spec: Spec, log: Log, weight: float) -> Iterator[str]:
         yield _line(network, (max(costs(other, log, before, row, weight)) for row in ROWS))
 
 
-def by_share(spec: Spec, log: Log) -> Iterator[str]:
-    """Yield the log loss of all rows, learned from those that were kept, without a bound, with a constant one, and with ours."""
+def by_share(spec: Spec, log: RecordedLog) -> Iterator[str]:
+    """Yield the table of the log loss of all rows, learned from those kept: without a bound, with a constant bound, and with ours."""
     yield "| not clicked, kept | weight | no bound, first fifth | constant | ours | no bound, the rest | constant | ours |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     fifth = len(log.labels) // 5

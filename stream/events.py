@@ -121,7 +121,6 @@ class Version(Struct, frozen=True, omit_defaults=True):
     settings: str
     fingerprint: str
     published_at: Time
-    status: Literal["good"] = "good"
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them

@@ -1,4 +1,4 @@
-"""What tests share: a real Kafka, started when the first test asks for it, and an end that does not hang."""
+"""Shared fixtures: a real Kafka, started when the first test asks for it; and an exit that does not hang."""
 
 import gc
 import logging
@@ -13,13 +13,13 @@ _status = pytest.StashKey[int]()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Keep the status for the end."""
+    """Keep the exit status for :func:`pytest_unconfigure`."""
     session.config.stash[_status] = exitstatus
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End once all is told: to take down a thousand kernels and the libraries' threads, Python needs long, or never comes to an end."""
+    """Exit at once after the report: with a thousand kernels and the libraries' threads, Python's own exit is slow or hangs."""
     if _status in config.stash:
         config.get_terminal_writer().flush()
         os._exit(config.stash[_status])
@@ -27,7 +27,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """Yield the url of a running Kafka: ``SML_TEST_KAFKA``'s, or one of our own. Without either, skip; in CI, fail."""
+    """Yield the URL of a running Kafka: that of ``SML_TEST_KAFKA``, or of a server that we start. Without either, skip; in CI, fail."""
     given = os.environ.get("SML_TEST_KAFKA")
     if given:
         yield given
@@ -43,7 +43,7 @@ def kafka() -> Iterator[str]:
 
 @pytest.fixture
 def refused(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Collect the sockets of refused connections, which kafka-python drops without closing them."""
+    """Garbage-collect the sockets of refused connections: kafka-python drops them without closing them."""
     caplog.set_level(logging.CRITICAL, "kafka")
     yield
     gc.collect()

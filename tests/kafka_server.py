@@ -1,9 +1,9 @@
-"""A real Kafka for tests and for people: one KRaft node on free ports, its data in a temporary folder, its jars from Maven Central.
+"""A real Kafka server: one KRaft node on free ports, with its data in a temporary folder and its jars from Maven Central.
 
     with KafkaServer() as server:
         connect(server.url)
 
-``python -m tests.kafka_server --port 9092`` runs one in the foreground. ``kill`` and ``start`` again make a crash: the data stay.
+``python -m tests.kafka_server --port 9092`` runs one in the foreground. ``kill`` and then ``start`` simulate a crash: the data stay.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 JARS = ROOT / ".kafka" / "lib"
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 
-_START = 180.0  # seconds that a node may take until it answers
+_START = 180.0  # seconds within which a node must answer
 _STOP = 30.0
 
 # Small, and no rebalance delay; a topic exists only if it was created.
@@ -61,12 +61,12 @@ appender.out.layout.pattern = %d %p %c{1} %m%n
 
 
 class KafkaServer:
-    """One node. ``stop`` ends it in order, ``kill`` does not; both leave its data for the next ``start``; ``close`` removes them.
+    """One node. ``stop`` shuts it down in order, ``kill`` does not; both keep its data for the next ``start``; ``close`` removes them.
 
     Args:
-        port: where it listens; by default one that is free.
-        cluster: the controllers' ports of all nodes of the cluster that it belongs to; by default it is alone.
-        node: its place among them.
+        port: The port to listen on; by default a free one.
+        cluster: The controllers' ports of all nodes of its cluster; by default the node is alone.
+        node: Its index among them.
     """
 
     def __init__(self, port: int | None = None, cluster: Sequence[int] = (), node: int = 0) -> None:
@@ -102,28 +102,28 @@ class KafkaServer:
         self._wait_until_it_answers()
 
     def stop(self) -> None:
-        """End the node in order."""
+        """Shut the node down in order."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the node as a crash would."""
+        """Kill the node, as a crash would."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop the node's clock: it holds its connections and answers nothing."""
+        """Suspend the node: it keeps its connections and answers nothing."""
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue after ``pause``."""
+        """Resume the node after ``pause``."""
         self._send(signal.SIGCONT)
 
     def wait(self) -> None:
-        """Wait until the node ends by itself."""
+        """Wait until the node exits by itself."""
         if self._process is not None:
             self._process.wait()
 
     def close(self) -> None:
-        """End the node, if it runs, and remove its data."""
+        """Kill the node, if it runs, and remove its data."""
         self.kill()
         shutil.rmtree(self._folder)
 
@@ -153,8 +153,7 @@ class KafkaServer:
                 return
         output = (self._folder / "output.txt").read_text()[-4000:]
         self.kill()
-        message = f"Kafka did not start on port {self.port} within {_START:g} seconds:\n{output}"
-        raise RuntimeError(message)
+        raise RuntimeError(f"Kafka did not start on port {self.port} within {_START:g} seconds:\n{output}")
 
     def _send(self, signal_number: signal.Signals) -> None:
         if self._process is not None:
@@ -168,7 +167,7 @@ class KafkaServer:
 
 
 def fetch_jars() -> str | None:
-    """Fetch the jars with Maven, once; return why not if that fails."""
+    """Fetch the jars by Maven, once; return why if that fails."""
     fetched = any(JARS.glob("kafka_2.13-*.jar"))
     for tool in ("java",) if fetched else ("java", "mvn"):
         if shutil.which(tool) is None:

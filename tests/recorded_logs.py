@@ -1,4 +1,4 @@
-"""Where the real click logs are: ``../shared/data`` beside the repository, or ``SML_DATA_DIR``. They are never copied into it."""
+"""The real click logs, in ``../shared/data`` beside the repository or in ``SML_DATA_DIR``; they are never copied into the repository."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A site: a folder with settings, a log, and the commands that run there as processes, to be killed, paused and started again."""
+"""A site: a folder with settings, a log, and commands that run there as processes, which tests kill, pause and start again."""
 
 import json
 import os
@@ -19,16 +19,16 @@ from stream.log.topics import Topics
 from tests.kafka_server import ROOT
 from tests.ports import free_port
 
-PATIENCE = 600.0  # seconds, for the longest of them to catch up
+PATIENCE = 600.0  # seconds within which the slowest process must catch up
 
 
 class Site:
-    """A folder with settings, the environment that points them at a log, and the commands run in it.
+    """A folder with settings, environment variables that point them at a log, and the commands that run in the folder.
 
     Args:
-        folder: holds ``sml.toml``, or will.
-        url: the log.
-        settings: further settings, by the names of their variables.
+        folder: The folder of ``sml.toml``, which may be written later.
+        url: The log's URL.
+        settings: Further settings, by the names of their environment variables.
     """
 
     def __init__(self, folder: Path, url: str, **settings: str) -> None:
@@ -47,31 +47,31 @@ class Site:
         }
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, whatever that is."""
+        """Run a command to its end, and return its status and output."""
         command = [sys.executable, "-m", "service", *words]
         return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     def sml(self, *words: str, answer: bool = True) -> Any:
-        """Run a command that succeeds; give the JSON value that it answers with."""
+        """Run a command that succeeds; return the JSON value that it prints."""
         done = self.run(*words, *(["--json"] if answer else []))
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1]) if answer else done.stdout
 
     def start(self, name: str, *words: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a command, to be known by its name; what it says is added to ``NAME.log``."""
+        """Start a command under its name; append its output to ``NAME.log``."""
         with (self.folder / f"{name}.log").open("ab") as output:
             command, environment = [sys.executable, "-m", "service", name, *words], self.environment | settings
             self.processes[name] = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output)
         return self.processes[name]
 
     def kill(self, name: str) -> None:
-        """End a process as a crash would."""
+        """Kill a process, as a crash would."""
         process = self.processes.pop(name)
         process.kill()
         process.wait()
 
     def end(self) -> dict[str, int]:
-        """Ask all processes to end in order; give their exit statuses."""
+        """Ask all processes to end in order; return their exit statuses."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         ended = {name: process.wait(60) for name, process in self.processes.items()}
@@ -79,7 +79,7 @@ class Site:
         return ended
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for name in list(self.processes):
             self.kill(name)
 
@@ -95,11 +95,11 @@ class Site:
             self.close()
 
     def said(self, name: str) -> str:
-        """Return what a process said."""
+        """Return the output of a process."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def get(self, name: str, path: str) -> httpx.Response:
-        """Ask the server, or a process for its metrics."""
+        """Send a request to the server, or to the metrics of a process."""
         return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10)
 
     def metric(self, process: str, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Programs that a test needs and Debian has: installed when they are missing, where that is possible."""
+"""Install programs that a test needs, from Debian's packages, if they are missing and can be installed."""
 
 import os
 import shutil
@@ -6,14 +6,14 @@ import subprocess
 
 import pytest
 
-# The programs are wanted, not their services: nothing must start by itself and take a port.
+# Without the programs' services: nothing must start by itself and take a port.
 _WITHOUT_SERVICES = [f"DPkg::Options::=--path-exclude={path}" for path in ("/etc/init.d/*", "/lib/systemd/system/*")]
 
 
 def need(program: str, package: str | None = None) -> str:
     """Return the path of ``program``, from its Debian ``package`` (of the same name unless given).
 
-    Where it can't be had the test is skipped, saying why; with ``CI=true`` it fails.
+    If it can't be installed, skip the test and say why; with ``CI=true`` fail.
     """
     if found := shutil.which(program):
         return found
@@ -27,7 +27,7 @@ def need(program: str, package: str | None = None) -> str:
 
 
 def _install(package: str) -> str:
-    """Try to install ``package``; say why it may still be missing."""
+    """Try to install ``package``; return why it may still be missing."""
     if not shutil.which("apt-get") or os.geteuid() != 0:
         return f"only root on Debian can install its package {package!r}"
     options = [part for option in ("DPkg::Lock::Timeout=300", *_WITHOUT_SERVICES) for part in ("-o", option)]

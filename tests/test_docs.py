@@ -1,4 +1,4 @@
-"""What the pages say is there is there: the tests that the README names, the files it links, the commands it shows."""
+"""The pages are right: the tests that the README names exist, its links lead to files, and the commands it shows are commands."""
 
 import re
 from pathlib import Path

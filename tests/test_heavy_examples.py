@@ -1,10 +1,10 @@
-"""The heaviest example that is accepted, whatever its label and wherever it comes, costs the others next to nothing. See benchmarks/weights.md."""
+"""The heaviest example accepted costs the others next to nothing, whatever its label and position. See benchmarks/weights.md."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.weights import Log, costs, losses, recorded
+from benchmarks.weights import RecordedLog, costs, losses, recorded
 from model.settings import Spec
 from service.cli.init import init
 from service.settings import load
@@ -13,7 +13,7 @@ from tests.recorded_logs import recorded_log
 
 
 @pytest.fixture(scope="module")
-def avazu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Log]:
+def avazu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, RecordedLog]:
     """Return Avazu's sample, and the model that ``sml init`` writes for it."""
     file, output = recorded_log("avazu_sample.csv.gz"), tmp_path_factory.mktemp("avazu") / "sml.toml"
     init(Path(file), output=output)
@@ -22,7 +22,7 @@ def avazu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Log]:
 
 
 @pytest.mark.parametrize("weight", [LearnSettings().max_weight, 1e6])
-def test_one_heavy_example_costs_the_others_at_most_half_a_thousandth_of_log_loss(avazu: tuple[Spec, Log], weight: float) -> None:
+def test_one_heavy_example_costs_the_others_at_most_half_a_thousandth_of_log_loss(avazu: tuple[Spec, RecordedLog], weight: float) -> None:
     """Of .4089; without the bound it is twenty times as much."""
     spec, log = avazu
     before = losses(spec, log)

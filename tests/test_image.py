@@ -1,4 +1,4 @@
-"""The image is built from nothing but Debian and what uv.lock names; it runs `sml` as a user without rights, and holds no compiler.
+"""The image is built from Debian and the packages of uv.lock only; it runs `sml` as a user without rights, and has no compiler.
 
 Buildah builds it without Docker, on a base that debootstrap makes: two to five minutes and 2 GB, so only ``pytest -m image`` does it.
 """
@@ -45,7 +45,7 @@ def container(image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Make what debian:SUITE-slim is; it trusts whom this machine trusts, which may reach the registries through a proxy."""
+    """Make an image like debian:SUITE-slim; it trusts this machine's certificates, since the registries may be behind a proxy."""
     if os.geteuid() != 0:
         pytest.skip("debootstrap needs root")
     need("buildah")
@@ -105,7 +105,7 @@ def test_the_image_learns_and_serves_without_torch(box: str) -> None:
 
 
 def test_the_image_holds_its_kernels_compiled(box: str) -> None:
-    """A learner or server that had to compile them would answer nobody for half a minute."""
+    """A learner or server that had to compile them would not answer for half a minute."""
     cached = "find /var/cache/sml -type f -printf '%p %T@\n' | sort"
     before = inside(box, "sh", "-c", cached)
 

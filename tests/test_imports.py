@@ -1,4 +1,4 @@
-"""Imports run one way, without a circle; torch and Kafka's client stand where they belong, and nowhere else."""
+"""Imports run one way, without a circle; only certain packages import torch or Kafka's client."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# The lowest first: what stands here imports nothing that stands after it.
+# The lowest first: a package imports nothing from those after it.
 PACKAGES = ("model", "stream", "paper", "service")
 STREAM = ("stream.log", "stream.weights", "stream.learn")
 SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "service.cli")
@@ -21,13 +21,13 @@ Graph = dict[str, set[str]]  # module → the modules of ours that it imports
 
 
 def _sources(root: Path) -> dict[str, Path]:
-    """Find every module of the four packages, by its dotted name."""
+    """Return every module of the four packages: dotted name → path."""
     paths = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Yield what a module imports, at its top or later, each name with what it comes from."""
+    """Yield the dotted names that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -37,7 +37,7 @@ def _imports(path: Path) -> Iterator[str]:
 
 
 def graph(root: Path) -> Graph:
-    """Link each module to the modules that it imports."""
+    """Return the graph of imports between our modules."""
     sources = _sources(root)
     return {
         module: {found for name in _imports(path) for found in (name, name.rpartition(".")[0]) if found in sources and found != module}
@@ -50,7 +50,7 @@ def _inside(module: str, package: str) -> bool:
 
 
 def upward(root: Path) -> list[str]:
-    """Find the imports that run up."""
+    """Return the imports that run up."""
     return sorted(
         f"{module} imports {imported}"
         for module, found in graph(root).items()
@@ -62,7 +62,7 @@ def upward(root: Path) -> list[str]:
 
 
 def circle(modules: Graph) -> list[str]:
-    """Find a circle, if there is one."""
+    """Return the modules of a circle, if there is one."""
     try:
         TopologicalSorter(modules).prepare()
     except CycleError as error:
@@ -71,7 +71,7 @@ def circle(modules: Graph) -> list[str]:
 
 
 def folders(modules: Graph) -> Graph:
-    """Take each folder within a package for one module; those that stand in the package itself remain."""
+    """Merge the modules of each folder within a package into one node; modules directly in the package remain."""
 
     def folder(module: str) -> str:
         return module if module in PACKAGES else next((p for p in parents if _inside(module, p)), module)
@@ -79,17 +79,17 @@ def folders(modules: Graph) -> Graph:
     parents = {".".join(module.split(".")[:2]) for module in modules if module.count(".") > 1}
     linked: Graph = {}
     for module, found in modules.items():
-        here = folder(module)
-        linked.setdefault(here, set()).update({folder(each) for each in found} - {here})
+        own = folder(module)
+        linked.setdefault(own, set()).update({folder(each) for each in found} - {own})
     return linked
 
 
-def outside(root: Path, library: str, places: tuple[str, ...]) -> list[str]:
-    """Find the modules that import a library and are in none of the places."""
+def outside(root: Path, library: str, allowed: tuple[str, ...]) -> list[str]:
+    """Return the modules outside the ``allowed`` packages that import a library."""
     return sorted(
         module
         for module, path in _sources(root).items()
-        if not any(_inside(module, place) for place in places) and any(_inside(name, library) for name in _imports(path))
+        if not any(_inside(module, package) for package in allowed) and any(_inside(name, library) for name in _imports(path))
     )
 
 
@@ -114,7 +114,7 @@ def test_kafkas_clients_are_imported_by_the_log_only() -> None:
 
 
 def _tree(root: Path, **sources: str) -> Path:
-    """Make up a tree of modules; ``__`` in a name stands for a folder."""
+    """Write a tree of modules; ``__`` in a name separates folders."""
     for name, source in sources.items():
         path = (root / name.replace("__", "/")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)

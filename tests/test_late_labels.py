@@ -1,4 +1,4 @@
-"""Where clicks come late, ``fnw`` and ``fnc`` are calibrated and fresh; a window that is too short is not calibrated. See benchmarks/delay.md."""
+"""With late clicks, ``fnw`` and ``fnc`` are calibrated and fresh; a window that is too short is not calibrated. See benchmarks/delay.md."""
 
 from typing import Any
 

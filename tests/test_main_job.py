@@ -1,4 +1,4 @@
-"""The main job on real processes: a recorded log, replayed as impressions and clicks, is joined, learned from and served.
+"""The main job with real processes: a recorded log is replayed as impressions and clicks, joined, learned and served.
 
 Every row is learned exactly once: the digest of the learner's weights is that of ``sml evaluate`` on the same file.
 """
@@ -18,7 +18,7 @@ from tests.site import Site
 
 
 def made_up_log(folder: Path) -> Path:
-    """4,000 rows of a small site: two users of three like one item of two."""
+    """Write 4,000 rows of a small site: two users of three like one item of two."""
     path = folder / "clicks.csv"
     chance = random.Random(1)
     with path.open("w", newline="") as file:
@@ -32,7 +32,7 @@ def made_up_log(folder: Path) -> Path:
 
 
 def kuairand(_: Path) -> Path:
-    """Return all 222,444 rows."""
+    """Return the recorded log of 222,444 rows."""
     return recorded_log("kuairand_pure.csv.gz")
 
 

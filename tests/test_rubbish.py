@@ -1,4 +1,4 @@
-"""Whatever comes in, nothing crashes, nothing hangs, and nothing is lost in silence: each record's fate can be told."""
+"""Whatever comes in, nothing crashes, nothing hangs, and no record is lost in silence: each has a known fate."""
 
 import json
 import time
@@ -50,7 +50,7 @@ def as_json(value: Any) -> bytes:
 
 
 def broken(good: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[bytes]:
-    """Make records of which some are good, some are nearly, some are JSON, and some are bytes."""
+    """Make records: some are good, some nearly good, some are other JSON, and some are any bytes."""
     nearly = st.builds(lambda record, name, value: record | {name: value}, good, names, values)
     cut = st.builds(lambda record, at: as_json(record)[:at], good, st.integers(0, 40))
     return st.one_of(good.map(as_json), good.map(as_json), nearly.map(as_json), values.map(as_json), cut, st.binary(max_size=30))
@@ -80,7 +80,7 @@ def new_log() -> Iterator[tuple[SqliteLog, Path]]:
 
 
 def kind(message: Message) -> str:
-    """Return what a record is by its decoder alone."""
+    """Return the kind of a record, by its decoder and its time alone."""
     if message.value is None:
         with suppress(UnicodeDecodeError):
             return "tombstone" if message.topic == TOPICS.impressions and (message.key or b"").decode() else "bad"
@@ -107,7 +107,7 @@ def test_records_in_are_learned_waiting_set_aside_duplicates_or_forgotten(
         joiner.run(lambda: False, until_caught_up=True)
         log.append(direct)
         version = learn_all(log, folder)
-        aside = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, TOPICS.dead_letters))
+        dead_letters = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, TOPICS.dead_letters))
         learned = records(log, TOPICS.examples)
 
     def count(name: str, **labels: str) -> int:
@@ -120,10 +120,10 @@ def test_records_in_are_learned_waiting_set_aside_duplicates_or_forgotten(
     late = count("dead_letters_total", reason="late_impression")
     waiting = seen[TOPICS.impressions, "event"] - fates("impressions", "decided", "duplicate", "forgotten") - late
     joined = count("examples_total", label="0") + count("examples_total", label="1")
-    assert aside[b"join"] == seen[TOPICS.impressions, "bad"] + seen[TOPICS.clicks, "bad"] + late
+    assert dead_letters[b"join"] == seen[TOPICS.impressions, "bad"] + seen[TOPICS.clicks, "bad"] + late
     assert waiting >= 0
     assert len(learned) == joined + len(direct)
-    assert version.examples + aside[b"learn"] == len(learned)
+    assert version.examples + dead_letters[b"learn"] == len(learned)
     if policy == "window":
         assert joined == fates("impressions", "decided")
 
@@ -218,24 +218,24 @@ parts = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows", "
 @given(parts=parts, digest=st.just("?"))
 def test_a_delta_that_does_not_fit_is_refused_and_what_serves_stays(parts: dict[str, Any], digest: str) -> None:
     weights = OnlineModel(SPEC).weights
-    copies = DoubleBuffer(WeightsHeader(0, None, weights.digest(), 0, None, 0), weights)
+    double_buffer = DoubleBuffer(WeightsHeader(0, None, weights.digest(), 0, None, 0), weights)
     served: list[Weights] = []
-    copies.hand_over(lambda _, each: served.append(each))
+    double_buffer.hand_over(lambda _, each: served.append(each))
     before = served[0].digest()
 
     delta = unpack(pack(WeightsHeader(1, 0, digest, 0, None, 0), parts))
 
     with pytest.raises(BrokenWeightsError, match="version 1"):
-        copies.apply([delta])
+        double_buffer.apply([delta])
     assert served[0].digest() == before
 
 
 kept = st.dictionaries(st.sampled_from(["dense", "positions", "keys", "rows"]), arrays, max_size=4)
-places = st.lists(st.sampled_from(["model", "table", "fields", "capacity", "hidden", "embedding", "network", "skip"]), max_size=2)
+paths = st.lists(st.sampled_from(["model", "table", "fields", "capacity", "hidden", "embedding", "network", "skip"]), max_size=2)
 
 
 def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """Put ``value`` in a place of a nested record."""
+    """Put ``value`` at a path in a nested record."""
     if not path:
         return value if isinstance(value, dict) else {"spec": value}
     inner = record.get(path[0])
@@ -244,7 +244,7 @@ def replaced(record: dict[str, Any], path: list[str], value: Any) -> dict[str, A
 
 @example(other={}, path=["fields"], value=[])
 @settings(deadline=None)
-@given(other=kept, path=places, value=values | st.integers(2**40, 2**62))
+@given(other=kept, path=paths, value=values | st.integers(2**40, 2**62))
 def test_a_snapshot_that_does_not_fit_is_refused(other: dict[str, Any], path: list[str], value: Any) -> None:
     weights = trained()
     weights.rehash(np.flatnonzero(weights.keys))

@@ -1,4 +1,4 @@
-"""The operator's way back: states are verified, rebuilt from the log, and rolled back to while a learner and a server are at work."""
+"""The operator's tools: states are verified, rebuilt from the log, and rolled back to while a learner and a server work."""
 
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def site(log: Log, tmp_path: Path) -> Iterator[Site]:
 
 
 def send(site: Site, log: Log, first: int) -> None:
-    """Send examples."""
+    """Append ``COUNT`` examples, from number ``first`` on."""
     made_up = [Example(f"{n}", FIRST + n, {"user": f"u{n % 50}", "price": n / 7}, 0 if n % 3 else 1) for n in range(first, first + COUNT)]
     log.append([Message(site.topics.examples, each.impression_id.encode(), encode(each)) for each in made_up])
 

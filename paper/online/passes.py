@@ -14,6 +14,7 @@ from model.features import Features
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
+from model.progressive import predict_then_learn
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
 from paper.layers import QUANTILES, Layers, LayerWatcher
@@ -134,7 +135,7 @@ def learn_once(run: Pass, stream: Stream) -> Outcome:
     start = time.perf_counter()
     stream = stream.in_order(run.seed)
     first, end = (0, stream.scored) if run.prefix else (stream.scored, len(stream.labels))
-    logits, moments, digest = predict_then_learn(run, stream, end)
+    logits, moments, digest = learn_before(run, stream, end)
     finite = np.flatnonzero(np.isfinite(logits[first:])) + first
     blocks = np.zeros(len(stream.labels), np.int64) if run.prefix else stream.blocks
     users = stream.users if len(stream.users) and not run.prefix else None
@@ -148,7 +149,7 @@ def learn_once(run: Pass, stream: Stream) -> Outcome:
     )
 
 
-def predict_then_learn(run: Pass, stream: Stream, end: int) -> Predicted:
+def learn_before(run: Pass, stream: Stream, end: int) -> Predicted:
     """Predict each example before index ``end``, then learn it, in order."""
     model = OnlineModel(run.spec(stream.fields))
     probes = probes_of(stream) if run.probed else None
@@ -157,9 +158,7 @@ def predict_then_learn(run: Pass, stream: Stream, end: int) -> Predicted:
     width = len(stream.fields)
     for a, b in ((0, end // 2), (end // 2, end)):
         features = Features(stream.features.keys, stream.features.starts[a * width : b * width + 1])
-        learned = model.learn(features, stream.labels[a:b])
-        logits[a:b] = learned.logits
-        logits[a:b][learned.excluded] = np.nan
+        logits[a:b] = predict_then_learn(model, features, stream.labels[a:b]).logits
         if probes:
             moments.append(watch(model, probes))
     return Predicted(logits, moments, model.digest())

@@ -16,6 +16,7 @@ import numpy as np
 from model.evaluation import Progressive
 from model.features import Encoder
 from model.online import OnlineModel
+from model.progressive import learn_and_score
 from model.settings import Spec, TableSettings
 from service.screen import counting
 from service.settings import Settings
@@ -43,12 +44,11 @@ class Evaluation:
         times = [logged.time for logged in batch]
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
-        features, bad = self._encoder.encode([logged.features for logged in batch], times)
-        self.bad += len(bad)
-        clicked = np.array([logged.label for n, logged in enumerate(batch) if n not in bad], np.float32)  # (N,)
-        logits, excluded = self.model.learn(features, clicked)
-        self.excluded += len(excluded)
-        self.scores.update(np.delete(logits, excluded), np.delete(clicked, excluded))
+        clicked = np.array([logged.label for logged in batch], np.float32)  # (N,)
+        features = [logged.features for logged in batch]
+        _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
+        self.bad += len(misfits)
+        self.excluded += len(undone)
 
     def result(self) -> dict[str, Any]:
         """Return what ``--json`` prints, except the speed."""

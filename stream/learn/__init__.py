@@ -1,1 +1,1 @@
-"""Examples become weights: example source → trainer → learner → publish, snapshot writer → checkpoint writer; recovery, rollback."""
+"""How examples become weights: example source → trainer → learner → publisher, snapshot writer → checkpoint writer; recovery, rollback."""

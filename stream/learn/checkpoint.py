@@ -1,7 +1,7 @@
 """Checkpoints: the learner's whole state at a committed version, in one file each.
 
-A file appears whole or not at all: it is written under a temporary name, brought to the disk, then renamed.
-What is loaded is what was saved, or it is passed over: a digest of the whole state, header and all, is checked.
+A file appears whole or not at all: it is written under a temporary name, synced to the disk, then renamed.
+A file that is not as it was saved is passed over: it holds a digest of the whole state, with the header.
 """
 
 import logging
@@ -28,31 +28,31 @@ _MODEL, _SCORES = "model/", "scores/"
 
 
 class DamagedCheckpointError(Exception):
-    """A file is not a checkpoint, or not what was saved."""
+    """A file is no checkpoint, or is not as it was saved."""
 
 
 class Checkpoint(NamedTuple):
-    """All that the learner needs in order to go on from a version."""
+    """All that the learner needs to go on from a version."""
 
     version: Version  # as it was published
-    offset: int  # its offset in the topic ``versions``
+    offset: int  # of the version in the topic ``versions``
     spec: Spec
     arrays: Arrays  # of the model and of its scores
 
     @classmethod
     def of(cls, version: Version, offset: int, model: OnlineModel, scores: Progressive) -> Self:
-        """Copy the state as it is now, which is that of ``version``."""
+        """Copy the state, which now is that of ``version``."""
         arrays = {_MODEL + name: array for name, array in model.state().items()}
         arrays |= {_SCORES + name: array for name, array in scores.state().items()}
         return cls(version, offset, model.spec, arrays)
 
     def restore(self) -> tuple[OnlineModel, Progressive]:
-        """Return the model and its scores back."""
+        """Return the model and its scores."""
         model = OnlineModel.from_state(self.spec, self._under(_MODEL))
         return model, Progressive.from_state(self._under(_SCORES))
 
     def to_bytes(self) -> bytes:
-        """Write everything as one file, with a checksum over all of it."""
+        """Serialize everything, with a checksum over all of it."""
         header = {
             "version": msgspec.to_builtins(self.version, str_keys=True),
             "place": self.offset,
@@ -62,29 +62,28 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read what :meth:`to_bytes` wrote.
+        """Deserialize what :meth:`to_bytes` returned.
 
         Raises:
-            DamagedCheckpointError: the bytes are cut, changed, or something else.
+            DamagedCheckpointError: the bytes are cut, changed, or no checkpoint.
         """
         try:
             arrays, header = load(data)
-            version = msgspec.convert(header["version"], Version, strict=False)  # JSON has no keys but strings
+            version = msgspec.convert(header["version"], Version, strict=False)  # JSON's keys are strings
             return cls(version, header["place"], Spec.model_validate(header["spec"]), arrays)
         except (ArrayFileError, KeyError, msgspec.ValidationError, ValidationError) as error:
-            message = f"not a checkpoint as it was saved: {error}"
-            raise DamagedCheckpointError(message) from error
+            raise DamagedCheckpointError(f"not a checkpoint as it was saved: {error}") from error
 
     def _under(self, prefix: str) -> Arrays:
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
 
 class Checkpoints:
-    """The checkpoints in one folder, of which the last few are kept.
+    """The checkpoints in one folder, which keeps the last few.
 
     Args:
-        directory: the folder; created when the first checkpoint is saved.
-        keep: how many to keep.
+        directory: The folder; it is created when the first checkpoint is saved.
+        keep: How many to keep.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
@@ -95,14 +94,14 @@ class Checkpoints:
         """Write ``checkpoint``, then delete those that are no longer among the newest.
 
         Raises:
-            OSError: it could not be written; those before it are as they were.
+            OSError: it could not be written; the earlier ones are as they were.
         """
         self.write(checkpoint)
         for older in self.paths()[: -self._keep]:
             older.unlink(missing_ok=True)
 
     def write(self, checkpoint: Checkpoint) -> Path:
-        """Write ``checkpoint`` beside those that are there, and say where it is.
+        """Write ``checkpoint``, delete none, and return its path.
 
         Raises:
             OSError: it could not be written.
@@ -122,7 +121,7 @@ class Checkpoints:
         return path
 
     def newest_first(self) -> Iterator[Checkpoint]:
-        """Yield the checkpoints that are as they were saved, the newest first; why one is not is logged."""
+        """Yield the checkpoints that are as they were saved, the newest first; log why another is not."""
         for path in reversed(self.paths()):
             try:
                 yield self.read(path)
@@ -133,23 +132,23 @@ class Checkpoints:
         """Read one of the files.
 
         Raises:
-            DamagedCheckpointError: it is not what was saved.
+            DamagedCheckpointError: it is not as it was saved.
             OSError: it can't be read.
         """
         return Checkpoint.from_bytes(path.read_bytes())
 
     def tidy(self) -> None:
-        """Delete what writers before this one left unfinished; for the owner of the model only."""
+        """Delete the unfinished files of earlier writers; only the owner of the model may do that."""
         for path in self._directory.glob("version-*.part"):
             path.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
-        """Return the files, the oldest first."""
+        """Return the paths of the files, the oldest first."""
         return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
 
 
 def _sync(directory: Path) -> None:
-    """Bring a rename to the disk."""
+    """Sync a rename in ``directory`` to the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Saves checkpoints in a thread while learning goes on, one at a time, whether or not the disk takes them."""
+"""Saves checkpoints in a thread, one at a time; learning goes on meanwhile, even if the disk takes none."""
 
 import logging
 import time
@@ -11,13 +11,13 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Saves a checkpoint every now and then.
+    """Saves a checkpoint at intervals.
 
     Args:
-        checkpoints: where they go.
-        every: seconds between them.
-        saved: the version of the newest that is there, -1 if there is none.
-        metrics: what it tells.
+        checkpoints: The folder to save to.
+        every: Seconds from one checkpoint to the next.
+        saved: The version of the newest checkpoint, -1 if there is none.
+        metrics: The learner's metrics.
     """
 
     def __init__(self, checkpoints: Checkpoints, every: float, saved: int, metrics: LearnerMetrics) -> None:
@@ -28,16 +28,16 @@ class CheckpointWriter:
         self._saving: Future[None] | None = None
 
     def due(self) -> bool:
-        """Return whether it is time, and the one before is done."""
+        """Return whether it is time for a checkpoint, and the one before is done."""
         return time.monotonic() >= self._next and (self._saving is None or self._saving.done())
 
     def start(self, checkpoint: Checkpoint) -> None:
-        """Begin to save; a failure is logged and counted, and those saved before stay."""
+        """Begin to save; a failure is logged and counted, and the earlier checkpoints stay."""
         self._next = time.monotonic() + self._every
         self._saving = self._thread.submit(self._save, checkpoint)
 
     def finish(self) -> None:
-        """Wait for what was begun.
+        """Wait until the last checkpoint is saved.
 
         Raises:
             OSError: it could not be saved.

@@ -1,6 +1,6 @@
-"""The examples that are still to be learned, from wherever the last version left off.
+"""The examples that are still to be learned, from the offsets that the last version reached.
 
-An example that was deleted before it was learned is never passed over in silence.
+Where examples were deleted before they were learned, reading stops, or logs a warning: they are never skipped in silence.
 """
 
 import logging
@@ -18,10 +18,10 @@ class ExampleSource:
     """Reads the examples of every partition.
 
     Args:
-        log: holds them.
-        topic: the topic ``examples``.
-        offsets: partition → next example; a partition that is not named begins with what it holds.
-        accept_gap: pass over examples that were deleted.
+        log: The log that holds them.
+        topic: The topic ``examples``.
+        offsets: Partition → next example; a partition that is not named is read from its first record.
+        accept_gap: Go on where examples were deleted.
 
     Raises:
         GapError: examples were deleted before they were learned.
@@ -31,10 +31,10 @@ class ExampleSource:
     def __init__(self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False) -> None:
         self._log, self._topic, self._accept_gap = log, topic, accept_gap
         self._reader = self._open(offsets)
-        self._read_at = time.time()  # when the log took the newest example read
+        self._read_at = time.time()  # the append time of the newest example read, epoch s
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Take the next examples; wait up to ``timeout`` seconds for the first."""
+        """Return the next examples; wait up to ``timeout`` seconds for the first."""
         try:
             records = self._reader.poll(max_records, timeout)
         except OffsetGoneError:
@@ -56,13 +56,13 @@ class ExampleSource:
         return all(offsets[partition] >= bounds.end for partition, bounds in end.items())
 
     def lag(self) -> Lag:
-        """Ask the log how much there is to read."""
+        """Return how far reading is behind the log."""
         offsets = self.offsets()
         records = sum(max(0, bounds.end - offsets[p]) for p, bounds in self._log.bounds(self._topic).items() if p in offsets)
         return Lag(records, max(0.0, time.time() - self._read_at) if records else 0.0)
 
     def close(self) -> None:
-        """Close connections."""
+        """Close the reader."""
         self._reader.close()
 
     def _open(self, offsets: Mapping[int, int]) -> Reader:
@@ -70,8 +70,8 @@ class ExampleSource:
         for partition, bounds in self._log.bounds(self._topic).items():
             start[partition] = offsets.get(partition, bounds.first)
             if start[partition] > bounds.end:
-                message = f"examples of partition {partition} were learned up to {start[partition]}, but {self._topic} ends at {bounds.end}"
-                raise RecoveryError(message)
+                learned = f"examples of partition {partition} were learned up to {start[partition]}"
+                raise RecoveryError(f"{learned}, but {self._topic} ends at {bounds.end}")
             if start[partition] < bounds.first:
                 self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first

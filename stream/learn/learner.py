@@ -1,9 +1,9 @@
 """The learning loop: record → example → step → published version → saved state.
 
-Delivery: every record changes the published weights exactly once, or is set aside exactly once. It rests on three facts:
+Delivery: every record changes the published weights exactly once, or is set aside exactly once. Three facts guarantee it:
 
 1. a version names the runs of records that it learned, in order, and is published in one transaction;
-2. a checkpoint is written only after its version is committed, and a restart learns again what came after it;
+2. a checkpoint is written only after its version is committed, and after a restart the versions after it are learned again;
 3. one learner owns a model, and a newer learner fences an older one.
 """
 
@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 
 from model.settings import Spec
@@ -31,28 +32,30 @@ from stream.weights.versions import Published, read_versions
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 512  # examples between two looks at the clock; what is learned does not depend on it
-_PATIENCE = 0.25  # seconds without an example, between two looks at whether to stop
-_RECONNECT = 1.0  # seconds between tries to reach the log
-_ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to its version
-_LOOK = 0.05  # seconds between two looks for that
-_REPORT_EVERY = 1.0  # seconds between updates of the metrics that take a while to find out
+_BATCH = 512  # most examples in one poll; what is learned does not depend on it
+_PATIENCE = 0.25  # seconds that a poll waits for an example; then the learner checks whether to stop
+_RECONNECT = 1.0  # seconds from one try to reach the log to the next
+_ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to publishing its version
+_ROLLBACK_POLL = 0.05  # seconds from one look for that version to the next
+_REPORT_EVERY = 1.0  # seconds between updates of the metrics that are slow to compute
+
+_End = Mapping[int, Bounds] | None  # partition → where to stop; None: go on
 
 
 class Learner:
     """Learns a model's examples and publishes its weights, for as long as it owns the model.
 
     Args:
-        log: the log that examples come from and weights go to.
-        topics: the model's.
-        spec: the model's settings.
-        settings: the loop's.
-        metrics: what it tells.
-        times: which event times are accepted.
-        accept_gap: go on where examples were deleted before they were learned.
+        log: The log to read examples from and publish weights to.
+        topics: The model's topics.
+        spec: The model's settings.
+        settings: The loop's settings.
+        metrics: The learner's metrics.
+        times: The rule that accepts event times.
+        accept_gap: Go on where examples were deleted before they were learned.
 
     Attributes:
-        last: the last version published.
+        last: The last version published.
     """
 
     def __init__(
@@ -75,8 +78,8 @@ class Learner:
         """Learn until told to stop, then publish and save; wait for the log whenever it is away.
 
         Args:
-            should_stop: asked between two polls.
-            until_caught_up: stop once all that the log holds now is learned.
+            should_stop: Called between two polls; returns whether to stop.
+            until_caught_up: Stop once all that the log holds now is learned.
 
         Raises:
             FencedError: another learner owns the model; nothing more was published.
@@ -85,44 +88,50 @@ class Learner:
             PartitionsError: a topic has too few partitions.
             OSError: the last checkpoint could not be written.
         """
-        writer: Writer | None = None
-        end: Mapping[int, Bounds] | None = None
-        try:
+        end = cache(lambda: self._log.bounds(self._topics.examples) if until_caught_up else None)  # read once, after taking the model
+        while True:
+            try:
+                self._own_model(should_stop, end)
+            except FencedError:
+                if not self._was_rolled_back(should_stop):
+                    raise
+                logger.warning("the model was rolled back: going on from there")
+            else:
+                return
+
+    def _own_model(self, should_stop: Callable[[], bool], end: Callable[[], _End]) -> None:
+        """Take the model, and learn until told to stop or ``end`` is reached; wait for the log whenever it is away."""
+        with ExitStack() as stack:
+            writer: Writer | None = None
             while not should_stop():
                 try:
-                    # Taken once: a learner that finds the log again must not fence the one that has come in its place.
-                    writer = writer or self._log.writer(f"{self._topics.prefix}.learner")
-                    end = end or (self._log.bounds(self._topics.examples) if until_caught_up else None)
-                    self._run_session(writer, should_stop, end)
-                except FencedError:
-                    if not self._was_rolled_back(should_stop):
-                        raise
-                    logger.warning("the model was rolled back: going on from there")
-                    if writer:
-                        writer.close()
-                    writer = None
+                    # Taken once: a learner that reaches the log again must not fence the one that has taken its place.
+                    writer = writer or stack.enter_context(closing(self._log.writer(f"{self._topics.prefix}.learner")))
+                    self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
                     self._metrics.reconnects.inc()
                     sleep_unless(should_stop, _RECONNECT)
                 else:
                     return
-        finally:
-            if writer:
-                writer.close()
 
     def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
-        """Return whether a rollback took the model: it publishes exactly one version, which names it, and lets go again."""
-        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
-        end = time.monotonic() + _ROLLBACK
-        while True:
-            since = list(read_versions(self._log, self._topics, self.last.offset + 1 if self.last else 0))
-            if since or time.monotonic() > end or should_stop():
-                return len(since) == 1 and since[0].version.rollback is not None
-            sleep_unless(should_stop, _LOOK)
+        """Return whether a rollback took the model.
 
-    def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
-        """Start from what is committed, and go on until the end or until the log is away."""
+        The protocol: a rollback takes the model, publishes exactly one version and lets go of the model. If another version follows,
+        another learner has taken the model since; if none comes in ``_ROLLBACK`` seconds, it was no rollback.
+        """
+        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
+        deadline, start = time.monotonic() + _ROLLBACK, self.last.offset + 1 if self.last else 0
+        while True:
+            published = list(read_versions(self._log, self._topics, start))
+            if published or time.monotonic() > deadline or should_stop():
+                exactly_one = len(published) == 1
+                return exactly_one and published[0].version.rollback is not None
+            sleep_unless(should_stop, _ROLLBACK_POLL)
+
+    def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: _End) -> None:
+        """Recover the last version, and learn until told to stop, until ``end`` is reached or until the log is away."""
         check_learners(self._log, self._topics)
         self._checkpoints.tidy()
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
@@ -136,24 +145,24 @@ class Learner:
             checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
-            pending = self._pending_after(recovered, source.offsets())
+            pending = self._pending(recovered, source.offsets())
             session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
             try:
                 session.run(should_stop, end)
             finally:
                 self.last = session.last
 
-    def _pending_after(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
-        """Return what the next version begins with."""
+    def _pending(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
+        """Return the version after the last one, before anything is read for it."""
         if recovered.last is None:
-            return PendingVersion(offsets, None, anew=True)
+            return PendingVersion(offsets, None, new_settings=True)
         last = recovered.last.version
-        aside = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
-        return PendingVersion(offsets, trained_through(last), reread=last.reread, aside=aside, anew=recovered.migrated)
+        letters = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
+        return PendingVersion(offsets, trained_through(last), reread=last.reread, dead_lettered=letters, new_settings=recovered.migrated)
 
 
 class _Session:
-    """What a learner does between finding the log and losing it."""
+    """The learner at work, from reaching the log to losing it."""
 
     def __init__(
         self,
@@ -171,12 +180,12 @@ class _Session:
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
         self._pending = pending
-        self._starts_lineage = pending.anew or recovered.diverged or not publisher.snapshots.usable()
+        self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable()
         self._next_report = 0.0
 
-    def run(self, should_stop: Callable[[], bool], end: Mapping[int, Bounds] | None) -> None:
+    def run(self, should_stop: Callable[[], bool], end: _End) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
-        if self._starts_lineage:
+        if self._needs_snapshot:
             self._publish(whole=True)
         while not should_stop() and not (end and self._source.reached(end)):
             self._learn(self._poll())
@@ -192,7 +201,7 @@ class _Session:
 
     def _poll(self) -> list[Record]:
         wait = self._publisher.wait(self._pending)
-        return self._source.poll(_AT_ONCE, _PATIENCE if wait is None else min(wait, _PATIENCE))
+        return self._source.poll(_BATCH, _PATIENCE if wait is None else min(wait, _PATIENCE))
 
     def _learn(self, records: list[Record]) -> None:
         if not records:
@@ -210,7 +219,7 @@ class _Session:
         self._metrics.record_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)
 
     def _save(self) -> None:
-        """Save what is published: what is not is published first."""
+        """Publish what was learned since the last version, then begin to save the last version."""
         if self._pending.runs:
             self._publish()
         if self.last and self.last.version.version != self._checkpoint_writer.saved:

@@ -1,6 +1,6 @@
-"""What the learner tells Prometheus.
+"""The learner's metrics.
 
-Names are process, noun, unit; no label takes values without bound.
+Names are process, noun, unit; the values of a label are few and known.
 """
 
 import math
@@ -20,14 +20,14 @@ from stream.weights.metrics import BUCKETS
 
 
 class Lag(NamedTuple):
-    """How far a reader is behind."""
+    """How far a reader is behind the log."""
 
     records: int
-    seconds: float  # since the log took the newest record read; 0 when all are read
+    seconds: float  # since the append time of the newest record read; 0 when all are read
 
 
 class LearnerMetrics:
-    """What the learner tells."""
+    """The learner's metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -42,7 +42,7 @@ class LearnerMetrics:
         self.examples = counter("examples", "Examples learned by this process.")
         self.dead_letters = counter("dead_letters", "Records set aside, by the kind of error.", "reason")
         for reason in (BadRecordError, FeatureError, NotFiniteError, WeightError, FutureTimeError, TimeUnitError):
-            self.dead_letters.labels(reason.__name__)  # 0 is shown, too
+            self.dead_letters.labels(reason.__name__)  # so that 0 is shown, too
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.scores = {
             name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
@@ -62,20 +62,20 @@ class LearnerMetrics:
         self.reconnects = counter("reconnects", "Times that the log was away.")
         self.checkpoint_seconds = seconds("checkpoint", "Time to write a checkpoint.")
         self.checkpoint_failures = counter("checkpoint_failures", "Checkpoints that could not be written.")
-        self.saved_at = time.time()  # the newest checkpoint, or the start of the process
+        self.saved_at = time.time()  # of the newest checkpoint, or the start of the process
         gauge("checkpoint_age_seconds", "Time since a checkpoint was last written, or since the start.").set_function(
             lambda: time.time() - self.saved_at
         )
 
     def record_step(self, result: BatchResult, seconds: float) -> None:
-        """Record what came of the records of one poll."""
+        """Record the result of learning the records of one poll."""
         self.step_seconds.observe(seconds)
         self.examples.inc(result.learned)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 
     def record_version(self, version: Version, size: int, seconds: float) -> None:
-        """Record what was published."""
+        """Record a version that was published, and the bytes of its delta."""
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
@@ -83,12 +83,12 @@ class LearnerMetrics:
         self.trained_through.set((version.trained_through or math.nan) / 1000)
 
     def record_lag(self, lag: Lag) -> None:
-        """Record how far behind the learner is."""
+        """Record how far the learner is behind the log."""
         self.lag_records.set(lag.records)
         self.lag_seconds.set(lag.seconds)
 
     def record_model(self, trainer: Trainer) -> None:
-        """Record how good the model is, and how full its table."""
+        """Record the model's scores, and how full its table is."""
         self._record_scores("total", trainer.scores.total())
         self._record_scores("recent", trainer.scores.recent())
         table = trainer.model.table

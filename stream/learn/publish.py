@@ -1,7 +1,7 @@
-"""Publication: what has been learned becomes a version that servers follow.
+"""Publication: what was learned since the last version becomes the next version, which servers follow.
 
-A version is one transaction: its delta, its record in ``versions`` (which says what was learned, in which order), the
-progress in ``examples``, and the records set aside. Nobody sees a part of it.
+A version is one transaction: its delta, its record in ``versions`` (what was learned, in which order), the progress in
+``examples``, and the dead letters. Nobody sees a part of it.
 """
 
 import time
@@ -23,21 +23,22 @@ from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
-BUDGET = 10_000_000  # bytes of deltas a second: above it, versions come less often
-MOST = 10_000  # runs and excluded examples, at up to 53 bytes, that wait for a version: its record takes 1,000,000; and dead letters
-MOST_BYTES = 16_000_000  # of dead letters that wait for a version
+BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less frequent
+# Limits of what may wait for a version. A run or an excluded example takes up to 53 bytes, and the version's record 1,000,000.
+MOST = 10_000  # runs and excluded examples; dead letters too
+MOST_BYTES = 16_000_000  # of dead letters
 
 
 class PendingVersion:
-    """What was read since the last version: all that the next one will say beside its weights.
+    """The next version, but for its weights: which examples were read since the last version, and what became of them.
 
     Args:
-        offsets: partition → next example to read.
-        trained_through: the latest event time learned so far, epoch ms.
-        rollback: where the weights went back to, before anything was read.
-        reread: partition → the offset up to which a rollback has examples read again.
-        aside: partition and offset of those among them that were set aside before.
-        anew: the model's settings were others before, or there was no model.
+        offsets: Partition → next example to read.
+        trained_through: The latest event time learned so far, epoch ms.
+        rollback: The rollback that this version publishes; nothing was read after it.
+        reread: Partition → the offset up to which examples are read again after a rollback.
+        dead_lettered: Partition and offset of those among them that are dead letters already.
+        new_settings: The model's settings were others in the last version, or there was no version.
     """
 
     def __init__(
@@ -47,18 +48,18 @@ class PendingVersion:
         rollback: Rollback | None = None,
         *,
         reread: Mapping[int, int] | None = None,
-        aside: Iterable[tuple[int, int]] = (),
-        anew: bool = False,
+        dead_lettered: Iterable[tuple[int, int]] = (),
+        new_settings: bool = False,
     ) -> None:
-        self.offsets, self.trained_through, self.rollback, self.anew = dict(offsets), trained_through, rollback, anew
-        self._reread, self._aside = reread or {}, frozenset(aside)
+        self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
+        self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.dead_letters: list[Message] = []
         self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
-        """Record what came of the next ``records``."""
+        """Add the next ``records``, and the result of learning them."""
         for record in records:
             if self.runs and self.runs[-1].partition == record.partition:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
@@ -70,47 +71,47 @@ class PendingVersion:
         letters = [
             dead_letter(record, "learn", error, topics)
             for record, error in result.bad + result.excluded
-            if (record.partition, record.offset) not in self._aside
+            if (record.partition, record.offset) not in self._dead_lettered
         ]
         self.dead_letters += letters
         self._bytes += sum(size_of(letter) for letter in letters)
 
     def full(self) -> bool:
-        """Return whether a version has to come now, however soon after the last, lest it be too large for a record or for the memory."""
+        """Return whether a version must be published now: a larger one might not fit in a record or in memory."""
         return max(len(self.runs) + len(self.excluded), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
 
     def reread(self) -> dict[int, int]:
-        """Return up to where examples are still to be read again."""
+        """Return partition → the offset up to which examples are still to be read again."""
         return {partition: end for partition, end in self._reread.items() if end > self.offsets.get(partition, 0)}
 
     def next(self) -> "PendingVersion":
         """Return the pending version that begins where this one ends."""
         reread = self.reread()
-        return PendingVersion(self.offsets, self.trained_through, reread=reread, aside=self._aside if reread else ())
+        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=self._dead_lettered if reread else ())
 
 
 class Publisher:
     """Publishes one version after another.
 
     Args:
-        log: takes the snapshots.
-        writer: the owner of the model; takes the versions.
-        topics: where they go.
-        settings: how often they go.
-        last: the version published before.
+        log: The log, for snapshots.
+        writer: The writer that owns the model, for versions.
+        topics: The model's topics.
+        settings: The loop's settings, which say how often to publish.
+        last: The last version published.
     """
 
     def __init__(self, log: Log, writer: Writer, topics: Topics, settings: LearnSettings, last: Version | None) -> None:
         self._writer, self._topics, self._every = writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self._named = last.snapshot if last else None  # the snapshot that the last version names
-        self._end = log.bounds(topics.weights)[DELTAS].end  # where the next delta comes
-        self._next = 0.0  # when a version may be published, by the monotonic clock
+        self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
+        self._next = 0.0  # when the next version may be published, by the monotonic clock
         self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named)
         self.bytes = 0  # of the last delta
 
     def wait(self, pending: PendingVersion) -> float | None:
-        """Return the seconds until a version is due, None if there is nothing to say in it."""
+        """Return the seconds until a version is due, None if there is nothing to publish."""
         self.snapshots.collect()
         if pending.full():
             return 0.0
@@ -119,16 +120,16 @@ class Publisher:
         return None
 
     def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
-        """Publish what ``model`` is now, and what it read since the version before.
+        """Publish the weights of ``model`` as the next version.
 
         Args:
-            model: its rows count as published only once the log has them.
-            pending: what it read.
-            whole: start anew from a full snapshot, not from the version before.
+            model: The model; its rows count as published only once the log has them.
+            pending: What was read since the last version.
+            whole: Publish a full snapshot, not a change of the last version.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
-            LogUnavailableError: nothing was published; reload before going on.
+            LogUnavailableError: the outcome is not known; recover before going on.
         """
         changes = {} if whole else model.changes()
         header = WeightsHeader(
@@ -164,12 +165,15 @@ class Publisher:
 
 
 def trained_through(version: Version) -> int | None:
-    """Return the latest event time that a version has learned, but none after its publication: an earlier program took any example's."""
+    """Return the latest event time that a version has learned, at most the time of its publication.
+
+    An earlier program took the time of any example.
+    """
     return version.trained_through and min(version.trained_through, version.published_at)
 
 
 def settings_digest(spec: Spec) -> str:
-    """Return a digest of a model's settings; a setting that is added later, with a default, does not change it."""
+    """Return the digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
@@ -187,6 +191,6 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         published_at=header.published_at,
         snapshot=snapshots.newest,
         rollback=pending.rollback,
-        spec=spec.model_dump(mode="json") if pending.anew else None,
+        spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
     )

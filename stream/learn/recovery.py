@@ -1,10 +1,10 @@
-"""Recovery: from what was committed to a model that stands exactly there.
+"""Recovery: makes the model of the last committed version again.
 
-1. the newest checkpoint whose version stands in ``versions``, with the same digest, is loaded (none: the model as it began);
-2. the runs of the versions after it are learned again, in the order that those versions wrote down;
-3. after each, the digest must be the published one, or the kernels must have been others.
+1. the newest checkpoint whose version is in ``versions`` with the same digest is loaded (if there is none: a new model);
+2. the runs of the versions after it are learned again, in the order that those versions recorded;
+3. after each version, the digest must be the published one, unless other kernels learned it.
 
-What a rollback has left behind is passed over, checkpoints as well as runs.
+Checkpoints and runs that a rollback has left behind are skipped.
 """
 
 import logging
@@ -30,7 +30,7 @@ from stream.weights.versions import Lineage, Published, read_lineage, read_versi
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 1000  # records in one poll
+_BATCH = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 
 
@@ -38,14 +38,14 @@ class LearnError(Exception):
     """The learner can't go on by itself.
 
     LearnError
-    ├── RecoveryError        what was published can't be arrived at again
+    ├── RecoveryError        a published version can't be made again
     ├── OtherSettingsError   the model was learned with other settings
     └── GapError             examples were deleted before they were learned
     """
 
 
 class RecoveryError(LearnError):
-    """What was published can't be arrived at again."""
+    """A published version can't be made again."""
 
 
 class OtherSettingsError(LearnError):
@@ -57,24 +57,24 @@ class GapError(LearnError):
 
 
 class Recovered(NamedTuple):
-    """A model as the last version left it."""
+    """The model of the last version."""
 
     trainer: Trainer
     last: Published | None  # None: nothing was ever published
-    diverged: bool  # it is that of the last version within rounding only
-    saved: int  # the checkpoint's version, -1 if there was none
-    migrated: bool = False  # its settings are newer than the last version's
+    diverged: bool  # the model is that of the last version within rounding only
+    saved: int  # the version of the checkpoint, -1 if there was none
+    migrated: bool = False  # the model's settings are newer than the last version's
 
 
 class Recovery:
-    """Brings a model to where the last version left it.
+    """Makes the model of the last version again.
 
     Args:
-        log: holds versions and examples.
-        topics: the model's.
-        spec: its settings.
-        checkpoints: where to begin.
-        accept_gap: go on where examples of a run are no longer there.
+        log: The log that holds versions and examples.
+        topics: The model's topics.
+        spec: The model's settings.
+        checkpoints: The checkpoints to begin with.
+        accept_gap: Go on where examples of a run were deleted.
     """
 
     def __init__(self, log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, *, accept_gap: bool = False) -> None:
@@ -83,35 +83,40 @@ class Recovery:
         self._diverged = False
 
     def recover(self, until: int | None = None) -> Recovered:
-        """Load, then learn again what came after, up to the last version or to the version ``until``.
+        """Load a checkpoint, then learn the versions after it again, up to the last one or to the version ``until``.
 
         Raises:
-            RecoveryError: the checkpoint is ahead of the log, or learning again gives something else.
+            RecoveryError: the checkpoint is ahead of the log, or learning again results in other weights.
             OtherSettingsError: the model was learned with settings that differ in more than their fields.
-            GapError: examples to learn again are no longer there.
+            GapError: examples to learn again were deleted.
         """
-        checkpoint, lineage = self._start(until)
-        trainer, last, start = Trainer(OnlineModel(self._spec), Progressive()), None, 0
+        checkpoint, lineage = self._choose_checkpoint(until)
         if checkpoint:
-            trainer, last, start = Trainer(*checkpoint.restore()), Published(checkpoint.version, checkpoint.offset), checkpoint.offset + 1
+            trainer = Trainer(*checkpoint.restore())
+            last: Published | None = Published(checkpoint.version, checkpoint.offset)
+            start = checkpoint.offset + 1
+        else:
+            trainer = Trainer(OnlineModel(self._spec), Progressive())
+            last = None
+            start = 0
         with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
                 if lineage.holds(published.version.version):
                     trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
                     self._learn_again(trainer, published.version, runs)
                     last = published
-        settled = trainer if last is None or until is not None else _migrated(trainer, self._spec, last.version)
-        settled.model.mark_published()
+        migrated = trainer if last is None or until is not None else _migrate(trainer, self._spec, last.version)
+        migrated.model.mark_published()
         saved = checkpoint.version.version if checkpoint else -1
-        return Recovered(settled, last, self._diverged, saved, migrated=settled is not trainer)
+        return Recovered(migrated, last, self._diverged, saved, migrated=migrated is not trainer)
 
-    def _start(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
-        """Choose the checkpoint to begin with, and the versions to learn again after it."""
+    def _choose_checkpoint(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
+        """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again."""
         for checkpoint in self._checkpoints.newest_first():
             number = checkpoint.version.version
             if until is not None and number > until:
                 continue
-            if not self._stands(checkpoint):
+            if not self._is_in_log(checkpoint):
                 logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
                 continue
             lineage = read_lineage(self._log, self._topics, checkpoint.offset + 1, until)
@@ -122,29 +127,29 @@ class Recovery:
             return checkpoint, lineage
         return None, read_lineage(self._log, self._topics, 0, until)
 
-    def _stands(self, checkpoint: Checkpoint) -> bool:
+    def _is_in_log(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the log holds the checkpoint's version, at the same offset and with the same digest."""
         bounds, saved = self._log.bounds(self._topics.versions)[0], checkpoint.version
         if checkpoint.offset >= bounds.end:
-            message = (
+            raise RecoveryError(
                 f"the checkpoint of version {saved.version} is ahead of {self._topics.versions}, which ends at offset {bounds.end} "
                 f"(expected more than {checkpoint.offset}): is this its log? To learn anew from this log, move the checkpoints away"
             )
-            raise RecoveryError(message)
         if checkpoint.offset < bounds.first:
             return False
         with closing(read_versions(self._log, self._topics, checkpoint.offset)) as versions:
-            there = next(versions, None)
-        return there is not None and (there.offset, there.version.digest) == (checkpoint.offset, saved.digest)
+            found = next(versions, None)
+        return found is not None and found.offset == checkpoint.offset and found.version.digest == saved.digest
 
     def _with_settings_of(self, version: Version, trainer: Trainer, *, is_first: bool) -> Trainer:
-        """Return what learned the runs of ``version``: the settings in force then are those of the last version that names them."""
+        """Return a trainer with the settings that the runs of ``version`` were learned with: those of the last version that has any."""
         if version.spec is None:
             return trainer
         try:
             spec = Spec.model_validate(version.spec)
         except ValidationError as error:
             raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
-        return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrated(trainer, spec, version)
+        return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrate(trainer, spec, version)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):
@@ -152,6 +157,10 @@ class Recovery:
         excluded = set(version.excluded)
         for run in version.runs:
             self._learn_run(trainer, run, excluded, runs)
+        self._check_digest(trainer, version)
+
+    def _check_digest(self, trainer: Trainer, version: Version) -> None:
+        """Compare the weights with those published; if other kernels learned them, note that the model has diverged."""
         digest = trainer.model.digest()
         if digest == version.digest or self._diverged:
             return
@@ -175,8 +184,8 @@ class Recovery:
             self._diverged = True
 
 
-def _migrated(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
-    """Return a trainer of the same state under other fields; the same one if they are the same."""
+def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
+    """Return a trainer with the same state under other fields; the same trainer if the fields are the same."""
     model = trainer.model
     if model.spec == spec:
         return trainer
@@ -197,41 +206,41 @@ def _other_settings(version: Version) -> str:
 
 
 class _Runs:
-    """Reads runs again. Those of one partition come in its order, so each partition is read through once."""
+    """Reads runs again. The runs of a partition are in the order of its offsets, so each partition is read through once."""
 
     def __init__(self, log: Log, topic: str) -> None:
         self._log, self._topic = log, topic
         self._bounds = log.bounds(topic)
         self._readers: dict[int, Reader] = {}
-        self._ahead: dict[int, list[Record]] = {}  # read, and not yet asked for
+        self._ahead: dict[int, list[Record]] = {}  # partition → records that were read, but not asked for yet
 
     def read(self, run: Run) -> Iterator[list[Record]]:
         """Yield the records of ``run``, in order.
 
         Raises:
-            OffsetGoneError: they are no longer there.
-            RecoveryError: they are not there yet.
+            OffsetGoneError: they were deleted.
+            RecoveryError: the log ends before them.
         """
         reader = self._reader(run)
         while True:
-            records = self._ahead.pop(run.partition, []) or reader.poll(_AT_ONCE, _PATIENCE)
+            records = self._ahead.pop(run.partition, []) or reader.poll(_BATCH, _PATIENCE)
             within = [record for record in records if record.offset <= run.last]
             self._ahead[run.partition] = records[len(within) :]
-            yield [record for record in within if record.offset >= run.first]  # those before were skipped by a rollback
+            yield [record for record in within if record.offset >= run.first]  # a rollback skipped those before
             if self._ahead[run.partition] or reader.positions()[run.partition] > run.last:
                 return
 
     def close(self) -> None:
-        """Close connections."""
+        """Close the readers."""
         for reader in self._readers.values():
             reader.close()
 
     def _reader(self, run: Run) -> Reader:
         bounds, reader = self._bounds[run.partition], self._readers.get(run.partition)
         if bounds.end <= run.last:
-            message = f"examples of partition {run.partition} were learned up to {run.last}, but {self._topic} ends at offset {bounds.end}"
-            raise RecoveryError(message)
-        if reader and reader.positions()[run.partition] < bounds.first:  # before a gap that was accepted when this was learned
+            learned = f"examples of partition {run.partition} were learned up to {run.last}"
+            raise RecoveryError(f"{learned}, but {self._topic} ends at offset {bounds.end}")
+        if reader and reader.positions()[run.partition] < bounds.first:  # before a gap that was accepted when the run was learned
             reader.close()
             reader = None
         if reader is None:

@@ -1,7 +1,8 @@
-"""Going back: the learner's state at a past version is made again, and becomes the next version, which servers follow.
+"""Rollback: makes the learner's state at a past version again, and publishes it as the next version, which servers follow.
 
-A rollback owns the model for as long as that takes. A learner at work is fenced, sees that nothing but a rollback came between, and
-goes on from there. The state is on the disk before the version is published; if it is lost, the log still gives it.
+The protocol: a rollback takes the model, publishes exactly one version and lets go of the model. A learner at work is fenced by it;
+the learner sees that one version and takes the model again (``Learner._was_rolled_back``). The state is saved to the disk
+before the version is published; if it is lost, it can be made again from the log.
 """
 
 from contextlib import closing
@@ -23,10 +24,10 @@ from stream.weights.versions import Published, newest_version
 def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
     """Make the learner's state at version ``number`` again, from the newest checkpoint before it or from the log alone.
 
-    Its digest is the published one; with other kernels it agrees within rounding, and has a digest of its own.
+    Its digest is the published one. With other kernels the state agrees within rounding, and has a digest of its own.
 
     Raises:
-        LearnError: it can't be arrived at: its settings were others, or its examples have changed or are gone.
+        LearnError: it can't be made again: its settings were others, or its examples have changed or were deleted.
     """
     recovered = Recovery(log, topics, spec, checkpoints).recover(number)
     trainer = recovered.trainer
@@ -39,17 +40,17 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
     """Publish the weights of version ``to`` as the next version.
 
     Args:
-        log: the log.
-        topics: the model's.
-        spec: its settings.
-        settings: say where checkpoints are.
-        to: the number of the version to go back to.
-        replay: have the examples after it learned again; else learning goes on behind those that were learned.
+        log: The log.
+        topics: The model's topics.
+        spec: The model's settings.
+        settings: The loop's settings, which name the folder of checkpoints.
+        to: The number of the version to go back to.
+        replay: Whether the learner learns the examples after that version again; else it goes on after those that were learned.
 
     Raises:
-        LearnError: the version can't be arrived at again.
+        LearnError: the version can't be made again.
         OSError: its state could not be saved; nothing was published.
-        FencedError: a learner has taken over meanwhile; nothing was published.
+        FencedError: a learner has taken the model meanwhile; nothing was published.
     """
     checkpoints = Checkpoints(Path(settings.directory), settings.keep)
     past = rebuild(log, topics, spec, checkpoints, to)

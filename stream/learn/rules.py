@@ -1,7 +1,7 @@
-"""What the settings refuse of the examples that could be read: a weight or a time that would let one decide for all the others.
+"""The rules that refuse an example which could be decoded: one whose weight or time would outweigh all the others.
 
-What is refused depends on today's settings. So a version names it among its ``excluded``, and no rule is asked when its runs are learned
-again: what was learned under other settings, or by an earlier program, is learned again as it was.
+What is refused depends on today's settings. So a version lists refused examples among its ``excluded``, and no rule is applied when its
+runs are learned again: examples that were learned under other settings, or by an earlier program, are learned again as they were.
 """
 
 from typing import NamedTuple
@@ -12,23 +12,23 @@ from stream.log.contract import Record
 
 
 class WeightError(BadRecordError):
-    """An example weighs more than one may."""
+    """The weight of an example is above the limit."""
 
     reason = "max_weight"
 
 
 class Rules(NamedTuple):
-    """Which examples are learned."""
+    """Decide which examples are learned."""
 
     times: TimeRule
     max_weight: float
 
     def observed(self, example: Example, record: Record) -> int:
-        """Return the time, epoch ms, that event time comes to by learning ``example``, which stands in ``record``.
+        """Return the time, epoch ms, that event time reaches when ``example``, decoded from ``record``, is learned.
 
         Raises:
-            WeightError: it weighs more than ``max_weight``.
-            FutureTimeError: it is later than its append time by more than ``clock_skew``.
+            WeightError: its weight is above ``max_weight``.
+            FutureTimeError: its time is later than its append time by more than ``clock_skew``.
             TimeUnitError: its time is in seconds.
         """
         if example.weight is not None and example.weight > self.max_weight:

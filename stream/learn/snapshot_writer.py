@@ -1,7 +1,7 @@
-"""Snapshots: the whole weights, written to the log beside the deltas, in a thread.
+"""Snapshots: the full weights, written to the log beside the deltas, in a thread.
 
-A snapshot counts once its manifest is in the log, which comes after its chunks. Until a version's record names it, nobody
-reads it: what a learner that was killed has left of one does no harm.
+A snapshot is complete once its manifest is in the log, after its chunks. Nobody reads it until a version's record names it,
+so the chunks that a killed learner has left behind do no harm.
 """
 
 import logging
@@ -19,56 +19,56 @@ from stream.weights.chunks import WeightsHeader, cut, manifest, pack, read_manif
 logger = logging.getLogger(__name__)
 
 _QUARTER = WEIGHTS_RETENTION / 4
-_AT_ONCE = 4  # chunks appended together: between them the log takes other writes
+_BATCH = 4  # chunks appended together: between batches the log takes other writes
 
 
 class SnapshotWriter:
-    """Writes snapshots when it is time for one, and knows the newest that is whole.
+    """Writes snapshots at intervals, and knows the newest that is complete.
 
     Args:
-        log: takes them.
-        topics: where they go.
-        every: seconds between them while there is something new; less often when idle.
-        newest: the newest that is known.
+        log: The log to write to.
+        topics: The model's topics.
+        every: Seconds from one snapshot to the next while the model learns; they are less frequent when it is idle.
+        newest: The newest snapshot that is known.
     """
 
     def __init__(self, log: Log, topics: Topics, every: float, newest: SnapshotRef | None) -> None:
         self._log, self._topics, self._every = log, topics, min(every, _QUARTER)
-        self._examples, self._made = -1, float("-inf")  # of the newest: how much it has learned, epoch s
+        self._examples, self._made = -1, float("-inf")  # of the newest: the examples it has learned, its time in epoch s
         self.newest = newest
         if newest and self.usable():
-            self._note(self._header_of(newest))
+            self._remember(self._read_header(newest))
         self._thread = ThreadPoolExecutor(1, "snapshots")
         self._writing: Future[SnapshotRef] | None = None
 
     def usable(self) -> bool:
-        """Return whether the log still holds the newest, and all deltas after it."""
+        """Return whether the log still holds the newest snapshot, and all deltas after it."""
         bounds, newest = self._log.bounds(self._topics.weights), self.newest
         if newest is None or bounds[DELTAS].first > newest.deltas:
             return False
         return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
 
     def due(self, examples: int) -> bool:
-        """Return whether it is time for a snapshot of weights that have learned so many examples."""
-        age = abs(time.time() - self._made)  # a clock that was ahead, and is no more, puts off no snapshot
+        """Return whether it is time for a snapshot of weights that have learned so many ``examples``."""
+        age = abs(time.time() - self._made)  # abs: once a clock that was ahead is put right, no snapshot is put off
         return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
 
     def write(self, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
-        """Write a snapshot and wait for it; ``deltas`` is the offset of the first delta after it.
+        """Write a snapshot, and return once it is complete; ``deltas`` is the offset of the first delta after it.
 
         Raises:
             LogUnavailableError: the log can't be reached.
         """
-        self._note(header)
+        self._remember(header)
         self.newest = _write(self._log, self._topics, header, spec, arrays, deltas)
 
     def start(self, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
-        """Begin to write a snapshot; :meth:`collect` will tell when it is whole."""
-        self._note(header)
+        """Begin to write a snapshot; :meth:`collect` takes it up once it is complete."""
+        self._remember(header)
         self._writing = self._thread.submit(_write, self._log, self._topics, header, spec, arrays, deltas)
 
     def collect(self) -> None:
-        """Record a snapshot that has become complete."""
+        """Make the snapshot being written the newest, if it is complete by now."""
         if self._writing is None or not self._writing.done():
             return
         writing, self._writing = self._writing, None
@@ -78,13 +78,13 @@ class SnapshotWriter:
             logger.warning("a snapshot could not be written, the next will be: %s", error)
 
     def close(self) -> None:
-        """Wait for the one being written."""
+        """Wait for the snapshot being written."""
         self._thread.shutdown()
 
-    def _note(self, header: WeightsHeader) -> None:
+    def _remember(self, header: WeightsHeader) -> None:
         self._examples, self._made = header.examples, header.published_at / 1000
 
-    def _header_of(self, ref: SnapshotRef) -> WeightsHeader:
+    def _read_header(self, ref: SnapshotRef) -> WeightsHeader:
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
             return read_manifest(reader.poll(1, timeout=10.0)[0])
 
@@ -93,6 +93,6 @@ def _write(log: Log, topics: Topics, header: WeightsHeader, spec: Spec, arrays: 
     chunks = cut(topics.weights, SNAPSHOTS, pack(header, arrays, spec=spec.model_dump(mode="json")))
     messages = [*chunks, manifest(chunks, header, deltas)]
     offsets: list[int] = []
-    for start in range(0, len(messages), _AT_ONCE):
-        offsets += log.append(messages[start : start + _AT_ONCE])
+    for start in range(0, len(messages), _BATCH):
+        offsets += log.append(messages[start : start + _BATCH])
     return SnapshotRef(header.version, offsets[0], offsets[-1], deltas)

@@ -1,7 +1,7 @@
-"""From records to a step of the model: record → example → keys → predicted, learned and scored.
+"""The trainer: records → examples → one step of the model for each, predicted, learned and scored.
 
-What is learned depends on the records and their order alone: learning them for the first time and learning them again
-after a crash are the same call.
+What is learned depends on the records and their order alone. Records are learned for the first time and learned again after a crash
+by the same call.
 """
 
 from collections.abc import Container, Sequence
@@ -11,37 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import Progressive
-from model.features import Encoder, Features
-from model.kernels.delay import stream_logits
+from model.features import Encoder
 from model.online import OnlineModel
+from model.progressive import learn_and_score
 from stream.events import BadRecordError, Example, decode_example
 from stream.learn.rules import Rules
 from stream.log.contract import Record
 
 
 class NotFiniteError(ArithmeticError):
-    """Learning from an example would have made a weight infinite or undefined; the step was undone."""
+    """A step would have made a weight infinite or undefined; it was undone."""
 
 
 class BatchResult(NamedTuple):
-    """What came of some records."""
+    """The result of learning some records."""
 
     learned: int  # examples
-    trained_through: int  # the latest event time among them, as the rules take it, epoch ms; 0 where there is none
-    bad: list[tuple[Record, Exception]]  # what could not be read, and why
-    excluded: list[tuple[Record, Exception]]  # what could be read, but not learned
+    trained_through: int  # the latest event time among them, as the rules see it, epoch ms; 0 if there are none
+    bad: list[tuple[Record, Exception]]  # records that could not be decoded or encoded, and why
+    excluded: list[tuple[Record, Exception]]  # examples that a rule refused or whose step was undone, and why
 
 
-class _Readable(NamedTuple):
-    """An example, where it stands in its poll, and the time that event time comes to by it."""
+class _Decoded(NamedTuple):
+    """An example that the rules accept."""
 
-    position: int
+    position: int  # of its record in the batch
     example: Example
-    time: int  # epoch ms
+    time: int  # that event time reaches when it is learned, epoch ms
 
 
 class Trainer:
-    """A model together with what feeds and what scores it."""
+    """A model with its encoder and its scores."""
 
     def __init__(self, model: OnlineModel, scores: Progressive) -> None:
         self.model, self.scores = model, scores
@@ -51,12 +51,12 @@ class Trainer:
         """Predict, learn and score each record, in order.
 
         Args:
-            records: records of the topic ``examples``.
-            excluded: partition and offset of those to pass over.
-            rules: what else not to learn; none for what is learned again, of which ``excluded`` tells all that was refused.
+            records: Records of the topic ``examples``.
+            excluded: Partition and offset of the records to skip.
+            rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
         """
-        readable: list[_Readable] = []
-        bad: dict[int, Exception] = {}
+        decoded: list[_Decoded] = []
+        bad: dict[int, Exception] = {}  # position → why
         refused: dict[int, Exception] = {}
         for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
@@ -67,10 +67,10 @@ class Trainer:
                 bad[position] = error
                 continue
             try:
-                readable.append(_Readable(position, example, rules.observed(example, record) if rules else example.time))
+                decoded.append(_Decoded(position, example, rules.observed(example, record) if rules else example.time))
             except BadRecordError as error:
                 refused[position] = error
-        learned = self._learn(readable, bad, refused)
+        learned = self._learn(decoded, bad, refused)
         return BatchResult(
             learned=len(learned),
             trained_through=max((each.time for each in learned), default=0),
@@ -78,31 +78,25 @@ class Trainer:
             excluded=[(records[position], refused[position]) for position in sorted(refused)],
         )
 
-    def _learn(self, readable: list[_Readable], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Readable]:
-        """Learn what can be learned, and give it; note in ``bad`` what the fields don't take, in ``refused`` whose step was undone."""
-        features, misfits = self.encoder.encode([each.example.features for each in readable], [each.example.time for each in readable])
-        if misfits:
-            bad |= {readable[n].position: error for n, error in misfits.items()}
-            readable = [each for n, each in enumerate(readable) if n not in misfits]
-        undone = self._step(features, [each.example for each in readable])
-        if undone:
-            refused |= {readable[n].position: NotFiniteError("its step gives a weight that is not finite") for n in undone}
-            readable = [each for each in readable if each.position not in refused]
-        return readable
-
-    def _step(self, features: Features, examples: list[Example]) -> list[int]:
-        """Learn N examples and score their predictions; return the positions of those that were undone."""
-        labels = np.array([example.label for example in examples], np.float32)  # (N,)
-        fnw = np.array([example.policy == "fnw" for example in examples], np.bool_)  # (N,)
-        logits, undone = self.model.learn(features, labels, _importance(examples), fnw)
-        logits = np.where(fnw, stream_logits(logits), logits)
-        counted = np.ones(len(labels), np.bool_)
-        counted[undone] = False
-        self.scores.update(logits[counted], labels[counted])
-        return undone
+    def _learn(self, decoded: list[_Decoded], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
+        """Learn examples, and return those learned; add misfits to ``bad``, and examples whose step was undone to ``refused``."""
+        examples = [each.example for each in decoded]
+        outcome = learn_and_score(
+            self.model,
+            self.encoder,
+            self.scores,
+            features=[example.features for example in examples],
+            times=[example.time for example in examples],
+            labels=np.array([example.label for example in examples], np.float32),
+            importance=_importance(examples),
+            fnw=np.array([example.policy == "fnw" for example in examples], np.bool_),
+        )
+        bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
+        refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
+        return [decoded[n] for n in outcome.learned]
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Return each example's weight, ``(N,)``; one beyond float32, which a rule may allow, is infinite, and its step will be undone."""
+    """Return each example's weight, ``(N,)``. One beyond float32, which a rule may allow, becomes infinite; its step will be undone."""
     with np.errstate(over="ignore"):
         return np.array([1.0 if example.weight is None else example.weight for example in examples], np.float32)

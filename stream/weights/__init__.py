@@ -1,1 +1,1 @@
-"""Weights on their way to servers: versions → deltas and snapshots, cut into chunks → follow → two copies in service."""
+"""How weights reach servers: versions → deltas and snapshots, cut into chunks → follower → two copies, one in service."""

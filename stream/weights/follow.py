@@ -1,8 +1,8 @@
-"""A follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
+"""The follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
 
-There are two copies. The spare is brought up to date and handed over, in service at once as a whole; only then the other, which
-nobody reads any more, is brought up to the same state. Whatever does not fit, the follower starts again from a snapshot, and what
-is in service stays there until the new copy has caught up.
+There are two copies. The spare copy is brought up to date and goes into service as a whole. Only then the other copy, which
+nobody reads any more, is brought up to the same state. If a record does not fit, the follower starts again from a snapshot,
+and the weights in service stay until the new copy has caught up.
 """
 
 import logging
@@ -24,23 +24,23 @@ from stream.weights.versions import newest_version
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 64  # chunks in one poll
-_PATIENCE = 0.25  # seconds without a delta, between two looks at whether to stop
+_BATCH = 64  # chunks in one poll
+_PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
 _RETRY = 0.5  # seconds before starting again
-_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # what arrays of other names, shapes, positions or kinds give
+_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
 
 
 class NewLineageError(BrokenWeightsError):
-    """The next version does not come from the one before: the weights were rolled back, or come from other kernels."""
+    """The next version is no change of the one before: the weights were rolled back, or were learned by other kernels."""
 
 
 class Service(Protocol):
-    """Where weights are in service."""
+    """The service that predicts with the weights."""
 
-    caught_up: bool  # set once the follower has come to what was the log's end when it started
+    caught_up: bool  # set once the follower has reached what was the log's end when it started
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
-        """Put ``weights`` into service; when it returns, nothing reads the ones before any more."""
+        """Put ``weights`` into service; when this returns, nothing reads the earlier weights any more."""
         ...
 
 
@@ -48,21 +48,21 @@ class Follower:
     """Keeps the weights of a service up to date.
 
     Args:
-        log: the log that they come from.
-        topics: the model's.
-        service: where they go.
-        metrics: what it tells.
+        log: The log to read weights from.
+        topics: The model's topics.
+        service: The service to hand weights to.
+        metrics: The follower's metrics.
     """
 
     def __init__(self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
         self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
-        self._trouble = ""
+        self._reported = ""  # the trouble that was logged last
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Follow until told to stop.
 
         Raises:
-            LogError: the log can't be used, and waiting would not help.
+            LogError: the log can't be used, and waiting will not help.
         """
         while not should_stop():
             try:
@@ -89,13 +89,13 @@ class Follower:
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
                     self._hand_over(double_buffer)
-                self._apply(double_buffer, assembler.add(reader.poll(_AT_ONCE, _PATIENCE if caught_up else 0.0)))
+                self._apply(double_buffer, assembler.add(reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
-        chunks = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_AT_ONCE))
-        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(chunks))
+        records = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_BATCH))
+        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(records))
         self._metrics.starts.inc()
         return double_buffer
 
@@ -109,37 +109,37 @@ class Follower:
         if double_buffer.hand_over(self._service.hand_over):
             self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
-            self._trouble = ""
+            self._reported = ""
 
     def _report(self, trouble: str) -> None:
-        if trouble != self._trouble:
+        if trouble != self._reported:
             logger.warning("%s", trouble)
-        self._trouble = trouble
+        self._reported = trouble
 
 
 class DoubleBuffer:
-    """Two copies of the weights, of which one may be in service while the other is brought up to date.
+    """Two copies of the weights: one may be in service while the other, the spare, is brought up to date.
 
     Attributes:
-        header: which weights the one brought up to date is.
+        header: Which version the spare is.
     """
 
     def __init__(self, header: WeightsHeader, weights: Weights) -> None:
-        """Begin with ``weights``.
+        """Begin with ``weights`` as the spare.
 
         Raises:
-            BrokenWeightsError: they are not what they should be.
+            BrokenWeightsError: their digest is not that of ``header``.
         """
         self.header = header
         self._spare = weights
         self._other: Weights | None = None
-        self._new = True  # the spare is newer than what is in service
-        self._missed: list[Arrays] = []  # what the other has yet to apply
+        self._new = True  # the spare is newer than the weights in service
+        self._missed: list[Arrays] = []  # the deltas that the other copy has yet to apply
         _check(header, weights)
 
     @classmethod
     def of_snapshot(cls, data: bytes) -> Self:
-        """Begin with what a snapshot holds.
+        """Begin with the weights of a snapshot.
 
         Raises:
             BrokenWeightsError: it holds no weights, or others than were published.
@@ -152,11 +152,11 @@ class DoubleBuffer:
         return cls(header, weights)
 
     def apply(self, deltas: Iterable[Packed]) -> None:
-        """Bring the spare up to date.
+        """Apply ``deltas`` to the spare.
 
         Raises:
-            NewLineageError: a version does not come from the one before.
-            BrokenWeightsError: a delta is not the next, or gives other weights than were published.
+            NewLineageError: a version is no change of the one before.
+            BrokenWeightsError: a delta is not the next one, or results in other weights than were published.
         """
         for header, arrays, _ in deltas:
             if header.version <= self.header.version:
@@ -175,7 +175,7 @@ class DoubleBuffer:
                 self._missed.append(arrays)
 
     def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
-        """Put the spare into service if it is newer, then bring the other up to date; return whether it was."""
+        """Put the spare into service by ``put`` if it is newer, then bring the other copy up to date; return whether it was newer."""
         if not self._new:
             return False
         put(self.header, self._spare)

@@ -1,15 +1,15 @@
-"""What a follower of the weights tells Prometheus, in the server's process.
+"""The metrics of a follower of the weights, in the server's process.
 
-Histograms begin at 0.1 ms, where the default buckets (from 5 ms) would see nothing of a step.
+Histograms begin at 0.1 ms: the default buckets begin at 5 ms, where a step has long ended.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)  # seconds
 
 
 class FollowerMetrics:
-    """What a follower of the weights tells, in the server's process."""
+    """The metrics of a follower of the weights."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deltas = Counter("sml_follower_deltas", "Deltas applied.", registry=registry)

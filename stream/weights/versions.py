@@ -1,4 +1,4 @@
-"""Reading the topic ``versions``: where the weights come from, one record a version."""
+"""Reading the topic ``versions``: one record a version, which says what its weights were learned from."""
 
 import logging
 from collections.abc import Generator, Sequence
@@ -12,18 +12,18 @@ from stream.log.topics import Topics
 
 logger = logging.getLogger(__name__)
 
-_TAIL = 8  # offsets, from the end, where the newest is looked for first
+_TAIL = 8  # offsets before the end that are searched first for the newest version
 
 
 class Published(NamedTuple):
-    """A version and its offset in the topic ``versions``."""
+    """A version, and its offset in the topic ``versions``."""
 
     version: Version
     offset: int
 
 
 def read_versions(log: Log, topics: Topics, start: int) -> Generator[Published]:
-    """Yield the versions from offset ``start`` up to what is now the end; a record that is no version is passed over."""
+    """Yield the versions from offset ``start`` up to what is now the end; skip records that are no versions."""
     for record in read_all(log, topics.versions, {0: start}):
         try:
             yield Published(decode_version(record.value), record.offset)
@@ -32,7 +32,7 @@ def read_versions(log: Log, topics: Topics, start: int) -> Generator[Published]:
 
 
 def newest_version(log: Log, topics: Topics) -> Published | None:
-    """Read backwards from the end to the last version there is."""
+    """Return the last version, read backwards from the end; None if there is none."""
     bounds = log.bounds(topics.versions)[0]
     reach = _TAIL
     while True:
@@ -44,31 +44,31 @@ def newest_version(log: Log, topics: Topics) -> Published | None:
 
 
 class Lineage(NamedTuple):
-    """The versions that weights come from: all before them but those that a rollback has left behind."""
+    """The versions that weights were learned from: all before them, except those that a rollback has left behind."""
 
-    left: tuple[range, ...]
+    left: tuple[range, ...]  # numbers of versions left behind
 
     @classmethod
     def after(cls, rollbacks: Sequence[tuple[int, int]]) -> "Lineage":
-        """Find what ``rollbacks`` have left behind: the version of each and the one it went back to, in order.
+        """Return the lineage after ``rollbacks``: pairs of a rollback's version and the one that it went back to, in order.
 
         >>> Lineage.after([(4, 2), (9, 3)]).left
         (range(4, 9),)
         """
         left, end = [], None
         for version, to in reversed(rollbacks):
-            if end is None or version <= end:  # else a later one has left it behind, too
+            if end is None or version <= end:  # else a later rollback has left this one behind
                 left.append(range(to + 1, version))
                 end = to
         return cls(tuple(left))
 
     def holds(self, version: int) -> bool:
-        """Return whether the weights come from this version."""
+        """Return whether the weights were learned from this version."""
         return not any(version in numbers for numbers in self.left)
 
 
 def read_lineage(log: Log, topics: Topics, start: int, until: int | None = None) -> Lineage:
-    """Find what the versions from offset ``start`` on, up to the number ``until``, have left behind."""
+    """Return the lineage after the versions from offset ``start`` on, up to the number ``until``."""
     versions = (version for version, _ in read_versions(log, topics, start) if until is None or version.version <= until)
     return Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])
 
@@ -78,15 +78,15 @@ class NoSuchVersionError(Exception):
 
 
 def version_at(log: Log, topics: Topics, moment: str) -> int:
-    """Find the number of the version that is meant.
+    """Return the number of a version that is named by its number or by a time.
 
     Args:
-        log: holds the versions.
-        topics: the model's.
-        moment: the number itself; or a time in ISO 8601 (UTC unless it says otherwise), for what was the newest then.
+        log: The log that holds the versions.
+        topics: The model's topics.
+        moment: The number itself; or a time in ISO 8601 (UTC if it has no zone), which names the newest version by then.
 
     Raises:
-        NoSuchVersionError: there is none, or ``moment`` is neither.
+        NoSuchVersionError: there is no such version, or ``moment`` is neither.
     """
     by_number = moment.isdecimal()
     limit = int(moment) if by_number else _milliseconds(moment)

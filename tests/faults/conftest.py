@@ -1,4 +1,4 @@
-"""The faults: the short form by default, the long one with ``SML_FAULTS=long``."""
+"""Tests of faults: short by default, long with ``SML_FAULTS=long``."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ long_only = pytest.mark.skipif(not LONG, reason="for the long form: SML_FAULTS=l
 
 @pytest.fixture
 def broker(kafka: str) -> Iterator[KafkaServer]:
-    """Yield a node of our own, to be killed; ``kafka``: so that the jars are there."""
+    """Yield a node of our own, which a test may kill; ``kafka`` is needed so that the jars are there."""
     assert kafka
     with KafkaServer() as server:
         yield server
@@ -24,19 +24,19 @@ def broker(kafka: str) -> Iterator[KafkaServer]:
 
 @pytest.fixture(params=["sqlite", "kafka"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    """Yield a site on either log, its topics not created yet."""
+    """Yield a site on each kind of log; its topics are not created yet."""
     url = f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("kafka")
     yield from opened(tmp_path, url)
 
 
 @pytest.fixture
 def kafka_site(kafka: str, tmp_path: Path) -> Iterator[Site]:
-    """Yield a site on Kafka, its topics not created yet."""
+    """Yield a site on Kafka; its topics are not created yet."""
     yield from opened(tmp_path, kafka)
 
 
 def opened(folder: Path, url: str) -> Iterator[Site]:
-    """Yield a site, and leave nothing of it running."""
+    """Yield a site, then kill its processes."""
     (folder / "sml.toml").write_text(SETTINGS)
     site = Site(folder, url)
     yield site

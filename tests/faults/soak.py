@@ -1,8 +1,8 @@
-"""A soak: examples come at a steady rate for an hour; memory must stay flat, the lag bounded, the weights those of learning offline.
+"""A soak test: examples come at a steady rate for an hour. Memory must stay flat, the lag bounded, and the weights as learned offline.
 
     python -m tests.faults.soak --minutes 10 --rate 5000
 
-Exit status 1 where one of the three does not hold. A real Kafka is started unless ``--sqlite``.
+The exit status is 1 if one of the three fails. A real Kafka is started, but with ``--sqlite``.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from tests.faults.traffic import FIRST, SETTINGS, SPEC
 from tests.kafka_server import KafkaServer, fetch_jars
 from tests.site import Site
 
-POOL = 50_000  # different examples, sent over and over
+POOL = 50_000  # different examples, sent again and again
 TICK = 0.1  # seconds between two batches
-GROWTH = 1.1  # of memory, from a quarter of the time to the end
-LAG = 5.0  # seconds, from then on
+GROWTH = 1.1  # most growth of memory, from a quarter of the time to the end
+LAG = 5.0  # most lag in seconds, from then on
 
 
 class Sample(NamedTuple):
-    """How things stand at a moment."""
+    """The state of the processes at one moment."""
 
     seconds: float
     sent: int
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
 
 def pool(topic: str) -> list[Message]:
-    """Make up examples."""
+    """Make up ``POOL`` examples."""
     chance = np.random.default_rng(0)
     users, prices, labels = chance.zipf(1.3, POOL) % 100_000, chance.random(POOL), chance.random(POOL) < 0.2
     made_up = (
@@ -60,13 +60,13 @@ def pool(topic: str) -> list[Message]:
 
 
 def megabytes(site: Site, name: str) -> float:
-    """Read the memory that a process has."""
+    """Return the resident memory of a process."""
     status = Path(f"/proc/{site.processes[name].pid}/status").read_text()
     return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
 
 
 def soak(site: Site, log: Log, seconds: float, rate: float) -> tuple[list[Sample], int]:
-    """Send and watch; give what was seen, and how many examples were sent."""
+    """Send examples and sample the processes; return the samples, and how many examples were sent."""
     samples: list[Sample] = []
     sent, stream = 0, itertools.cycle(pool(site.topics.examples))
     start = time.monotonic()
@@ -82,14 +82,14 @@ def soak(site: Site, log: Log, seconds: float, rate: float) -> tuple[list[Sample
 
 
 def sample(site: Site, passed: float, sent: int) -> Sample:
-    """Look at the processes."""
+    """Sample the processes."""
     learned, lag = site.metric("learn", "sml_learner_examples_total"), site.metric("learn", "sml_learner_lag_records")
     staleness = site.metric("serve", "sml_server_weights_age_seconds")
     return Sample(round(passed, 1), sent, learned, lag, round(staleness, 3), megabytes(site, "learn"), megabytes(site, "serve"))
 
 
 def offline(log: Log, topic: str) -> str:
-    """Learn the log's examples in their order; give the digest of the weights."""
+    """Learn the log's examples in their order; return the digest of the weights."""
     trainer, records = Trainer(OnlineModel(SPEC), Progressive()), read_all(log, topic)
     while batch := list(itertools.islice(records, 1000)):
         trainer.learn(batch)
@@ -97,11 +97,11 @@ def offline(log: Log, topic: str) -> str:
 
 
 def main() -> None:
-    """Soak, and say how it went."""
+    """Run the soak test, and print the samples and the result."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=5000.0, help="examples a second")
-    parser.add_argument("--sqlite", action="store_true", help="not on Kafka, but on a log in a file")
+    parser.add_argument("--sqlite", action="store_true", help="use a log in a file, not Kafka")
     given = parser.parse_args()
     if not given.sqlite and (problem := fetch_jars()):
         raise SystemExit(problem)
@@ -121,14 +121,14 @@ def main() -> None:
         site.end()
         newest = newest_version(log, site.topics)
         settled = samples[len(samples) // 4 :]
-        held = {
+        passed = {
             "memory flat": max(s.learner_mb for s in settled) <= GROWTH * settled[0].learner_mb
             and max(s.server_mb for s in settled) <= GROWTH * settled[0].server_mb,
             "lag bounded": max(s.lag_records for s in settled) <= LAG * given.rate,
             "digest equal to the offline one": newest is not None and newest.version.digest == offline(log, site.topics.examples),
         }
-    print(json.dumps({"samples": [s._asdict() for s in samples], "held": held}))  # noqa: T201 - a script
-    sys.exit(not all(held.values()))
+    print(json.dumps({"samples": [s._asdict() for s in samples], "held": passed}))  # noqa: T201 - a script
+    sys.exit(not all(passed.values()))
 
 
 if __name__ == "__main__":

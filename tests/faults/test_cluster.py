@@ -1,4 +1,4 @@
-"""Three brokers, each record on three, two of which must have it: any one of them may be lost."""
+"""Three brokers, each record on all three, acknowledged once two have it: any one broker may be lost."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.ports import free_port
 from tests.site import Site
 
 PARTITIONS = 3
-AWAY = 20.0  # seconds that a broker is lost for
+AWAY = 20.0  # seconds that a broker is away
 
 pytestmark = [
     pytest.mark.faults,
@@ -30,21 +30,21 @@ pytestmark = [
 
 @pytest.fixture
 def brokers(kafka: str) -> Iterator[list[KafkaServer]]:
-    """Start three brokers; ``kafka``: so that the jars are there."""
+    """Start three brokers; ``kafka`` is needed so that the jars are there."""
     assert kafka
     cluster = [free_port() for _ in range(3)]
     nodes = [KafkaServer(cluster=cluster, node=node) for node in range(3)]
     with ExitStack() as stack:
         for node in nodes:
             stack.callback(node.close)
-        with ThreadPoolExecutor(3) as pool:  # each answers once two are there
+        with ThreadPoolExecutor(3) as pool:  # each answers once two have started
             list(pool.map(KafkaServer.start, nodes))
         yield nodes
 
 
 @pytest.fixture
 def site(brokers: list[KafkaServer], tmp_path: Path) -> Iterator[Site]:
-    """Yield a site on the cluster, its topics created."""
+    """Yield a site on the cluster, with its topics."""
     url = "kafka://" + ",".join(broker.url.removeprefix("kafka://") for broker in brokers)
     for site in opened(tmp_path, url):
         with connect(url) as log:

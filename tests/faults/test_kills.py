@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: nothing is lost and nothing counts twice, in the log, in the learner and in the server."""
+"""Whatever is killed at any moment, nothing is lost and nothing counts twice: in the log, in the learner and in the server."""
 
 import random
 import time
@@ -18,14 +18,14 @@ from tests.site import Site
 
 PROCESSES = ("join", "learn", "serve")
 KILLS = 50 if LONG else 4
-AWAY = 60.0 if LONG else 3.0  # seconds that the broker is stopped for, once
+AWAY = 60.0 if LONG else 3.0  # seconds that the broker is away, once
 PARTITIONS = 8
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 
 
 def keep_running(site: Site) -> None:
-    """Start what has ended, as a supervisor does; it may have ended by a kill, or because there was no log at its start."""
+    """Start processes that have ended, as a supervisor does: by a kill, or because the log was away when they started."""
     for name in PROCESSES:
         process = site.processes.get(name)
         if process and process.poll() is not None:
@@ -36,7 +36,7 @@ def keep_running(site: Site) -> None:
 
 
 def wait_until_all_is_learned(site: Site, traffic: Traffic) -> Books:
-    """Wait for the last example, at the learner and at the server; then end all in order, and do the books."""
+    """Wait until learner and server have the last example, end all processes in order, and settle the books."""
 
     def learned() -> bool:
         keep_running(site)
@@ -53,13 +53,13 @@ def wait_until_all_is_learned(site: Site, traffic: Traffic) -> Books:
 
 @pytest.fixture(params=["kafka", pytest.param("sqlite", marks=long_only)])
 def broker_or_none(request: pytest.FixtureRequest) -> KafkaServer | None:
-    """Return a broker that may be killed; None for the log in a file."""
+    """Return a broker that the test may kill; None for the log in a file."""
     return request.getfixturevalue("broker") if request.param == "kafka" else None
 
 
 @pytest.fixture
 def site(broker_or_none: KafkaServer | None, tmp_path: Path) -> Iterator[Site]:
-    """Yield a site on that log, its topics created."""
+    """Yield a site on that log, with its topics."""
     url = broker_or_none.url if broker_or_none else f"sqlite:///{tmp_path}/log.db"
     for site in opened(tmp_path, url):
         with connect(url) as log:

@@ -1,6 +1,6 @@
-"""A log that is not as it should be: topics missing or cut otherwise, records deleted, compressed or too large, commits forgotten.
+"""A log in a bad state: topics missing or with other partitions, records deleted, compressed or too large, commits forgotten.
 
-What can be gone on with is gone on with; what can't is a message and exit status 1, never a guess.
+A process goes on if it can; else it ends with a message and exit status 1, and never guesses.
 """
 
 import json
@@ -38,13 +38,13 @@ def log(site: Site) -> Iterator[Log]:
 
 
 def call(site: Site, *words: str) -> Result:
-    """Run a command in this process, where everything is loaded already."""
+    """Run a command in this process, where all modules are loaded already."""
     with chdir(site.folder):
         return CliRunner().invoke(app, words, env=site.environment)
 
 
 def answer(site: Site, *words: str) -> Any:
-    """Run a command that succeeds; give the JSON value that it answers with."""
+    """Run a command that succeeds; return the JSON value that it prints."""
     done = call(site, *words, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout.splitlines()[-1])
@@ -61,7 +61,7 @@ def examples(site: Site, count: int, first: int = 0) -> list[Message]:
 
 
 def forget_before(site: Site, topic: str, offset: int) -> None:
-    """Do what retention does, to partition 0."""
+    """Delete the records of partition 0 before ``offset``, as retention does."""
     if site.url.startswith("sqlite"):
         forget(site.folder, topic, 0, offset)
         return
@@ -71,7 +71,7 @@ def forget_before(site: Site, topic: str, offset: int) -> None:
 
 
 def forget_progress(site: Site) -> None:
-    """Do what Kafka does to what was committed long ago."""
+    """Delete committed offsets, as Kafka does after a long time."""
     if site.url.startswith("sqlite"):
         with closing(sqlite3.connect(site.folder / "log.db")) as connection:
             connection.execute("DELETE FROM progress")
@@ -158,9 +158,9 @@ def test_an_event_above_the_limit_is_set_aside(site: Site, log: Log) -> None:
     learned = answer(site, "learn", "--until-caught-up")
 
     assert learned["examples"] == 1
-    (aside,) = everything(log, site.topics.dead_letters)
-    assert b"expected at most" in dict(aside.headers)["__connect.errors.exception.message"]
-    assert dict(aside.headers)["__connect.errors.offset"] == b"0"
+    (letter,) = everything(log, site.topics.dead_letters)
+    assert b"expected at most" in dict(letter.headers)["__connect.errors.exception.message"]
+    assert dict(letter.headers)["__connect.errors.offset"] == b"0"
 
 
 def test_what_other_clients_compress_is_learned(kafka_site: Site) -> None:

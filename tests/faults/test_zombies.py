@@ -1,4 +1,4 @@
-"""An owner that slept while another took its place writes nothing more, ends, and says why; one without a rival goes on."""
+"""An owner that slept while another process took over writes nothing more, ends, and says why; one without a rival goes on."""
 
 import signal
 import sqlite3
@@ -36,7 +36,7 @@ def traffic(site: Site) -> Iterator[Traffic]:
 
 @contextmanager
 def asleep(site: Site, processes: Collection[Popen[bytes]]) -> Iterator[None]:
-    """Stop processes until the block ends; one that holds SQLite's lock right then would keep all others out, and is stopped later."""
+    """Suspend processes until the block ends; if one holds SQLite's lock, which would block all others, try again later."""
     while True:
         for process in processes:
             process.send_signal(signal.SIGSTOP)
@@ -53,7 +53,7 @@ def asleep(site: Site, processes: Collection[Popen[bytes]]) -> Iterator[None]:
 
 
 def takes_writes(site: Site) -> bool:
-    """Return whether nobody sits on the log's lock; Kafka has none."""
+    """Return whether SQLite's lock is free; Kafka has no lock."""
     if site.url.startswith("kafka"):
         return True
     with closing(sqlite3.connect(site.url.removeprefix("sqlite:///"), timeout=2.0, isolation_level=None)) as file:

@@ -1,6 +1,6 @@
-"""Traffic whose outcome is known beforehand, sent whatever happens to the log, and the books that are kept on it.
+"""Traffic whose outcome is known beforehand, sent whatever happens to the log, and the books that account for every record.
 
-Each record has one fate. Where the log was away, a batch is sent again: some of it may then be there twice, as with any sender.
+Each record has one fate. A batch is sent again if the log was away: some of its records may then be there twice, as with any sender.
 """
 
 import random
@@ -56,23 +56,23 @@ SPEC = Spec(
     table=TableSettings(capacity=4096),
     fields=(Field(name="user"), Field(name="price", kind="numeric")),
 )
-FIRST, STEP = 1_700_000_000_000, 10  # epoch ms of the first impression, ms from each to the next
+FIRST, STEP = 1_700_000_000_000, 10  # epoch ms of the first impression, ms from one to the next
 BATCH = 20
-HOSTILE = "hostile"  # how the ids of records begin that harm themselves only
+HOSTILE = "hostile"  # the prefix of the ids of records that must harm only themselves
 YEAR_2100, HOUR = 4_102_444_800_000, 3_600_000
 
 
 class Traffic(threading.Thread):
     """Sends impressions and clicks until told to stop, then the watermarks that decide the last of them.
 
-    Four of five go to partition 0. Some come twice, some are forgotten, some can't be read, some can't be learned. Among them are
-    records from the future, an hour late, in seconds, in a partition of others, and examples of a great weight.
+    Four of five go to partition 0. Some come twice, some are forgotten, some can't be decoded, some can't be learned. Among them are
+    records from the future, an hour late, in seconds, or in a wrong partition, and examples of a large weight.
 
     Args:
-        url: the log.
-        topics: the model's.
-        partitions: how many impressions and clicks have.
-        rate: impressions a second.
+        url: The log's URL.
+        topics: The model's topics.
+        partitions: How many partitions impressions and clicks have.
+        rate: Impressions a second.
     """
 
     def __init__(self, url: str, topics: Topics, partitions: int, rate: float = 400.0) -> None:
@@ -83,7 +83,7 @@ class Traffic(threading.Thread):
         self._stop_asked, self._given_up, self._chance = threading.Event(), threading.Event(), random.Random(0)
 
     def run(self) -> None:
-        """Send."""
+        """Send until told to stop, then the watermarks."""
         with connect(self._url) as log:
             number = 0
             while not self._stop_asked.wait(self._pause):
@@ -96,18 +96,18 @@ class Traffic(threading.Thread):
             self._send(log, [Message(topic, None, encode(end), partition=p) for topic in topics for p in range(self._partitions)])
 
     def finish(self) -> None:
-        """Stop it, and wait until all is sent."""
+        """Tell the thread to stop, and wait until all is sent."""
         self._stop_asked.set()
         self.join()
 
     def give_up(self) -> None:
-        """End it, even if the log never takes the rest."""
+        """Tell the thread to end, though the log may never take the rest."""
         self._given_up.set()
         self.finish()
 
     @property
     def learnable(self) -> int:
-        """How many examples are to be learned in the end."""
+        """Return how many examples must be learned in the end."""
         return len(self.expected) - self.sent["unlearnable"]
 
     def _send(self, log: Log, messages: Sequence[Message]) -> None:
@@ -121,10 +121,10 @@ class Traffic(threading.Thread):
                 return
 
     def _messages(self, number: int) -> Iterator[Message]:
-        """Make up an impression, and what belongs to it."""
+        """Make up an impression, and the records that belong to it."""
         chance, at = self._chance, FIRST + number * STEP
         name, clicked, fate = self._made_up_id(number), chance.random() < 0.3, chance.random()
-        price = "cheap" if fate < 0.01 else round(chance.random(), 3)  # the first can be joined, but not learned
+        price = "cheap" if fate < 0.01 else round(chance.random(), 3)  # a cheap one can be joined, but not learned
         shown = Impression(name, at, {"user": f"u{chance.randrange(500)}", "price": price})
         message = Message(self._topics.impressions, name.encode(), encode(shown))
         yield message
@@ -143,14 +143,14 @@ class Traffic(threading.Thread):
             yield Message(self._topics.clicks, name.encode(), encode(Click(name, at + 500)))
 
     def _hostile(self, number: int) -> Iterator[Message]:
-        """Make up records that must harm nobody but themselves."""
+        """Make up records that must harm only themselves."""
         name = self._made_up_id(number, f"{HOSTILE}-", range(1))
 
         def shown(at: int, partition: int = 0) -> Message:
             return Message(self._topics.impressions, name.encode(), encode(Impression(name, at, {"user": "u0"})), partition=partition)
 
         yield shown(YEAR_2100)
-        yield shown(FIRST - HOUR)  # an hour behind those that partition 0 has had
+        yield shown(FIRST - HOUR)  # an hour earlier than those that partition 0 has had
         yield shown(int(time.time()))
         if self._partitions > 1:
             yield shown(FIRST + number * STEP, partition=1)
@@ -159,7 +159,7 @@ class Traffic(threading.Thread):
         yield Message(self._topics.clicks, name.encode(), encode(Click(name, YEAR_2100)), partition=0)
 
     def _heavy(self, log: Log, number: int) -> Iterator[Message]:
-        """Make up an example of a great weight, once the joiner has begun: it takes no topic that has examples before it does."""
+        """Make up an example of a large weight, once the joiner has begun: it refuses a topic that has examples before its own."""
         with suppress(LogUnavailableError):
             if log.bounds(self._topics.examples)[0].end:
                 name = f"{HOSTILE}-{number}"
@@ -167,14 +167,14 @@ class Traffic(threading.Thread):
                 yield Message(self._topics.examples, name.encode(), encode(heavy), partition=0)
 
     def _made_up_id(self, number: int, prefix: str = "", wanted: range | None = None) -> str:
-        """Make up an id; four of five are chosen so that they fall to partition 0."""
+        """Make up an id; four of five belong to partition 0."""
         wanted = wanted or (range(1) if self._chance.random() < 0.8 else range(self._partitions))
         trials = (f"{prefix}{number}-{trial}" for trial in range(10_000))
         return next(name for name in trials if partition_of(name.encode(), self._partitions, "murmur2") in wanted)
 
 
 class Books(NamedTuple):
-    """What became of the records of ``impressions``, by the log alone."""
+    """The fates of the records of ``impressions``, by the log alone."""
 
     records: int
     learned: int
@@ -185,15 +185,15 @@ class Books(NamedTuple):
     digest: str  # of the weights, from learning the published runs again
 
     def balance(self) -> int:
-        """Records in, less what became of them."""
+        """Return the records sent less those with a known fate: 0 if none is lost."""
         return self.records - self.learned - self.dead_letters - self.duplicates - self.forgotten - self.tombstones
 
 
 def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
-    """Follow each record to its end; fail if one is lost, there twice, or not what it should be.
+    """Account for each record; fail if one is lost, counts twice, or is wrong.
 
-    What the hostile records come to must be dead letters, and all else as if they had not been there: the labels, the order of the
-    examples, and the weights, bit for bit.
+    The hostile records must become dead letters. All else must be as if they had not been sent: the labels, the order of the examples,
+    and the weights, bit for bit.
     """
     shown, clicked, stream = (everything(log, topic) for topic in (topics.impressions, topics.clicks, topics.examples))
     seen = Counter(map(_kind, shown))
@@ -204,10 +204,10 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     assert {example.impression_id: example.label for example in joined} == expected
     assert joined_alone(log, topics) == [(record.partition, record.value) for record in honest]
     hostile_clicks, heavy = sum(_kind(record) == "hostile" for record in clicked), len(stream) - len(honest)
-    aside = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, topics.dead_letters))
-    assert aside[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
+    dead_letters = Counter(dict(letter.headers)["__connect.errors.stage"] for letter in records(log, topics.dead_letters))
+    assert dead_letters[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
     versions = [version for version, _ in read_versions(log, topics, 0)]
-    assert versions[-1].examples + aside[b"learn"] == len(stream)
+    assert versions[-1].examples + dead_letters[b"learn"] == len(stream)
     trainer = Trainer(OnlineModel(SPEC), Progressive())
     for record in _learned(log, topics, stream):
         if _kind(record) != "hostile":
@@ -216,7 +216,7 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     return Books(
         records=sum(seen.values()) - seen["watermark"],
         learned=versions[-1].examples,
-        dead_letters=sum(aside.values()) - hostile_clicks - heavy,
+        dead_letters=sum(dead_letters.values()) - hostile_clicks - heavy,
         duplicates=sum(times_shown.values()) - len(times_shown),
         forgotten=len(times_shown) - len(joined),
         tombstones=seen["tombstone"],
@@ -225,7 +225,7 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
 
 
 def joined_alone(log: Log, topics: Topics) -> list[tuple[int, bytes | None]]:
-    """Join the honest records alone, in a log of their own; give the partition and the value of each example."""
+    """Join the honest records alone, in a log of their own; return the partition and the value of each example."""
     with TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as other:
         create(other, topics, len(log.bounds(topics.impressions)))
         for topic in (topics.impressions, topics.clicks):
@@ -243,7 +243,7 @@ def learned(url: str, topics: Topics) -> int:
 
 
 def everything(log: Log, topic: str) -> list[Record]:
-    """Read all that a topic holds, one partition after the other."""
+    """Return the records of a topic, one partition after the other."""
     return [record for partition in log.bounds(topic) for record in records(log, topic, partition)]
 
 

@@ -1,4 +1,4 @@
-"""A small model, its log and its learner: what the tests of the learning loop share."""
+"""A small model, its log and its learner, for the tests of the learning loop."""
 
 import json
 import sqlite3
@@ -73,7 +73,7 @@ def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Ver
 
 
 def learn_for_ever(folder: Path) -> None:
-    """Learn until killed, saving all the time."""
+    """Learn until killed; save checkpoints all the time."""
     with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
         learner(log, folder, checkpoint_every=0.02, snapshot_every=0.1).run(lambda: False)
 
@@ -128,7 +128,7 @@ def tamper(folder: Path, topic: str, partition: int, offset: int, value: bytes) 
 
 
 def forget(folder: Path, topic: str, partition: int, first: int) -> None:
-    """Do what retention does: delete the records before ``first``."""
+    """Delete the records before ``first``, as retention does."""
     own = "SELECT number << 40 FROM partitions WHERE topic = ? AND partition = ?"
     _execute(folder, f"DELETE FROM records WHERE place >= ({own}) AND place < ({own}) + ?", topic, partition, topic, partition, first)
     _execute(folder, "UPDATE partitions SET first = ? WHERE topic = ? AND partition = ?", first, topic, partition)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from model.online import OnlineModel
 from model.settings import Field
 from paper.online.bootstrap import auc, log_loss, tally
-from paper.online.passes import Outcome, Pass, embed, learn_once, predict_then_learn, probes_of
+from paper.online.passes import Outcome, Pass, embed, learn_before, learn_once, probes_of
 from paper.online.stream import HOUR, PREFIX, Stream, encode
 from paper.online.study import CHOOSING, OnlineStudy
 from paper.reproduce import reproduce
@@ -97,7 +97,7 @@ def test_what_an_example_is_predicted_does_not_depend_on_its_label_or_on_any_exa
     changed = stream._replace(labels=labels, features=stream.features._replace(keys=keys))
     run = a_pass(network=network)
 
-    logits, others = (predict_then_learn(run, of, len(labels)).logits for of in (stream, changed))
+    logits, others = (learn_before(run, of, len(labels)).logits for of in (stream, changed))
 
     np.testing.assert_array_equal(logits[: n + 1], others[: n + 1])
     assert (logits[n + 1 :] != others[n + 1 :]).all()
@@ -137,7 +137,7 @@ def test_what_is_looked_into_gives_the_logits_that_are_served(stream: Stream) ->
     model.learn(stream.take(np.arange(50)).features, stream.labels[:50])
 
     embedded, wide = embed(model.weights, probes)
-    last = predict_then_learn(run, stream, len(stream.labels)).moments[-1]
+    last = learn_before(run, stream, len(stream.labels)).moments[-1]
 
     assert embedded.shape == (256, 3, 8)
     assert wide.any()

@@ -1,4 +1,4 @@
-"""A log that may cut polls anywhere, be away, or take the learner with it."""
+"""A log that may cut polls anywhere, be away, or kill the learner."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -11,13 +11,13 @@ class Killed(Exception):  # noqa: N818 - it is no error
 
 
 class FragileLog:
-    """A log that may cut polls anywhere, be away, or take the learner with it.
+    """A log that may cut polls anywhere, be away, or kill the learner.
 
     Args:
-        log: the log behind it.
-        cut: gives the most records of the next poll.
-        before_commit: called before each commit.
-        after_commit: called after each commit, before the learner hears of it.
+        log: The real log.
+        cut: Returns how many records the next poll may return.
+        before_commit: Called before each commit.
+        after_commit: Called after each commit, before it returns to the learner.
     """
 
     def __init__(
@@ -67,5 +67,5 @@ class FragileWriter:
 
 
 def fragile(log: Log, *args: Callable[[], Any], **calls: Callable[[], Any]) -> Log:
-    """Make ``log`` fragile, for a learner, which asks no more of it than this."""
+    """Make ``log`` fragile for a learner, which needs no other methods of it."""
     return cast("Log", FragileLog(log, *args, **calls))

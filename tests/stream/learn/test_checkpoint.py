@@ -1,4 +1,4 @@
-"""A checkpoint is loaded as it was saved, or not at all."""
+"""A checkpoint is loaded exactly as it was saved, or not at all."""
 
 import logging
 import resource
@@ -71,9 +71,9 @@ DATA = checkpoint_of(trained(20), 1).to_bytes()
 
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 @settings(max_examples=200, deadline=None)
-def test_a_checkpoint_with_any_byte_changed_is_refused(place: int, change: int) -> None:
+def test_a_checkpoint_with_any_byte_changed_is_refused(position: int, change: int) -> None:
     damaged = bytearray(DATA)
-    damaged[place] ^= change
+    damaged[position] ^= change
 
     with pytest.raises(DamagedCheckpointError):
         Checkpoint.from_bytes(bytes(damaged))

@@ -1,4 +1,4 @@
-"""Fields come and go while a model learns: it goes on from what it has learned, and the log still gives every state that there was."""
+"""Fields are added and removed while a model learns: it goes on from what it has learned, and the log still gives every past state."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def learn_in_turn(log: Log, folder: Path, *specs: Spec) -> list[Version]:
-    """Learn fifty examples with each of the settings, one after another; give the last version under each."""
+    """Learn fifty examples with each of the settings, one after another; return the last version under each."""
     last = []
     for number, spec in enumerate(specs):
         log.append(examples(50, first=50 * number))

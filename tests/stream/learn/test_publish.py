@@ -1,4 +1,4 @@
-"""A version is published whole or not at all, and says what it learned."""
+"""A version is published as a whole or not at all, and records what it learned."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +32,14 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 class Work:
-    """A model that learns, and what it has to say."""
+    """A model that learns, and its pending version."""
 
     def __init__(self) -> None:
         self.trainer = Trainer(OnlineModel(SPEC), Progressive())
         self.pending = PendingVersion({0: 0}, None)
 
     def learn(self, messages: Sequence[Message]) -> None:
-        """Learn what comes next."""
+        """Learn the next messages."""
         first = self.pending.offsets[0]
         batch = [Record(m.topic, 0, first + n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
         self.pending.add(batch, self.trainer.learn(batch), TOPICS)
@@ -52,20 +52,20 @@ def publisher_of(log: SqliteLog, **settings: float) -> Publisher:
 
 
 class UnreliableWriter:
-    """Passes commits on, but for the first."""
+    """A writer whose first commit fails."""
 
     def __init__(self, log: SqliteLog) -> None:
         self.writer, self.failed = log.writer("learning.learner"), False
 
     def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:
-        """Fail once."""
+        """Fail the first time, then commit."""
         if not self.failed:
             self.failed = True
             raise LogUnavailableError("away")
         return self.writer.commit(messages, progress)
 
     def close(self) -> None:
-        """Close nothing."""
+        """Do nothing."""
 
 
 def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> None:
@@ -169,7 +169,7 @@ def test_a_snapshot_is_named_only_once_it_is_whole(log: SqliteLog) -> None:
 
     second = publisher.publish(work.trainer.model, work.pending)
     publisher.close()  # waits for the snapshot
-    assert publisher.wait(PendingVersion({0: 5}, None)) == 0  # there is something to say: where the snapshot is
+    assert publisher.wait(PendingVersion({0: 5}, None)) == 0  # there is something to publish: where the snapshot is
     third = publisher.publish(work.trainer.model, work.pending.next())
 
     assert first.version.snapshot
@@ -199,7 +199,7 @@ def test_a_snapshot_is_repeated_in_time_even_when_nothing_is_learned(
     assert (after.due(examples=7), after.due(examples=8)) == (due_idle, due_learning)
 
 
-def in_place(messages: Sequence[Message]) -> list[Record]:
+def as_records(messages: Sequence[Message]) -> list[Record]:
     """Return messages as a reader does."""
     return [Record(m.topic, 0, n, 0, m.key, m.value, m.headers) for n, m in enumerate(messages)]
 
@@ -211,12 +211,12 @@ def test_what_is_cut_is_joined_again(size: int) -> None:
     messages = cut(TOPICS.weights, DELTAS, data)
 
     assert all(len(message.value or b"") <= CHUNK for message in messages)
-    assert Assembler().add(in_place([*messages, *messages])) == [data, data]
+    assert Assembler().add(as_records([*messages, *messages])) == [data, data]
 
 
 def test_a_missing_part_is_noticed() -> None:
-    first, second, third = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
-    other = in_place(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
+    first, second, third = as_records(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
+    other = as_records(cut(TOPICS.weights, DELTAS, bytes(3 * CHUNK)))
 
     nothing: Any = None
     strange = [[first._replace(headers=headers)] for headers in ((), (("part", b"one"),), (("part", nothing),))]

@@ -1,4 +1,4 @@
-"""Any past state can be had again from the log, with the digest that was published then, and can become the next version."""
+"""Any past state can be made again from the log, with the digest that was published then, and can become the next version."""
 
 import random
 import threading
@@ -56,12 +56,12 @@ def back(log: Log, folder: Path, to: int, *, replay: bool = False) -> Version:
 
 
 def mixed(count: int, first: int = 0) -> list[Message]:
-    """Make up examples, of which every fifth can't be read."""
+    """Make up examples, of which every fifth can't be decoded."""
     return [example(number, label="maybe" if number % 5 == 0 else 0) for number in range(first, first + count)]
 
 
 def learn_in_steps(log: Log, folder: Path, count: int = 100) -> list[Version]:
-    """Learn ``count`` examples in versions of ten; give the versions."""
+    """Learn ``count`` examples in versions of ten; return the versions."""
     log.append(examples(count))
     learn_all(fragile(log, lambda: 10), folder)
     return all_versions(log)
@@ -152,7 +152,7 @@ def test_what_a_replay_cannot_read_again_is_not_set_aside_again(log: Log, tmp_pa
     log.append(mixed(100))
     learn_all(fragile(log, lambda: 10), tmp_path)
     back(log, tmp_path, 2, replay=True)
-    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # ended in mid-replay, and gone on with elsewhere
+    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # stopped during the replay; it goes on elsewhere
     learn_all(log, tmp_path / "elsewhere")
     log.append(mixed(20, 100))
 
@@ -166,7 +166,7 @@ def test_a_replay_ended_by_another_rollback_sets_nothing_aside_twice(log: Log, t
     log.append(mixed(100))
     learn_all(fragile(log, lambda: 10), tmp_path)
     back(log, tmp_path, 2, replay=True)
-    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # ended in mid-replay
+    learner(fragile(log, lambda: 10), tmp_path).run(polls(4))  # stopped during the replay
     newest = all_versions(log)[-1].version
     for replay in (False, True):
         back(log, tmp_path, newest, replay=replay)
@@ -178,7 +178,7 @@ def test_a_replay_ended_by_another_rollback_sets_nothing_aside_twice(log: Log, t
 
 
 def test_a_replay_past_any_number_of_dead_letters_is_a_small_version(log: Log, tmp_path: Path) -> None:
-    """It says up to where examples are read again; the dead letters say which of them were set aside."""
+    """It records up to which offset examples are read again; the dead letters record which of them were set aside."""
     log.append([Message(TOPICS.examples, None, b"junk")] * 2000)
     learn_all(log, tmp_path)
 

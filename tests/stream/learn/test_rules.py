@@ -1,4 +1,4 @@
-"""One example harms only itself: its weight and its time, and how many there are of a kind, decide nothing for the others."""
+"""An example harms only itself: its weight, its time, and how many of its kind there are change nothing for the others."""
 
 import json
 import time
@@ -47,7 +47,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def refused(number: int, kind: type[BadRecordError]) -> Message:
-    """Make up an example that a rule refuses, but none of :func:`without_rules`."""
+    """Make up an example that a rule refuses, but that :func:`without_rules` learns."""
     return example(number, **REFUSED[kind])._replace(headers=((FUTURE, b""),))
 
 
@@ -109,7 +109,7 @@ def test_an_example_that_was_not_learned_lets_event_time_come_no_further(log: Lo
 def test_what_was_learned_or_refused_under_other_settings_is_learned_again_as_it_was(
     kind: type[BadRecordError], stricter: bool, log: Log, tmp_path: Path
 ) -> None:
-    """Recovery asks the versions, never today's settings."""
+    """Recovery goes by the versions, never by today's settings."""
     log.append([*examples(20), refused(20, kind), *examples(20, first=21)])
     before = without_rules(log, tmp_path) if stricter else learn_all(log, tmp_path)
     again = learn_all if stricter else without_rules
@@ -133,7 +133,7 @@ def test_what_a_rule_refused_is_not_set_aside_again_by_a_replay(kind: type[BadRe
 def test_versions_of_an_earlier_program_that_learned_a_heavy_example_begin_a_new_lineage(
     log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its step was not bounded, so its digests are others; its name is, too."""
+    """Its step was not bounded, so its digests differ; its fingerprint differs, too."""
     log.append([*examples(20), example(20, weight=1e6), *examples(20, first=21)])
     without_rules(log, tmp_path)
     for published in records(log, TOPICS.versions):
@@ -166,7 +166,7 @@ def test_a_version_that_an_earlier_program_dated_2100_is_followed_by_one_of_its_
 
 
 def test_a_flood_of_refused_examples_makes_no_version_too_large(log: Log, tmp_path: Path) -> None:
-    """However seldom versions are published."""
+    """However rarely versions are published."""
     log.append([example(0, weight=1e6)] * (3 * MOST))
 
     learn_all(log, tmp_path, publish_every=3600.0)
@@ -178,7 +178,7 @@ def test_a_flood_of_refused_examples_makes_no_version_too_large(log: Log, tmp_pa
 
 
 def test_a_flood_of_runs_makes_no_version_too_large(tmp_path: Path) -> None:
-    """As where the examples of two partitions come by turns."""
+    """As if the examples of two partitions came in turn."""
     with opened(tmp_path, 2) as log:
         for partition in (0, 1):
             log.append([example(0)._replace(partition=partition)] * (MOST // 2 + 100))

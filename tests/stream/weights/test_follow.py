@@ -1,4 +1,4 @@
-"""A follower comes to the learner's weights by snapshot and deltas, and what is in service is always whole."""
+"""A follower reaches the learner's weights by snapshot and deltas, and the weights in service are always of one version."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from tests.stream.learning import SPEC, TOPICS, all_versions, examples, forget, 
 
 
 class Service:
-    """Takes weights, and looks whether those in service before were left alone."""
+    """Takes weights, and checks that the earlier weights in service were not changed."""
 
     def __init__(self) -> None:
         self.caught_up = False
@@ -141,7 +141,7 @@ def break_delta(folder: Path, log: Log) -> None:
 
 
 def lose_delta(folder: Path, log: Log) -> None:
-    """Make the last delta one that comes too late, as if those between had been lost."""
+    """Replace an earlier delta by the last one, as if the deltas between had been lost."""
     first, last = records(log, TOPICS.weights, DELTAS)[1], records(log, TOPICS.weights, DELTAS)[-1]
     tamper(folder, TOPICS.weights, DELTAS, first.offset, last.value or b"")
 
@@ -167,7 +167,7 @@ def test_a_gap_starts_again_from_a_snapshot(
 
 
 def test_a_snapshot_that_the_log_does_not_hold_is_not_waited_for(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """As where the log has lost its end: the next learner writes another."""
+    """As if the log had lost its end: the next learner writes another snapshot."""
     log.append(examples(20))
     learn_all(log, tmp_path)
     for published in records(log, TOPICS.versions):
@@ -204,7 +204,7 @@ def test_the_weights_in_service_stay_until_there_are_others_that_fit(log: Log, t
 
 
 def header_of(model: OnlineModel, version: int) -> WeightsHeader:
-    """Return which weights ``model`` has."""
+    """Return the header of the weights of ``model``."""
     return WeightsHeader(version, version - 1, model.digest(), model.examples, None, 0)
 
 

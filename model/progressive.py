@@ -1,0 +1,83 @@
+"""Progressive validation: each example is predicted, then scored on that prediction and learned, in the stream's order.
+
+    encode → predict → learn → score
+
+The learner, ``sml evaluate`` and any study of a recorded stream learn by this, so the same examples give the same weights and scores.
+
+Axes: N examples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation import Progressive
+from model.features import Encoder, FeatureError, Features, Value
+from model.kernels.delay import stream_logits
+from model.online import Learned, OnlineModel
+
+
+class Outcome(NamedTuple):
+    """What became of N examples; every index is one of theirs, in ascending order."""
+
+    learned: Sequence[int]  # indices of the examples that were learned and scored
+    misfits: dict[int, FeatureError]  # index → the feature that its field does not take
+    undone: Sequence[int]  # indices of the examples whose step was not finite
+
+
+def predict_then_learn(
+    model: OnlineModel,
+    features: Features,
+    labels: NDArray[Any],
+    importance: NDArray[Any] | None = None,
+    fnw: NDArray[np.bool_] | None = None,
+) -> Learned:
+    """Learn N encoded examples; return the logits to score, each predicted before its example was learned.
+
+    A logit is that of the labels' own stream (:func:`~model.kernels.delay.stream_logits` under ``fnw``), and NaN if the example's step
+    was undone. The arguments are those of :meth:`~model.online.OnlineModel.learn`.
+    """
+    logits, undone = model.learn(features, labels, importance, fnw)
+    if fnw is not None:
+        logits = np.where(fnw, stream_logits(logits), logits)
+    logits[undone] = np.nan
+    return Learned(logits, undone)
+
+
+def learn_and_score(
+    model: OnlineModel,
+    encoder: Encoder,
+    scores: Progressive,
+    features: Sequence[Mapping[str, Value]],
+    times: Sequence[int],
+    labels: NDArray[np.float32],
+    importance: NDArray[np.float32] | None = None,
+    fnw: NDArray[np.bool_] | None = None,
+) -> Outcome:
+    """Encode, predict, learn and score N examples, in order.
+
+    Args:
+        model: The model, which learns.
+        encoder: The encoder of the model's fields.
+        scores: The scores, which are updated.
+        features: The features of each example by name.
+        times: When each happened, epoch ms.
+        labels: 1 for a click, else 0, ``(N,)``.
+        importance: What each example's gradient is multiplied by, ``(N,)``; None: 1.
+        fnw: Which examples are of a stream where clicks come later, ``(N,)``; None: no example.
+    """
+    encoded, misfits = encoder.encode(features, times)
+    indices: Sequence[int] = range(len(labels))
+    if misfits:
+        indices = [n for n in indices if n not in misfits]
+        labels = labels[indices]
+        importance = None if importance is None else importance[indices]
+        fnw = None if fnw is None else fnw[indices]
+    logits, undone = predict_then_learn(model, encoded, labels, importance, fnw)
+    scores.update(logits, labels)  # passes over what was undone
+    if not undone:
+        return Outcome(indices, misfits, [])
+    without = set(undone)
+    return Outcome([each for n, each in enumerate(indices) if n not in without], misfits, [indices[n] for n in undone])
