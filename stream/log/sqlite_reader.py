@@ -12,11 +12,9 @@ import msgspec
 
 from stream.log.contract import Headers, OffsetGoneError, Record, UnknownTopicError
 from stream.log.sqlite_file import named_errors, open_file
+from stream.log.sqlite_retention import SHIFT
 
 _WATCH = 0.002  # seconds
-
-# A record's row id, the column ``place``, is its partition's number << 40 | its offset: in order, and found without an index.
-SHIFT = 40
 
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
