@@ -87,11 +87,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keep_what_a_restart_needs(self) -> Self:
         least = least_retention(self.log, self.join, self.learn)
+        minutes = 60 * math.ceil(least / 60)
         for name in {"retention", "dead_letter_retention"} & self.log.model_fields_set:
             seconds = getattr(self.log, name)
             if seconds < least:
                 raise ValueError(
-                    f"log.{name}: got {format_duration(seconds)}, expected at least {format_duration(60 * math.ceil(least / 60))}, which a restart needs by "
+                    f"log.{name}: got {format_duration(seconds)}, expected at least {format_duration(minutes)}, which a restart needs by "
                     "click_window, lateness, clock_skew, idle_after, keep, checkpoint_every, snapshot_every and weights_retention"
                 )
         return self
