@@ -15,6 +15,7 @@ from stream.event_time import TimeRule
 from stream.events import BadRecordError
 from stream.inputs import input_topics
 from stream.join.dispatch import new_join, take
+from stream.join.gaps import find_gap, report_gap, without_what_is_gone
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
@@ -36,15 +37,22 @@ class RecoveredState(NamedTuple):
     placement: Placement
 
 
-def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> RecoveredState:
+def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, accept_gap: bool = False) -> RecoveredState:
     """Rebuild the state that ``owner`` last committed.
 
+    Args:
+        log: The log.
+        topics: The topics to join.
+        owner: Whose progress.
+        settings: How to join.
+        accept_gap: Go on where records that were not joined yet, or may still matter, were deleted.
+
     Raises:
-        JoinerError: the topics don't fit each other, or the log does not fit the progress.
-        OffsetGoneError: retention has deleted records that still matter.
+        JoinerError: the topics don't fit each other, or the log does not fit the progress or has lost what comes after it.
+        OffsetGoneError: records have been deleted meanwhile; try again.
     """
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in input_topics(topics)}
+    committed = {topic: _committed(log, topic, owner, settings, accept_gap=accept_gap) for topic in input_topics(topics)}
     impressions, clicks = committed.values()
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
         raise JoinerError(
@@ -101,13 +109,20 @@ def _check_partitions(log: Log, topics: Topics) -> None:
         raise JoinerError(f"expected equal numbers of partitions, got {found}")
 
 
-def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, ResumePoint]]:
+def _committed(log: Log, topic: str, owner: str, settings: JoinSettings, *, accept_gap: bool) -> dict[int, tuple[int, ResumePoint]]:
     """Return the next offset and the resume point of each partition; its first offset if nothing was committed."""
     known = log.progress(owner, topic)
-    return {
-        p: _entry(f"{topic} partition {p}", known[p], bounds) if p in known else (bounds.first, ResumePoint(bounds.first, policy=policy))
-        for p, bounds in log.bounds(topic).items()
-    }
+    entries = {}
+    for p, bounds in log.bounds(topic).items():
+        if p not in known:
+            entries[p] = bounds.first, ResumePoint(bounds.first, policy=settings.label_policy)
+            continue
+        where = f"{topic} partition {p}"
+        offset, point = _entry(where, known[p], bounds)
+        if gap := find_gap(where, offset, point, bounds):
+            report_gap(gap, accept_gap=accept_gap)
+        entries[p] = max(offset, bounds.first), without_what_is_gone(point, bounds, settings)
+    return entries
 
 
 def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoint]:

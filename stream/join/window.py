@@ -158,9 +158,10 @@ class Join:
 
     def resume_points(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
         """Return what to commit with the next offset of each input, once all that is decided was taken."""
+        waiting = self.waiting > 0
         return (
-            self.impressions.resume_point(next_impression, self.cursor, self.policy),
-            self.clicks.resume_point(next_click, self.cursor, self.policy),
+            self.impressions.resume_point(next_impression, self.cursor, self.policy, waiting=waiting),
+            self.clicks.resume_point(next_click, self.cursor, self.policy, waiting=waiting),
         )
 
     def _is_closed(self, record: Record, time: int) -> bool:
