@@ -99,6 +99,8 @@ class JoinSettings(Section):
     """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
     idle_after: Duration = 5.0
     """after so long without records, a partition no longer holds up the others"""
+    most_waiting: Annotated[int, Setting(ge=1_000_000)] = 4_000_000_000
+    """the most bytes of memory for impressions and clicks that wait for each other; above it the joiner ends and says so"""
     metrics_port: Port = 9102
     """the port of the joiner's /metrics; 0 takes any free port"""
 

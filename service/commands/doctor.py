@@ -56,6 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Examine everything that `sml up` and its parts need."""
     memory = memory_of(settings.spec)
     yield from _memory(memory)
+    yield _waiting(settings.join.most_waiting)
     yield _processor()
     yield from _log(settings)
     yield from _ports(settings)
@@ -96,9 +97,19 @@ def _memory(memory: Memory) -> Iterator[Finding]:
     yield Finding("learner's memory", True, f"{learner}; as much again for a moment while it saves")
     yield Finding("server's memory", True, f"{_size(memory.server)}: two copies of the weights")
     if _MEMORY.exists():
-        available = next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith("MemAvailable"))
+        available = _machine("MemAvailable")
         wanted = 2 * memory.learner + memory.server
         yield Finding("memory available", wanted < available, f"{_size(available)}, for {_size(wanted)} of learner and server together")
+
+
+def _waiting(most: int) -> Finding:
+    """Check that the joiner reaches its limit before the machine's memory ends."""
+    total = _machine("MemTotal") if _MEMORY.exists() else most
+    return Finding("joiner's memory", most <= total, f"up to {_size(most)}, as join.most_waiting says, of {_size(total)}")
+
+
+def _machine(name: str) -> int:
+    return next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith(name))
 
 
 def _processor() -> Finding:

@@ -9,6 +9,7 @@ from service.signals import stop_signals
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
+from stream.log.metrics import measure
 from stream.log.topics import Topics
 
 
@@ -28,6 +29,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
     """
     registry = CollectorRegistry()
     with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log, exposed(registry, settings.join.metrics_port):
+        measure(log, Topics(settings.log.prefix), registry)
         joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)

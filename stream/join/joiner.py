@@ -26,7 +26,7 @@ from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
-from stream.join.recovery import BATCH, progress, progress_from_now, recover
+from stream.join.recovery import BATCH, check_memory, progress, progress_from_now, recover
 from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
@@ -124,6 +124,7 @@ class JoinSession:
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
         """Go on from the last commit."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
+        self._settings = joiner.settings
         self._joins, starts, self._placement = recover(
             joiner.log, joiner.topics, joiner.owner, joiner.settings, accept_gap=joiner.accept_gap
         )
@@ -163,6 +164,7 @@ class JoinSession:
             if not records:
                 break
             messages += self._take(records)
+            check_memory(self._joins.values(), self._settings)
         self.write(messages + (self._idle_watermarks() if with_idle else []))
         if self._clock() - self._measured_at >= INTERVAL:
             self._measure()
@@ -264,6 +266,8 @@ class JoinSession:
             ends = self._log.bounds(topic).items()
             self._metrics.lag.labels(topic).set(sum(max(0, bounds.end - positions[topic, p]) for p, bounds in ends))
         self._metrics.waiting.set(self._waiting())
+        self._metrics.waiting_bytes.set(sum(join.memory for join in self._joins.values()))
+        self._metrics.waiting_limit.set(self._settings.most_waiting)
         if self._idleness.latest is not None:
             behind = min(join.watermark for join in self._joins.values())
             self._metrics.watermark_lag.set((self._idleness.latest - behind) / 1000)

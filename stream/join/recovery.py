@@ -4,7 +4,7 @@ The log is the only state. A resume point, committed with each input's next offs
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
-from stream.log.topics import JoinerError, Topics
+from stream.log.topics import JoinerError, TooMuchWaitsError, Topics
 from stream.placement import FIRST, Placement
 from stream.settings import JoinSettings
 
@@ -65,7 +65,7 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, acc
     known = next((point.partitioner for point in points if point.partitioner), None)
     placement = Placement(topics, len(joins), known or log.partitioner, settled=any(point.settled for point in points))
     for topic, entries in committed.items():
-        _read_again(log, topics, topic, entries, joins, TimeRule.of(settings), placement if known else None)
+        _read_again(log, topics, topic, entries, joins, settings, placement if known else None)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
@@ -152,13 +152,31 @@ def _read_again(
     topic: str,
     committed: Mapping[int, tuple[int, ResumePoint]],
     joins: Mapping[int, Join],
-    times: TimeRule,
+    settings: JoinSettings,
     placement: Placement | None,
 ) -> None:
     """Take what is between the resume points and the offsets again, in silence: bad records were set aside the first time."""
+    times = TimeRule.of(settings)
     behind = {p: point.rewind for p, (offset, point) in committed.items() if point.rewind < offset}
     if not behind:
         return
-    for record in read_all(log, topic, behind, {p: committed[p][0] for p in behind}, batch=BATCH):
+    for number, record in enumerate(read_all(log, topic, behind, {p: committed[p][0] for p in behind}, batch=BATCH)):
+        if number % BATCH == 0:
+            check_memory(joins.values(), settings)
         with suppress(BadRecordError):
             take(joins[record.partition], topics, record, times, placement)
+
+
+def check_memory(joins: Collection[Join], settings: JoinSettings) -> None:
+    """Make sure that what waits fits in the memory that was set apart for it.
+
+    Raises:
+        TooMuchWaitsError: it does not.
+    """
+    memory = sum(join.memory for join in joins)
+    if memory > settings.most_waiting:
+        waiting = sum(join.waiting for join in joins)
+        raise TooMuchWaitsError(
+            f"{waiting:,} impressions wait for their labels, with their clicks {memory:,} bytes, expected at most {settings.most_waiting:,}"
+            ", as join.most_waiting says: raise it, or shorten click_window, or stop who writes so many; the joiner then goes on from here"
+        )

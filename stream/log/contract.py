@@ -168,6 +168,10 @@ class Log(Protocol):
         """
         ...
 
+    def file_sizes(self) -> dict[str, int]:
+        """Return the bytes of each of the log's files, by what it is; empty if they are another process's."""
+        ...
+
     def append_times(self, topic: str) -> bool:
         """Return whether the log itself sets the timestamps of ``topic``, when it takes a record, rather than the writers.
 

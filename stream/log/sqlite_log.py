@@ -26,7 +26,7 @@ from stream.log.contract import (
     UnknownTopicError,
 )
 from stream.log.message import check_metadata, choose_partition, size_of
-from stream.log.sqlite_file import GroupCommit, named_errors, open_file
+from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
 from stream.log.sqlite_reader import SqliteReader
 from stream.log.sqlite_retention import SHIFT, TICK, migrate, tick, trim
 
@@ -95,6 +95,10 @@ class SqliteLog:
         if not rows:
             raise UnknownTopicError(_unknown(topic))
         return {partition: Bounds(first, end) for partition, first, end in rows}
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return the bytes of the file and of its write-ahead log."""
+        return {"records": self._path.stat().st_size, "write-ahead": wal_size(self._path)}
 
     def append_times(self, topic: str) -> bool:
         """Return True: the log sets every timestamp, a message has none."""

@@ -25,6 +25,10 @@ class JoinerError(LogError):
     """The joiner can't go on from what the log holds."""
 
 
+class TooMuchWaitsError(JoinerError):
+    """More impressions and clicks wait for each other than memory was set apart for."""
+
+
 class Topics(NamedTuple):
     """The names of a model's topics.
 
