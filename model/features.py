@@ -26,7 +26,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 _STEPS = 16  # buckets in an octave, for numbers below 2
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 _KEY_SIZE = 8  # bytes
-_MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
+_MOST_VALUES, _MOST_IN_ALL = 1_000, 4_000  # of one field, and of all lists, in one example; each may take a row of the table
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -86,6 +86,7 @@ class Encoder:
         columns = self._columns(examples, times)
         try:
             keys = [field.of_all(column) for field, column in zip(self._keys, columns, strict=True)]
+            self._check_lists(keys)
         except FeatureError:
             bad = self._refusals(columns)
             good = [n for n in range(len(examples)) if n not in bad]
@@ -106,13 +107,24 @@ class Encoder:
     def _refusals(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
         """Return the examples that hold a value that its field can't take, with the error of the first such field."""
         bad: dict[int, FeatureError] = {}
-        for field, column in zip(self._keys, columns, strict=True):
-            for n, value in enumerate(column):
-                try:
-                    field.of(value)
-                except FeatureError as error:
-                    bad.setdefault(n, error)
+        for n, values in enumerate(zip(*columns, strict=True)):
+            try:
+                self._check_lists([[field.of(value)] for field, value in zip(self._keys, values, strict=True)])
+            except FeatureError as error:
+                bad[n] = error
         return bad
+
+    def _check_lists(self, keys: list[list[bytes]]) -> None:
+        """Make sure that the lists of no example hold too many values together; ``keys`` are those of each field of N examples.
+
+        Raises:
+            FeatureError: those of one do.
+        """
+        if len(self._list_fields) * _MOST_VALUES <= _MOST_IN_ALL:
+            return
+        most = max((sum(map(len, lists)) for lists in zip(*(keys[field] for field in self._list_fields), strict=True)), default=0)
+        if most > _MOST_IN_ALL * _KEY_SIZE:
+            raise FeatureError("features", f"lists of {most // _KEY_SIZE} values", f"at most {_MOST_IN_ALL} values in all lists together")
 
 
 def _flatten(keys: list[list[bytes]], list_fields: Collection[int]) -> Features:
