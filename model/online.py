@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
-from model.kernels.aligned import zeros
 from model.kernels.journal import new_journal, undo
+from model.kernels.memory import zeros
 from model.kernels.network import Network
 from model.kernels.score import Workspace, rows_scratch
 from model.kernels.table import Table

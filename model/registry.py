@@ -10,8 +10,8 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from model.kernels import autoint, dcn, dcn_v2, deepfm, xdeepfm
-from model.kernels.branch import NO_BRANCH, Branch
+from model.kernels.branches import autoint, dcn, dcn_v2, deepfm, xdeepfm
+from model.kernels.branches.branch import NO_BRANCH, Branch
 from model.settings import NetworkName, Spec
 from model.terms import TERMS, Term
 

@@ -13,8 +13,8 @@ from xxhash import xxh3_128_hexdigest
 from model.array_file import Arrays
 from model.digest import rehash
 from model.features import Features
-from model.kernels.aligned import zeros
 from model.kernels.delay import corrected
+from model.kernels.memory import zeros
 from model.kernels.network import Network
 from model.kernels.score import Workspace, predict, rows_scratch, workspace
 from model.kernels.target import specialized

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.branch import Branch, CompiledBranch, compiled
+from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.table import find
