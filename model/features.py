@@ -183,13 +183,31 @@ def canonical(value: Any) -> str | None:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
+def key_of(field: Field, value: Value) -> int:
+    """Return the key of one value of ``field``, to find its row.
+
+    >>> f"{key_of(Field(name='user_id'), 'u17'):016x}"
+    '0ba38ca99667474b'
+
+    Raises:
+        FeatureError: the value is missing, is no single value, or shares its key with other values: a bucket of numbers, an hour.
+    """
+    if field.kind not in ("categorical", "multi"):
+        raise FeatureError(field.name, value, f"a value with a row of its own; values of kind {field.kind} share theirs")
+    keys = _KEYS.get(field.kind, _Keys)(field)
+    key = keys.of([value] if field.kind == "multi" else value)
+    if key == keys.missing:
+        raise FeatureError(field.name, value, "a value, not a missing one")
+    return int.from_bytes(key, "big") or 1
+
+
 class _Keys:
     """The keys of the values of one field, as bytes."""
 
     def __init__(self, field: Field) -> None:
         self._field = field
         framed = f"{field.kind}:{len(field.name)}:{field.name}".encode()
-        self._frame, self._missing = framed + b"=", xxh3_64_digest(framed + b"?")
+        self._frame, self.missing = framed + b"=", xxh3_64_digest(framed + b"?")
         self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
     def of_all(self, values: list[Any]) -> list[bytes]:
@@ -212,7 +230,7 @@ class _Keys:
         except (TypeError, ValueError, OverflowError) as error:
             raise FeatureError(self._field.name, value, self._expected) from error
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
-        return self._missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
+        return self.missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
 
 
 class _CachedKeys(_Keys):
@@ -248,7 +266,7 @@ class _ListKeys(_CachedKeys):
         if len(parts) > _MOST_VALUES:
             raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {_MOST_VALUES} values")
         keys = dict.fromkeys(super(_ListKeys, self).of(part) for part in parts)
-        return b"".join(key for key in keys if key != self._missing) or self._missing
+        return b"".join(key for key in keys if key != self.missing) or self.missing
 
 
 class _Cache(dict[Any, bytes]):

@@ -16,7 +16,7 @@ from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
 from model.kernels.score import Workspace, rows_scratch
-from model.kernels.table import Table
+from model.kernels.table import OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights
@@ -132,6 +132,17 @@ class OnlineModel:
         undo(self.table, self._journal)
         for before, now in zip(self._before, self._dense_state(), strict=True):
             now[...] = before
+
+    def forget(self, key: int) -> bool:
+        """Empty the row of a value, as if the value had never occurred; return whether it had one."""
+        row = find(self.weights.keys, np.uint64(key))
+        if row < 0:
+            return False
+        for array in (self.table.keys, self.table.rows, self.table.used, self.table.accumulators):
+            array[row] = 0
+        self.table.touched[row] = True
+        self.table.counts[OCCUPIED] -= 1
+        return True
 
     def digest(self) -> str:
         """Return the weights' digest."""

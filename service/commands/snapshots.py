@@ -51,7 +51,8 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
     with connect(settings.log.url) as log:
         version = version_at(log, topics, until)
         state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)
-    return {**_named(state.version), "file": str(Checkpoints(folder, keep=1).write(state))}
+    digest = state.restore().model.digest()
+    return {**_named(state.version), "digest": digest, "file": str(Checkpoints(folder, keep=1).write(state))}
 
 
 def _checkpoints(settings: Settings) -> Checkpoints:
@@ -68,5 +69,7 @@ def _problem(checkpoints: Checkpoints, path: Path) -> str | None:
         checkpoint = checkpoints.read(path)
     except (DamagedCheckpointError, OSError) as error:
         return str(error)
-    digest, expected = checkpoint.restore()[0].digest(), checkpoint.version.digest
+    if checkpoint.forgotten().version > checkpoint.version.version:
+        return None  # values were forgotten after its version, so its weights are no longer those published; its bytes are checked
+    digest, expected = checkpoint.restore().model.digest(), checkpoint.version.digest
     return None if digest == expected else f"its weights have the digest {digest}, expected {expected}"

@@ -92,19 +92,25 @@ class Recovery:
         """
         checkpoint, lineage = self._choose_checkpoint(until)
         if checkpoint:
-            trainer = Trainer(*checkpoint.restore())
+            trainer = checkpoint.restore()
             last: Published | None = Published(checkpoint.version, checkpoint.offset)
             start = checkpoint.offset + 1
         else:
             trainer = Trainer(OnlineModel(self._spec), Progressive())
             last = None
             start = 0
+        left_behind: list[Version] = []
         with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
-                if lineage.holds(published.version.version):
-                    trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
-                    self._learn_again(trainer, published.version, runs)
-                    last = published
+                if not lineage.holds(published.version.version):
+                    left_behind.append(published.version)
+                    continue
+                trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
+                for version in left_behind:  # those between a rollback and where it went back to
+                    trainer.forget_again(version)
+                left_behind = []
+                self._learn_again(trainer, published.version, runs)
+                last = published
         migrated = trainer if last is None or until is not None else _migrate(trainer, self._spec, last.version)
         migrated.model.mark_published()
         saved = checkpoint.version.version if checkpoint else -1
@@ -157,6 +163,8 @@ class Recovery:
         excluded = set(version.excluded)
         for run in version.runs:
             self._learn_run(trainer, run, excluded, runs)
+        if version.forgotten:
+            trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
 
     def _check_digest(self, trainer: Trainer, version: Version) -> None:
@@ -195,7 +203,7 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
     logger.info("after version %s the fields change from %s to %s", version.version, *names)
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores)
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten)
 
 
 def _other_settings(version: Version) -> str:
