@@ -9,8 +9,9 @@ import os
 import reprlib
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
@@ -37,6 +38,13 @@ class ServeSettings(Section):
         return f"http://{host}:{self.port}"
 
 
+class PrivacySettings(Section):
+    """What is personal."""
+
+    fields: tuple[str, ...] = ()
+    """the fields that carry personal data: what `sml forget` and DELETE /v1/users forget if no field is named"""
+
+
 class Settings(BaseSettings):
     """The settings of ``sml.toml``; environment variables override it."""
 
@@ -48,6 +56,7 @@ class Settings(BaseSettings):
     join: JoinSettings = JoinSettings()
     learn: LearnSettings = LearnSettings()
     serve: ServeSettings = ServeSettings()
+    privacy: PrivacySettings = PrivacySettings()
     data: DataSettings = DataSettings()
     field: tuple[Field, ...] = ()
 
@@ -71,6 +80,14 @@ class Settings(BaseSettings):
         if twice:
             raise ValueError(f"each name once, but {', '.join(sorted(twice))} stands there again")
         return fields
+
+    @model_validator(mode="after")
+    def _personal_fields_exist(self) -> Self:
+        kinds = {field.name: field.kind for field in self.field}
+        wrong = [name for name in self.privacy.fields if kinds.get(name) not in ("categorical", "multi")]
+        if wrong:
+            raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
+        return self
 
     @property
     def spec(self) -> Spec:

@@ -4,7 +4,7 @@ Predictions are made on the event loop, each answer from one version of the weig
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +17,7 @@ from service.api.messages import Accepted, Health, ModelState, Predictions, Pred
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, events, metrics as metrics_route, model, predict
+from service.api.routes import console, events, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow, ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -40,6 +40,7 @@ def build(
     *,
     rule: TimeRule | None = None,
     clock: Callable[[], float] = time.time,
+    personal: Sequence[str] = (),
 ) -> FastAPI:
     """Build the application.
 
@@ -50,6 +51,7 @@ def build(
         registry: The metrics of ``/metrics``; the server's own are added.
         rule: Which times of events are accepted; default: the rule of the default settings.
         clock: Returns epoch seconds, to compare those times with.
+        personal: The fields that carry personal data: what is forgotten if a request names none.
     """
     served_weights = ServedWeights(clock)
 
@@ -61,9 +63,9 @@ def build(
     app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
-    app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
+    app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
     app.add_middleware(Measured, metrics=metrics)
-    for part in (predict, events, model, console, metrics_route):
+    for part in (predict, events, model, users, console, metrics_route):
         app.include_router(part.router)
     handle(app)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
@@ -74,6 +76,6 @@ def _described(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, with the schemas of our structs."""
     document = FastAPI.openapi(app)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health)
+        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health, users.Forgetting, users.Known)
     )
     return document

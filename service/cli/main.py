@@ -10,6 +10,7 @@ import typer
 
 from service.cli.bench import bench_app
 from service.cli.dead_letters import dead_letters_app
+from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
@@ -41,6 +42,7 @@ def main(
 
 app.command()(init)
 app.command()(rebuild)
+app.command()(forget)
 app.command()(reproduce)
 
 

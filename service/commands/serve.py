@@ -31,7 +31,7 @@ def serve(settings: Settings) -> None:
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, served, metrics).run(should_stop)
 
-        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))
+        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join), personal=settings.privacy.fields)
         config = uvicorn.Config(
             app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
         )

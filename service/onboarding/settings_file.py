@@ -25,6 +25,7 @@ _SHOWN = {
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
     "serve": {"host", "port"},
+    "privacy": {"fields"},
     "data": {"format", "label", "time", "click_time"},
 }
 _COLUMN = 36  # where comments begin

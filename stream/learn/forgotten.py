@@ -5,6 +5,7 @@ may still follow it: in other partitions, in a joiner that is behind, in a repla
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -34,13 +35,21 @@ class Forgotten:
     def __init__(self, until: Mapping[int, int] | None = None, version: int = -1) -> None:
         self._until = dict(until or {})  # key → epoch ms
         self.version = version
-        self._keys = np.array(sorted(self._until), np.uint64)
+        self._oldest = min(self._until.values(), default=0)  # no time is older
 
     def add(self, request: Forget) -> None:
         """Add the value of a request; drop those whose requests have become too old to matter."""
-        until = {key: time for key, time in self._until.items() if time > request.until - KEPT}
-        self._until = until | {request.key: max(request.until, until.get(request.key, 0))}
-        self._keys = np.array(sorted(self._until), np.uint64)
+        expired = request.until - KEPT
+        if self._oldest <= expired:
+            self._until = {key: time for key, time in self._until.items() if time > expired}
+            self._oldest = min(self._until.values(), default=request.until)
+        self._until[request.key] = max(request.until, self._until.get(request.key, 0))
+        self._oldest = min(self._oldest, request.until)
+        self.__dict__.pop("_keys", None)  # to be computed anew
+
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        return np.array(sorted(self._until), np.uint64)
 
     def holders(self, features: Features, times: NDArray[np.int64]) -> list[int]:
         """Return which of N examples hold a value that was forgotten after their ``times``, ``(N,)``, epoch ms."""

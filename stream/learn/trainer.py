@@ -82,7 +82,7 @@ class Trainer:
                 bad[position] = error
                 continue
             if isinstance(event, Forget):
-                learned += self._learn(decoded, bad, refused)
+                learned += self._learn(decoded, bad, refused) if decoded else []
                 decoded = []
                 self.forget(event)
                 requests.append(event)

@@ -83,11 +83,11 @@ class FakeFollower:
 class Site:
     """An application on a fake log; a test may set the time of its host, in epoch seconds."""
 
-    def __init__(self, rule: TimeRule | None = None) -> None:
+    def __init__(self, rule: TimeRule | None = None, personal: Sequence[str] = ()) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
         self.log, self.follower, self.topics = FakeLog(), FakeFollower(), Topics("sml")
-        self.app = build(cast("Log", self.log), self.topics, self.follower.follow, rule=rule, clock=self.clock)
+        self.app = build(cast("Log", self.log), self.topics, self.follower.follow, rule=rule, clock=self.clock, personal=personal)
 
     def clock(self) -> float:
         """Return the time that the host has."""
