@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import Progressive
-from model.features import Encoder, FeatureError, Features, Value
+from model.features import Encoder, Features
 from model.kernels.delay import stream_logits
+from model.keys import FeatureError, Value
 from model.online import Learned, OnlineModel
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.features import Encoder, FeatureError, Value, key_of
+from model.features import Encoder
+from model.keys import FeatureError, Value, key_of
 from model.settings import Field
 from stream.events import BadRecordError, Forget, Impression, decode_impression, encode
 from stream.learn.forgotten import Forgotten

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Encoded, Encoder, FeatureError, Features, Value
+from model.features import Encoded, Encoder, Features
+from model.keys import FeatureError, Value
 from model.settings import Field
 from stream.events import BadRecordError, Forget
 from stream.log.contract import Record

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from model.evaluation import Scores
-from model.features import FeatureError
 from model.kernels.table import EXPIRED, OCCUPIED
+from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.learn.rules import WeightError

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from model.evaluation import Progressive
-from model.features import Encoder, Value
+from model.features import Encoder
 from model.kernels.delay import stream_logits
+from model.keys import Value
 from model.online import OnlineModel
 from model.progressive import learn_and_score, predict_then_learn
 from model.settings import Field, ModelSettings, Spec, TableSettings

@@ -10,7 +10,8 @@ import numpy as np
 from fastapi.testclient import TestClient
 from numpy.random import default_rng
 
-from model.features import Encoder, Value
+from model.features import Encoder
+from model.keys import Value
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.evaluation import Progressive
-from model.features import FeatureError, Value, key_of
+from model.keys import FeatureError, Value, key_of
 from model.online import OnlineModel
 from model.settings import Field
 from model.weights import Weights
