@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
+from model.kernels.forward import Workspace, rows_scratch
 from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.score import Workspace, rows_scratch
 from model.kernels.table import OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
@@ -28,7 +28,7 @@ class Learned(NamedTuple):
     """The result of learning a run of examples."""
 
     logits: NDArray[Any]  # (N,), each predicted before its example was learned
-    excluded: list[int]  # examples whose step was not finite: undone, and not learned
+    undone: list[int]  # examples whose step was not finite
 
 
 class OnlineModel:
@@ -83,12 +83,12 @@ class OnlineModel:
         fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
         features = features.contiguous()
         logits = np.empty_like(labels)
-        excluded: list[int] = []
+        undone: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
             run = Features(features.keys, features.starts[a * fields : b * fields + 1])
-            excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
-        return Learned(logits, excluded)
+            undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
+        return Learned(logits, undone)
 
     def _learn_run(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any]
@@ -106,7 +106,7 @@ class OnlineModel:
                 network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal
             )
 
-        excluded: list[int] = []
+        undone: list[int] = []
         start = 0
         while start < len(labels):
             self._save()
@@ -114,10 +114,10 @@ class OnlineModel:
             if stop < len(labels):
                 self._restore()
                 learn(start, stop)
-                excluded.append(stop)
+                undone.append(stop)
             self.examples += stop - start
             start = stop + 1
-        return excluded
+        return undone
 
     def _rates(self) -> step.Rates:
         model = self.spec.model

@@ -1,7 +1,8 @@
 """The six networks by name: each is the tower, and a branch beside it that adds its own term to the logit.
 
 A new network is one entry here: its branch's definition in torch, its kernels, and the axes of its parameters. From the axes follow
-where the parameters lie (:mod:`model.layout`) and what of them stays when fields come and go (:mod:`model.migrate`).
+where the parameters lie (:mod:`model.layout`) and what of them stays when fields come and go (:mod:`model.migrate`). Its name and its
+settings are declared in :mod:`model.settings`.
 """
 
 from collections.abc import Callable

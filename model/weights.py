@@ -14,9 +14,9 @@ from model.array_file import Arrays
 from model.digest import rehash
 from model.features import Features
 from model.kernels.delay import corrected
+from model.kernels.forward import Workspace, predict, rows_scratch, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.score import Workspace, predict, rows_scratch, workspace
 from model.kernels.table import find
 from model.kernels.target import specialized
 from model.layout import Layout

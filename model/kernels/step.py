@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.kernels.delay import weight
 from model.kernels.dnn import backward
+from model.kernels.forward import Workspace, logit_of
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.journal import Journal, remember
 from model.kernels.network import Network
-from model.kernels.score import Workspace, score
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import kernel
@@ -203,7 +203,7 @@ def learn(
     for n in range(start, labels.shape[0]):
         first = n * net.fields
         now += 1
-        logits[n] = score(net, work, found, table.keys, table.rows, features, first)
+        logits[n] = logit_of(net, work, found, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
         dlogit = derivative(logits[n], labels[n], importance[n], fnw[n], one)

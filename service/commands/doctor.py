@@ -78,7 +78,7 @@ def _bytes(whole: Any) -> int:
     def visit(part: Any) -> None:
         if isinstance(part, np.ndarray):
             arrays[part.ctypes.data] = max(arrays.get(part.ctypes.data, 0), part.nbytes)
-        elif isinstance(part, tuple):
+        elif isinstance(part, tuple | list):
             for each in part:
                 visit(each)
         elif type(part).__module__.startswith("model.") and hasattr(part, "__dict__"):

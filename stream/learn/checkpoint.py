@@ -16,7 +16,7 @@ import msgspec
 from pydantic import ValidationError
 
 from model.array_file import ArrayFileError, Arrays, dump, load
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.events import Version
@@ -51,7 +51,7 @@ class Checkpoint(NamedTuple):
     def restore(self) -> Trainer:
         """Return the trainer with this state."""
         model = OnlineModel.from_state(self.spec, self._under(_MODEL))
-        return Trainer(model, Progressive.from_state(self._under(_SCORES)), self.forgotten())
+        return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten())
 
     def forgotten(self) -> Forgotten:
         """Return the values that the model had forgotten."""

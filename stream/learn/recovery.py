@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
@@ -96,7 +96,7 @@ class Recovery:
             last: Published | None = Published(checkpoint.version, checkpoint.offset)
             start = checkpoint.offset + 1
         else:
-            trainer = Trainer(OnlineModel(self._spec), Progressive())
+            trainer = Trainer(OnlineModel(self._spec), RunningScores())
             last = None
             start = 0
         left_behind: list[Version] = []
@@ -111,10 +111,12 @@ class Recovery:
                 left_behind = []
                 self._learn_again(trainer, published.version, runs)
                 last = published
-        migrated = trainer if last is None or until is not None else _migrate(trainer, self._spec, last.version)
-        migrated.model.mark_published()
+        before = trainer
+        if last is not None and until is None:
+            trainer = _migrate(trainer, self._spec, last.version)
+        trainer.model.mark_published()
         saved = checkpoint.version.version if checkpoint else -1
-        return Recovered(migrated, last, self._diverged, saved, migrated=migrated is not trainer)
+        return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
 
     def _choose_checkpoint(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
         """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again."""
@@ -155,7 +157,7 @@ class Recovery:
             spec = Spec.model_validate(version.spec)
         except ValidationError as error:
             raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
-        return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrate(trainer, spec, version)
+        return Trainer(OnlineModel(spec), RunningScores()) if is_first else _migrate(trainer, spec, version)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):

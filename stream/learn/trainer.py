@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from stream.events import BadRecordError, Example, Forget, Version, decode_example_or_forget
@@ -45,7 +45,7 @@ class _Decoded(NamedTuple):
 class Trainer:
     """A model with its encoder, its scores and the values that it has forgotten."""
 
-    def __init__(self, model: OnlineModel, scores: Progressive, forgotten: Forgotten | None = None) -> None:
+    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None) -> None:
         self.model, self.scores, self.forgotten = model, scores, forgotten or Forgotten()
         self.encoder = ForgettingEncoder(model.spec.fields, self.forgotten)
 

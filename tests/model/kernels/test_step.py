@@ -148,7 +148,7 @@ def test_weights_are_bit_identical_however_a_run_is_cut(
     model = spec(capacity=512, network=network, hidden=(16, 8), skip_cross=skip_cross)
     whole, pieces = Unbounded(model), Unbounded(model)
 
-    excluded = whole.learn(stream.features, stream.labels).excluded
+    excluded = whole.learn(stream.features, stream.labels).undone
     edges = [0, *sorted(cuts), 1500]
     for a, b in pairwise(edges):
         pieces.learn(*cut(stream, 3, a, b))
@@ -205,7 +205,7 @@ def test_overflow_at_any_layer_is_found_and_undone(network: str, overflowing: st
 
     learned: Learned = online.learn(stream.features, stream.labels)
 
-    assert learned.excluded == [0, 1, 2, 3, 4]
+    assert learned.undone == [0, 1, 2, 3, 4]
     for name, array in online.state().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
@@ -19,7 +19,7 @@ from tests.stream.learning import SPEC, examples
 
 def trained(count: int) -> Trainer:
     """Return a model that has learned ``count`` examples."""
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     trainer.learn(stream(count))
     return trainer
 

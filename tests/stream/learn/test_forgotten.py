@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.keys import FeatureError, Value, key_of
 from model.online import OnlineModel
 from model.settings import Field
@@ -60,7 +60,7 @@ def as_records(messages: Sequence[Message]) -> list[Record]:
 
 
 def trained(messages: Sequence[Message]) -> Trainer:
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     trainer.learn(as_records(messages))
     return trainer
 
@@ -113,7 +113,7 @@ def test_a_missing_value_can_not_be_forgotten(kind: str, missing: Value) -> None
 def test_a_value_of_a_list_is_forgotten_wherever_the_list_holds_it() -> None:
     field = Field(name="tags", kind="multi")
     spec = SPEC.model_copy(update={"fields": (field,)})
-    trainer = Trainer(OnlineModel(spec), Progressive())
+    trainer = Trainer(OnlineModel(spec), RunningScores())
     lists = [["a", "b"], ["b"], ["c"], ["c", "a"]]
     trainer.learn(as_records([example(n, features={"tags": tags}) for n, tags in enumerate(lists)]))
     forget = Message(TOPICS.examples, None, encode(Forget(f"{key_of(field, 'a'):016x}", UNTIL)))
@@ -163,7 +163,7 @@ def test_however_the_stream_is_cut_the_weights_are_the_same_and_nobody_forgotten
         request(who, 1_000_000 + time) if is_request else example(time, features={"user": who, "item": 1, "price": 1.0})
         for who, time, is_request in made_up
     ]
-    whole, parts, longhand = (Trainer(OnlineModel(SPEC), Progressive()) for _ in range(3))
+    whole, parts, longhand = (Trainer(OnlineModel(SPEC), RunningScores()) for _ in range(3))
     stream = as_records(messages)
 
     whole.learn(stream)
