@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from model.settings import Field
+from model.settings import Field, ModelSettings
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
@@ -20,7 +20,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 # The settings that most people need; the others have defaults.
 _SHOWN = {
     "log": {"url", "prefix"},
-    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "seed"},
+    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "seed"},
     "table": {"capacity"},
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
@@ -39,7 +39,7 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
         data = data.model_copy(update={"click_time": clicked_at[0]})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for name, default in Settings().model_copy(update={"data": data}):
+    for name, default in Settings(model=ModelSettings(base_rate=True)).model_copy(update={"data": data}):
         if name != "field":
             lines += [*_table(name, default, every=every), ""]
     lines += _left_out(data, guesses)
