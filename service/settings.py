@@ -5,6 +5,7 @@ it names the nearest known one.
 """
 
 import difflib
+import math
 import os
 import reprlib
 import tomllib
@@ -16,7 +17,17 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.settings import DataSettings, JoinSettings, LearnSettings, LogSettings, Port, Section
+from stream.log.topics import Kept
+from stream.settings import (
+    DataSettings,
+    JoinSettings,
+    LearnSettings,
+    LogSettings,
+    Port,
+    Section,
+    format_duration,
+    least_retention,
+)
 
 
 class SettingsError(Exception):
@@ -89,6 +100,26 @@ class Settings(BaseSettings):
             raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
         return self
 
+    @model_validator(mode="after")
+    def _keep_what_a_restart_needs(self) -> Self:
+        least = least_retention(self.log, self.join, self.learn)
+        minutes = 60 * math.ceil(least / 60)
+        for name in {"retention", "dead_letter_retention"} & self.log.model_fields_set:
+            seconds = getattr(self.log, name)
+            if seconds < least:
+                raise ValueError(
+                    f"log.{name}: got {format_duration(seconds)}, expected at least {format_duration(minutes)}, which a restart needs by "
+                    "click_window, lateness, clock_skew, idle_after, keep, checkpoint_every, snapshot_every and weights_retention"
+                )
+        return self
+
+    @property
+    def kept(self) -> Kept:
+        """How long the topics keep their records: as the settings say; where they say nothing, never less than a restart needs."""
+        least = least_retention(self.log, self.join, self.learn)
+        records, letters = max(self.log.retention, least), max(self.log.dead_letter_retention, least)
+        return Kept(records, letters, self.log.dead_letter_bytes, self.log.weights_retention)
+
     @property
     def spec(self) -> Spec:
         """The settings that decide what the weights mean.
@@ -131,6 +162,8 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 def _message(detail: ErrorDetails) -> str:
     """Return the setting, what was received and what was expected; for an unknown setting the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
+    if not where:  # settings that don't fit together: the message names them
+        return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])
         nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field as Setting, PlainSerializer, model_validator
 
 from stream.log.contract import Partitioner
+from stream.log.topics import DEAD_LETTER_BYTES, MONTH, WEEK, WEIGHTS_RETENTION
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -69,6 +70,14 @@ class LogSettings(Section):
     """of impressions, clicks and examples, when `sml topics create` creates them"""
     partitioner: Partitioner = "murmur2"
     """how we choose a partition by the key: murmur2 as Java's clients do, crc32 as librdkafka's do (kcat, Python, Go, Node, .NET)"""
+    retention: Duration = WEEK
+    """how long impressions, clicks, examples and versions are kept; `sml topics update` changes topics that exist"""
+    dead_letter_retention: Duration = MONTH
+    """how long dead letters are kept"""
+    dead_letter_bytes: Annotated[int, Setting(ge=1_000_000)] = DEAD_LETTER_BYTES
+    """the most bytes of dead letters: above it the oldest go first"""
+    weights_retention: Annotated[Duration, Setting(ge=1)] = WEIGHTS_RETENTION
+    """how long deltas and snapshots of the weights are kept; a snapshot is written four times in it, even if nothing is learned"""
 
 
 class JoinSettings(Section):
@@ -90,6 +99,8 @@ class JoinSettings(Section):
     """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
     idle_after: Duration = 5.0
     """after so long without records, a partition no longer holds up the others"""
+    most_waiting: Annotated[int, Setting(ge=1_000_000)] = 4_000_000_000
+    """the most bytes of memory for impressions and clicks that wait for each other; above it the joiner ends and says so"""
     metrics_port: Port = 9102
     """the port of the joiner's /metrics; 0 takes any free port"""
 
@@ -111,6 +122,18 @@ class LearnSettings(Section):
     """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
+
+
+def least_retention(log: LogSettings, join: JoinSettings, learn: LearnSettings) -> float:
+    """Return for how many seconds records must be kept, so that processes that are restarted find all that they need.
+
+    The joiner reads again what may still get a click, or be a duplicate. The learner learns again what came after the oldest checkpoint
+    that is kept; while nothing is learned, a version, and a checkpoint of it, comes four times in the retention of the weights.
+    """
+    windows = 2 if join.late_clicks == "drop" else 3
+    joiner = windows * join.click_window + 2 * join.lateness + join.clock_skew + join.idle_after
+    learner = learn.keep * max(learn.checkpoint_every, log.weights_retention / 4) + learn.snapshot_every
+    return joiner + learner
 
 
 class DataSettings(Section):

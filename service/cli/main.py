@@ -77,6 +77,9 @@ def join(
     *,
     until_caught_up: UntilCaughtUp = False,
     from_now: Annotated[bool, typer.Option("--from-now", help="Skip all records that the log holds now, read or not.")] = False,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Continue although records were deleted before they were joined.")
+    ] = False,
     config: Config = CONFIG,
 ) -> None:
     """Join impressions and clicks into examples.
@@ -86,7 +89,7 @@ def join(
     """
     from service.commands.join import join as run
 
-    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now)
+    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
 
 
 @app.command()

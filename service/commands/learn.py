@@ -30,7 +30,16 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
     with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.learn.metrics_port):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
         topics = Topics(settings.log.prefix)
-        learner = Learner(log, topics, settings.spec, settings.learn, metrics, times=times, accept_gap=accept_gap)
+        learner = Learner(
+            log,
+            topics,
+            settings.spec,
+            settings.learn,
+            metrics,
+            times=times,
+            accept_gap=accept_gap,
+            weights_retention=settings.log.weights_retention,
+        )
         with _shown(registry, stop.is_set) as should_stop:
             learner.run(should_stop, until_caught_up=until_caught_up)
     last = learner.last.version if learner.last else None

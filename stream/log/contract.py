@@ -82,6 +82,13 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Retention(NamedTuple):
+    """How long a topic keeps its records, and up to how many bytes each partition does; None: there is no such limit."""
+
+    seconds: float | None = None
+    bytes: int | None = None
+
+
 class Reader(Protocol):
     """Reads the committed records of chosen partitions, each partition in order."""
 
@@ -126,8 +133,31 @@ class Log(Protocol):
 
     partitioner: Partitioner  # of what is written here with a key and without a partition
 
-    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
-        """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); return whether it was created."""
+    def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
+        """Create ``topic`` unless it exists; return whether it was created.
+
+        Args:
+            topic: Its name.
+            partitions: How many it has.
+            retention: For how many seconds records are kept; None: for ever.
+            most_bytes: How many bytes of records a partition keeps: above it the oldest go; None: any number.
+        """
+        ...
+
+    def retention(self, topic: str) -> Retention:
+        """Return how long, and up to how many bytes, ``topic`` keeps its records.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
+        ...
+
+    def retain(self, topic: str, retention: Retention) -> None:
+        """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
         ...
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
@@ -136,6 +166,10 @@ class Log(Protocol):
         Raises:
             UnknownTopicError: there is no such topic.
         """
+        ...
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return the bytes of each of the log's files, by what it is; empty if they are another process's."""
         ...
 
     def append_times(self, topic: str) -> bool:

@@ -125,6 +125,18 @@ class Admin:
         except KeyError as error:  # the client leaves out what it may not see
             raise LogError(f"Kafka does not return the setting {name!r} of topic {topic!r}: may we describe its settings?") from error
 
+    def change(self, topic: str, settings: Mapping[str, object]) -> None:
+        """Change settings of ``topic``, and leave its others as they are.
+
+        Raises:
+            LogError: Kafka refuses.
+        """
+        wanted = ConfigResource("topic", topic, {name: str(value) for name, value in settings.items()})
+        with self._lock, named_errors():
+            changed = self._client.alter_configs([wanted], raise_on_unknown=False, incremental=True)
+        if (answer := changed["topic"][topic]) != "OK":  # the client raises nothing
+            raise LogError(f"Kafka does not change the settings of topic {topic!r}: {answer}")
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -21,6 +21,7 @@ from stream.log.contract import (
     Message,
     Partitioner,
     Progress,
+    Retention,
     TopicPartition,
     UnknownTopicError,
 )
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 OWNERS = "sml-owners"  # the topic of owner records: key an owner's name, value the token of the process that took it
 TIMESTAMPS = "message.timestamp.type"  # a topic's setting
 _TAKES = 5
+_SEGMENTS = 4  # of a topic with a limit
+_SMALLEST_SEGMENT, _LARGEST_SEGMENT = 1 << 20, 1 << 30  # bytes: Kafka takes no smaller one, and its own are as large
 
 
 class KafkaLog:
@@ -46,17 +49,28 @@ class KafkaLog:
         self._producer: Producer | None = None
         self._lock = Lock()
 
-    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
+    def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
         """Create ``topic`` unless it exists; return whether it was created."""
-        settings: dict[str, object] = {"retention.ms": -1, TIMESTAMPS: "LogAppendTime"}
-        if retention is not None:
-            # Kafka deletes whole segments: four per retention, so that not much more is kept.
-            settings |= {"retention.ms": int(retention * 1000), "segment.ms": int(retention * 250)}
-        return self._admin.create(topic, partitions, settings)
+        return self._admin.create(topic, partitions, {TIMESTAMPS: "LogAppendTime", **_configs(Retention(retention, most_bytes))})
+
+    def retention(self, topic: str) -> Retention:
+        """Return how long, and up to how many bytes, ``topic`` keeps its records; the active segment of each partition comes on top."""
+        self._count(topic)
+        milliseconds, most_bytes = (int(self._admin.setting(topic, name)) for name in ("retention.ms", "retention.bytes"))
+        return Retention(None if milliseconds < 0 else milliseconds / 1000, None if most_bytes < 0 else most_bytes)
+
+    def retain(self, topic: str, retention: Retention) -> None:
+        """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on."""
+        self._count(topic)
+        self._admin.change(topic, _configs(retention))
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Return the committed offsets that each partition holds; an open transaction is beyond the end."""
         return self._admin.bounds(topic, self._count(topic))
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return nothing: the files are the brokers', which measure them."""
+        return {}
 
     def append_times(self, topic: str) -> bool:
         """Return whether the timestamps are the broker's: a topic that we did not create may keep the writers'."""
@@ -126,6 +140,20 @@ class KafkaLog:
         if topic not in self._partitions:
             self._partitions[topic] = self._admin.partitions(topic)
         return self._partitions[topic]
+
+
+def _configs(retention: Retention) -> dict[str, object]:
+    """Return the settings of a topic. Kafka deletes whole segments: four per retention, so that not much more is kept."""
+    seconds, most_bytes = retention
+    configs: dict[str, object] = {
+        "retention.ms": -1 if seconds is None else int(seconds * 1000),
+        "retention.bytes": -1 if most_bytes is None else most_bytes,
+    }
+    if seconds is not None:
+        configs["segment.ms"] = max(1, int(seconds * 1000) // _SEGMENTS)
+    if most_bytes is not None:
+        configs["segment.bytes"] = min(_LARGEST_SEGMENT, max(_SMALLEST_SEGMENT, most_bytes // _SEGMENTS))
+    return configs
 
 
 class KafkaWriter:

@@ -180,9 +180,10 @@ def test_large_messages_fit_and_larger_ones_are_refused(log: Log) -> None:
 def forget(url: str, topic: str, before: int) -> None:
     """Make the log delete the records before an offset, as retention would."""
     if url.startswith("sqlite"):
-        time.sleep(0.6)
-        with connect(url) as log:  # trims at its first write
-            log.append([Message(topic, b"", b"kept")])
+        with connect(url) as log:
+            while log.bounds(topic)[0].first < before:
+                time.sleep(0.05)  # so that what is appended meanwhile is younger
+                log.append([Message(topic, b"", b"kept")])
         return
     admin = KafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://"))
     admin.delete_records({TopicPartition(topic, 0): before})
@@ -198,7 +199,8 @@ def test_what_retention_has_deleted_is_missed_and_its_offsets_are_not_used_again
     (offset,) = log.append([Message(topic, b"", b"kept")])
 
     first, end = log.bounds(topic)[0]
-    assert (first, end) == (5, offset + 1)
+    assert first >= 5
+    assert end == offset + 1
     for late in (reader, log.reader(topic, {0: 4})):
         with pytest.raises(OffsetGoneError):
             late.poll(10, PATIENCE)
