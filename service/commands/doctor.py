@@ -19,7 +19,7 @@ from model.kernels import target
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.settings import Settings
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.topics import Topics, check_learners
 
@@ -113,7 +113,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding("log", _writable(file.parent), f"{url} will be created by `sml up` or `sml topics create`")
         return
     try:
-        with connect(url) as log:
+        with open_log(settings.log) as log:
             yield Finding("log", True, f"{url} answers")
             topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)

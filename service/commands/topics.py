@@ -2,7 +2,7 @@
 
 from service.settings import Settings
 from stream.log import topics
-from stream.log.connect import connect
+from stream.log.connect import open_log
 
 
 def create(settings: Settings) -> dict[str, bool]:
@@ -12,7 +12,7 @@ def create(settings: Settings) -> dict[str, bool]:
         LogError: the log can't be reached.
     """
     names = topics.Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         created = topics.create(log, names, settings.log.partitions, rekey=settings.join.rekey)
     every = [names.impressions, names.clicks, names.examples, names.versions, names.weights, names.dead_letters]
     if settings.join.rekey:
