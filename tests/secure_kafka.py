@@ -7,7 +7,7 @@
 The listener PLAINTEXT is its administrator's, who may do everything; those of ``LISTENERS`` are for the processes.
 """
 
-import datetime
+import datetime as dt
 import secrets
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class SecureKafka(KafkaServer):
         super().__init__()
         self.folder, self.ca = folder, trustme.CA()
         self.ca.cert_pem.write_to_path(folder / "ca.pem")
-        past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
         self.certificate("server", "127.0.0.1")
         self.certificate("expired", "127.0.0.1", not_after=past)
         self.certificate("othername", "elsewhere.example")
@@ -97,7 +97,7 @@ class SecureKafka(KafkaServer):
             self.admin.close()
         super().close()
 
-    def certificate(self, name: str, host: str, ca: trustme.CA | None = None, not_after: datetime.datetime | None = None) -> Path:
+    def certificate(self, name: str, host: str, ca: trustme.CA | None = None, not_after: dt.datetime | None = None) -> Path:
         """Issue a certificate for ``name``, write it with its key, and return its path."""
         issued = (ca or self.ca).issue_cert(host, common_name=name, not_after=not_after)
         key = load_pem_private_key(issued.private_key_pem.bytes(), None)

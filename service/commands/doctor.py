@@ -114,7 +114,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with open_log(settings.log) as log:
-            yield Finding("log", True, f"{url} answers")
+            yield Finding("log", True, f"{url} answers{_secured(settings)}")
             topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)
             inputs = topics._replace(by_id=False)
@@ -123,6 +123,11 @@ def _log(settings: Settings) -> Iterator[Finding]:
                     yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
+
+
+def _secured(settings: Settings) -> str:
+    """Return how Kafka is reached; who listens on the way learns what SASL_PLAINTEXT and PLAINTEXT carry."""
+    return f" by {settings.log.security.protocol}" if settings.log.url.startswith("kafka:") else ""
 
 
 def _topics(log: Log, topics: Topics) -> Finding:

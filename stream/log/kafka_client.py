@@ -75,7 +75,7 @@ def _refusal_behind(error: BaseException | None) -> Exception | None:
     while error is not None and not isinstance(error, REFUSALS):
         inner = next((each for each in error.args if isinstance(each, BaseException)), None)
         error = inner or error.__cause__ or error.__context__
-    return error
+    return error if isinstance(error, Exception) else None
 
 
 def _open(kind: Callable[..., C], cluster: Cluster, **settings: Any) -> C:
@@ -113,7 +113,10 @@ class Admin:
         self._lock = Lock()
 
     def create(self, topic: str, partitions: int, settings: Mapping[str, object]) -> bool:
-        """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists."""
+        """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists: only then do we need the right to."""
+        with suppress(UnknownTopicError):
+            self.partitions(topic)
+            return False
         wanted = {topic: {"num_partitions": partitions, "configs": {name: str(value) for name, value in settings.items()}}}
         with self._lock, named_errors(self._cluster, "CREATE", topic):
             try:

@@ -129,11 +129,7 @@ class KafkaLog:
         self.close()
 
     def _create_owners(self) -> None:
-        """Create the topic of owner records unless it exists: only then do we need the right to."""
-        try:
-            self._count(OWNERS)
-        except UnknownTopicError:
-            self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
+        self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
 
     def _count(self, topic: str) -> int:
         if topic not in self._partitions:
@@ -148,6 +144,11 @@ class KafkaWriter:
         self._log, self._owner = log, owner
         self._token = uuid.uuid4().hex.encode()
         self._producer: Producer | None = self._take()
+        try:
+            self._expect_to_own()  # also after an error: the right to read that is found missing now, not in the middle of the trouble
+        except LogError:
+            self.close()
+            raise
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
         """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order."""

@@ -88,7 +88,7 @@ class Cluster(NamedTuple):
         if topic or isinstance(error, errors.TopicAuthorizationFailedError):
             return f"the principal {self.principal} lacks {right} on topic {_named(error, resource)}"
         if isinstance(error, errors.GroupAuthorizationFailedError):
-            return f"the principal {self.principal} lacks READ on group {resource}"
+            return f"the principal {self.principal} lacks {'READ' if right == 'WRITE' else right} on group {resource}"
         if isinstance(error, errors.TransactionalIdAuthorizationFailedError):
             return f"the principal {self.principal} lacks WRITE on transactional id {resource}"
         if isinstance(error, errors.AuthorizationError):
