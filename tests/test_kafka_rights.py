@@ -204,16 +204,20 @@ def test_the_processes_run_with_the_listed_rights_and_a_server_waits_for_those_i
         site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server", 120)
 
         for right, path in ((impressions, "impressions"), (clicks, "clicks")):
-            event = {"impression_id": "i", "time": int(time.time() * 1000)} | ({"features": {"user": "a"}} if path == "impressions" else {})
-            url = f"http://127.0.0.1:{site.ports['serve']}/v1/{path}"
-            refused = httpx.post(url, json=event, timeout=30)
+            refused = _post(site, path)
             other.grant([right])
-            site.wait_for(lambda url=url, event=event: httpx.post(url, json=event, timeout=30).status_code == 202, "the right", 60)
+            site.wait_for(lambda path=path: _post(site, path).status_code == 202, "the right", 60)
             assert refused.status_code == 503
             assert f"on topic {place.topics.prefix}.{path}" in refused.text
-        site.wait_for(lambda: site.get("serve", "/v1/model").json()["examples"] > 0, "what was learned", 120)
+        site.wait_for(lambda: _post(site, "impressions") and site.get("serve", "/v1/model").json()["examples"] > 0, "an example", 120)
         assert all(PASSWORD not in site.said(name) for name in ("join", "learn", "serve"))
         assert PASSWORD not in "".join(site.get("serve", path).text for path in ("/v1/model", "/metrics", "/openapi.json", "/readyz"))
         assert set(site.end().values()) == {0}
     finally:
         site.close()
+
+
+def _post(site: Site, path: str) -> httpx.Response:
+    event = {"impression_id": f"i-{time.time_ns()}", "time": int(time.time() * 1000)}
+    features = {"features": {"user": "a"}} if path == "impressions" else {}
+    return httpx.post(f"http://127.0.0.1:{site.ports['serve']}/v1/{path}", json=event | features, timeout=30)

@@ -8,6 +8,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ _ALERTS = {  # part of OpenSSL's reason → what to do
 }
 
 for _name in ("kafka.net.connection", "kafka.protocol.parser"):
-    logging.getLogger(_name).setLevel(logging.INFO)
+    logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
 class TlsError(errors.KafkaError):  # type: ignore[misc]  # it has no types
@@ -72,6 +73,8 @@ class Cluster(NamedTuple):
             found["ssl_context"] = _tls(of)
         if of.mechanism == "OAUTHBEARER":
             found["sasl_oauth_token_provider"] = TokenProvider(of)
+        elif of.mechanism == "AWS_MSK_IAM" and find_spec("botocore") is None:
+            raise LogError("[log.security] mechanism: got AWS_MSK_IAM, expected the package that it needs: pip install botocore")
         elif of.sasl and of.username:
             found |= {"sasl_plain_username": of.username, "sasl_plain_password": password_of(of)}
         return found
