@@ -83,8 +83,9 @@ def _open(kind: Callable[..., C], cluster: Cluster, **settings: Any) -> C:
     opened: list[KafkaNetClient] = []
 
     def connect(**configs: Any) -> KafkaNetClient:
+        credentials = cluster.credentials()
         net = NetworkSelector(**configs)
-        opened.append(KafkaNetClient(net, Connections(net, cluster, **configs)))
+        opened.append(KafkaNetClient(net, Connections(net, cluster, **configs | credentials)))
         return opened[-1]
 
     try:

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import httpx
 from kafka import errors
+from kafka.net.inet import create_connection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from stream.log.contract import LogError
 from stream.settings import SecuritySettings
@@ -109,7 +111,7 @@ class Connections(KafkaConnectionManager):  # type: ignore[misc]
         self._cluster = cluster
         self.trouble: BaseException | None = None  # why the last connection could not be opened
         self.refusal: Exception | None = None  # the last one, since a connection was opened
-        super().__init__(net, **settings | cluster.credentials())
+        super().__init__(net, **settings)
 
     def get_connection(self, node_id: Any, *rest: Any, **options: Any) -> Any:
         """Return the connection to a node; a first attempt that was refused is the last, a later one need not be."""
@@ -122,8 +124,19 @@ class Connections(KafkaConnectionManager):  # type: ignore[misc]
                 logging.getLogger(__name__).warning("going on with the credentials of before: %s", error)
         return super().get_connection(node_id, *rest, **options)
 
-    async def _build_transport(self, node: Any, *rest: Any, **options: Any) -> Any:
-        transport = await super()._build_transport(node, *rest, **options)
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        """Connect to ``node`` as the base does, but close what can't be used."""
+        options, proxy = self.config["socket_options"], self.config["proxy_url"]
+        socket = await create_connection(self._net, node.host, node.port, options, proxy_url=proxy, timeout_at=timeout_at)
+        if self.ssl_enabled:
+            transport = KafkaSSLTransport(self._net, socket, host=node.host, ssl_context=self.config["ssl_context"])
+        else:
+            transport = KafkaTCPTransport(self._net, socket, host=node.host)
+        try:
+            await transport.handshake()
+        except OSError as error:  # ssl.SSLError is one
+            transport.close()
+            raise errors.KafkaConnectionError(f"Handshake failed: {error}") from error
         transport._sock_recv = _data_first(transport._sock_recv)  # noqa: SLF001
         return transport
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from stream.log.connect import connect
-from stream.log.contract import LogError, LogUnavailableError, Message, RefusedError
+from stream.log.contract import LogError, LogUnavailableError, Message, Record, RefusedError
 from stream.settings import SecuritySettings
 from tests.secure_kafka import PLAIN_PASSWORD, PLAIN_USER, SCRAM, SecureKafka
 from tests.stream.log.logs import new_topic, read
@@ -106,7 +107,7 @@ def test_an_authority_that_we_do_not_trust_is_named(secure_kafka: SecureKafka) -
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_a_wrong_password_is_refused_at_once_and_shown_to_nobody(
-    secure_kafka: SecureKafka, topic: str, mechanism: str, caplog: pytest.LogCaptureFixture
+    secure_kafka: SecureKafka, mechanism: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     security = secure_kafka.security("reader", "wrong-" + SECRET, mechanism=mechanism)
@@ -131,7 +132,8 @@ def test_the_clients_own_logs_at_level_debug_hold_no_secret(
     assert password not in caplog.text
 
 
-def test_kafka_that_hangs_up_at_once_makes_one_ask_for_the_protocol(secure_kafka: SecureKafka, refused: None) -> None:
+@pytest.mark.usefixtures("refused")
+def test_kafka_that_hangs_up_at_once_makes_one_ask_for_the_protocol(secure_kafka: SecureKafka) -> None:
     with pytest.raises(LogUnavailableError, match=r"\[log.security\] protocol"):
         connect(secure_kafka.url, security=SecuritySettings(protocol="SSL"))
 
@@ -141,7 +143,7 @@ def test_a_new_password_in_the_file_is_used_at_the_next_connection(secure_kafka:
     file.write_text("first\n")
     secure_kafka.add_user("rotating", "first")
     secure_kafka.grant("User:rotating", "Topic", topic, "READ", "WRITE")
-    security = secure_kafka.security("rotating", "").model_copy(update={"password": None, "password_file": str(file)})
+    security = secure_kafka.security("rotating", "first").model_copy(update={"password": None, "password_file": str(file)})
 
     with connect(secure_kafka.urls["SASL"], security=security) as log:
         log.append([Message(topic, b"k", b"1")])
@@ -158,7 +160,7 @@ def test_a_connection_that_is_lost_comes_back_with_the_new_password(secure_kafka
     file.write_text("first")
     secure_kafka.add_user("returning", "first")
     secure_kafka.grant("User:returning", "Topic", topic, "READ", "WRITE")
-    security = secure_kafka.security("returning", "").model_copy(update={"password": None, "password_file": str(file)})
+    security = secure_kafka.security("returning", "first").model_copy(update={"password": None, "password_file": str(file)})
 
     with connect(secure_kafka.urls["SASL"], security=security) as log:
         reader = log.reader(topic, {0: log.bounds(topic)[0].end})
@@ -167,9 +169,7 @@ def test_a_connection_that_is_lost_comes_back_with_the_new_password(secure_kafka
         file.write_text("second")
         _break(reader)
         log.append([Message(topic, b"k", b"after", partition=0)])
-        deadline = time.monotonic() + 20
-        while not (records := reader.poll(10, 0.5)) and time.monotonic() < deadline:
-            pass
+        records = _poll(reader, 20)
         reader.close()
     assert [record.value for record in records] == [b"after"]
 
@@ -183,11 +183,17 @@ def test_a_reader_that_is_not_let_in_again_says_so(secure_kafka: SecureKafka, to
         reader.poll(1, 0.2)
         secure_kafka.add_user("leaving", "second")
         _break(reader)
-        deadline = time.monotonic() + 20
         with pytest.raises(RefusedError, match="User:leaving"):
-            while time.monotonic() < deadline:
-                reader.poll(10, 0.5)
+            _poll(reader, 20)
         reader.close()
+
+
+def _poll(reader: Any, seconds: float) -> list[Record]:
+    deadline = time.monotonic() + seconds
+    records: list[Record] = []
+    while not records and time.monotonic() < deadline:
+        records = reader.poll(10, 0.5)
+    return records
 
 
 def _break(reader: Any) -> None:
@@ -259,8 +265,6 @@ def test_a_file_that_does_not_hold_what_it_should_is_named(secure_kafka: SecureK
 def test_an_encrypted_key_is_opened_by_its_password_and_never_asked_for_on_the_terminal(
     secure_kafka: SecureKafka, topic: str, tmp_path: Path
 ) -> None:
-    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
-
     certificate = secure_kafka.certificate("mine", "mine.example")
     key = load_pem_private_key(certificate.read_bytes(), None)
     locked = tmp_path / "key.pem"
