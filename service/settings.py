@@ -29,6 +29,8 @@ from stream.settings import (
     least_retention,
 )
 
+_NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
+
 
 class SettingsError(Exception):
     """The settings can't be used; commands exit with status 2."""
@@ -59,7 +61,7 @@ class PrivacySettings(Section):
 class Settings(BaseSettings):
     """The settings of ``sml.toml``; environment variables override it."""
 
-    model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     log: LogSettings = LogSettings()
     model: ModelSettings = ModelSettings()
@@ -171,12 +173,21 @@ def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{where}: got nothing, expected a value"
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{where}: got {reprlib.repr(detail['input'])}, expected {expected}"
+    return f"{where}: got {_received(detail)}, expected {expected}"
+
+
+def _received(detail: ErrorDetails) -> str:
+    """Return what was received; nothing of it where it may hold a secret."""
+    if "security" in detail["loc"] and detail["loc"][-1] not in _NO_SECRETS:
+        return "what is not shown here"
+    if "url" in detail["loc"] and "@" in str(detail["input"]):
+        return "a url with a user in it, whose place is [log.security]"
+    return reprlib.repr(detail["input"])
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
     """Return the names of the settings in the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
-    if not table:
-        return list(Settings.model_fields)
-    section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)
+    section: type[BaseModel] = Field if table[:1] == ("field",) else Settings
+    for name in () if section is Field else table:
+        section = type(section.model_fields[str(name)].default)
     return list(section.model_fields)

@@ -4,6 +4,7 @@ A command imports its work when it runs, so that ``sml --help`` answers at once.
 """
 
 import logging
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -34,6 +35,7 @@ def main(
 
     Start with `sml init SAMPLE`, which writes sml.toml from a sample of your data, then `sml up`, which runs everything on one machine.
     """
+    os.umask(0o077)  # log, checkpoints and settings hold people's data and perhaps a secret: files 0600, folders 0700
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away

@@ -21,7 +21,7 @@ from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.commands.topics import described
 from service.settings import Settings
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.load import measured
 from stream.log.topics import Topics, check_learners, wanted
@@ -127,8 +127,8 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding("log", _writable(file.parent), f"{url} will be created by `sml up` or `sml topics create`")
         return
     try:
-        with connect(url) as log:
-            yield Finding("log", True, f"{url} answers")
+        with open_log(settings.log) as log:
+            yield Finding("log", True, f"{url} answers{_secured(settings)}")
             topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)
             yield from _retentions(log, settings)
@@ -138,6 +138,11 @@ def _log(settings: Settings) -> Iterator[Finding]:
                     yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
+
+
+def _secured(settings: Settings) -> str:
+    """Return how Kafka is reached; who listens on the way learns what SASL_PLAINTEXT and PLAINTEXT carry."""
+    return f" by {settings.log.security.protocol}" if settings.log.url.startswith("kafka:") else ""
 
 
 def _topics(log: Log, topics: Topics) -> Finding:

@@ -15,7 +15,7 @@ from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.learn.checkpoint import Checkpoints
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.weights.chunks import WeightsHeader
@@ -38,7 +38,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics, fields = Topics(settings.log.prefix), fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    with connect(settings.log.url, settings.log.partitioner) as log:
+    with open_log(settings.log) as log:
         newest = newest_version(log, topics)
         if newest is None:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
@@ -64,7 +64,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     keys, topics = keys_of(fields, value), Topics(settings.log.prefix)
-    with connect(settings.log.url, settings.log.partitioner) as log:
+    with open_log(settings.log) as log:
         found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
         requests = [Forget(f"{key:016x}", LATEST_TIME) for key in keys]

@@ -10,7 +10,7 @@ from service.api.served_weights import ServedWeights
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
@@ -26,7 +26,7 @@ def serve(settings: Settings) -> None:
     """
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
-    with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
+    with stop_signals(), open_log(settings.log) as log:
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, served, metrics).run(should_stop)

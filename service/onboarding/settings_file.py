@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
@@ -59,10 +60,16 @@ def _guess(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
 
 def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
     yield f"[{name}]"
-    values = section.model_dump()
+    values, tables = section.model_dump(), []
     for key, info in type(section).model_fields.items():
-        if every or key in _SHOWN[name]:
-            yield _line(key, values[key], _description(info)) if values[key] is not None else f"# {key}: {_description(info)}"
+        if isinstance(table := getattr(section, key), Section):
+            tables.append((f"{name}.{key}", table))
+        elif every or key in _SHOWN[name]:
+            hidden = values[key] is None or isinstance(values[key], SecretStr)
+            yield f"# {key}: {_description(info)}" if hidden else _line(key, values[key], _description(info))
+    for path, table in tables if every else ():
+        yield ""
+        yield from _table(path, table, every=every)
 
 
 def _description(info: FieldInfo) -> str:
