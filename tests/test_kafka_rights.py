@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from click.testing import Result
 from kafka.admin import ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePatternFilter, ResourceType
 from kafka.errors import UnknownTopicOrPartitionError
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.cli import app
 from stream.dead_letters import dead_letter
@@ -72,7 +71,7 @@ class Right(NamedTuple):
 
 def _listed() -> dict[str, list[Right]]:
     """Read the list: the rights by process."""
-    found = defaultdict(list)
+    found: dict[str, list[Right]] = defaultdict(list)
     for line in (ROOT / "deploy" / "kafka.md").read_text(encoding="utf-8").splitlines():
         if row := re.fullmatch(r"\| `(sml [a-z -]+)` \| (\w+) \| (\S+) \| ([A-Z_, ]+) \|", line):
             found[row[1]] += [Right(row[2], row[3], right) for right in row[4].split(", ")]
