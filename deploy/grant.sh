@@ -7,7 +7,7 @@ declare -A process=([topics]="topics create" [joiner]=join [learner]=learn [serv
 
 for user in "${!process[@]}"; do
   "$tools/kafka-configs.sh" --bootstrap-server "$server" --alter --entity-type users --entity-name "$user" \
-    --add-config-file <(printf 'SCRAM-SHA-512=[password=%s]\n' "$(<"$secrets/$user")") >/dev/null
+    --add-config-file <(printf 'SCRAM-SHA-512=password=%s\n' "$(<"$secrets/$user")") >/dev/null
   awk -F ' [|] |^[|] | [|]$' -v process="\`sml ${process[$user]}\`" '$2 == process { gsub(",", "", $5); print $3, $4, $5 }' \
     "$(dirname "$0")/kafka.md" | while read -r kind name rights; do
     resource=$(sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' <<<"$kind" | tr '[:upper:]' '[:lower:]')

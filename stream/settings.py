@@ -5,11 +5,11 @@ Durations are written as ``100ms``, ``30s``, ``10m``, ``1h`` or ``2d``, and are 
 
 import math
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field as Setting, PlainSerializer, SecretStr, model_validator
 
-from stream.log.contract import Partitioner
+Partitioner: TypeAlias = Literal["murmur2", "crc32"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")

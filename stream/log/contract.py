@@ -6,7 +6,9 @@ an append is durable when it returns, a commit is atomic and invisible until it 
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
+
+from stream.settings import Partitioner as Partitioner  # noqa: PLC0414 - it is part of the contract
 
 
 class LogError(Exception):
@@ -47,7 +49,6 @@ class FencedError(LogError):
 
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-Partitioner: TypeAlias = Literal["murmur2", "crc32"]
 TopicPartition: TypeAlias = tuple[str, int]
 
 
