@@ -1,16 +1,19 @@
 """The rights that deploy/kafka.md lists are enough for each process, and with one less it ends with a sentence that names it."""
 
 import itertools
+import os
 import re
+import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import pytest
+from kafka.admin import ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePatternFilter, ResourceType
 from kafka.errors import UnknownTopicOrPartitionError
 from typer.testing import CliRunner, Result
 
@@ -22,7 +25,7 @@ from stream.log.connect import connect
 from stream.log.contract import Message, Record
 from stream.log.kafka_log import OWNERS
 from stream.log.topics import Topics
-from tests.kafka_server import ROOT
+from tests.kafka_server import JARS, ROOT
 from tests.secure_kafka import SCRAM, SecureKafka
 from tests.site import Site
 
@@ -35,6 +38,7 @@ capacity = 4096
 [join]
 click_window = "2s"
 lateness = "1s"
+idle_after = "1s"
 metrics_port = 0
 [learn]
 publish_every = "50ms"
@@ -78,7 +82,8 @@ def _listed() -> dict[str, list[Right]]:
 
 
 LISTED = _listed()
-CASES = [(process, right) for process in WORDS for right in LISTED[process]]
+IDLE = (Right("Topic", "sml.impressions", "WRITE"), Right("Topic", "sml.clicks", "WRITE"))  # what a joiner needs only while it waits
+CASES = [(process, right) for process in WORDS for right in LISTED[process] if not (process == "sml join" and right in IDLE)]
 
 
 class Place(NamedTuple):
@@ -146,6 +151,7 @@ def _prepare(place: Place, process: str, monkeypatch: pytest.MonkeyPatch) -> Non
             with suppress(UnknownTopicOrPartitionError):
                 place.kafka.admin.delete_topics([OWNERS])
             return
+        log.writer("nobody").close()  # the topic of owners holds a record, as on any log that was used
         topics.create(log, names, 1)
         log.append(work.get(process, []))
         if process in {"sml learn", "sml forget"}:  # there is something to recover, or to forget
@@ -196,38 +202,82 @@ def test_with_one_right_less_a_process_ends_and_names_it(
     assert PASSWORD not in done.output
 
 
-def test_the_processes_run_with_the_listed_rights_and_a_server_waits_for_those_it_lacks(place: Place) -> None:
+@pytest.fixture
+def site(place: Place) -> Iterator[Site]:
+    """Yield a site whose processes log in; its topics exist."""
     with connect(place.kafka.url) as log:
         topics.create(log, place.topics, 1)
     site = Site(place.folder, place.kafka.urls["SASL"], **place.environment)
-    site.topics = place.topics
-    for process in ("sml join", "sml learn"):
-        place.grant(LISTED[process])
-    *reads, impressions, clicks = LISTED["sml serve"]
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize("missing", IDLE)
+def test_a_joiner_that_may_not_write_its_watermarks_ends_and_names_the_right(place: Place, site: Site, missing: Right) -> None:
+    place.grant([right for right in LISTED["sml join"] if right != missing])
+    with connect(place.kafka.url) as log:
+        record = encode(Impression("i", int(time.time() * 1000), {"user": "a"}))
+        log.append([Message(place.topics.impressions, b"i", record), Message(place.topics.clicks, b"w", encode(Watermark(1)))])
+
+    status = site.start("join").wait(120)
+
+    assert status == 1
+    assert f"lacks WRITE on topic {missing.name.replace('sml', place.topics.prefix)}" in site.said("join")
+
+
+def test_the_processes_run_with_the_listed_rights_and_a_server_waits_for_those_it_lacks(place: Place, site: Site) -> None:
+    place.grant([right for process in ("sml join", "sml learn") for right in LISTED[process]])
+    versions, weights, *writes = LISTED["sml serve"]
     other = place._replace(user=f"{place.user}-server")
     place.kafka.add_user(other.user, PASSWORD)
-    try:
-        site.start("join")
-        site.start("learn")
-        site.start("serve", **other.environment)
-        for right in reads:
-            lacks = f"the principal User:{other.user} lacks DESCRIBE on topic {right.name.replace('sml', place.topics.prefix)}"
-            site.wait_for(partial(_says, site, lacks), lacks, 120)
-            other.grant([right])
-        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server", 120)
 
-        for right, path in ((impressions, "impressions"), (clicks, "clicks")):
-            refused = _post(site, path)
-            other.grant([right])
-            site.wait_for(partial(_takes, site, path), "the right", 60)
-            assert refused.status_code == 503
-            assert f"on topic {place.topics.prefix}.{path}" in refused.text
-        site.wait_for(lambda: _takes(site, "impressions") and site.get("serve", "/v1/model").json()["examples"] > 0, "an example", 120)
-        assert all(PASSWORD not in site.said(name) for name in ("join", "learn", "serve"))
-        assert PASSWORD not in "".join(site.get("serve", path).text for path in ("/v1/model", "/metrics", "/openapi.json", "/readyz"))
-        assert set(site.end().values()) == {0}
-    finally:
-        site.close()
+    for name, environment in (("join", {}), ("learn", {}), ("serve", other.environment)):
+        site.start(name, **environment)
+    for right in (versions, weights):
+        _wait_for_sentence(
+            site, f"the principal User:{other.user} lacks DESCRIBE on topic {right.name.replace('sml', place.topics.prefix)}"
+        )
+        other.grant([right])
+    site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server", 120)
+    refused = [_post(site, path) for path in ("impressions", "clicks")]
+    other.grant(writes)
+    site.wait_for(lambda: _post(site, "impressions").status_code == 202, "the right", 60)
+    site.wait_for(lambda: _learned(site), "an example", 120)
+
+    assert [each.status_code for each in refused] == [503, 503]
+    assert all(f"on topic {place.topics.prefix}.{path}" in each.text for path, each in zip(("impressions", "clicks"), refused, strict=True))
+    assert all(PASSWORD not in site.said(name) for name in ("join", "learn", "serve"))
+    assert PASSWORD not in "".join(site.get("serve", path).text for path in ("/v1/model", "/metrics", "/openapi.json", "/readyz"))
+    assert set(site.end().values()) == {0}
+
+
+def test_the_script_of_the_composition_grants_what_is_listed(secure_kafka: SecureKafka, tmp_path: Path) -> None:
+    users = {"topics": "sml topics create", "joiner": "sml join", "learner": "sml learn", "server": "sml serve"}
+    for name, main in (("kafka-configs", "kafka.admin.ConfigCommand"), ("kafka-acls", "org.apache.kafka.tools.AclCommand")):
+        tool = tmp_path / f"{name}.sh"
+        tool.write_text(f'#!/bin/sh\nexec java -XX:TieredStopAtLevel=1 -cp "{JARS}/*" {main} "$@"\n')
+        tool.chmod(0o700)
+    for user in users:
+        (tmp_path / user).write_text(f"password-of-{user}\n")
+    where = {"KAFKA_TOOLS": str(tmp_path), "SECRETS": str(tmp_path), "KAFKA_SERVER": secure_kafka.url.removeprefix("kafka://")}
+
+    subprocess.run(["bash", ROOT / "deploy" / "grant.sh"], env=os.environ | where, check=True, timeout=300)
+
+    every = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+    found, _ = secure_kafka.admin.describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, every))
+    for user, process in users.items():
+        granted = {(acl.resource_pattern.resource_name, acl.operation.name) for acl in found if acl.principal == f"User:{user}"}
+        assert granted == {(right.name, right.right) for right in LISTED[process]}
+        connect(secure_kafka.urls["SASL"], security=secure_kafka.security(user, f"password-of-{user}")).close()
+
+
+def _wait_for_sentence(site: Site, sentence: str) -> None:
+    site.wait_for(lambda: sentence in site.said("serve"), sentence, 120)
+
+
+def _learned(site: Site) -> bool:
+    _post(site, "impressions")
+    return bool(site.get("serve", "/v1/model").json()["examples"])
 
 
 def _post(site: Site, path: str) -> httpx.Response:

@@ -46,8 +46,8 @@ class FencedError(LogError):
     """Another process owns what this writer owned."""
 
 
-Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Partitioner: TypeAlias = Literal["murmur2", "crc32"]
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 TopicPartition: TypeAlias = tuple[str, int]
 
 

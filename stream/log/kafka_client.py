@@ -68,8 +68,7 @@ def named_errors(cluster: Cluster, right: str, resource: str = "") -> Iterator[N
 def _refusal_behind(error: BaseException | None) -> Exception | None:
     """Return the refusal that the client's error follows from, if one did: a producer that was refused says so only once."""
     if "ClusterAuthorizationFailedError" in str(error):  # the client has put it into a text
-        refusal: Exception = errors.ClusterAuthorizationFailedError(str(error))
-        return refusal
+        error = errors.ClusterAuthorizationFailedError(str(error))
     while error is not None and not isinstance(error, REFUSALS):
         inner = next((each for each in error.args if isinstance(each, BaseException)), None)
         error = inner or error.__cause__ or error.__context__

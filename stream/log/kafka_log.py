@@ -172,12 +172,8 @@ class KafkaWriter:
     def __init__(self, log: KafkaLog, owner: str) -> None:
         self._log, self._owner = log, owner
         self._token = uuid.uuid4().hex.encode()
+        log.token(owner)  # trouble makes us read it: a right to do so that is missing is found now
         self._producer: Producer | None = self._take()
-        try:
-            self._expect_to_own()  # also after an error: the right to read that is found missing now, not in the middle of the trouble
-        except LogError:
-            self.close()
-            raise
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
         """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order."""

@@ -179,7 +179,7 @@ def test_a_reader_that_is_not_let_in_again_says_so(secure_kafka: SecureKafka, to
     secure_kafka.grant("User:leaving", "Topic", topic, "READ", "WRITE")
 
     with connect(secure_kafka.urls["SASL"], security=secure_kafka.security("leaving", "first")) as log:
-        reader = log.reader(topic, {0: 0})
+        reader = log.reader(topic, {0: log.bounds(topic)[0].end})
         reader.poll(1, 0.2)
         secure_kafka.add_user("leaving", "second")
         _break(reader)
