@@ -92,6 +92,8 @@ class JoinSettings(Section):
     """after so long without records, a partition no longer holds up the others"""
     metrics_port: Port = 9102
     """the port of the joiner's /metrics; 0 takes any free port"""
+    metrics_host: str = "127.0.0.1"
+    """the address of the joiner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
 
 
 class LearnSettings(Section):
@@ -111,6 +113,8 @@ class LearnSettings(Section):
     """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
+    metrics_host: str = "127.0.0.1"
+    """the address of the learner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
 
 
 class DataSettings(Section):

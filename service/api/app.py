@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from service.access.guard import Access, Guard
 from service.api.dependencies import Service
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
@@ -40,6 +41,7 @@ def build(
     *,
     rule: TimeRule | None = None,
     clock: Callable[[], float] = time.time,
+    access: Access | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -50,6 +52,7 @@ def build(
         registry: The metrics of ``/metrics``; the server's own are added.
         rule: Which times of events are accepted; default: the rule of the default settings.
         clock: Returns epoch seconds, to compare those times with.
+        access: Who may do what, and how much; default: everybody everything, up to a body's size.
     """
     served_weights = ServedWeights(clock)
 
@@ -58,10 +61,11 @@ def build(
         async with served_weights.following(follow):
             yield
 
-    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
+    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock)
+    app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     for part in (predict, events, model, console, metrics_route):
         app.include_router(part.router)

@@ -4,6 +4,7 @@ A command imports its work when it runs, so that ``sml --help`` answers at once.
 """
 
 import logging
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -11,16 +12,28 @@ import typer
 from service.cli.bench import bench_app
 from service.cli.dead_letters import dead_letters_app
 from service.cli.init import init
+from service.cli.keys import keys_app
 from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
 from service.up.lifeline import end_with_parent
 
+INSECURE = "SML_ACCESS__INSECURE"
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Let everybody who reaches the address do everything: only where the network itself is guarded.")
+]
+
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
-for name, group in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": dead_letters_app, "bench": bench_app}.items():
+for name, group in {
+    "topics": topics_app,
+    "snapshots": snapshots_app,
+    "dead-letters": dead_letters_app,
+    "keys": keys_app,
+    "bench": bench_app,
+}.items():
     app.add_typer(group, name=name)
 
 
@@ -53,6 +66,7 @@ def up(
     takeover: Annotated[
         bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, end it in order, then start.")
     ] = False,
+    insecure: Insecure = False,
     config: Config = CONFIG,
 ) -> None:
     """Join, learn and serve on this machine, until Ctrl-C.
@@ -67,6 +81,8 @@ def up(
     """
     from service.commands.up import up as run
 
+    if insecure:
+        os.environ[INSECURE] = "true"  # for the processes that it starts, too
     run(config, settings_of(config), simulate=simulate, takeover=takeover)
 
 
@@ -111,18 +127,29 @@ def learn(
 
 
 @app.command()
-def serve(*, config: Config = CONFIG) -> None:
+def serve(
+    *,
+    certfile: Annotated[str | None, typer.Option(help="The server's certificate chain, PEM; default: from the settings.")] = None,
+    keyfile: Annotated[str | None, typer.Option(help="Its private key, PEM, if the certificate's file does not hold it.")] = None,
+    insecure: Insecure = False,
+    config: Config = CONFIG,
+) -> None:
     """Serve predictions from the newest weights.
 
-    The server accepts impressions and clicks, too, for sites without a client of the log.
+    The server accepts impressions and clicks, too, for sites without a client of the log. On an address that others reach, it needs
+    [access] keys or an issuer, or --insecure.
 
     \b
         sml serve
+        sml serve --certfile server.pem --keyfile server.key
         SML_SERVE__PORT=8001 sml serve
         curl localhost:8000/v1/predict -d '{"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": "a"}]}'
     """
     from service.commands.serve import serve as run
 
+    for variable, value in {"SML_SERVE__CERTFILE": certfile, "SML_SERVE__KEYFILE": keyfile, INSECURE: insecure and "true"}.items():
+        if value:
+            os.environ[variable] = value  # an option is the nearest of the settings' sources
     run(settings_of(config))
 
 

@@ -26,7 +26,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log, exposed(registry, settings.join.metrics_port):
+    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log, exposed(registry, settings, "join"):
         joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry))
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)

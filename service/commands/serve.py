@@ -5,6 +5,7 @@ from collections.abc import Callable
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from service.admission import access_of
 from service.api.app import build
 from service.api.served_weights import ServedWeights
 from service.settings import Settings
@@ -23,7 +24,9 @@ def serve(settings: Settings) -> None:
 
     Raises:
         LogError: the log can't be reached.
+        SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
+    access = access_of(settings)
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
     with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
@@ -31,7 +34,7 @@ def serve(settings: Settings) -> None:
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, served, metrics).run(should_stop)
 
-        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join))
+        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join), access=access)
         config = uvicorn.Config(
             app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
         )

@@ -32,6 +32,7 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         NotReleasedError: another `sml up` was asked to end and has not.
         RunsAlreadyError: another `sml up` runs in this folder.
     """
+    settings.access.check_address("serve.host", settings.serve.host)
     folder = Path(settings.learn.directory).parent
     with stop_signals() as stop, FolderLock(folder, config, say) as folder_lock:
         if not folder_lock.acquire(stop, takeover=takeover):

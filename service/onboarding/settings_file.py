@@ -25,6 +25,8 @@ _SHOWN = {
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
     "serve": {"host", "port"},
+    "access": {"keys"},
+    "limits": set(),
     "data": {"format", "label", "time", "click_time"},
 }
 _COLUMN = 36  # where comments begin
@@ -39,7 +41,7 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
     for name, default in Settings().model_copy(update={"data": data}):
-        if name != "field":
+        if name != "field" and (every or _SHOWN[name]):
             lines += [*_table(name, default, every=every), ""]
     lines += _left_out(data, guesses)
     for column, guess in guesses:
