@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from service.access.addresses import is_local, is_trusted_url
+from service.access.addresses import is_local, is_trusted_url, networks, split
 from stream.settings import DataSettings, Duration, JoinSettings, LearnSettings, LogSettings, Port, Section
 
 
@@ -28,6 +28,14 @@ def _check_issuer(url: str | None) -> str | None:
     if url is None or is_trusted_url(url):
         return url
     raise ValueError("https://…, or http:// on this machine")
+
+
+def _check_networks(written: str) -> str:
+    try:
+        networks(split(written))
+    except ValueError as error:
+        raise ValueError("addresses or networks, separated by commas, or *") from error
+    return written
 
 
 class ServeSettings(Section):
@@ -45,7 +53,7 @@ class ServeSettings(Section):
     """the certificate's private key, PEM, if certfile does not hold it"""
     client_ca: str | None = None
     """clients must have certificates of these authorities, PEM"""
-    forwarded_allow_ips: str = "127.0.0.1"
+    forwarded_allow_ips: Annotated[str, AfterValidator(_check_networks)] = ""
     """the proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks, separated by commas"""
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""

@@ -1,6 +1,11 @@
 """Which addresses only this machine reaches, and which nobody on the way can answer for."""
 
+import ipaddress
+from collections.abc import Iterable
+from typing import TypeAlias
 from urllib.parse import urlsplit
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_trusted_url(url: object) -> bool:
@@ -19,3 +24,30 @@ def is_trusted_url(url: object) -> bool:
 def is_local(host: str) -> bool:
     """Return whether only this machine reaches an address."""
     return host in {"127.0.0.1", "::1", "localhost"}
+
+
+def networks(written: Iterable[str]) -> tuple[Network, ...]:
+    """Return the addresses and networks that are written so; ``*`` is every address.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    return tuple(ipaddress.ip_network(part) for each in written for part in (("0.0.0.0/0", "::/0") if each == "*" else (each,)))
+
+
+def is_within(address: str, among: Iterable[Network]) -> bool:
+    """Return whether an address is in one of the networks.
+
+    >>> is_within("10.1.2.3", networks(["10.0.0.0/8"])), is_within("socket", networks(["*"]))
+    (True, False)
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in among)
+
+
+def split(written: str) -> list[str]:
+    """Return the parts of a list that is written with commas."""
+    return [part for each in written.split(",") if (part := each.strip())]

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.admission import access_of
 from service.api.app import build
 from service.api.served_weights import ServedWeights
+from service.listen import server_of
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
@@ -15,8 +15,6 @@ from stream.log.connect import connect
 from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-
-SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
 
 
 def serve(settings: Settings) -> None:
@@ -35,7 +33,4 @@ def serve(settings: Settings) -> None:
             Follower(log, topics, served, metrics).run(should_stop)
 
         app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join), access=access)
-        config = uvicorn.Config(
-            app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
-        )
-        uvicorn.Server(config).run()
+        server_of(app, settings).run()

@@ -34,7 +34,7 @@ class Held:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.json"
-        self.keys: dict[Role, str] = {role: create(self.path, [role])[0] for role in ("predict", "ingest", "operate", "read")}  # type: ignore[misc]
+        self.keys: dict[Role, str] = {role: create(self.path, [role])[0] for role in ("predict", "ingest", "operate", "read")}
         self.callers = Callers(Keys(self.path))
 
     def header(self, role: Role) -> dict[str, str]:
