@@ -20,7 +20,7 @@ def access_of(settings: Settings) -> Access:
     serve, limits = settings.serve, settings.limits
     settings.access.check_address("serve.host", serve.host)
     allowances = Allowances(limits.requests_per_second, limits.requests_per_second, limits.in_flight)
-    return Access(callers_of(settings), allowances, allowed_hosts(serve.host, serve.hosts), limits.body)
+    return Access(callers_of(settings), allowances, allowed_hosts(serve.host, serve.hosts), limits.body, serve.log_requests)
 
 
 def callers_of(settings: Settings) -> Callers:
@@ -31,7 +31,7 @@ def callers_of(settings: Settings) -> Callers:
     """
     access = settings.access
     try:
-        keys = Keys(Path(access.keys)) if access.keys else None
+        keys = Keys(Path(access.keys)) if access.keys is not None else None
     except KeysError as error:
         raise SettingsError(f"access.keys: {error}") from error
-    return Callers(keys, Tokens(access.issuer, access.audience) if access.issuer and access.audience else None)
+    return Callers(keys, Tokens(access.issuer, access.audience) if access.issuer is not None and access.audience is not None else None)

@@ -9,7 +9,7 @@ import os
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field as Setting, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -22,6 +22,10 @@ from stream.settings import DataSettings, Duration, JoinSettings, LearnSettings,
 
 class SettingsError(Exception):
     """The settings can't be used; commands exit with status 2."""
+
+
+# An empty text is a mistake, such as a variable without a value, and must not count as none.
+Named = Annotated[str, Setting(min_length=1)]
 
 
 def _check_issuer(url: str | None) -> str | None:
@@ -47,16 +51,19 @@ class ServeSettings(Section):
     """the port of the API, /metrics and /docs"""
     hosts: tuple[str, ...] = ()
     """the names under which clients know this server; localhost, the listen address and bare addresses always count"""
-    certfile: str | None = None
+    certfile: Named | None = None
     """the server's certificate chain, PEM; read again when it changes"""
-    keyfile: str | None = None
+    keyfile: Named | None = None
     """the certificate's private key, PEM, if certfile does not hold it"""
-    client_ca: str | None = None
+    client_ca: Named | None = None
     """clients must have certificates of these authorities, PEM"""
     forwarded_allow_ips: Annotated[str, AfterValidator(_check_networks)] = ""
     """the proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks, separated by commas"""
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
+
+    log_requests: Literal["none", "lines", "bodies"] = "none"
+    """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
@@ -74,11 +81,11 @@ class ServeSettings(Section):
 class AccessSettings(Section):
     """Who may do what. Without keys and without an issuer everybody may do everything, on this machine only."""
 
-    keys: str | None = None
+    keys: Named | None = None
     """the file of API keys that `sml keys create` writes"""
     issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
     """the URL of an OpenID Connect issuer whose tokens count, too; their claim roles, or scope, names predict, ingest, operate, read"""
-    audience: str | None = None
+    audience: Named | None = None
     """what a token must be meant for"""
     insecure: bool = False
     """whether everybody who reaches an address of the network may do everything there: only where the network itself is guarded"""

@@ -5,7 +5,7 @@ Plain ASGI: the way of a request that is let in costs some microseconds, and not
 
 import re
 import secrets
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +14,7 @@ from service.access.limits import Allowances, client_of
 from service.access.origin import SAFE, check_host, check_site
 from service.access.refusals import RefusedError, retry_after
 from service.access.request_id import REQUEST_ID
+from service.access.request_log import RequestLog
 from service.access.roles import PROBES, Caller, needed
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
@@ -42,6 +43,7 @@ class Access(NamedTuple):
     allowances: Allowances
     hosts: frozenset[str] | None = None  # the names of this server; None: any
     max_body: int = MIB  # bytes
+    log_requests: Literal["none", "lines", "bodies"] = "none"
 
     @classmethod
     def unlimited(cls) -> "Access":
@@ -53,7 +55,8 @@ class Guard:
     """ASGI middleware that lets in what :class:`Access` allows, and answers the rest."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+        self.access = access
+        self.app = app if access.log_requests == "none" else RequestLog(app, bodies=access.log_requests == "bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""

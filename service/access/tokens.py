@@ -60,6 +60,8 @@ class Tokens:
 
     def verify(self, token: str) -> Caller | None:
         """Return whom a token stands for; None if it is not valid. May wait for the issuer."""
+        if not self.may_be(token):
+            return None
         try:
             key = self._keys().get_signing_key_from_jwt(token)
             claims: dict[str, Any] = jwt.decode(
@@ -71,9 +73,10 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, OSError, ValueError):
+        except (jwt.PyJWTError, OSError, ValueError, RecursionError):
             return None
-        caller = Caller(f"jwt:{str(claims.get('sub', ''))[:100]}", roles_of(claims))
+        subject = "".join(each if each.isprintable() else "?" for each in str(claims.get("sub", ""))[:100])  # it goes into logs
+        caller = Caller(f"jwt:{subject}", roles_of(claims))
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         until = min(self._clock() + REMEMBERED_FOR, float(claims["exp"]) + LEEWAY)

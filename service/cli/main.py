@@ -17,8 +17,10 @@ from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCa
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
+from service.log_lines import LogFormat, log_to_stderr
 from service.up.lifeline import end_with_parent
 
+LOG_FORMAT = "SML_LOG_FORMAT"
 INSECURE = "SML_ACCESS__INSECURE"
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Let everybody who reaches the address do everything: only where the network itself is guarded.")
@@ -41,12 +43,16 @@ for name, group in {
 def main(
     *,
     version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001
+    log_format: Annotated[
+        LogFormat, typer.Option(envvar=LOG_FORMAT, help="Log lines for people, or a JSON object a line for programs.")
+    ] = "text",
 ) -> None:
     """Learn click probability from a live stream of clicks, and serve it.
 
     Start with `sml init SAMPLE`, which writes sml.toml from a sample of your data, then `sml up`, which runs everything on one machine.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(log_format)
+    os.environ[LOG_FORMAT] = log_format  # for the processes that it starts, too
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away
     end_with_parent()
