@@ -3,6 +3,7 @@
 Plain ASGI: the way of a request that is let in costs some microseconds, and nothing is awaited on it.
 """
 
+import itertools
 import re
 import secrets
 from typing import Literal, NamedTuple
@@ -19,6 +20,8 @@ from service.access.roles import PROBES, Caller, needed
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
 MIB = 1_048_576
+_FIRST = secrets.token_hex(6)  # of this process
+_COUNT = itertools.count()
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # Of every answer; few, since each costs a microsecond. What only pages need, and their own policy, comes on top for them.
@@ -70,7 +73,7 @@ class Guard:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         given = headers.get(b"x-request-id")
-        request_id = given if given and _ID.fullmatch(given) else secrets.token_hex(8).encode()
+        request_id = given if given and _ID.fullmatch(given) else f"{_FIRST}-{next(_COUNT):x}".encode()
         REQUEST_ID.set(request_id.decode())
         path = _path(scope)
         added = [*SECURITY, (b"x-request-id", request_id)]

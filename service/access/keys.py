@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,20 +63,19 @@ class Keys:
         Raises:
             KeysError: it is missing or not a file of keys.
         """
-        self._path, self._clock = path, clock
+        self._path, self._clock, self._changing = path, clock, threading.Lock()
         self._looked_at, self._state = clock(), _state(path)
         self._records = {record.id: record for record in read(path)}
-        self._remembered: dict[str, bytes] = {}  # id → SHA-256 of the key that was verified
+        self._remembered: dict[str, tuple[bytes, Caller]] = {}  # id → SHA-256 of the key that was verified, and whom it stands for
 
     def known(self, key: str) -> Caller | None:
         """Return whom a key stands for that was verified before; None for any other. This never takes long."""
         self._look()
         found = _KEY.fullmatch(key)
         remembered = self._remembered.get(found[1]) if found else None
-        if not found or remembered is None or not hmac.compare_digest(remembered, _digest(key)):
+        if remembered is None or not hmac.compare_digest(remembered[0], _digest(key)):
             return None
-        record = self._records.get(found[1])
-        return record.caller() if record else None
+        return remembered[1]
 
     def may_be(self, key: str) -> str | None:
         """Return the id of a key if the file has it; its secret may still be wrong."""
@@ -90,9 +90,11 @@ class Keys:
             return None
         if not hmac.compare_digest(bytes.fromhex(record.hash), _scrypt(found[2], bytes.fromhex(record.salt))):
             return None
-        if self._records.get(record.id) == record:  # not revoked meanwhile
-            self._remembered[record.id] = _digest(key)
-        return record.caller()
+        caller = record.caller()
+        with self._changing:
+            if self._records.get(record.id) == record:  # not revoked meanwhile
+                self._remembered[record.id] = _digest(key), caller
+        return caller
 
     def _look(self) -> None:
         """Read the file again if it has changed. One that can't be read changes nothing, and is reported."""
@@ -108,8 +110,9 @@ class Keys:
         except KeysError as error:
             logger.error("the keys stay as they were: %s", error)  # noqa: TRY400 - the message says it all
             return
-        self._remembered = {key: digest for key, digest in self._remembered.items() if records.get(key) == self._records.get(key)}
-        self._records = records
+        with self._changing:
+            self._remembered = {key: held for key, held in self._remembered.items() if records.get(key) == self._records.get(key)}
+            self._records = records
         logger.info("%s has changed: %s keys are valid now", self._path, len(records))
 
 

@@ -4,12 +4,14 @@ A page elsewhere reaches a server on the visitor's own machine in two ways, both
 and by giving its own name this server's address (DNS rebinding), which the Host header betrays.
 """
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 
 from service.access.refusals import RefusedError
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_HOST = 260  # characters: of a name, a colon and a port
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -24,9 +26,9 @@ def check_host(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
     Raises:
         RefusedError: the header is missing or names another host.
     """
-    host = host_name(headers.get(b"host", b"").decode("latin-1"))
-    if host not in allowed and not _is_address(host):
-        raise RefusedError(421, f"Host: got {host[:100]!r}, which is not this server; [serve] hosts lists its names")
+    host = headers.get(b"host", b"")
+    if len(host) > LONGEST_HOST or not _is_ours(host, allowed):
+        raise RefusedError(421, f"Host: got {host[:100].decode('latin-1')!r}, which is not this server; [serve] hosts lists its names")
 
 
 def check_site(headers: dict[bytes, bytes]) -> None:
@@ -50,6 +52,12 @@ def host_name(host: str) -> str:
     """
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return name.lower().rstrip(".")
+
+
+@functools.lru_cache(1024)
+def _is_ours(host: bytes, allowed: frozenset[str]) -> bool:
+    name = host_name(host.decode("latin-1"))
+    return name in allowed or _is_address(name)
 
 
 def _is_address(host: str) -> bool:

@@ -202,7 +202,7 @@ def simulate(
 ) -> None:
     """Send traffic from a simulated site.
 
-    The predictions served are compared with the best possible.
+    The predictions served are compared with the best possible. Where the server asks for a key, SML_KEY holds one for predict and ingest.
 
     \b
         sml simulate --rate 50

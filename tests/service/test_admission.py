@@ -22,6 +22,7 @@ from service.metrics_server import exposed
 from service.settings import AccessSettings, ServeSettings, Settings, SettingsError, load
 from stream.settings import JoinSettings
 from tests.ports import free_port
+from tests.service.access.serving import serving as served
 
 ROOT = Path(__file__).parents[2]
 EVERYWHERE = "0.0.0.0"
@@ -158,6 +159,15 @@ def test_keys_without_a_file_say_which_setting_is_missing(folder: Path) -> None:
 
     assert done.returncode == 2
     assert 'access.keys: got none, expected a file: [access] keys = "data/keys.json"' in done.stderr
+
+
+def test_simulated_traffic_comes_in_with_a_key(folder: Path) -> None:
+    key, _ = create(folder / "keys.json", ["predict", "ingest"])
+    with served(access=AccessSettings(keys=str(folder / "keys.json"))) as (port, site):
+        done = sml(folder, "simulate", "--duration", "2", "--url", f"http://127.0.0.1:{port}", SML_KEY=key)
+
+        assert done.returncode == 0, done.stderr
+        assert site.log.messages
 
 
 def metrics(registry: CollectorRegistry) -> None:
