@@ -1,5 +1,7 @@
 """The server's process: the application on its address, with TLS, behind a proxy or not, and within its bounds."""
 
+import logging
+import ssl
 from collections.abc import Awaitable, Callable
 
 import uvicorn
@@ -37,9 +39,17 @@ def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:
         ssl_context_factory=(lambda _config, _default: certificates.context) if certificates else None,
         timeout_notify=0,  # at each of its ticks, which are a second apart
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_clients_fault)
+    logging.getLogger("asyncio").addFilter(_is_no_clients_fault)
     server = uvicorn.Server(config)
     config.callback_notify = _each_second(sweeper(server.server_state), certificates)
     return server
+
+
+def _is_no_clients_fault(record: logging.LogRecord) -> bool:
+    """Return whether a line is worth its place: whoever sends rubbish must not be able to fill the log; the answer tells the client."""
+    failed = record.exc_info[1] if record.exc_info else None
+    return record.levelno != logging.WARNING and not isinstance(failed, ssl.SSLError | ConnectionError)
 
 
 def _each_second(sweep: Callable[[], None], certificates: Certificates | None) -> Callable[[], Awaitable[None]]:

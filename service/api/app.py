@@ -70,14 +70,18 @@ def build(
     for part in (predict, events, model, console, metrics_route):
         app.include_router(part.router)
     handle(app)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    needs_key = access is not None and not access.callers.open
+    app.openapi = lambda: _described(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the schemas of our structs."""
+def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health)
     )
+    if needs_key:
+        document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key or token": []}]
     return document

@@ -119,3 +119,14 @@ def test_nobody_is_a_proxy_unless_the_settings_say_so() -> None:
         answer = httpx.get(f"http://127.0.0.1:{port}/healthz", headers={"X-Forwarded-Proto": "https"})
 
     assert "strict-transport-security" not in answer.headers
+
+
+def test_clients_that_speak_no_tls_do_not_fill_the_log(files: Certified, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(ServeSettings(certfile=str(files.server))) as (port, _):
+        caplog.clear()
+        for _ in range(20):
+            with pytest.raises(httpx.TransportError):
+                httpx.get(f"http://localhost:{port}/healthz")
+        assert httpx.get(f"https://localhost:{port}/healthz", verify=files.client()).status_code == 200
+
+        assert [record for record in caplog.records if record.name in {"asyncio", "uvicorn.error"}] == []

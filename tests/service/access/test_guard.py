@@ -243,3 +243,8 @@ def test_an_answer_names_the_request_as_the_client_did_if_that_is_sane(client: T
 
     assert (named == given) is kept
     assert named
+
+
+def test_the_description_of_the_api_says_whether_a_key_is_needed(client: TestClient, guarded: TestClient) -> None:
+    assert "security" not in client.get("/openapi.json").json()
+    assert guarded.get("/openapi.json").json()["components"]["securitySchemes"] == {"key or token": {"type": "http", "scheme": "bearer"}}

@@ -151,3 +151,12 @@ def test_head_has_no_body_on_the_wire(port: int) -> None:
         head, _, body = rest(client).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert body == b""
+
+
+def test_rubbish_does_not_fill_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(20):
+        with connected(port) as client:
+            client.sendall(b"\x00\x01rubbish\r\n\r\n")
+            rest(client)
+
+    assert [line for line in caplog.messages if "Invalid HTTP request" in line] == []
