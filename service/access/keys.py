@@ -120,7 +120,7 @@ def read(path: Path) -> list[KeyRecord]:
     """Read the keys of a file.
 
     Raises:
-        KeysError: it is missing, or is not a file of keys, or others may read it.
+        KeysError: it is missing, or is not a file of keys.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[KeyRecord])
