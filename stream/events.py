@@ -121,6 +121,7 @@ class Rollback(Struct, frozen=True):
 
     to: Count
     replay: bool  # learn again what those versions had learned; else go on after it
+    by: str | None = None  # who asked for it
 
 
 class Version(Struct, frozen=True, omit_defaults=True):

@@ -26,7 +26,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion as Upsertion,
 )
 
-from stream.settings import SecuritySettings
+from stream.log.settings import SecuritySettings
 from tests.kafka_server import KafkaServer
 from tests.ports import free_ports
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.settings import Settings, SettingsError, load
-from stream.settings import LogSettings, SecuritySettings
+from stream.log.settings import LogSettings, SecuritySettings
 from tests.kafka_server import ROOT
 from tests.ports import free_port
 from tests.site import Site

@@ -28,7 +28,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings.join.metrics_port):
+    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "join"):
         measure(log, Topics(settings.log.prefix), registry)
         joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
         if from_now:

@@ -27,7 +27,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings.learn.metrics_port):
+    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
         topics = Topics(settings.log.prefix)
         learner = Learner(

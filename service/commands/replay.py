@@ -11,9 +11,10 @@ from service.signals import stop_signals
 from stream.event_time import iso
 from stream.files import read
 from stream.log.connect import open_log
+from stream.log.settings import format_duration
 from stream.log.topics import Topics
 from stream.replay import Events, Replay
-from stream.settings import JoinSettings, format_duration
+from stream.settings import JoinSettings
 
 
 def replay(

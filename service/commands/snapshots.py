@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from service.audit import record, this_user
 from service.settings import Settings
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
@@ -35,7 +36,8 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
     topics = Topics(settings.log.prefix)
     with open_log(settings.log) as log:
         version = version_at(log, topics, to)
-        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay)
+        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
+    record(this_user(), "rolled back", f"{topics.versions} to version {version}, as version {published.version}")
     return {**_named(published), "rolled_back_to": version}
 
 

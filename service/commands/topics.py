@@ -4,7 +4,7 @@ from service.settings import Settings
 from stream.log import topics
 from stream.log.connect import open_log
 from stream.log.contract import Retention
-from stream.settings import format_duration
+from stream.log.settings import format_duration
 
 
 def create(settings: Settings) -> dict[str, bool]:

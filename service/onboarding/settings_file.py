@@ -15,7 +15,8 @@ from model.settings import Field, ModelSettings
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
-from stream.settings import DataSettings, Section
+from stream.log.settings import Section
+from stream.settings import DataSettings
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 # The settings that most people need; the others have defaults.
@@ -27,6 +28,8 @@ _SHOWN = {
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
     "serve": {"host", "port"},
     "privacy": {"fields"},
+    "access": {"keys"},
+    "limits": set(),
     "data": {"format", "label", "time", "click_time"},
 }
 _COLUMN = 36  # where comments begin
@@ -41,7 +44,7 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
     for name, default in Settings(model=ModelSettings(base_rate=True)).model_copy(update={"data": data}):
-        if name != "field":
+        if name != "field" and (every or _SHOWN[name]):
             lines += [*_table(name, default, every=every), ""]
     lines += _left_out(data, guesses)
     for column, guess in guesses:

@@ -1,7 +1,7 @@
 """Open the log behind a url."""
 
 from stream.log.contract import Log, Partitioner
-from stream.settings import LogSettings, SecuritySettings
+from stream.log.settings import LogSettings, SecuritySettings
 
 
 def open_log(settings: LogSettings) -> Log:

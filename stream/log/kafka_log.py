@@ -31,7 +31,7 @@ from stream.log.kafka_client import WAIT, KafkaReader, Producer, committed
 from stream.log.kafka_security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
-from stream.settings import SecuritySettings
+from stream.log.settings import SecuritySettings
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from stream.log.contract import LogError
-from stream.settings import SecuritySettings
+from stream.log.settings import SecuritySettings
 
 _TOKEN_TIMEOUT = 5.0  # seconds that the token's server may take
 _TOKEN_MARGIN = 30.0  # seconds before a token's end at which it is no longer used

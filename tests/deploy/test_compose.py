@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stream.settings import SecuritySettings
+from stream.log.settings import SecuritySettings
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.deploy.conftest import SERVICES
 from tests.system import need

@@ -22,9 +22,10 @@ from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message, Reader, Record
+from stream.log.settings import LogSettings
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
-from stream.settings import JoinSettings, LearnSettings, LogSettings, least_retention
+from stream.settings import JoinSettings, LearnSettings, least_retention
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
