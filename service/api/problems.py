@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from service.api.answers import Answer, BadRequestError, Problem
 from service.api.served_weights import NoWeightsError
@@ -15,6 +16,7 @@ def handle(app: FastAPI) -> None:
     app.exception_handler(NoWeightsError)(_unavailable)
     app.exception_handler(LogError)(_unavailable)
     app.exception_handler(ClientDisconnect)(_gone)
+    app.exception_handler(405)(_no_such_method)
 
 
 async def _bad_request(_: Request, error: BadRequestError) -> Answer:
@@ -27,6 +29,13 @@ async def _too_large(_: Request, error: RecordTooLargeError) -> Answer:
 
 async def _unavailable(_: Request, error: NoWeightsError | LogError) -> Answer:
     return Answer(Problem(str(error)), 503, {"Retry-After": "1"})
+
+
+async def _no_such_method(request: Request, _: Exception) -> Answer:
+    """Name every method that the path takes: Starlette names those of its first endpoint alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE]
+    methods = sorted({method for route in routes for method in route.methods or ()})
+    return Answer(Problem(f"{request.method} is not among this path's methods: {', '.join(methods)}"), 405, {"Allow": ", ".join(methods)})
 
 
 async def _gone(_: Request, _error: ClientDisconnect) -> Answer:

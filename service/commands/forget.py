@@ -10,6 +10,8 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from model.weights import Weights
+from service.audit import record, this_user
+from service.own_key import key_header
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
@@ -44,6 +46,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
         requests = ask(log, topics, fields, value, until)
+        record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
         impressions = delete_impressions(log, topics, fields, requests)
         version = _wait(log, topics, newest.offset + 1, requests)
     return {
@@ -115,7 +118,7 @@ def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
     try:
-        answer = httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}).raise_for_status().json()
+        answer = httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
     except httpx.HTTPError as error:
         return {"where": f"{url}: no answer: {error}"}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}
