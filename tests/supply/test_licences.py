@@ -8,7 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from tests.supply.test_lock import ROOT, UV
+from tests.deploy.composition import ROOT
+from tests.supply.test_lock import UV
 
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "LLVM-exception", "MIT", "MIT-0", "PSF-2.0", "Zlib"),
@@ -36,7 +37,7 @@ def licences(about: Metadata) -> set[str]:
 
 def runtime() -> list[str]:
     """Return the names of all distributions that a release installs on any system."""
-    command = [UV, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "--no-annotate", "--no-header"]
+    command = [str(UV), "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "--no-annotate", "--no-header"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return sorted({re.split(r"[=;\[ ]", line)[0] for line in done.stdout.splitlines()})
 
