@@ -1,7 +1,7 @@
 # The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
 UV := .venv/bin/uv
 .DEFAULT_GOAL := help
-.PHONY: help up test faults lint audit sbom clean
+.PHONY: help up test faults hostile lint audit sbom clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ test: .venv/tests-ready ## run every test, a real Kafka, Prometheus and Chromium
 
 faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does
 	SML_FAULTS=long .venv/bin/pytest -m faults -s
+
+hostile: .venv/tests-ready ## attack a site from all sides, for SML_HOSTILE seconds (ten minutes)
+	SML_HOSTILE=$${SML_HOSTILE:-600} .venv/bin/pytest -s tests/hostile
 
 lint: .venv/tests-ready ## ruff, and mypy --strict
 	.venv/bin/ruff check
