@@ -105,11 +105,11 @@ def damaged_checkpoint(site: Site, chance: random.Random) -> None:
     """Kill the learner, cut its newest checkpoint or flip a bit of it, and start the learner again."""
     site.kill("learn")
     files = [path for path in (site.folder / "data" / "checkpoints").rglob("*") if path.is_file() and path.stat().st_size]
-    if files:
-        newest = max(files, key=lambda path: path.stat().st_mtime)
-        content = newest.read_bytes()
-        at = chance.randrange(len(content))
-        newest.write_bytes(content[:at] if chance.random() < 0.5 else content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+    assert files, "no checkpoint was written"
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    content = newest.read_bytes()
+    at = chance.randrange(len(content))
+    newest.write_bytes(content[:at] if chance.random() < 0.5 else content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
     site.start("learn")
     site.wait_for(lambda: site.get("learn", "/metrics").is_success, "the learner", 60)
 
