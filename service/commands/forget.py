@@ -118,7 +118,9 @@ def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
     try:
-        answer = httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
+        answer = (
+            httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
+        )
     except httpx.HTTPError as error:
         return {"where": f"{url}: no answer: {error}"}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}
