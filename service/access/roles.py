@@ -8,7 +8,6 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # Pages without data, and what tells a load balancer whether to send requests here.
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
 PROBES = frozenset({"/healthz", "/readyz"})
-_PREDICT = frozenset({"/v1/predict", "/v1/explain"})
 _INGEST = frozenset({"/v1/impressions", "/v1/clicks"})
 
 
@@ -29,6 +28,6 @@ def needed(method: str, path: str) -> Role | None:
         return None
     if method in {"GET", "HEAD"}:
         return None if path in PUBLIC else "read"
-    if path in _PREDICT:
+    if path == "/v1/predict":
         return "predict"
     return "ingest" if path in _INGEST else "operate"
