@@ -84,7 +84,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
 
 
-class Forget(Struct, frozen=True):
+class Forget(Struct, frozen=True, omit_defaults=True):
     """A request in ``examples``: empty the row of a value, and learn nothing any more of its impressions up to a time.
 
     The value is named by its key alone, so the request tells nobody whom it is about.
@@ -92,6 +92,7 @@ class Forget(Struct, frozen=True):
 
     forget: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # the value's key in the table, in hex
     until: Time
+    by: Annotated[str, Meta(max_length=200)] | None = None  # who asked
 
     @property
     def key(self) -> int:
@@ -140,7 +141,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
-    forgotten: list[Forget] = []  # the requests among the runs
+    forgotten: list[Forget] = []  # the requests among the runs, without who asked
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 

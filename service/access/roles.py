@@ -26,6 +26,8 @@ def needed(method: str, path: str) -> Role | None:
     """
     if method == "OPTIONS":
         return None
+    if path.startswith("/v1/users/"):
+        return "operate"
     if method in {"GET", "HEAD"}:
         return None if path in PUBLIC else "read"
     if path == "/v1/predict":

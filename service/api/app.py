@@ -69,9 +69,10 @@ def build(
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    for part in (predict, events, model, users, console, metrics_route):
-        app.include_router(part.router)
-    handle(app)
+    routers = [part.router for part in (predict, events, model, users, console, metrics_route)]
+    for router in routers:
+        app.include_router(router)
+    handle(app, [route for router in routers for route in router.routes])
     needs_key = access is not None and not access.callers.open
     app.openapi = lambda: _described(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -45,7 +45,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         if newest is None:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
-        requests = ask(log, topics, fields, value, until)
+        requests = ask(log, topics, fields, value, until, this_user())
         record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
         impressions = delete_impressions(log, topics, fields, requests)
         version = _wait(log, topics, newest.offset + 1, requests)
@@ -79,9 +79,9 @@ def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int |
     """Return the version that carried out all ``requests``, None if none did within ``PATIENCE``."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        left = set(requests)
+        left = {request.forget for request in requests}
         for version, _ in read_versions(log, topics, start):
-            left.difference_update(version.forgotten)
+            left.difference_update(request.forget for request in version.forgotten)
             if not left:
                 return version.version
         time.sleep(0.1)

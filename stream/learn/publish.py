@@ -70,7 +70,7 @@ class PendingVersion:
         if result.learned:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
-        self.forgotten += result.forgotten
+        self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
             dead_letter(record, "learn", error, topics)
             for record, error in result.bad + result.excluded

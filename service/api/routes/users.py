@@ -44,13 +44,13 @@ class Known(msgspec.Struct, frozen=True):
 async def forget(request: Request, value: str, service: ServiceDep, field: str | None = None) -> Answer:
     """Forget a value of a field: default the fields of `privacy.fields`. Its rows go, and no impression from before is learned again."""
     fields = _fields(service, field)
-    until = service.now() + service.rule.clock_skew
+    until, caller = service.now() + service.rule.clock_skew, request.scope["caller"].name
     try:
-        requests = await run_in_threadpool(ask, service.log, service.topics, fields, value, until)
+        requests = await run_in_threadpool(ask, service.log, service.topics, fields, value, until, caller)
     except ForgetError as error:
         raise BadRequestError("value", str(error)) from error
     names, keys = [each.name for each in fields], [each.forget for each in requests]
-    record(request.scope["caller"].name, "forgot", f"{', '.join(names)}: {', '.join(keys)}")
+    record(caller, "forgot", f"{', '.join(names)}: {', '.join(keys)}")
     return Answer(Forgetting(names, keys, until), 202)
 
 
