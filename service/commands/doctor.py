@@ -27,7 +27,6 @@ from stream.log.load import measured
 from stream.log.topics import Topics, check_learners, wanted
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
-EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - where the metrics' servers listen
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -199,8 +198,8 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = {
         "serve.port": (settings.serve.host, settings.serve.port),
-        "learn.metrics_port": (EVERY_INTERFACE, settings.learn.metrics_port),
-        "join.metrics_port": (EVERY_INTERFACE, settings.join.metrics_port),
+        "learn.metrics_port": (settings.learn.metrics_host, settings.learn.metrics_port),
+        "join.metrics_port": (settings.join.metrics_host, settings.join.metrics_port),
     }
     taken: dict[int, str] = {}
     for name, (host, port) in wanted.items():
