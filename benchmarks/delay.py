@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.commands.simulated_site import CANDIDATES, Site, Visit
@@ -67,7 +67,7 @@ class Run:
     def __init__(self, settings: JoinSettings) -> None:
         model = ModelSettings(hidden=(64, 32))
         spec = Spec(model=model, table=TableSettings(capacity=65_536), fields=FIELDS, label_policy=settings.label_policy)
-        self.trainer = Trainer(OnlineModel(spec), Progressive())
+        self.trainer = Trainer(OnlineModel(spec), RunningScores())
         start = ResumePoint(0, policy=settings.label_policy)
         self.join = new_join(settings, start, start)
         self.waits: list[int] = []  # ms from an impression to its first example

@@ -7,7 +7,7 @@ They are the same for every shape of a network and every CPU that runs the image
 
 import numpy as np
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.features import Encoder
 from model.online import OnlineModel
 from model.registry import NETWORKS
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     features, _ = Encoder(fields).encode([{"item": "a"}, {"item": "b"}], times=[0, 0])
     for network in NETWORKS:
         spec = Spec(model=ModelSettings.model_validate({"network": network}), fields=fields, table=TableSettings(capacity=8))
-        model, scores = OnlineModel(spec), Progressive()
+        model, scores = OnlineModel(spec), RunningScores()
         model.weights.predict(features)
         scores.update(model.learn(features, labels).logits, labels)
         scores.recent()

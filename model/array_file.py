@@ -42,12 +42,12 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         text = str(metadata.get("header", "{}"))
         header, checksum = json.loads(text), _checksum(arrays, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ArrayFileError(f"not a snapshot: {error}") from error
+        raise ArrayFileError(f"not an array file: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise ArrayFileError(f"not a snapshot of this format: got {metadata.get('format')!r}, expected {FORMAT!r}")
+        raise ArrayFileError(f"not an array file of this format: got {metadata.get('format')!r}, expected {FORMAT!r}")
     expected, size = metadata.get("checksum"), sum(array.nbytes for array in arrays.values())
     if checksum != expected or size != len(body):
-        raise ArrayFileError(f"damaged snapshot: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}")
+        raise ArrayFileError(f"damaged array file: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}")
     return arrays, header
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
+from model.kernels.forward import Workspace, logit_of, rows_scratch
 from model.kernels.network import OUT, SKIP, WIDTH, Network
-from model.kernels.score import Workspace, rows_scratch, score
 from model.kernels.table import find
 from model.kernels.target import kernel
 from model.terms import NO_TERM
@@ -48,7 +48,7 @@ def _decompose(
     act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
-        score(net, work, found, keys, rows, features, first)
+        logit_of(net, work, found, keys, rows, features, first)
         terms.branch[n] = branch.forward(net, act, branch.scratch)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]

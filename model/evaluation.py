@@ -48,13 +48,13 @@ class _Tally(NamedTuple):
     clicked: NDArray[np.bool_]  # (W,)
 
 
-class Progressive:
+class RunningScores:
     """Scores over the whole stream and over its last ``window`` examples.
 
     Args:
         window: how many examples :meth:`recent` scores.
 
-    >>> scores = Progressive()
+    >>> scores = RunningScores()
     >>> scores.update(np.float32([0.0, 2.0, -2.0]), np.float32([0, 1, 0]))
     >>> scores.total().auc
     1.0

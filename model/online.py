@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
-from model.kernels.aligned import zeros
+from model.kernels.forward import Workspace, rows_scratch
 from model.kernels.journal import new_journal, undo
+from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.score import Workspace, rows_scratch
-from model.kernels.table import Table
+from model.kernels.table import OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights
@@ -28,7 +28,7 @@ class Learned(NamedTuple):
     """The result of learning a run of examples."""
 
     logits: NDArray[Any]  # (N,), each predicted before its example was learned
-    excluded: list[int]  # examples whose step was not finite: undone, and not learned
+    undone: list[int]  # examples whose step was not finite
 
 
 class OnlineModel:
@@ -51,6 +51,7 @@ class OnlineModel:
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
+        self.clicks = np.zeros(2)  # what the base rate has counted: see model.kernels.base_rate
         self._step = specialized(step.learn)
         self._journal = new_journal(self.table, 0)
         self._before = [array.copy() for array in self._dense_state()]
@@ -64,7 +65,7 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts
+        return self.weights.dense, self.accumulators, self.table.counts, self.clicks
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -83,12 +84,12 @@ class OnlineModel:
         fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
         features = features.contiguous()
         logits = np.empty_like(labels)
-        excluded: list[int] = []
+        undone: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
             run = Features(features.keys, features.starts[a * fields : b * fields + 1])
-            excluded += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
-        return Learned(logits, excluded)
+            undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
+        return Learned(logits, undone)
 
     def _learn_run(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any]
@@ -102,11 +103,10 @@ class OnlineModel:
 
         def learn(start: int, end: int) -> int:
             now, journal = self.examples, self._journal
-            return self._step(
-                network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal
-            )
+            run = (network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal)
+            return self._step(*run, self.clicks)
 
-        excluded: list[int] = []
+        undone: list[int] = []
         start = 0
         while start < len(labels):
             self._save()
@@ -114,14 +114,15 @@ class OnlineModel:
             if stop < len(labels):
                 self._restore()
                 learn(start, stop)
-                excluded.append(stop)
+                undone.append(stop)
             self.examples += stop - start
             start = stop + 1
-        return excluded
+        return undone
 
     def _rates(self) -> step.Rates:
         model = self.spec.model
-        return step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
+        rates = step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
+        return rates._replace(base_rate=model.base_rate)
 
     def _save(self) -> None:
         self._journal.length[0] = 0
@@ -132,6 +133,17 @@ class OnlineModel:
         undo(self.table, self._journal)
         for before, now in zip(self._before, self._dense_state(), strict=True):
             now[...] = before
+
+    def forget(self, key: int) -> bool:
+        """Empty the row of a value, as if the value had never occurred; return whether it had one."""
+        row = find(self.weights.keys, np.uint64(key))
+        if row < 0:
+            return False
+        for array in (self.table.keys, self.table.rows, self.table.used, self.table.accumulators):
+            array[row] = 0
+        self.table.touched[row] = True
+        self.table.counts[OCCUPIED] -= 1
+        return True
 
     def digest(self) -> str:
         """Return the weights' digest."""
@@ -158,6 +170,7 @@ class OnlineModel:
             "used": self.table.used[positions],
             "counts": self.table.counts.copy(),
             "examples": np.array([self.examples], np.int64),
+            "clicks": self.clicks.copy(),
         }
 
     @classmethod
@@ -171,4 +184,6 @@ class OnlineModel:
         model.table.used[positions] = arrays["used"]
         model.table.counts[...] = arrays["counts"]
         model.examples = int(arrays["examples"][0])
+        if "clicks" in arrays:  # else it was saved before there was a base rate
+            model.clicks[...] = arrays["clicks"]
         return model

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import Progressive
-from model.features import Encoder, FeatureError, Features, Value
+from model.evaluation import RunningScores
+from model.features import Encoder, Features
 from model.kernels.delay import stream_logits
+from model.keys import FeatureError, Value
 from model.online import Learned, OnlineModel
 
 
@@ -49,7 +50,7 @@ def predict_then_learn(
 def learn_and_score(
     model: OnlineModel,
     encoder: Encoder,
-    scores: Progressive,
+    scores: RunningScores,
     features: Sequence[Mapping[str, Value]],
     times: Sequence[int],
     labels: NDArray[np.float32],

@@ -1,7 +1,8 @@
 """The six networks by name: each is the tower, and a branch beside it that adds its own term to the logit.
 
 A new network is one entry here: its branch's definition in torch, its kernels, and the axes of its parameters. From the axes follow
-where the parameters lie (:mod:`model.layout`) and what of them stays when fields come and go (:mod:`model.migrate`).
+where the parameters lie (:mod:`model.layout`) and what of them stays when fields come and go (:mod:`model.migrate`). Its name and its
+settings are declared in :mod:`model.settings`.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from model.kernels import autoint, dcn, dcn_v2, deepfm, xdeepfm
-from model.kernels.branch import NO_BRANCH, Branch
+from model.kernels.branches import autoint, dcn, dcn_v2, deepfm, xdeepfm
+from model.kernels.branches.branch import NO_BRANCH, Branch
 from model.settings import NetworkName, Spec
 from model.terms import TERMS, Term
 

@@ -13,10 +13,11 @@ from xxhash import xxh3_128_hexdigest
 from model.array_file import Arrays
 from model.digest import rehash
 from model.features import Features
-from model.kernels.aligned import zeros
 from model.kernels.delay import corrected
+from model.kernels.forward import Workspace, predict, rows_scratch, workspace
+from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.score import Workspace, predict, rows_scratch, workspace
+from model.kernels.table import find
 from model.kernels.target import specialized
 from model.layout import Layout
 from model.registry import NETWORKS
@@ -103,6 +104,10 @@ class Weights:
         """Return the probability of a click on each example, ``(N,)``."""
         logits = self.predict(features)
         return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
+
+    def has(self, key: int) -> bool:
+        """Return whether a value has a row."""
+        return bool(find(self.keys, np.uint64(key)) >= 0)
 
     def digest(self) -> str:
         """Return a digest of 128 bits over the dense parameters and every occupied row's position, key and values."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_
 import msgspec
 from msgspec import Meta, Struct
 
-from model.features import Value
+from model.keys import Value
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -84,6 +84,22 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
 
 
+class Forget(Struct, frozen=True, omit_defaults=True):
+    """A request in ``examples``: empty the row of a value, and learn nothing any more of its impressions up to a time.
+
+    The value is named by its key alone, so the request tells nobody whom it is about.
+    """
+
+    forget: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # the value's key in the table, in hex
+    until: Time
+    by: Annotated[str, Meta(max_length=200)] | None = None  # who asked
+
+    @property
+    def key(self) -> int:
+        """The key as a number."""
+        return int(self.forget, 16)
+
+
 class Run(NamedTuple):
     """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
 
@@ -106,6 +122,7 @@ class Rollback(Struct, frozen=True):
 
     to: Count
     replay: bool  # learn again what those versions had learned; else go on after it
+    by: str | None = None  # who asked for it
 
 
 class Version(Struct, frozen=True, omit_defaults=True):
@@ -124,6 +141,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
+    forgotten: list[Forget] = []  # the requests among the runs, without who asked
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 
@@ -161,6 +179,20 @@ def decode_example(value: bytes | None) -> Example:
     return _decode(_example, Example, value)
 
 
+def decode_example_or_forget(value: bytes | None) -> Example | Forget:
+    """Decode a record of ``examples``, which may be a request to forget.
+
+    Raises:
+        BadRecordError: it is neither.
+    """
+    try:
+        return _decode(_example, Example, value)
+    except BadRecordError as error:
+        if error.field != "impression_id" or b'"forget"' not in (value or b""):
+            raise
+        return _decode(_forget, Forget, value)
+
+
 def decode_version(value: bytes | None) -> Version:
     """Decode a record of ``versions``.
 
@@ -191,6 +223,7 @@ _impression = msgspec.json.Decoder(Impression)
 _click = msgspec.json.Decoder(Click)
 _example = msgspec.json.Decoder(Example)
 _version = msgspec.json.Decoder(Version)
+_forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 
 _S = TypeVar("_S", bound=Struct)

@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
-from model.features import Value
+from model.keys import Value
 from stream.settings import DataSettings
 
 CRITEO_COLUMNS = ["click", *(f"I{number}" for number in range(1, 14)), *(f"C{number}" for number in range(1, 27))]

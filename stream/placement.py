@@ -115,7 +115,7 @@ class Placement:
         """Make sure that a record is in its impression's partition.
 
         Raises:
-            MisroutedError: it does not.
+            MisroutedError: it is not.
         """
         impression_id = id_of(event)
         if self._partitions == 1 or impression_id is None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.aligned import zeros
+from model.kernels.memory import zeros
 
 # The columns of ``Network.layers``: widths, then where each parameter and its accumulators start.
 IN, OUT, WEIGHT, BIAS, WEIGHT_ACCUMULATORS, BIAS_ACCUMULATORS = range(6)

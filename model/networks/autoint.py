@@ -1,4 +1,4 @@
-"""AutoInt's self-attention beside the tower; ``model.kernels.autoint`` computes the same, compiled.
+"""AutoInt's self-attention beside the tower; ``model.kernels.branches.autoint`` computes the same, compiled.
 
 Song, Shi, Xiao, Duan, Xu, Zhang, Tang: "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural
 Networks", arXiv 1810.11921. Equation numbers are the paper's; with a tower it is the paper's AutoInt+.

@@ -1,4 +1,4 @@
-"""DCN's cross layers beside the tower; ``model.kernels.dcn`` computes the same, compiled.
+"""DCN's cross layers beside the tower; ``model.kernels.branches.dcn`` computes the same, compiled.
 
 Wang, Fu, Fu, Wang: "Deep & Cross Network for Ad Click Predictions", arXiv 1708.05123. Equation numbers are the paper's.
 

@@ -1,4 +1,4 @@
-"""DCN-V2's cross layers beside the tower; ``model.kernels.dcn_v2`` computes the same, compiled.
+"""DCN-V2's cross layers beside the tower; ``model.kernels.branches.dcn_v2`` computes the same, compiled.
 
 Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi: "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
 Learning to Rank Systems", arXiv 2008.13535. The parallel structure of its Figure 1, with a full matrix.

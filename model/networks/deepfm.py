@@ -1,4 +1,4 @@
-"""DeepFM's second order beside the tower; ``model.kernels.deepfm`` computes the same, compiled.
+"""DeepFM's second order beside the tower; ``model.kernels.branches.deepfm`` computes the same, compiled.
 
 Guo, Tang, Ye, Li, He: "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", arXiv 1703.04247.
 The first order of its Eq. 2 is the wide term.

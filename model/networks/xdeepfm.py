@@ -1,4 +1,4 @@
-"""xDeepFM's compressed interaction network beside the tower; ``model.kernels.xdeepfm`` computes the same, compiled.
+"""xDeepFM's compressed interaction network beside the tower; ``model.kernels.branches.xdeepfm`` computes the same, compiled.
 
 Lian, Zhou, Zhang, Chen, Xie, Sun: "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender
 Systems", arXiv 1803.05170. Equation numbers are the paper's; its linear part is the wide term.

@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.layout import Layout
 from model.networks.build import build
 from model.networks.dnn import bind
@@ -150,7 +150,7 @@ class _Trial:
         Raises:
             DataError: the rows have only one label.
         """
-        scores = Progressive(window=len(rows))
+        scores = RunningScores(window=len(rows))
         scores.update(logits, self.data.labels[np.sort(rows)].astype(np.float32))
         found = scores.recent()
         if found.log_loss is None or found.auc is None:

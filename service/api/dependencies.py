@@ -1,6 +1,6 @@
 """The collaborators of the endpoints, as FastAPI's dependencies."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -12,8 +12,8 @@ from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
 from stream.log.contract import Log, Message
+from stream.log.settings import format_duration
 from stream.log.topics import Topics
-from stream.settings import format_duration
 
 
 class Service(NamedTuple):
@@ -26,6 +26,7 @@ class Service(NamedTuple):
     registry: CollectorRegistry
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
+    personal: Sequence[str] = ()  # the fields that carry personal data
 
     def now(self) -> int:
         """Return the time of the server's clock, in epoch ms."""

@@ -7,12 +7,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.api.answers import BadRequestError
-from stream.events import LATEST_TIME, Feature, Time, expected_time
+from service.api.strict import check_keys
+from stream.events import LATEST_TIME, Time, expected_time
 
 MAX_CANDIDATES = 1000
 
+MAX_FIELDS = 1000  # of a context or candidate
+MAX_TEXT = 10_000  # characters of a feature's text or name
+
 Identifier: TypeAlias = str | int
-Features: TypeAlias = dict[str, Feature]
+Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
+Scalar: TypeAlias = Text | int | float | bool | None
+Feature: TypeAlias = Scalar | list[Scalar]
+Features: TypeAlias = Annotated[dict[Text, Feature], Meta(max_length=MAX_FIELDS)]
 Candidate: TypeAlias = Annotated[
     Features,
     Meta(extra_json_schema={"required": ["id"], "properties": {"id": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}}),
@@ -101,6 +108,8 @@ def read_predict_request(body: bytes) -> PredictRequest:
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
+    named = 1 + bool(request.context) + (request.time is not None) + request.log  # there may be more, with their defaults
+    check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
     return request
 
 

@@ -1,4 +1,4 @@
-"""The server's metrics, of its requests and of its weights."""
+"""The server's metrics, of its requests and of its weights; ``routes/metrics.py`` answers ``/metrics`` with them."""
 
 import math
 import time

@@ -9,7 +9,7 @@ from service.api.messages import Features, PredictRequest
 from stream.weights.chunks import WeightsHeader
 
 
-class Scored(NamedTuple):
+class Predicted(NamedTuple):
     """The candidates of one request, in its order."""
 
     features: list[Features]  # that each candidate was predicted from
@@ -29,7 +29,7 @@ class Predictor:
         """Return the predictor of the weights that come after these."""
         return Predictor(header, weights, self.encoder if weights.spec == self.weights.spec else None)
 
-    def score(self, request: PredictRequest, time: int) -> Scored:
+    def predict(self, request: PredictRequest, time: int) -> Predicted:
         """Predict the click probability of each candidate at ``time`` (epoch ms).
 
         Raises:
@@ -40,7 +40,7 @@ class Predictor:
         for index, error in sorted(bad.items()):
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
-        return Scored(features, self.weights.probabilities(keys).tolist())
+        return Predicted(features, self.weights.probabilities(keys).tolist())
 
     def _merged(self, context: Features, candidate: Features) -> Features:
         merged = context | candidate

@@ -21,13 +21,12 @@ from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.commands.topics import described
 from service.settings import Settings
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.load import measured
 from stream.log.topics import Topics, check_learners, wanted
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
-EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - where the metrics' servers listen
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -82,7 +81,7 @@ def _bytes(whole: Any) -> int:
     def visit(part: Any) -> None:
         if isinstance(part, np.ndarray):
             arrays[part.ctypes.data] = max(arrays.get(part.ctypes.data, 0), part.nbytes)
-        elif isinstance(part, tuple):
+        elif isinstance(part, tuple | list):
             for each in part:
                 visit(each)
         elif type(part).__module__.startswith("model.") and hasattr(part, "__dict__"):
@@ -127,8 +126,8 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding("log", _writable(file.parent), f"{url} will be created by `sml up` or `sml topics create`")
         return
     try:
-        with connect(url) as log:
-            yield Finding("log", True, f"{url} answers")
+        with open_log(settings.log) as log:
+            yield Finding("log", True, f"{url} answers{_secured(settings)}")
             topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)
             yield from _retentions(log, settings)
@@ -138,6 +137,11 @@ def _log(settings: Settings) -> Iterator[Finding]:
                     yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
+
+
+def _secured(settings: Settings) -> str:
+    """Return how Kafka is reached; who listens on the way learns what SASL_PLAINTEXT and PLAINTEXT carry."""
+    return f" by {settings.log.security.protocol}" if settings.log.url.startswith("kafka:") else ""
 
 
 def _topics(log: Log, topics: Topics) -> Finding:
@@ -194,8 +198,8 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = {
         "serve.port": (settings.serve.host, settings.serve.port),
-        "learn.metrics_port": (EVERY_INTERFACE, settings.learn.metrics_port),
-        "join.metrics_port": (EVERY_INTERFACE, settings.join.metrics_port),
+        "learn.metrics_port": (settings.learn.metrics_host, settings.learn.metrics_port),
+        "join.metrics_port": (settings.join.metrics_host, settings.join.metrics_port),
     }
     taken: dict[int, str] = {}
     for name, (host, port) in wanted.items():

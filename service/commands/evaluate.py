@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.features import Encoder
 from model.online import OnlineModel
 from model.progressive import learn_and_score
@@ -32,9 +32,9 @@ class Evaluation:
 
     def __init__(self, spec: Spec) -> None:
         self.model = OnlineModel(spec)
-        self.scores = Progressive()
+        self.scores = RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
-        self.excluded = 0  # steps that were undone
+        self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
         self._encoder = Encoder(spec.fields)
         self._last = -1  # time
@@ -48,7 +48,7 @@ class Evaluation:
         features = [logged.features for logged in batch]
         _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
         self.bad += len(misfits)
-        self.excluded += len(undone)
+        self.undone += len(undone)
 
     def result(self) -> dict[str, Any]:
         """Return what ``--json`` prints, except the speed."""
@@ -56,7 +56,7 @@ class Evaluation:
             **self.scores.total()._asdict(),
             "weights_digest": self.model.digest(),
             "bad": self.bad,
-            "excluded": self.excluded,
+            "excluded": self.undone,
             "in_time_order": not self.backwards,
         }
 

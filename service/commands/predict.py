@@ -26,8 +26,8 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
     checkpoint = _newest(Path(settings.learn.directory))
     version = checkpoint.version
     header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
-    predictor = Predictor(header, checkpoint.restore()[0].weights)
-    scored = predictor.score(request, int(time.time() * 1000) if request.time is None else request.time)
+    predictor = Predictor(header, checkpoint.restore().model.weights)
+    scored = predictor.predict(request, int(time.time() * 1000) if request.time is None else request.time)
     predictions = [
         {"id": candidate["id"], "probability": probability}
         for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from service.audit import record, this_user
 from service.settings import Settings
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.learn.rollback import rebuild, roll_back
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 from stream.weights.versions import version_at
 
@@ -33,9 +34,10 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         version = version_at(log, topics, to)
-        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay)
+        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
+    record(this_user(), "rolled back", f"{topics.versions} to version {version}, as version {published.version}")
     return {**_named(published), "rolled_back_to": version}
 
 
@@ -48,10 +50,11 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         version = version_at(log, topics, until)
         state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)
-    return {**_named(state.version), "file": str(Checkpoints(folder, keep=1).write(state))}
+    digest = state.restore().model.digest()
+    return {**_named(state.version), "digest": digest, "file": str(Checkpoints(folder, keep=1).write(state))}
 
 
 def _checkpoints(settings: Settings) -> Checkpoints:
@@ -68,5 +71,7 @@ def _problem(checkpoints: Checkpoints, path: Path) -> str | None:
         checkpoint = checkpoints.read(path)
     except (DamagedCheckpointError, OSError) as error:
         return str(error)
-    digest, expected = checkpoint.restore()[0].digest(), checkpoint.version.digest
+    if checkpoint.forgotten().version > checkpoint.version.version:
+        return None  # values were forgotten after its version, so its weights are no longer those published; its bytes are checked
+    digest, expected = checkpoint.restore().model.digest(), checkpoint.version.digest
     return None if digest == expected else f"its weights have the digest {digest}, expected {expected}"

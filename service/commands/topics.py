@@ -2,9 +2,9 @@
 
 from service.settings import Settings
 from stream.log import topics
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Retention
-from stream.settings import format_duration
+from stream.log.settings import format_duration
 
 
 def create(settings: Settings) -> dict[str, bool]:
@@ -14,7 +14,7 @@ def create(settings: Settings) -> dict[str, bool]:
         LogError: the log can't be reached.
     """
     names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         created = topics.create(log, names, settings.log.partitions, rekey=rekey, kept=kept)
     return {each.name: each.name in created for each in topics.wanted(names, settings.log.partitions, kept, rekey=rekey)}
 
@@ -27,7 +27,7 @@ def update(settings: Settings) -> dict[str, str]:
         LogError: the log can't be reached, or refuses.
     """
     names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         changed = topics.retain(log, names, rekey=rekey, kept=kept)
     said = {name: f"kept {described(new)}, before {described(old)}" for name, (old, new) in changed.items()}
     every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey)

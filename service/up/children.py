@@ -1,4 +1,4 @@
-"""The processes that ``sml up`` starts, watches and ends.
+"""The processes that ``sml up`` starts, watches and ends. If one of them dies, all end: nothing is restarted.
 
 They end in the order of the stream: what was shown is still joined, what was joined is learned, what was learned is saved and served.
 """

@@ -1,1 +1,1 @@
-"""Impressions and clicks become examples: dispatch → input state → window or immediate join → joiner; recovery rebuilds the state."""
+"""Impressions and clicks become examples: dispatch → input state → window, or immediate, which match clicks → joiner; recovery."""

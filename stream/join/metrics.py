@@ -24,7 +24,12 @@ class JoinerMetrics:
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
             "anomaly": counter("oddities", "Early clicks, tombstones in vain, late clicks learned.", "kind"),
             "dead_letter": counter("dead_letters", "Records set aside, by the field at fault or the rule that refused them.", "reason"),
-            "late_event": counter("late_events", "Events behind their input's watermark, by the source that they name.", "input", "source"),
+            "late_event": counter(
+                "late_events",
+                "Clicks behind their watermark and impressions whose window was closed, by source.",
+                "input",
+                "source",
+            ),
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
         }
         self.waiting = Gauge("sml_joiner_waiting_impressions", "Impressions whose label is not decided.", registry=registry)

@@ -33,8 +33,9 @@ class Join:
     - An impression is a *duplicate* if its id came before with a time at most W + ``lateness`` earlier, or with a later one.
       So a click counts for at most one impression: two of the same id are further apart than a click reaches.
     - An impression is *forgotten* if a tombstone of its id comes before the impressions' watermark reaches the end of its window.
-    - A click is *late* if it would count with a window of 2 W, but not with W. If late clicks are learned, an impression that was
-      decided as a negative comes out once more, as a positive with the first such click, when another W has passed.
+    - A click that counts for no impression is *late* if one of its id is known, else an *orphan*. If late clicks are learned, an
+      impression that was decided as a negative comes out once more, as a positive with the first late click that would count with a
+      window of 2 W, when another W has passed.
 
     Args:
         window: W, in ms.

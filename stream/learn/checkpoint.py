@@ -16,15 +16,17 @@ import msgspec
 from pydantic import ValidationError
 
 from model.array_file import ArrayFileError, Arrays, dump, load
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.events import Version
+from stream.learn.forgotten import Forgotten
+from stream.learn.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"version-\d{12}\.checkpoint")
-_MODEL, _SCORES = "model/", "scores/"
+_MODEL, _SCORES, _FORGOTTEN = "model/", "scores/", "forgotten/"
 
 
 class DamagedCheckpointError(Exception):
@@ -37,19 +39,23 @@ class Checkpoint(NamedTuple):
     version: Version  # as it was published
     offset: int  # of the version in the topic ``versions``
     spec: Spec
-    arrays: Arrays  # of the model and of its scores
+    arrays: Arrays  # of the model, of its scores and of what it has forgotten
 
     @classmethod
-    def of(cls, version: Version, offset: int, model: OnlineModel, scores: Progressive) -> Self:
+    def of(cls, version: Version, offset: int, trainer: Trainer) -> Self:
         """Copy the state, which now is that of ``version``."""
-        arrays = {_MODEL + name: array for name, array in model.state().items()}
-        arrays |= {_SCORES + name: array for name, array in scores.state().items()}
-        return cls(version, offset, model.spec, arrays)
+        states = {_MODEL: trainer.model.state(), _SCORES: trainer.scores.state(), _FORGOTTEN: trainer.forgotten.state()}
+        arrays = {prefix + name: array for prefix, state in states.items() for name, array in state.items()}
+        return cls(version, offset, trainer.model.spec, arrays)
 
-    def restore(self) -> tuple[OnlineModel, Progressive]:
-        """Return the model and its scores."""
+    def restore(self) -> Trainer:
+        """Return the trainer with this state."""
         model = OnlineModel.from_state(self.spec, self._under(_MODEL))
-        return model, Progressive.from_state(self._under(_SCORES))
+        return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten())
+
+    def forgotten(self) -> Forgotten:
+        """Return the values that the model had forgotten."""
+        return Forgotten.from_state(self._under(_FORGOTTEN))
 
     def to_bytes(self) -> bytes:
         """Serialize everything, with a checksum over all of it."""
@@ -91,13 +97,15 @@ class Checkpoints:
         self._writer = secrets.token_hex(4)  # no two processes write the same temporary file
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write ``checkpoint``, then delete those that are no longer among the newest.
+        """Write ``checkpoint``, then delete those that are no longer among the newest, and those that hold what it has forgotten.
 
         Raises:
             OSError: it could not be written; the earlier ones are as they were.
         """
         self.write(checkpoint)
-        for older in self.paths()[: -self._keep]:
+        paths, forgotten = self.paths(), checkpoint.forgotten()
+        remembering = [path for path in paths if _number(path) < forgotten.version]
+        for older in {*paths[: -self._keep], *remembering}:
             older.unlink(missing_ok=True)
 
     def write(self, checkpoint: Checkpoint) -> Path:
@@ -145,6 +153,11 @@ class Checkpoints:
     def paths(self) -> list[Path]:
         """Return the paths of the files, the oldest first."""
         return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
+
+
+def _number(path: Path) -> int:
+    """Return the number of the version in a file's name."""
+    return int(path.stem.removeprefix("version-"))
 
 
 def _sync(directory: Path) -> None:

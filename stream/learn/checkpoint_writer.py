@@ -31,6 +31,10 @@ class CheckpointWriter:
         """Return whether it is time for a checkpoint, and the one before is done."""
         return time.monotonic() >= self._next and (self._saving is None or self._saving.done())
 
+    def hasten(self) -> None:
+        """Make a checkpoint due now: those before it hold what was forgotten since, and go once it is saved."""
+        self._next = 0.0
+
     def start(self, checkpoint: Checkpoint) -> None:
         """Begin to save; a failure is logged and counted, and the earlier checkpoints stay."""
         self._next = time.monotonic() + self._every

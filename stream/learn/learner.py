@@ -193,6 +193,8 @@ class _Session:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
         if self._needs_snapshot:
             self._publish(whole=True)
+        if self._trainer.forgotten.version > self._checkpoint_writer.saved:
+            self._checkpoint_writer.hasten()
         while not should_stop() and not (end and self._source.reached(end)):
             self._learn(self._poll())
             if self._publisher.wait(self._pending) == 0:
@@ -221,6 +223,9 @@ class _Session:
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
         self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole)
+        if self._pending.forgotten:
+            self._trainer.forgotten.version = self.last.version.version
+            self._checkpoint_writer.hasten()
         self._pending = self._pending.next()
         self._metrics.record_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)
 
@@ -229,7 +234,7 @@ class _Session:
         if self._pending.runs:
             self._publish()
         if self.last and self.last.version.version != self._checkpoint_writer.saved:
-            self._checkpoint_writer.start(Checkpoint.of(*self.last, self._trainer.model, self._trainer.scores))
+            self._checkpoint_writer.start(Checkpoint.of(*self.last, self._trainer))
 
     def _report(self) -> None:
         self._next_report = time.monotonic() + _REPORT_EVERY

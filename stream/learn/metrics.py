@@ -10,8 +10,8 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from model.evaluation import Scores
-from model.features import FeatureError
 from model.kernels.table import EXPIRED, OCCUPIED
+from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
 from stream.learn.rules import WeightError
@@ -43,6 +43,8 @@ class LearnerMetrics:
         self.dead_letters = counter("dead_letters", "Records set aside, by the kind of error.", "reason")
         for reason in (BadRecordError, FeatureError, NotFiniteError, WeightError, FutureTimeError, TimeUnitError):
             self.dead_letters.labels(reason.__name__)  # so that 0 is shown, too
+        self.forgotten = counter("forgotten", "Requests to forget a value that were carried out.")
+        self.erased_examples = counter("erased_examples", "Examples not learned, because they hold a forgotten value.")
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.scores = {
             name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
@@ -71,6 +73,8 @@ class LearnerMetrics:
         """Record the result of learning the records of one poll."""
         self.step_seconds.observe(seconds)
         self.examples.inc(result.learned)
+        self.forgotten.inc(len(result.forgotten))
+        self.erased_examples.inc(result.erased)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 

@@ -13,7 +13,7 @@ from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter
-from stream.events import Rollback, Run, Version, encode
+from stream.events import Forget, Rollback, Run, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
@@ -24,8 +24,9 @@ from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less frequent
-# Limits of what may wait for a version. A run or an excluded example takes up to 53 bytes, and the version's record 1,000,000.
-MOST = 10_000  # runs and excluded examples; dead letters too
+# Limits of what may wait for a version. A run, an excluded example or a request to forget takes up to 57 bytes, and the version's
+# record 1,000,000.
+MOST = 10_000  # runs, excluded examples and requests; dead letters too
 MOST_BYTES = 16_000_000  # of dead letters
 
 
@@ -55,6 +56,7 @@ class PendingVersion:
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
+        self.forgotten: list[Forget] = []
         self.dead_letters: list[Message] = []
         self._bytes = 0  # of the dead letters
 
@@ -68,6 +70,7 @@ class PendingVersion:
         if result.learned:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
+        self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
             dead_letter(record, "learn", error, topics)
             for record, error in result.bad + result.excluded
@@ -78,7 +81,7 @@ class PendingVersion:
 
     def full(self) -> bool:
         """Return whether a version must be published now: a larger one might not fit in a record or in memory."""
-        return max(len(self.runs) + len(self.excluded), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
+        return max(len(self.runs) + len(self.excluded) + len(self.forgotten), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
 
     def reread(self) -> dict[int, int]:
         """Return partition → the offset up to which examples are still to be read again."""
@@ -200,6 +203,7 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         published_at=header.published_at,
         snapshot=snapshots.newest,
         rollback=pending.rollback,
+        forgotten=pending.forgotten,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
@@ -94,25 +94,33 @@ class Recovery:
         first = self._log.bounds(self._topics.versions)[0].first
         checkpoint, lineage = self._choose_checkpoint(until, first)
         if checkpoint:
-            trainer = Trainer(*checkpoint.restore())
+            trainer = checkpoint.restore()
             last: Published | None = Published(checkpoint.version, checkpoint.offset)
             start = max(checkpoint.offset + 1, first)
         elif first == 0:
-            trainer = Trainer(OnlineModel(self._spec), Progressive())
+            trainer = Trainer(OnlineModel(self._spec), RunningScores())
             last = None
             start = 0
         else:
             return self._begin_anew(until, first)
+        left_behind: list[Version] = []
         with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
-                if lineage.holds(published.version.version):
-                    trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
-                    self._learn_again(trainer, published.version, runs)
-                    last = published
-        migrated = trainer if last is None or until is not None else _migrate(trainer, self._spec, last.version)
-        migrated.model.mark_published()
+                if not lineage.holds(published.version.version):
+                    left_behind.append(published.version)
+                    continue
+                trainer = self._with_settings_of(published.version, trainer, is_first=last is None)
+                for version in left_behind:  # those between a rollback and where it went back to
+                    trainer.forget_again(version)
+                left_behind = []
+                self._learn_again(trainer, published.version, runs)
+                last = published
+        before = trainer
+        if last is not None and until is None:
+            trainer = _migrate(trainer, self._spec, last.version)
+        trainer.model.mark_published()
         saved = checkpoint.version.version if checkpoint else -1
-        return Recovered(migrated, last, self._diverged, saved, migrated=migrated is not trainer)
+        return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
 
     def _choose_checkpoint(self, until: int | None, first: int) -> tuple[Checkpoint | None, Lineage]:
         """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again.
@@ -166,7 +174,7 @@ class Recovery:
         if not self._accept_gap:
             raise GapError(f"{gone}: put them back, or --accept-gap begins a new model, which learns the examples that the log still holds")
         logger.warning("%s: a new model begins", gone)
-        trainer = Trainer(OnlineModel(self._spec), Progressive())
+        trainer = Trainer(OnlineModel(self._spec), RunningScores())
         return Recovered(trainer, newest_version(self._log, self._topics), diverged=True, saved=-1, migrated=True, anew=True)
 
     def _is_in_log(self, checkpoint: Checkpoint) -> bool:
@@ -189,7 +197,7 @@ class Recovery:
             spec = Spec.model_validate(version.spec)
         except ValidationError as error:
             raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
-        return Trainer(OnlineModel(spec), Progressive()) if is_first else _migrate(trainer, spec, version)
+        return Trainer(OnlineModel(spec), RunningScores()) if is_first else _migrate(trainer, spec, version)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):
@@ -197,6 +205,8 @@ class Recovery:
         excluded = set(version.excluded)
         for run in version.runs:
             self._learn_run(trainer, run, excluded, runs)
+        if version.forgotten:
+            trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
 
     def _check_digest(self, trainer: Trainer, version: Version) -> None:
@@ -235,7 +245,7 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
     logger.info("after version %s the fields change from %s to %s", version.version, *names)
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores)
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten)
 
 
 def _other_settings(version: Version) -> str:

@@ -18,13 +18,14 @@ from stream.learn.recovery import Recovered, Recovery, RecoveryError
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
-from stream.weights.versions import Published, newest_version
+from stream.weights.versions import Published, newest_version, read_versions
 
 
 def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
     """Make the learner's state at version ``number`` again, from the newest checkpoint before it or from the log alone.
 
-    Its digest is the published one. With other kernels the state agrees within rounding, and has a digest of its own.
+    Its digest is the published one, unless values were forgotten since: they are forgotten again. With other kernels the state agrees
+    within rounding, and its version has a digest of its own.
 
     Raises:
         LearnError: it can't be made again: its settings were others, or its examples have changed or were deleted.
@@ -33,10 +34,12 @@ def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, numb
     trainer = recovered.trainer
     version, offset = _last(recovered, number)
     version = msgspec.structs.replace(version, digest=trainer.model.digest())
-    return Checkpoint.of(version, offset, trainer.model, trainer.scores)
+    for later, _ in read_versions(log, topics, offset + 1):
+        trainer.forget_again(later)
+    return Checkpoint.of(version, offset, trainer)
 
 
-def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool) -> Version:
+def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool, by: str | None = None) -> Version:
     """Publish the weights of version ``to`` as the next version.
 
     Args:
@@ -46,6 +49,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
         settings: The loop's settings, which name the folder of checkpoints.
         to: The number of the version to go back to.
         replay: Whether the learner learns the examples after that version again; else it goes on after those that were learned.
+        by: Who asks for it; the version's record says so.
 
     Raises:
         LearnError: the version can't be made again.
@@ -61,9 +65,9 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
-        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
+        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay, by), reread=reread)
         with closing(Publisher(log, writer, topics, settings, newest.version)) as publisher:
-            return publisher.publish(past.restore()[0], pending, whole=True).version
+            return publisher.publish(past.restore().model, pending, whole=True).version
 
 
 def _last(recovered: Recovered, number: int) -> Published:

@@ -12,7 +12,7 @@ from contextlib import closing
 from model.array_file import Arrays
 from model.settings import Spec
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogError
+from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.weights.chunks import WeightsHeader, cut, manifest, pack, read_manifest
 
@@ -70,12 +70,18 @@ class SnapshotWriter:
         self._writing = self._thread.submit(_write, self._log, self._topics, header, spec, arrays, deltas)
 
     def collect(self) -> None:
-        """Make the snapshot being written the newest, if it is complete by now."""
+        """Make the snapshot being written the newest, if it is complete by now.
+
+        Raises:
+            RefusedError: the log does not let us write any.
+        """
         if self._writing is None or not self._writing.done():
             return
         writing, self._writing = self._writing, None
         try:
             self.newest = writing.result()
+        except RefusedError:
+            raise
         except LogError as error:
             logger.warning("a snapshot could not be written, the next will be: %s", error)
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import Progressive
-from model.features import Encoder
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.progressive import learn_and_score
-from stream.events import BadRecordError, Example, decode_example
+from stream.events import BadRecordError, Example, Forget, Version, decode_example_or_forget
+from stream.learn.forgotten import ForgettingEncoder, Forgotten, ForgottenError, check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
 
@@ -30,6 +30,8 @@ class BatchResult(NamedTuple):
     trained_through: int  # the latest event time among them, as the rules see it, epoch ms; 0 if there are none
     bad: list[tuple[Record, Exception]]  # records that could not be decoded or encoded, and why
     excluded: list[tuple[Record, Exception]]  # examples that a rule refused or whose step was undone, and why
+    forgotten: list[Forget]  # requests that were carried out
+    erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
 
 
 class _Decoded(NamedTuple):
@@ -41,41 +43,65 @@ class _Decoded(NamedTuple):
 
 
 class Trainer:
-    """A model with its encoder and its scores."""
+    """A model with its encoder, its scores and the values that it has forgotten."""
 
-    def __init__(self, model: OnlineModel, scores: Progressive) -> None:
-        self.model, self.scores = model, scores
-        self.encoder = Encoder(model.spec.fields)
+    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None) -> None:
+        self.model, self.scores, self.forgotten = model, scores, forgotten or Forgotten()
+        self.encoder = ForgettingEncoder(model.spec.fields, self.forgotten)
+
+    def forget(self, request: Forget) -> None:
+        """Carry out a request."""
+        self.model.forget(request.key)
+        self.forgotten.add(request)
+
+    def forget_again(self, version: Version) -> None:
+        """Carry out the requests of a version that a rollback leaves behind: what the person asked for stays done."""
+        for request in version.forgotten:
+            self.forget(request)
+            self.forgotten.version = version.version
 
     def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> BatchResult:
-        """Predict, learn and score each record, in order.
+        """Predict, learn and score each example, and carry out each request to forget, in order.
 
         Args:
             records: Records of the topic ``examples``.
             excluded: Partition and offset of the records to skip.
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
         """
-        decoded: list[_Decoded] = []
+        learned: list[_Decoded] = []
+        decoded: list[_Decoded] = []  # to be learned next
+        requests: list[Forget] = []
         bad: dict[int, Exception] = {}  # position → why
         refused: dict[int, Exception] = {}
         for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
                 continue
             try:
-                example = decode_example(record.value)
+                event = _decode(record)
             except BadRecordError as error:
                 bad[position] = error
                 continue
+            if isinstance(event, Forget):
+                learned += self._learn(decoded, bad, refused) if decoded else []
+                decoded = []
+                self.forget(event)
+                requests.append(event)
+                continue
             try:
-                decoded.append(_Decoded(position, example, rules.observed(example, record) if rules else example.time))
+                decoded.append(_Decoded(position, event, rules.observed(event, record) if rules else event.time))
             except BadRecordError as error:
                 refused[position] = error
-        learned = self._learn(decoded, bad, refused)
+        learned += self._learn(decoded, bad, refused)
+        erased = [position for position, error in bad.items() if isinstance(error, ForgottenError)]
+        for position in erased:
+            del bad[position]
         return BatchResult(
             learned=len(learned),
             trained_through=max((each.time for each in learned), default=0),
             bad=[(records[position], bad[position]) for position in sorted(bad)],
             excluded=[(records[position], refused[position]) for position in sorted(refused)],
+            forgotten=requests,
+            erased=len(erased),
         )
 
     def _learn(self, decoded: list[_Decoded], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
@@ -94,6 +120,13 @@ class Trainer:
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]
+
+
+def _decode(record: Record) -> Example | Forget:
+    event = decode_example_or_forget(record.value)
+    if isinstance(event, Forget):
+        check(event, record)
+    return event
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ class LogError(Exception):
     ├── UnknownTopicError     the topic does not exist (no topic is created on the fly)
     ├── OffsetGoneError       retention has deleted the record that was asked for
     ├── RecordTooLargeError   a message is above the log's limit
+    ├── RefusedError          it does not let us in, or not do this: waiting does not help
     └── FencedError           another process owns what this writer owned
     """
 
@@ -37,12 +38,16 @@ class RecordTooLargeError(LogError):
     """A message is above the log's limit."""
 
 
+class RefusedError(LogError):
+    """The log does not let us in, or not do this; waiting does not help."""
+
+
 class FencedError(LogError):
     """Another process owns what this writer owned."""
 
 
-Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Partitioner: TypeAlias = Literal["murmur2", "crc32"]
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 TopicPartition: TypeAlias = tuple[str, int]
 
 

@@ -21,13 +21,17 @@ from stream.log.contract import (
     Message,
     Partitioner,
     Progress,
+    RefusedError,
     Retention,
     TopicPartition,
     UnknownTopicError,
 )
-from stream.log.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
+from stream.log.kafka_admin import Admin
+from stream.log.kafka_client import WAIT, KafkaReader, Producer, committed
+from stream.log.kafka_security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
+from stream.log.settings import SecuritySettings
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +45,17 @@ _SMALLEST_SEGMENT, _LARGEST_SEGMENT = 1 << 20, 1 << 30  # bytes: Kafka takes no 
 class KafkaLog:
     """The log at ``kafka://host:9092[,host2:9092]``."""
 
-    def __init__(self, url: str, partitioner: Partitioner = "murmur2") -> None:
+    def __init__(self, url: str, partitioner: Partitioner = "murmur2", security: SecuritySettings | None = None) -> None:
         self.partitioner = partitioner
-        self._servers = url.removeprefix("kafka://").split(",")
-        self._admin = Admin(self._servers)
+        self._cluster = Cluster(tuple(url.removeprefix("kafka://").split(",")), security or SecuritySettings())
+        self._admin = Admin(self._cluster)
         self._partitions: dict[str, int] = {}  # by topic, of those asked about so far
         self._producer: Producer | None = None
         self._lock = Lock()
 
     def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
         """Create ``topic`` unless it exists; return whether it was created."""
+        self._create_owners()
         return self._admin.create(topic, partitions, {TIMESTAMPS: "LogAppendTime", **_configs(Retention(retention, most_bytes))})
 
     def retention(self, topic: str) -> Retention:
@@ -81,14 +86,16 @@ class KafkaLog:
         """Append, and return the offsets once every in-sync replica has the records; after an error, some may have been written."""
         routed = self.route(messages)
         with self._lock:
-            producer = self._producer = self._producer or Producer.open(self._servers)
+            producer = self._producer = self._producer or Producer.open(self._cluster)
         try:
             return producer.send_all(routed)
-        except (LogUnavailableError, FencedError) as error:
-            # A producer whose writes expired may never write again: the next append starts another.
+        except (LogUnavailableError, FencedError, RefusedError) as error:
+            # A producer whose writes expired or were refused may never write again: the next append starts another.
             with self._lock:
                 self._producer = None if self._producer is producer else self._producer
             producer.abandon()
+            if isinstance(error, RefusedError):
+                raise
             raise LogUnavailableError(f"some messages may not have been appended: {error}") from error
 
     def reader(self, topic: str, start: Mapping[int, int]) -> KafkaReader:
@@ -96,16 +103,16 @@ class KafkaLog:
         missing = start.keys() - set(range(self._count(topic)))
         if missing:
             raise UnknownTopicError(f"expected partitions of topic {topic!r}, which has {self._count(topic)}, got {sorted(missing)}")
-        return KafkaReader(self._servers, topic, start)
+        return KafkaReader(self._cluster, topic, start)
 
     def writer(self, owner: str) -> "KafkaWriter":
         """Take the name ``owner``, and fence whoever held it."""
-        self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
+        self._create_owners()
         return KafkaWriter(self, owner)
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
         """Return what ``owner`` last committed for each partition."""
-        return committed(self._servers, owner, topic, self._count(topic))
+        return committed(self._cluster, owner, topic, self._count(topic))
 
     def route(self, messages: Sequence[Message]) -> list[tuple[Message, int]]:
         """Pair each message with its partition."""
@@ -113,7 +120,7 @@ class KafkaLog:
 
     def producer(self, owner: str) -> Producer:
         """Start a producer for ``owner``; Kafka fences the previous one and ends its open transaction."""
-        return Producer.open(self._servers, owner)
+        return Producer.open(self._cluster, owner)
 
     def token(self, owner: str) -> bytes | None:
         """Return what the newest owner record of ``owner`` holds."""
@@ -135,6 +142,9 @@ class KafkaLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         self.close()
+
+    def _create_owners(self) -> None:
+        self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
 
     def _count(self, topic: str) -> int:
         if topic not in self._partitions:
@@ -162,6 +172,7 @@ class KafkaWriter:
     def __init__(self, log: KafkaLog, owner: str) -> None:
         self._log, self._owner = log, owner
         self._token = uuid.uuid4().hex.encode()
+        log.token(owner)  # trouble makes us read it: a right to do so that is missing is found now
         self._producer: Producer | None = self._take()
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:

@@ -146,7 +146,7 @@ class GroupCommit:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if (size := wal_size(self._path)) > MOST_WAL:
             raise LogUnavailableError(
-                f"the log {str(self._path)!r} takes no writes: its write-ahead log is {size:,} bytes long, expected at most {MOST_WAL:,}"
+                f"the log {str(self._path)!r} can't be written to: its write-ahead log takes {size:,} bytes, expected at most {MOST_WAL:,}"
                 ". A program that has been reading for long keeps it from being emptied: end its transaction"
             )
 

@@ -15,7 +15,7 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
@@ -69,6 +69,8 @@ class Follower:
                 self._follow(should_stop)
             except LogUnavailableError as error:
                 self._report(f"the log is away, the weights stay as they are: {error}")
+            except RefusedError as error:  # a password or a right can be put in order while the weights at hand are served
+                self._report(f"the log refuses this server, the weights stay as they are: {error}")
             except NewLineageError as error:
                 logger.info("%s", error)
                 continue

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.events import Example, encode
 from stream.learn.trainer import Trainer
@@ -90,7 +90,7 @@ def sample(site: Site, passed: float, sent: int) -> Sample:
 
 def offline(log: Log, topic: str) -> str:
     """Learn the log's examples in their order; return the digest of the weights."""
-    trainer, records = Trainer(OnlineModel(SPEC), Progressive()), read_all(log, topic)
+    trainer, records = Trainer(OnlineModel(SPEC), RunningScores()), read_all(log, topic)
     while batch := list(itertools.islice(records, 1000)):
         trainer.learn(batch)
     return trainer.model.digest()

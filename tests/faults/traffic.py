@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
@@ -208,7 +208,7 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     assert dead_letters[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + dead_letters[b"learn"] == len(stream)
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     for record in _learned(log, topics, stream):
         if _kind(record) != "hostile":
             trainer.learn([record])

@@ -54,7 +54,7 @@ def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
 @given(rubbish=st.binary(max_size=200))
 def test_rubbish_is_refused(rubbish: bytes) -> None:
     """With an error of ours."""
-    with pytest.raises(ArrayFileError, match="snapshot"):
+    with pytest.raises(ArrayFileError, match="array file"):
         load(rubbish)
 
 

@@ -1,4 +1,4 @@
-"""Progressive scores are those of scikit-learn, in constant memory, however the stream is cut."""
+"""Running scores are those of scikit-learn, in constant memory, however the stream is cut."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,13 +9,13 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
-from model.evaluation import Progressive, Scores
+from model.evaluation import RunningScores, Scores
 
 Stream = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def scored(stream: Stream, window: int = 10_000, cuts: Sequence[int] = ()) -> Progressive:
-    progressive = Progressive(window)
+def scored(stream: Stream, window: int = 10_000, cuts: Sequence[int] = ()) -> RunningScores:
+    progressive = RunningScores(window)
     for first, last in pairwise([0, *sorted(cuts), len(stream[0])]):
         progressive.update(stream[0][first:last], stream[1][first:last])
     return progressive
@@ -114,7 +114,7 @@ def test_a_checkpoint_anywhere_changes_nothing(cut: int) -> None:
     logits, labels = made_up(500)
     saved = scored((logits[:cut], labels[:cut]), window=100).state()
 
-    restored = Progressive.from_state(saved)
+    restored = RunningScores.from_state(saved)
     restored.update(logits[cut:], labels[cut:])
 
     assert restored.total() == scored((logits, labels), window=100).total()
@@ -127,12 +127,12 @@ def test_a_checkpoint_is_not_changed_by_what_is_scored_after_it() -> None:
 
     progressive.update(*made_up(10, seed=1))
 
-    assert Progressive.from_state(saved).total() == scored(made_up(10)).total()
+    assert RunningScores.from_state(saved).total() == scored(made_up(10)).total()
 
 
 def test_nothing_is_scored_before_the_first_example() -> None:
-    assert Progressive().total() == Progressive().recent() == Scores(0, None, None, None, None)
-    assert Progressive().auc_error() is None
+    assert RunningScores().total() == RunningScores().recent() == Scores(0, None, None, None, None)
+    assert RunningScores().auc_error() is None
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 from xxhash import xxh3_64_intdigest
 
-from model.features import Encoder, FeatureError, Value, bucket, canonical
+from model.features import Encoder
+from model.keys import FeatureError, Value, bucket, canonical
 from model.settings import Field
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from model.evaluation import Progressive
-from model.features import Encoder, Value
+from model.evaluation import RunningScores
+from model.features import Encoder
 from model.kernels.delay import stream_logits
+from model.keys import Value
 from model.online import OnlineModel
 from model.progressive import learn_and_score, predict_then_learn
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -26,7 +27,7 @@ MISFITS, UNDONE = [7, 30], [3, 31, 59]
 def test_what_does_not_fit_or_is_undone_is_named_and_the_rest_is_learned_and_scored_as_one_by_one() -> None:
     features: list[dict[str, Value]] = [{"user": 1, "price": "dear"} if n in MISFITS else each for n, each in enumerate(FEATURES)]
     importance = np.where(np.isin(np.arange(COUNT), UNDONE), np.inf, 1).astype(np.float32)
-    together, alone, scores, expected = OnlineModel(SPEC), OnlineModel(SPEC), Progressive(), Progressive()
+    together, alone, scores, expected = OnlineModel(SPEC), OnlineModel(SPEC), RunningScores(), RunningScores()
 
     outcome = learn_and_score(together, Encoder(SPEC.fields), scores, features, TIMES, LABELS, importance)
 

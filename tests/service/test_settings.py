@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 
 from model.settings import Field, ModelSettings
 from service.settings import Settings, SettingsError, load
+from stream.log.settings import format_duration, parse_duration
 from stream.log.topics import Kept
-from stream.settings import format_duration, parse_duration
 
 DAY = 86_400
 

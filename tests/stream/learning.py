@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
@@ -97,7 +97,7 @@ def records(log: Log, topic: str, partition: int = 0) -> list[Record]:
 
 def learned_directly(stream: list[Record]) -> str:
     """Learn ``stream`` without a learner, one record at a time; return the digest of the weights."""
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     for record in stream:
         trainer.learn([record])
     return trainer.model.digest()

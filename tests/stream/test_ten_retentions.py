@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.weights import Weights
 from stream.events import Click, Feature, Impression, decode_example, decode_version, encode
@@ -22,9 +22,10 @@ from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message, Reader, Record
+from stream.log.settings import LogSettings
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
-from stream.settings import JoinSettings, LearnSettings, LogSettings, least_retention
+from stream.settings import JoinSettings, LearnSettings, least_retention
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
@@ -118,7 +119,7 @@ def traffic(log: Log, number: int, chance: random.Random) -> dict[str, int]:
 
 def learned_again(versions: list[Record], examples: list[Record]) -> tuple[list[int], str]:
     """Return the offsets of the examples in the order in which the versions say that they were learned, and the digest that this gives."""
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     offsets: list[int] = []
     for version in map(decode_version, (record.value for record in versions)):
         for run in version.runs:

@@ -46,7 +46,7 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
     at = service.now() if request.time is None else request.time
     predictor = service.served_weights.predictor
     with service.metrics.predict_seconds.time():
-        scored = predictor.score(request, at)
+        scored = predictor.predict(request, at)
     service.metrics.candidates.inc(len(request.candidates))
     request_id = secrets.token_hex(12)
     predictions = [

@@ -75,7 +75,7 @@ def test_a_weight_that_is_not_finite_is_not_learned(weight: float) -> None:
     with_it, without = OnlineModel(spec()), OnlineModel(spec())
 
     with np.errstate(over="ignore"):
-        excluded = with_it.learn(stream.features, stream.labels, importance).excluded
+        excluded = with_it.learn(stream.features, stream.labels, importance).undone
     without.learn(*cut(stream, 3, 0, 7))
     without.learn(*cut(stream, 3, 8, 20))
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model.features import Encoder, Value
+from model.features import Encoder
+from model.keys import Value
 from model.settings import Field
 from model.weights import sigmoid
 from stream.events import Impression, decode_impression

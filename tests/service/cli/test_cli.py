@@ -150,7 +150,7 @@ def test_learning_and_serving_load_no_torch(learned: Folder, command: str, metri
         process.terminate()
 
     loaded = {line.rpartition("|")[2].strip() for line in listing.read_text().splitlines()}
-    assert "model.kernels.step" in loaded
+    assert "model.kernels.forward" in loaded
     assert "torch" not in loaded
 
 

@@ -19,7 +19,8 @@ from service.commands.topics import create
 from service.settings import load
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
-from stream.log.kafka_client import Admin
+from stream.log.kafka_admin import Admin
+from stream.log.kafka_security import Cluster
 
 ORDER = ("impressions", "clicks", "examples", "versions", "weights", "dead-letters")
 
@@ -131,7 +132,7 @@ def test_topics_of_kafka_whose_timestamps_are_the_writers_fail_with_what_mends_t
     prefix = f"doctor-{uuid.uuid4().hex[:8]}"
     config = settings(tmp_path, url=kafka)
     config.write_text(config.read_text().replace("[log]", f'[log]\nprefix = "{prefix}"'))
-    admin = Admin([kafka.removeprefix("kafka://")])
+    admin = Admin(Cluster((kafka.removeprefix("kafka://"),)))
     admin.create(f"{prefix}.clicks", 2, {"message.timestamp.type": "CreateTime"})
     admin.close()
     create(load(config))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
@@ -19,7 +19,7 @@ from tests.stream.learning import SPEC, examples
 
 def trained(count: int) -> Trainer:
     """Return a model that has learned ``count`` examples."""
-    trainer = Trainer(OnlineModel(SPEC), Progressive())
+    trainer = Trainer(OnlineModel(SPEC), RunningScores())
     trainer.learn(stream(count))
     return trainer
 
@@ -32,13 +32,13 @@ def stream(count: int, first: int = 0) -> list[Record]:
 def checkpoint_of(trainer: Trainer, number: int) -> Checkpoint:
     """Make a checkpoint of ``trainer`` as version ``number``."""
     version = Version(number, trainer.model.digest(), trainer.model.examples, 7, {0: trainer.model.examples}, [], [], "", "", 0)
-    return Checkpoint.of(version, number, trainer.model, trainer.scores)
+    return Checkpoint.of(version, number, trainer)
 
 
 def test_learning_goes_on_from_a_checkpoint_as_if_nothing_had_happened() -> None:
     trainer = trained(300)
 
-    restored = Trainer(*Checkpoint.from_bytes(checkpoint_of(trainer, 1).to_bytes()).restore())
+    restored = Checkpoint.from_bytes(checkpoint_of(trainer, 1).to_bytes()).restore()
 
     for each in (trainer, restored):
         each.learn(stream(300, 300))
@@ -55,7 +55,7 @@ def test_a_checkpoint_holds_what_was_and_not_what_is_learned_later() -> None:
     checkpoint = checkpoint_of(trainer, 1)
     trainer.learn(stream(100, 100))
 
-    assert checkpoint.restore()[0].digest() == digest
+    assert checkpoint.restore().model.digest() == digest
 
 
 def test_its_version_comes_back_as_it_was_published() -> None:

@@ -14,7 +14,6 @@ from stream.events import decode_version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.learn.trainer import Trainer
 from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
@@ -50,7 +49,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 def test_a_checkpoint_of_0_1_0_loads_with_the_weights_that_it_was_published_with(log: SqliteLog) -> None:
     checkpoint = Checkpoint.from_bytes(unpacked("checkpoint-0.1.0.gz"))
-    model, scores = checkpoint.restore()
+    model, scores = (trainer := checkpoint.restore()).model, trainer.scores
 
     assert checkpoint.spec == SPEC
     assert (checkpoint.version, checkpoint.offset) == newest_version(log, TOPICS)
@@ -68,7 +67,7 @@ def test_learning_goes_on_from_a_checkpoint_of_0_1_0(log: SqliteLog, tmp_path: P
     forget(tmp_path, TOPICS.examples, 0, LEARNED)  # so that only the checkpoint holds what was learned from them
     log.append(more(50))
     settings = LearnSettings(directory=str(tmp_path / "checkpoints"))
-    trainer = Trainer(*next(Checkpoints(tmp_path / "checkpoints", 1).newest_first()).restore())
+    trainer = next(Checkpoints(tmp_path / "checkpoints", 1).newest_first()).restore()
 
     learner = Learner(log, TOPICS, SPEC, settings, LearnerMetrics(CollectorRegistry()), times=TimeRule(60_000))
     learner.run(lambda: False, until_caught_up=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.evaluation import Progressive
+from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
@@ -35,7 +35,7 @@ class Work:
     """A model that learns, and its pending version."""
 
     def __init__(self) -> None:
-        self.trainer = Trainer(OnlineModel(SPEC), Progressive())
+        self.trainer = Trainer(OnlineModel(SPEC), RunningScores())
         self.pending = PendingVersion({0: 0}, None)
 
     def learn(self, messages: Sequence[Message]) -> None:
@@ -85,7 +85,7 @@ def test_a_version_says_what_was_learned_and_in_which_order(log: SqliteLog) -> N
 
 
 def test_runs_are_in_the_order_learned_over_all_partitions() -> None:
-    pending, trainer = PendingVersion({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), Progressive())
+    pending, trainer = PendingVersion({0: 0, 1: 0}, None), Trainer(OnlineModel(SPEC), RunningScores())
 
     for partition, offset in [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3)]:
         batch = [Record(TOPICS.examples, partition, offset, 0, None, example(offset).value)]

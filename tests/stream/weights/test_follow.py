@@ -92,7 +92,7 @@ def test_a_follower_comes_to_the_learners_weights(log: Log, tmp_path: Path) -> N
 def test_it_predicts_as_the_learner_does_bit_for_bit(log: Log, tmp_path: Path) -> None:
     log.append(examples(200))
     learn_all(log, tmp_path)
-    model, _ = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first()).restore()
+    model = next(Checkpoints(tmp_path / "checkpoints", 3).newest_first()).restore().model
     features, _ = Encoder(SPEC.fields).encode([{"user": n, "item": 2 * n, "price": n / 7} for n in range(80)], [0] * 80)
 
     service = follow_to_the_end(log)

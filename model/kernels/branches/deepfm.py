@@ -7,8 +7,8 @@ Shapes: F fields, d the width of an embedding; the input is ``(F d,)``.
 
 from typing import Any
 
+from model.kernels.memory import Scratch, array1
 from model.kernels.network import Activations, Network
-from model.kernels.scratch import Scratch, array1
 from model.kernels.target import kernel
 
 

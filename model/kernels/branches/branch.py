@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numba
 
+from model.kernels.memory import Scratch, allocate
 from model.kernels.network import Activations, Network
-from model.kernels.scratch import Scratch, allocate
 from model.kernels.target import kernel, pointer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.branch import Branch, CompiledBranch, compiled
+from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.table import find
@@ -35,7 +35,7 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
 
 
 @kernel
-def score(
+def logit_of(
     net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
 ) -> Any:
     """Return the logit of the example whose fields' keys start at ``starts[first]``; fill ``found`` with each key's row, -1 if new."""
@@ -76,4 +76,4 @@ def predict(
 ) -> None:
     """Fill ``logits (N,)``; change nothing that is learned."""
     for n in range(logits.shape[0]):
-        logits[n] = score(net, work, found, keys, rows, features, n * net.fields)
+        logits[n] = logit_of(net, work, found, keys, rows, features, n * net.fields)

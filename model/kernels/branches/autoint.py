@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.branch_parameters import accumulators_at, learn_each, map_each, output_backward, output_forward, weights_at
+from model.kernels.branches.parameters import accumulators_at, learn_each, map_each, output_backward, output_forward, weights_at
 from model.kernels.intrinsics import SINGLE, power_of_two
 from model.kernels.matrix import affine
+from model.kernels.memory import Scratch, array1, array2, array3, array4
 from model.kernels.network import COLUMNS, Activations, Network
-from model.kernels.scratch import Scratch, array1, array2, array3, array4
 from model.kernels.target import kernel
 
 PARTS = 4

@@ -1,13 +1,26 @@
-"""Scratch arrays have the shapes that were asked for, and share no memory."""
+"""Arrays begin at the start of a cache line; scratch arrays have the shapes that were asked for, and share no memory."""
 
 from typing import Any
 
 import numpy as np
+import pytest
 
-from model.kernels.scratch import Scratch, allocate, array1, array2, array3, array4
+from model.kernels.memory import LINE, Scratch, allocate, array1, array2, array3, array4, zeros
 from model.kernels.target import kernel
 
 SHAPES = [(3,), (2, 3), (4, 1, 2), (2, 2, 1, 3)]
+
+
+@pytest.mark.parametrize("shape", [1, 7, (3, 5), (1000, 9)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint64])
+def test_zeros_are_numpys_at_the_start_of_a_cache_line(shape: int | tuple[int, ...], dtype: type[np.generic]) -> None:
+    several = [zeros(shape, dtype) for _ in range(5)]
+
+    for array in several:
+        assert array.ctypes.data % LINE == 0
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        np.testing.assert_array_equal(array, np.zeros(shape, dtype), strict=True)
 
 
 @kernel

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from model.kernels import skip
-from model.kernels.branch_parameters import accumulators_at, output_backward, output_forward, weights_at
+from model.kernels.branches.parameters import accumulators_at, output_backward, output_forward, weights_at
 from model.kernels.matrix import learn_vector
+from model.kernels.memory import Scratch, array2
 from model.kernels.network import Activations, Network
-from model.kernels.scratch import Scratch, array2
 from model.kernels.target import kernel
 
 
 class Crossed(NamedTuple):
-    """What a forward pass leaves for the backward pass, of ``model.kernels.dcn`` or of ``model.kernels.dcn_v2``."""
+    """What a forward pass leaves for the backward pass, of ``model.kernels.branches.dcn`` or of ``model.kernels.branches.dcn_v2``."""
 
     x: NDArray[Any]  # (C + 1, D), x[0] is the input
-    z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.kernels.dcn`` a number, in z[:, 0]
+    z: NDArray[Any]  # (C, D), what x[0] is multiplied by; of ``model.kernels.branches.dcn`` a number, in z[:, 0]
     gradient: NDArray[Any]  # (4, D)
 
 

@@ -5,11 +5,11 @@ Shapes: C layers, D = F d the width of the input and of every layer. Parameters,
 
 from typing import Any
 
-from model.kernels.branch_parameters import accumulators_at, output_backward, output_forward, weights_at
-from model.kernels.dcn import crossed, skip_backward, skip_forward
+from model.kernels.branches.dcn import crossed, skip_backward, skip_forward
+from model.kernels.branches.parameters import accumulators_at, output_backward, output_forward, weights_at
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
+from model.kernels.memory import Scratch
 from model.kernels.network import Activations, Network
-from model.kernels.scratch import Scratch
 from model.kernels.target import kernel
 
 

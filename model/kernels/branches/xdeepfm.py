@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from model.kernels.branch_parameters import accumulators_at, learn_each, map_each, output_backward, output_forward, weights_at
+from model.kernels.branches.parameters import accumulators_at, learn_each, map_each, output_backward, output_forward, weights_at
 from model.kernels.matrix import affine
+from model.kernels.memory import Scratch, array1, array2, array3
 from model.kernels.network import COLUMNS, Activations, Network
-from model.kernels.scratch import Scratch, array1, array2, array3
 from model.kernels.target import kernel
 
 

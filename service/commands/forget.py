@@ -1,0 +1,126 @@
+"""``sml forget``: forget a value that stands for a person, and show what is left of it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from model.weights import Weights
+from service.audit import record, this_user
+from service.own_key import key_header
+from service.settings import Settings
+from stream.event_time import TimeRule
+from stream.events import LATEST_TIME, Forget
+from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
+from stream.learn.checkpoint import Checkpoints
+from stream.log.connect import open_log
+from stream.log.contract import Log
+from stream.log.topics import Topics
+from stream.weights.chunks import WeightsHeader
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
+from stream.weights.versions import newest_version, read_versions
+
+PATIENCE = 10.0  # seconds to wait for the learner
+NOT_REACHED = (
+    "the dense weights, which belong to no value; what the log holds until retention deletes it: impressions, examples and dead letters, "
+    "and for an hour the earlier weights"
+)
+
+
+def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
+    """Ask for ``value`` to be forgotten in the field ``named``, or in those of ``privacy.fields``, and wait a while for the learner.
+
+    Raises:
+        ForgetError: nothing was learned yet, or the field or the value can't be forgotten.
+        LogError: the log can't be used.
+    """
+    topics, fields = Topics(settings.log.prefix), fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
+    with open_log(settings.log) as log:
+        newest = newest_version(log, topics)
+        if newest is None:
+            raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
+        until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
+        requests = ask(log, topics, fields, value, until, this_user())
+        record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
+        impressions = delete_impressions(log, topics, fields, requests)
+        version = _wait(log, topics, newest.offset + 1, requests)
+    return {
+        "fields": [field.name for field in fields],
+        "keys": [request.forget for request in requests],
+        "impressions": impressions,
+        "forgotten_by_version": version if version is not None else "none yet: the learner does it when it runs",
+        "not_reached": NOT_REACHED,
+    }
+
+
+def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, Any]]:
+    """Return, for each place that may answer to ``value``, whether it does.
+
+    Raises:
+        ForgetError: the field or the value can't be forgotten.
+        LogError: the log can't be used.
+    """
+    fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
+    keys, topics = keys_of(fields, value), Topics(settings.log.prefix)
+    with open_log(settings.log) as log:
+        found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
+        found += [_in_server(settings.serve.url, value, field.name) for field in fields]
+        requests = [Forget(f"{key:016x}", LATEST_TIME) for key in keys]
+        impressions = count_impressions(log, topics, fields, requests)
+    return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
+
+
+def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int | None:
+    """Return the version that carried out all ``requests``, None if none did within ``PATIENCE``."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        left = {request.forget for request in requests}
+        for version, _ in read_versions(log, topics, start):
+            left.difference_update(request.forget for request in version.forgotten)
+            if not left:
+                return version.version
+        time.sleep(0.1)
+    return None
+
+
+class _Newest:
+    """Takes the newest weights that a follower hands over."""
+
+    def __init__(self) -> None:
+        self.header: WeightsHeader | None = None
+        self.weights: Weights | None = None
+        self.caught_up = False
+
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
+        """Keep them."""
+        self.header, self.weights = header, weights
+
+
+def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, Any]:
+    """Follow the weights to their end, as a server does, and look there."""
+    newest, end = _Newest(), time.monotonic() + PATIENCE
+    Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
+    if newest.header is None or newest.weights is None:
+        return {"where": f"{topics.weights}: no weights could be loaded"}
+    return {"where": f"{topics.weights}, version {newest.header.version}", "answers": any(map(newest.weights.has, keys))}
+
+
+def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
+    for checkpoint in Checkpoints(folder, keep=1).newest_first():
+        weights = checkpoint.restore().model.weights
+        yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": any(map(weights.has, keys))}
+
+
+def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
+    try:
+        answer = (
+            httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
+        )
+    except httpx.HTTPError as error:
+        return {"where": f"{url}: no answer: {error}"}
+    return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}

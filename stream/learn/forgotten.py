@@ -1,0 +1,106 @@
+"""Forgotten values: their rows are gone, and no impression from before their request is learned any more.
+
+A request is a record of ``examples``, so learning again after a crash forgets again, at the same point. Examples from before the request
+may still follow it: in other partitions, in a joiner that is behind, in a replay after a rollback. They are known by their time.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.array_file import Arrays
+from model.features import Encoded, Encoder, Features
+from model.keys import FeatureError, Value
+from model.settings import Field
+from stream.events import BadRecordError, Forget
+from stream.log.contract import Record
+
+LATEST = 86_400_000  # ms by which a request may look ahead of its append time: no request forbids a value for ever
+KEPT = 90 * 86_400_000  # ms for which a request holds: by then retention has deleted what came before it
+
+
+class ForgottenError(FeatureError):
+    """An example holds a value that was forgotten after its impression."""
+
+
+class Forgotten:
+    """The values whose earlier impressions are not learned.
+
+    Attributes:
+        version: the last version that forgot a value, -1 if none did.
+    """
+
+    def __init__(self, until: Mapping[int, int] | None = None, version: int = -1) -> None:
+        self._until = dict(until or {})  # key → epoch ms
+        self.version = version
+        self._oldest = min(self._until.values(), default=0)  # no time is older
+
+    def add(self, request: Forget) -> None:
+        """Add the value of a request; drop those whose requests have become too old to matter."""
+        expired = request.until - KEPT
+        if self._oldest <= expired:
+            self._until = {key: time for key, time in self._until.items() if time > expired}
+            self._oldest = min(self._until.values(), default=request.until)
+        self._until[request.key] = max(request.until, self._until.get(request.key, 0))
+        self._oldest = min(self._oldest, request.until)
+        self.__dict__.pop("_keys", None)  # to be computed anew
+
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        return np.array(sorted(self._until), np.uint64)
+
+    def holders(self, features: Features, times: NDArray[np.int64]) -> list[int]:
+        """Return which of N examples hold a value that was forgotten after their ``times``, ``(N,)``, epoch ms."""
+        found = np.flatnonzero(np.isin(features.keys, self._keys)) if self._until else np.empty(0, np.int64)
+        if not len(found):
+            return []
+        fields = (len(features.starts) - 1) // len(times)
+        examples = np.searchsorted(features.starts[::fields], found, side="right") - 1
+        until = np.array([self._until[key] for key in features.keys[found].tolist()], np.int64)
+        held: list[int] = np.unique(examples[times[examples] <= until]).tolist()
+        return held
+
+    def state(self) -> Arrays:
+        """Return everything as arrays."""
+        times = [self._until[key] for key in self._keys.tolist()]
+        return {"keys": self._keys, "until": np.array(times, np.int64), "version": np.array([self.version], np.int64)}
+
+    @classmethod
+    def from_state(cls, arrays: Arrays) -> Self:
+        """Return what :meth:`state` was called on; nothing is forgotten where there are no arrays, as in earlier checkpoints."""
+        if not arrays:
+            return cls()
+        return cls(dict(zip(arrays["keys"].tolist(), arrays["until"].tolist(), strict=True)), int(arrays["version"][0]))
+
+
+class ForgettingEncoder(Encoder):
+    """An encoder that leaves out examples that hold a forgotten value, as it does those that hold a bad one."""
+
+    def __init__(self, fields: Sequence[Field], forgotten: Forgotten) -> None:
+        super().__init__(fields)
+        self._forgotten = forgotten
+
+    def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
+        """Return the keys of those of N examples that can be learned."""
+        encoded = super().encode(examples, times)
+        kept = [n for n in range(len(examples)) if n not in encoded.bad]
+        holders = self._forgotten.holders(encoded.features, np.array([times[n] for n in kept], np.int64))
+        if not holders:
+            return encoded
+        left_out = {kept[n]: ForgottenError("features", "a forgotten value", "none") for n in holders}
+        kept = [n for n in kept if n not in left_out]
+        features, _ = super().encode([examples[n] for n in kept], [times[n] for n in kept])
+        return Encoded(features, encoded.bad | left_out)
+
+
+def check(request: Forget, record: Record) -> None:
+    """Refuse a request that looks ahead too far.
+
+    Raises:
+        BadRecordError: its time is later than its append time by more than ``LATEST``.
+    """
+    if request.until > record.timestamp + LATEST:
+        raise BadRecordError("until", request.until, f"at most {LATEST} ms after its append time, {record.timestamp}")
