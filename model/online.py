@@ -19,7 +19,7 @@ from model.kernels.network import Network
 from model.kernels.table import OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
-from model.weights import Weights
+from model.weights import Weights, check_size
 
 RUN = 1024  # examples in one kernel call, which are learned again when a step has to be undone
 
@@ -175,7 +175,14 @@ class OnlineModel:
 
     @classmethod
     def from_state(cls, spec: Spec, arrays: Arrays) -> Self:
-        """Return the model whose :meth:`state` returned ``arrays``."""
+        """Return the model whose :meth:`state` returned ``arrays``.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: an array is not of the spec.
+            MemoryError: there is not enough for the table.
+        """
+        check_size(spec, arrays)
         model = cls(spec)
         positions = arrays["positions"]
         model.weights.apply(arrays)

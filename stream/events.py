@@ -17,13 +17,15 @@ from model.keys import Value
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
-Count: TypeAlias = Annotated[int, Meta(ge=0)]
+LARGEST_COUNT = 2**53  # of anything; whole numbers up to it are the same in every language
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
+LARGEST_RECORD = 1_000_000  # bytes of an example or a version: a log may take more, but nobody needs to
 
 
 class BadRecordError(ValueError):
@@ -103,9 +105,9 @@ class Forget(Struct, frozen=True, omit_defaults=True):
 class Run(NamedTuple):
     """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
 
-    partition: int
-    first: int
-    last: int
+    partition: Count
+    first: Count
+    last: Count
 
 
 class SnapshotRef(Struct, frozen=True):
@@ -244,6 +246,8 @@ def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], valu
 def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S:
     if value is None:
         raise BadRecordError("record", None, "a JSON object")
+    if len(value) > LARGEST_RECORD:
+        raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
     try:
         return decoder.decode(value)
     except _UNREADABLE as error:

@@ -24,7 +24,7 @@ from stream.events import Run, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
-from stream.log.contract import Log, OffsetGoneError, Reader, Record
+from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
 from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
 
@@ -286,7 +286,7 @@ class _Runs:
             reader.close()
 
     def _reader(self, run: Run) -> Reader:
-        bounds, reader = self._bounds[run.partition], self._readers.get(run.partition)
+        bounds, reader = self._bounds.get(run.partition, Bounds(0, 0)), self._readers.get(run.partition)
         if bounds.end <= run.last:
             learned = f"examples of partition {run.partition} were learned up to {run.last}"
             raise RecoveryError(f"{learned}, but {self._topic} ends at offset {bounds.end}")

@@ -33,6 +33,7 @@ C = TypeVar("C")
 
 WAIT = 10.0  # seconds that Kafka may take to do what is asked; the client retries in between
 WAIT_MS = int(WAIT * 1000)
+_AT_ONCE, _MOST_BYTES = 500, 32_000_000  # records and bytes of values that are unpacked before we look how many they are
 _PATIENCE = {"request_timeout_ms": WAIT_MS // 2, "bootstrap_timeout_ms": WAIT_MS, "reconnect_backoff_max_ms": 1000}
 
 
@@ -120,6 +121,17 @@ class KafkaReader:
         Raises:
             RefusedError: Kafka does not let us in again, or not read.
         """
+        records: list[Record] = []
+        size = 0
+        while len(records) < max_records and size < _MOST_BYTES:
+            taken = self._poll(min(_AT_ONCE, max_records - len(records)), 0 if records else timeout)
+            if not taken:
+                break
+            records += taken
+            size += sum(len(record.value or b"") for record in taken)
+        return records
+
+    def _poll(self, max_records: int, timeout: float) -> list[Record]:
         with named_errors(self._cluster, "READ", self._topic):
             found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
             if not found and (refusal := self._consumer._client._manager.refusal):  # noqa: SLF001 - it is ours

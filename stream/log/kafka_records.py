@@ -17,6 +17,7 @@ from stream.log.contract import Record
 from stream.log.kafka_bombs import MOST, fits
 
 _HEADER = 61  # bytes of a batch before its records
+_LARGEST = 2_000_000  # bytes of a value
 
 
 class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no types
@@ -36,7 +37,7 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
                 for record in parsed:
                     self.next_fetch_offset = record.offset + 1
                     headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write headers without a value
-                    yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
+                    yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, _usable(record.value), headers)
             self.next_fetch_offset = batch.next_offset
         self.drain()
 
@@ -46,6 +47,13 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
         if self._contains_abort_marker(batch):
             self.aborted_producer_ids.discard(batch.producer_id)
         return not batch.is_control_batch and not self._is_batch_aborted(batch)
+
+
+def _usable(value: bytes | None) -> bytes | None:
+    """Return a value, or what is said in place of one that is larger than anything we read."""
+    if value is None or len(value) <= _LARGEST:
+        return value
+    return f"a value of {len(value):,} bytes, expected at most {_LARGEST:,}".encode()
 
 
 def _in_place_of(batch: Any, tp: TopicPartition) -> Record:

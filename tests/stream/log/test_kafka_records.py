@@ -100,9 +100,10 @@ def test_a_batch_that_unpacks_to_more_than_any_honest_one_is_named_and_passed_ov
 def test_a_large_honest_batch_is_unpacked(codec: int) -> None:
     large = bytes(random.Random(0).randbytes(900_000))
 
-    got = taken(Unpacked, batch(0, [(b"key", large, []), (b"key", bytes(3_000_000), [])], codec), 0, 10, [])
+    got = taken(Unpacked, batch(0, [(b"key", large, []), (b"key", bytes(1_900_000), []), (b"key", bytes(3_000_000), [])], codec), 0, 10, [])
 
-    assert [len(each[3]) for each in got[:-1]] == [900_000, 3_000_000]
+    assert [len(each[3]) for each in got[:2]] == [900_000, 1_900_000]
+    assert got[2][3] == b"a value of 3,000,000 bytes, expected at most 2,000,000"
 
 
 def test_a_block_of_snappy_that_claims_four_gigabytes_is_not_given_them() -> None:
