@@ -25,10 +25,10 @@ from stream.log.contract import (
     TopicPartition,
     UnknownTopicError,
 )
-from stream.log.message import check_metadata, choose_partition, size_of
+from stream.log.message import check_metadata, choose_partition
 from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
 from stream.log.sqlite_reader import SqliteReader
-from stream.log.sqlite_retention import SHIFT, TICK, migrate, tick, trim
+from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, tick, trim
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS partitions (
@@ -85,7 +85,12 @@ class SqliteLog:
         """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on."""
         self.bounds(topic)
         statement = "UPDATE partitions SET retention = ?, most_bytes = ? WHERE topic = ?"
-        self._writes.submit(lambda db: db.execute(statement, (*retention, topic)).rowcount).result()
+
+        def work(db: sqlite3.Connection) -> None:
+            count_held(db, topic)
+            db.execute(statement, (*retention, topic))
+
+        self._writes.submit(work).result()
         self._next_tick = time.monotonic()
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
@@ -207,12 +212,12 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Pa
         number, end = partitions[choose_partition(message, len(partitions), partitioner)]
         offset = end + added[number]
         added[number] += 1
-        sizes[number] += size_of(message)
+        sizes[number] += len(message.key or b"") + len(message.value or b"") + len(headers or b"")
         offsets.append(offset)
         rows.append((number << SHIFT | offset, now, message.key, message.value, headers))
     db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
     grown = [(count, sizes[number], number) for number, count in added.items()]
-    db.executemany("UPDATE partitions SET next = next + ?, bytes = bytes + ? WHERE number = ?", grown)
+    db.executemany("UPDATE partitions SET next = next + ?, held = held + ? WHERE number = ?", grown)
     return offsets
 
 

@@ -18,11 +18,10 @@ _MARKS = 100  # of one retention: a record stays by so much of it too long
 _LONGEST_STEP = 10  # a part of the retention
 _RECORDS, _BYTES = 1_000, 4_000_000  # that one transaction deletes from one partition at most
 
-TABLE = """CREATE TABLE IF NOT EXISTS marks (
-    number INTEGER, offset INTEGER, age REAL, bytes INTEGER, PRIMARY KEY (number, offset)) WITHOUT ROWID"""
+TABLE = "CREATE TABLE IF NOT EXISTS marks (number INTEGER, offset INTEGER, age REAL, PRIMARY KEY (number, offset)) WITHOUT ROWID"
 
-# Beside those of 0.2: the limit of a topic in bytes, the bytes ever appended, how long it has been in use, and when it was last looked at.
-_COLUMNS = {"most_bytes": "INTEGER", "bytes": "INTEGER NOT NULL DEFAULT 0", "age": "REAL NOT NULL DEFAULT 0", "looked_at": "REAL"}
+# Beside those of 0.2: the most bytes of a partition and those it holds, how long it has been in use, and when it was last looked at.
+_COLUMNS = {"most_bytes": "INTEGER", "held": "INTEGER NOT NULL DEFAULT 0", "age": "REAL NOT NULL DEFAULT 0", "looked_at": "REAL"}
 
 
 class _Partition(NamedTuple):
@@ -31,12 +30,18 @@ class _Partition(NamedTuple):
     next: int
     retention: float | None
     most_bytes: int | None
-    bytes: int
+    held: int
     age: float
     looked_at: float | None
 
+    @property
+    def too_much(self) -> int:
+        """How many bytes it holds beyond its limit."""
+        return 0 if self.most_bytes is None else max(0, self.held - self.most_bytes)
+
 
 _BOUNDED = f"SELECT {', '.join(_Partition._fields)} FROM partitions WHERE retention IS NOT NULL OR most_bytes IS NOT NULL"  # noqa: S608
+_SIZE = "coalesce(length(key), 0) + coalesce(length(value), 0) + coalesce(length(headers), 0)"
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -46,6 +51,12 @@ def migrate(db: sqlite3.Connection) -> None:
     for name, kind in _COLUMNS.items():
         if name not in known:
             db.execute(f"ALTER TABLE partitions ADD COLUMN {name} {kind}")
+
+
+def count_held(db: sqlite3.Connection, topic: str) -> None:
+    """Count the bytes that each partition of ``topic`` holds: an earlier program did not."""
+    held = f"SELECT coalesce(sum({_SIZE}), 0) FROM records WHERE place >= number << {SHIFT} AND place < (number + 1) << {SHIFT}"  # noqa: S608
+    db.execute(f"UPDATE partitions SET held = ({held}) WHERE topic = ?", (topic,))  # noqa: S608
 
 
 def tick(db: sqlite3.Connection, clock: Callable[[], float] = time.time) -> float:
@@ -65,13 +76,13 @@ def trim(db: sqlite3.Connection) -> bool:
     for row in db.execute(_BOUNDED).fetchall():
         partition = _Partition(*row)
         cut = _cut(db, partition)
-        if cut > partition.first:
-            end = _piece(db, partition, cut)
+        if cut > partition.first or partition.too_much:
+            end, size = _piece(db, partition, cut)
             base = partition.number << SHIFT
             db.execute("DELETE FROM records WHERE place >= ? AND place < ?", (base + partition.first, base + end))
-            db.execute("UPDATE partitions SET first = ? WHERE number = ?", (end, partition.number))
+            db.execute("UPDATE partitions SET first = ?, held = max(0, held - ?) WHERE number = ?", (end, size, partition.number))
             db.execute("DELETE FROM marks WHERE number = ? AND offset < ?", (partition.number, end))
-            more |= end < cut
+            more |= partition.first < end and (end < cut or size < partition.too_much)
     return more
 
 
@@ -84,30 +95,30 @@ def _step(partition: _Partition, now: float) -> float:
 
 def _mark(db: sqlite3.Connection, partition: _Partition) -> None:
     """Write down that all records so far are at least as old as the partition is now, unless the last mark says nearly the same."""
-    query = "SELECT offset, age, bytes FROM marks WHERE number = ? ORDER BY offset DESC LIMIT 1"
-    offset, age, size = db.execute(query, (partition.number,)).fetchone() or (partition.first, float("-inf"), partition.bytes)
-    by_age = partition.retention is not None and partition.age - age >= partition.retention / _MARKS
-    by_size = partition.most_bytes is not None and partition.bytes - size >= partition.most_bytes / _MARKS
-    if partition.next > offset and (by_age or by_size):
-        values = (partition.number, partition.next, partition.age, partition.bytes)
-        db.execute("INSERT OR IGNORE INTO marks VALUES (?, ?, ?, ?)", values)
+    if partition.retention is None:
+        return
+    query = "SELECT offset, age FROM marks WHERE number = ? ORDER BY offset DESC LIMIT 1"
+    offset, age = db.execute(query, (partition.number,)).fetchone() or (partition.first, float("-inf"))
+    if partition.next > offset and partition.age - age >= partition.retention / _MARKS:
+        values = (partition.number, partition.next, partition.age)
+        db.execute("INSERT OR IGNORE INTO marks (number, offset, age) VALUES (?, ?, ?)", values)
 
 
 def _cut(db: sqlite3.Connection, partition: _Partition) -> int:
-    """Return the offset before which records are past a limit."""
-    oldest = float("-inf") if partition.retention is None else partition.age - partition.retention
-    least = -1 if partition.most_bytes is None else partition.bytes - partition.most_bytes
-    query = "SELECT max(offset) FROM marks WHERE number = ? AND (age <= ? OR bytes <= ?)"
-    (cut,) = db.execute(query, (partition.number, oldest, least)).fetchone()
+    """Return the offset before which records are too old."""
+    if partition.retention is None:
+        return partition.first
+    query = "SELECT max(offset) FROM marks WHERE number = ? AND age <= ?"
+    (cut,) = db.execute(query, (partition.number, partition.age - partition.retention)).fetchone()
     return partition.first if cut is None else int(cut)
 
 
-def _piece(db: sqlite3.Connection, partition: _Partition, cut: int) -> int:
-    """Return the offset up to which one transaction deletes, before or at ``cut``."""
-    base, size = partition.number << SHIFT, 0
-    query = "SELECT place, length(value) FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-    for place, length in db.execute(query, (base + partition.first, base + cut, _RECORDS)).fetchall():
-        size += length or 0
-        if size > _BYTES:
-            return int(place - base) + 1
-    return min(cut, partition.first + _RECORDS)
+def _piece(db: sqlite3.Connection, partition: _Partition, cut: int) -> tuple[int, int]:
+    """Return the offset up to which one transaction deletes, and the bytes before it."""
+    base, end, size = partition.number << SHIFT, partition.first, 0
+    query = f"SELECT {_SIZE} FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"  # noqa: S608
+    for (length,) in db.execute(query, (base + end, base + partition.next, _RECORDS)).fetchall():
+        if (end >= cut and size >= partition.too_much) or size > _BYTES:
+            break
+        end, size = end + 1, size + length
+    return end, size

@@ -37,7 +37,7 @@ def long_reader(path: Path) -> Iterator[None]:
 
 
 def test_a_reader_that_never_ends_stops_writing_with_a_sentence_and_not_with_a_full_disk(log: SqliteLog, tmp_path: Path) -> None:
-    said = r"write-ahead log is \d\d,.* bytes long, expected at most 10,000,000\. A program"
+    said = r"write-ahead log takes \d\d,.* bytes, expected at most 10,000,000\. A program"
 
     def fill() -> None:
         for _ in range(100):
