@@ -1,6 +1,7 @@
 """Unpack the records that Kafka sends with aiokafka's compiled parser: kafka-python's own takes six times as long.
 
-Records of aborted transactions are skipped, and a batch that was damaged on the way is refused.
+Records of aborted transactions are skipped, and a batch that was damaged on the way is refused. One that would unpack to more than any
+honest one is not unpacked: it becomes a record that says so, which is set aside as any other that can't be read.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.structs import TopicPartition
 
 from stream.log.contract import Record
+from stream.log.kafka_bombs import MOST, fits
+
+_HEADER = 61  # bytes of a batch before its records
 
 
 class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no types
@@ -25,6 +29,10 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
                 raise CorruptRecordError(f"the batch at {batch.base_offset} of {tp.topic}, partition {tp.partition}, fails its check")
             self.leader_epoch = batch.leader_epoch
             if self._is_committed(batch):
+                if not fits(parsed.compression_type, memoryview(batch._buffer)[_HEADER:]):  # noqa: SLF001
+                    self.next_fetch_offset = batch.next_offset
+                    yield _in_place_of(batch, tp)
+                    continue
                 for record in parsed:
                     self.next_fetch_offset = record.offset + 1
                     headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write headers without a value
@@ -38,3 +46,9 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
         if self._contains_abort_marker(batch):
             self.aborted_producer_ids.discard(batch.producer_id)
         return not batch.is_control_batch and not self._is_batch_aborted(batch)
+
+
+def _in_place_of(batch: Any, tp: TopicPartition) -> Record:
+    """Return a record that stands for a batch which is not unpacked."""
+    said = f"the batch at offsets {batch.base_offset} to {batch.last_offset} takes more than {MOST:,} bytes unpacked, or can't be unpacked"
+    return Record(tp.topic, tp.partition, batch.base_offset, batch.max_timestamp, None, said.encode())
