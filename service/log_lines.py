@@ -3,7 +3,7 @@
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 from service.access.request_id import REQUEST_ID
 
@@ -42,8 +42,13 @@ class TextLines(logging.Formatter):
         return super().format(record) + (f" (request {request})" if request else "")
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """The handler of this module."""
+
+
 def log_to_stderr(form: LogFormat) -> None:
-    """Log in this form, for the rest of the process."""
-    handler = logging.StreamHandler()
+    """Log in this form, for the rest of the process; handlers of others stay."""
+    root, handler = logging.getLogger(), _Stderr()
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    root.setLevel(logging.INFO)
+    root.handlers = [*(each for each in root.handlers if not isinstance(each, _Stderr)), handler]

@@ -61,7 +61,7 @@ class ReferenceModel:
             self._learn_dense()
             if self.spec.model.base_rate:
                 derivative = importance * (float(torch.sigmoid(logit)) - label)
-                self._count(label, importance * (min(1.0, most / abs(derivative)) if derivative else 1.0))
+                self._count(label, importance * (most / abs(derivative) if abs(derivative) > most else 1.0))
             for module in self.network.modules():
                 if isinstance(module, SkipTerm):
                     module.observe()
