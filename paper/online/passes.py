@@ -4,7 +4,8 @@ Shapes: N examples, P probes, F fields, d width of an embedding.
 """
 
 import time
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,47 +16,31 @@ from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.progressive import predict_then_learn
-from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.settings import Field, Spec, TableSettings
 from model.weights import Weights
 from paper.layers import QUANTILES, Layers, LayerWatcher
 from paper.online.bootstrap import Tally, tally
 from paper.online.stream import Stream
 from paper.published import SML
+from paper.runs import Run
 
 CAPACITY = 1 << 18  # rows of the table: more than any sample has values
 PROBES = 256  # examples on which the layers are watched
 
 
-class Pass(NamedTuple):
-    """Everything that decides what is learned.
+@dataclass(frozen=True)
+class Pass(Run):
+    """One pass over a stream; its seed is of the initial weights, and of the order where the sample has none.
 
     Attributes:
-        data: name of the stream's sample.
-        digest: of the sample as encoded.
-        network: its name in :mod:`model.networks`.
-        skip: its skip term.
-        skip_input: what the term reads.
-        hidden: widths of the tower.
-        seed: of the initial weights, and of the order where the sample has none.
         tower_rate: Adagrad's, of the tower.
         tower_accumulator: where its accumulators start.
         prefix: only the beginning is learned, and scored, to choose settings by.
     """
 
-    data: str
-    digest: str
-    network: str
-    skip: str
-    skip_input: str
-    hidden: tuple[int, ...]
-    seed: int
     tower_rate: float
     tower_accumulator: float
     prefix: bool = False
-
-    def __str__(self) -> str:
-        """Return its name in a line of progress."""
-        return f"{self.data} {self.network} {self.skip} {self.skip_input}, {len(self.hidden)} layers, seed {self.seed}"
 
     @property
     def probed(self) -> bool:
@@ -64,16 +49,11 @@ class Pass(NamedTuple):
 
     def spec(self, fields: tuple[Field, ...]) -> Spec:
         """Return the model as :mod:`model` describes it."""
-        names = ("network", "skip", "skip_input", "hidden", "seed", "tower_rate", "tower_accumulator")
-        model = ModelSettings.model_validate({name: getattr(self, name) for name in names})
-        return Spec(model=model, table=TableSettings(capacity=CAPACITY), fields=fields)
-
-    def settings(self) -> dict[str, Any]:
-        """Return all of it as one JSON object."""
-        return self._asdict() | {"hidden": list(self.hidden)}
+        return Spec(model=self.model(), table=TableSettings(capacity=CAPACITY), fields=fields)
 
 
-class Moment(NamedTuple):
+@dataclass(frozen=True)
+class Moment:
     """The outputs of a network on the probes at one moment.
 
     Attributes:
@@ -87,7 +67,8 @@ class Moment(NamedTuple):
     layers: Layers
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """The outcome of a pass.
 
     Attributes:
@@ -105,21 +86,6 @@ class Outcome(NamedTuple):
     excluded: int
     weights_digest: str
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as one JSON object."""
-        return self._asdict() | {
-            "blocks": self.blocks.to_json(),
-            "users": self.users.to_json() if self.users else None,
-            "moments": [moment._asdict() | {"layers": moment.layers._asdict()} for moment in self.moments],
-        }
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
-        """Return the outcome that ``plain`` was made from."""
-        moments = [Moment(**moment | {"layers": Layers(**moment["layers"])}) for moment in plain["moments"]]
-        users = Tally.from_json(plain["users"]) if plain["users"] else None
-        return cls(**plain | {"blocks": Tally.from_json(plain["blocks"]), "users": users, "moments": moments})
 
 
 class Predicted(NamedTuple):
