@@ -57,6 +57,10 @@ class Outcome(Protocol):
     def seconds(self) -> float:
         """Return how long the run took."""
 
+    @property
+    def logit(self) -> list[float]:
+        """Return 5 %, 25 %, 50 %, 75 % and 95 % quantile of the logit."""
+
 
 R = TypeVar("R", bound=Run)
 O = TypeVar("O", bound=Outcome)  # noqa: E741  # an outcome

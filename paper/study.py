@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, NamedTuple
 
-from model.terms import TERMS
 from paper.layers import Layers
 from paper.published import NETWORKS, SML, printed
 from paper.report import Cell, Curve, Estimate, Figure, Panel, Row, Table
@@ -110,7 +109,7 @@ class Study(ABC, Generic[R, O]):
 
     def systems2(self) -> list[System]:
         """Return those of Table 2: every skip term of the DNN, before ReLU and after it."""
-        return [System(skip=skip, skip_input=skip_input) for skip in self.skips for skip_input in skip_inputs(skip)]
+        return [System(skip=skip, skip_input=read) for skip in self.skips for read in INPUTS if skip != "none" or read == "pre"]
 
     def deep_systems(self) -> list[System]:
         """Return the DNN at every depth, without SML and with it."""
@@ -129,10 +128,6 @@ class Study(ABC, Generic[R, O]):
     @abstractmethod
     def estimate(self, view: View, measure: str, outcomes: Sequence[O], baseline: Sequence[O] | None) -> Estimate:
         """Return a measure over seeds, or by how much it is above that of ``baseline``, which has the same seeds."""
-
-    @abstractmethod
-    def logit(self, outcome: O) -> Sequence[float]:
-        """Return the quantiles of the logit."""
 
     def known(self, runs: Mapping[int, R]) -> dict[int, O]:
         """Return the outcomes of those runs that are known, by the same keys: seeds or depths."""
@@ -227,8 +222,8 @@ class Study(ABC, Generic[R, O]):
         """Return the distribution of the logit by depth, of the first seed: its median, with bands between its other quantiles."""
         panels = []
         for view, skip, how in self.sides():
-            if logits := {depth: self.logit(outcome) for depth, outcome in self.first_seed(view.data, skip).items()}:
-                bands = {"5 % to 95 %": (0, 4), "25 % to 75 %": (1, 3)}  # indices of QUANTILES; 2 is the median
+            if logits := {depth: outcome.logit for depth, outcome in self.first_seed(view.data, skip).items()}:
+                bands = {"5 % to 95 %": (0, 4), "25 % to 75 %": (1, 3)}  # of the quantiles; the third is the median
                 curves = {name: {depth: Estimate(of[2], of[a], of[b]) for depth, of in logits.items()} for name, (a, b) in bands.items()}
                 panels.append(Panel(f"{view.title}, {how}", "hidden layers", self.logit_label, curves, log=True))
         return panels
@@ -240,15 +235,6 @@ class Study(ABC, Generic[R, O]):
     def data_sets(self) -> list[View]:
         """Return one view of each data set."""
         return [view for view in self.views() if not view.by_user]
-
-
-def skip_inputs(skip: str) -> tuple[str, ...]:
-    """Return what a term may read: there is nothing to choose where there is no term.
-
-    >>> skip_inputs("none"), skip_inputs("tanh")
-    (('pre',), ('pre', 'post'))
-    """
-    return ("pre",) if TERMS[skip] == TERMS["none"] else ("pre", "post")  # type: ignore[index]
 
 
 def heads(measure: str) -> tuple[str, str, str]:

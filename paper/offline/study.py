@@ -103,10 +103,6 @@ class OfflineStudy(Study[Training, Outcome]):
             scores = [score - getattr(base, measure) for score, base in zip(scores, baseline, strict=True)]
         return over_seeds(scores)
 
-    def logit(self, outcome: Outcome) -> Sequence[float]:
-        """Return the quantiles of the logit on the test set."""
-        return outcome.logit
-
     def contents(self) -> Iterator[str | Table | Figure]:
         """Yield the parts of the page, in order."""
         yield HEAD

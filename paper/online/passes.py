@@ -5,11 +5,13 @@ Shapes: N examples, P probes, F fields, d width of an embedding.
 
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.features import Features
 from model.networks.build import build
@@ -87,6 +89,11 @@ class Outcome:
     weights_digest: str
     seconds: float
 
+    @property
+    def logit(self) -> list[float]:
+        """Return the quantiles of the logit at the end, on the probes."""
+        return self.moments[-1].logit
+
 
 class Predicted(NamedTuple):
     """The logit of each example, predicted before it was learned, and the moments of the probes."""
@@ -140,24 +147,24 @@ def watch(model: OnlineModel, probes: Features) -> Moment:
     """Predict the probes by the torch definition of the network, without learning them, and watch its layers."""
     network = build(model.spec)
     bind(network, model.weights.layout.named(model.weights.dense))
-    embedded, wide = (torch.from_numpy(part) for part in embed(model.weights, probes))
     with torch.no_grad(), LayerWatcher(network.tower) as watcher:
-        logits = network(embedded, wide)
+        logits = network(*embed(model.weights, probes))
     quantiles = np.quantile(logits.numpy(), QUANTILES)
     return Moment(model.examples, np.round(quantiles, 4).tolist(), watcher.layers())
 
 
-def embed(weights: Weights, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
+def embed(weights: Weights, features: Features) -> tuple[Tensor, Tensor]:
     """Return the embedding of each field, ``(P, F, d)``, and its wide weight, ``(P, F)``: the means over its values."""
     fields = len(weights.spec.fields)
     defaults = weights.layout.named(weights.dense)["defaults"]  # (F, d)
     unseen = np.column_stack([defaults, np.zeros(fields, defaults.dtype)])  # (F, d + 1)
-    lengths = np.diff(features.starts)
+    starts = features.starts - features.starts[0]
     keys = features.keys[features.starts[0] : features.starts[-1]]
     order = np.argsort(weights.keys)
-    rows = order[np.minimum(np.searchsorted(weights.keys, keys, sorter=order), len(order) - 1)]
-    field = np.repeat(np.arange(len(lengths)) % fields, lengths)
-    values = np.where((weights.keys[rows] == keys)[:, None], weights.rows[rows], unseen[field])
-    pooled = np.add.reduceat(values, features.starts[:-1] - features.starts[0]) / lengths[:, None].astype(values.dtype)
-    pooled = pooled.reshape(-1, fields, values.shape[1])
-    return np.ascontiguousarray(pooled[:, :, :-1]), np.ascontiguousarray(pooled[:, :, -1])
+    rows = order[np.searchsorted(weights.keys, keys, sorter=order).clip(max=len(order) - 1)]
+    field = np.repeat(np.arange(len(starts) - 1) % fields, np.diff(starts))
+    rows = np.where(weights.keys[rows] == keys, rows, len(order) + field)  # those of the unseen come after the others
+    table = torch.from_numpy(np.concatenate([weights.rows, unseen]))
+    means = F.embedding_bag(torch.from_numpy(rows), table, torch.from_numpy(starts[:-1]), mode="mean")  # (P · F, d + 1)
+    pooled = means.view(-1, fields, table.shape[1])
+    return pooled[:, :, :-1], pooled[:, :, -1]

@@ -94,8 +94,8 @@ class OnlineStudy(Study[Pass, Outcome]):
 
     def preparation(self) -> list[Pass]:
         """Return the passes over the prefixes that settings are chosen by."""
-        kinds = [(skip, deep) for deep in (False, True) for skip in SKIPS]
-        return [run for skip, deep in kinds for data in self.streams for run in self._candidates(data, skip, deep=deep)]
+        kinds = product((False, True), SKIPS, self.streams)
+        return [run for deep, skip, data in kinds for run in self._candidates(data, skip, deep=deep)]
 
     def runs(self) -> list[Pass]:
         """Return every pass once: the tables, one seed after the other, then the figures; settings have to be chosen before."""
@@ -149,10 +149,6 @@ class OnlineStudy(Study[Pass, Outcome]):
         """Return the mean over seeds, with its interval by bootstrap over seeds × blocks."""
         tallies, less = ([_tally(view, outcome) for outcome in of or ()] for of in (outcomes, baseline))
         return estimate(SCORES[measure], tallies, less or None)
-
-    def logit(self, outcome: Outcome) -> Sequence[float]:
-        """Return the quantiles of the logit at the end, on the probes."""
-        return outcome.moments[-1].logit
 
     def contents(self) -> Iterator[str | Table | Figure]:
         """Yield the parts of the page, in order; a figure without a curve is left out."""
