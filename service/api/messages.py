@@ -102,6 +102,7 @@ def read_predict_request(body: bytes) -> PredictRequest:
     try:
         request = _predict_request.decode(body)
     except msgspec.ValidationError as error:
+        check_keys(body, -1)  # of a key that stands twice, two readers see two values
         raise _fault(body, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error

@@ -6,6 +6,7 @@ a colon, a key that is not known, or one that does stand twice), the body is rea
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 from service.api.answers import BadRequestError
@@ -21,7 +22,7 @@ def check_keys(body: bytes, decoded: int) -> None:
     """Refuse a body in which an object holds a key twice, or which is nested too deeply.
 
     Args:
-        body: JSON that was decoded.
+        body: JSON that was decoded, or that is known to be wrong.
         decoded: The keys that the decoded request is known to hold, at most as many as it has.
 
     Raises:
@@ -34,14 +35,15 @@ def check_keys(body: bytes, decoded: int) -> None:
         whole = json.loads(body, object_pairs_hook=_depth_of, parse_int=str, parse_float=str, parse_constant=str)
     except RecursionError as error:
         raise BadRequestError("body", f"expected at most {MAX_NESTING} objects and lists within each other") from error
+    except (json.JSONDecodeError, UnicodeDecodeError):  # the caller knows what is wrong
+        return
     if _depth(whole) > MAX_NESTING:
         raise BadRequestError("body", f"expected at most {MAX_NESTING} objects and lists within each other")
 
 
 def _depth_of(pairs: list[tuple[str, Any]]) -> _Depth:
     if len(dict(pairs)) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise BadRequestError(twice[:100], "this key stands twice in one object, expected once")
     return _Depth(1 + max((_depth(value) for _, value in pairs), default=0))
 
