@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from service.access.file_state import FileState, state_of
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,6 +27,10 @@ class Files(NamedTuple):
         """The files that there are."""
         return [Path(path) for path in self if path is not None]
 
+    def states(self) -> list[FileState | None]:
+        """Return what changes with them."""
+        return [state_of(path) for path in self.paths]
+
 
 class Certificates:
     """A TLS context of files.
@@ -34,7 +40,7 @@ class Certificates:
     """
 
     def __init__(self, files: Files) -> None:
-        self._files, self._states = files, _states(files)
+        self._files, self._states = files, files.states()
         self.context = _context(files)
 
     def reload(self) -> None:
@@ -42,7 +48,7 @@ class Certificates:
 
         The authorities of clients can only be added to: OpenSSL keeps those that a context has.
         """
-        states = _states(self._files)
+        states = self._files.states()
         if states == self._states:
             return
         self._states = states
@@ -77,15 +83,3 @@ def _load(context: ssl.SSLContext, files: Files) -> None:
 def _no_password() -> str:
     """Answer OpenSSL, which would otherwise ask on the terminal and wait there."""
     raise ValueError("a key with a password")
-
-
-def _states(files: Files) -> list[tuple[int, int, int] | None]:
-    return [_state(path) for path in files.paths]
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

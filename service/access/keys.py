@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from service.access.file_state import state_of
 from service.access.roles import Caller, Role
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Keys:
             KeysError: it is missing or not a file of keys.
         """
         self._path, self._clock, self._changing = path, clock, threading.Lock()
-        self._looked_at, self._state = clock(), _state(path)
+        self._looked_at, self._state = clock(), state_of(path)
         self._records = {record.id: record for record in read(path)}
         self._remembered: dict[str, tuple[bytes, Caller]] = {}  # id → SHA-256 of the key that was verified, and whom it stands for
 
@@ -101,7 +102,7 @@ class Keys:
         now = self._clock()
         if now - self._looked_at < CHECK_EVERY:
             return
-        self._looked_at, state = now, _state(self._path)
+        self._looked_at, state = now, state_of(self._path)
         if state == self._state:
             return
         self._state = state
@@ -181,12 +182,3 @@ def _digest(key: str) -> bytes:
 
 def _scrypt(secret: str, salt: bytes) -> bytes:
     return hashlib.scrypt(secret.encode(), salt=salt, n=_N, r=_R, p=_P, dklen=32)
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with the file; None if it is missing."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
