@@ -38,6 +38,10 @@ class Forgotten:
         self.version = version
         self._oldest = min(self._until.values(), default=0)  # no time is older
 
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._until)
+
     def add(self, request: Forget) -> None:
         """Add the value of a request; drop those whose requests have become too old to matter."""
         expired = request.until - KEPT
@@ -54,7 +58,7 @@ class Forgotten:
 
     def holders(self, features: Features, times: NDArray[np.int64]) -> list[int]:
         """Return which of N examples hold a value that was forgotten after their ``times``, ``(N,)``, epoch ms."""
-        found = np.flatnonzero(np.isin(features.keys, self._keys)) if self._until else np.empty(0, np.int64)
+        found = np.flatnonzero(np.isin(features.keys, self._keys))
         if not len(found):
             return []
         fields = (len(features.starts) - 1) // len(times)
@@ -86,6 +90,8 @@ class ForgettingEncoder(Encoder):
     def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
         """Return the keys of those of N examples that can be learned."""
         encoded = super().encode(examples, times)
+        if not self._forgotten:
+            return encoded
         kept = [n for n in range(len(examples)) if n not in encoded.bad]
         holders = self._forgotten.holders(encoded.features, np.array([times[n] for n in kept], np.int64))
         if not holders:
