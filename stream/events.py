@@ -8,7 +8,7 @@ the garbage collector's walks over them would take two thirds of the joiner's ti
 import json
 import reprlib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -95,6 +95,11 @@ class Forget(Struct, frozen=True, omit_defaults=True):
     forget: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # the value's key in the table, in hex
     until: Time
     by: Annotated[str, Meta(max_length=200)] | None = None  # who asked
+
+    @classmethod
+    def of(cls, key: int, until: int, by: str | None = None) -> Self:
+        """Return the request for the value with this key."""
+        return cls(f"{key:016x}", until, by)
 
     @property
     def key(self) -> int:

@@ -59,7 +59,7 @@ def ask(log: Log, topics: Topics, fields: Sequence[Field], value: Value, until: 
     Raises:
         ForgetError: a field has no row for the value alone; nothing was written.
     """
-    requests = [Forget(f"{key:016x}", until, by and by[:200]) for key in keys_of(fields, value)]
+    requests = [Forget.of(key, until, by and by[:200]) for key in keys_of(fields, value)]
     log.append([Message(topics.examples, None, encode(request), partition=0) for request in requests])
     return requests
 

@@ -70,7 +70,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     with open_log(settings.log) as log:
         found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
-        requests = [Forget(f"{key:016x}", LATEST_TIME) for key in keys]
+        requests = [Forget.of(key, LATEST_TIME) for key in keys]
         impressions = count_impressions(log, topics, fields, requests)
     return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
 
