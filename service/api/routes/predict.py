@@ -47,8 +47,8 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
     request = read_predict_request(body)
     if request.log:
         _check_size(request)
-    if request.log and request.time is not None:
-        service.check_times([("time", request.time)])
+        if request.time is not None:
+            service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
     predictor = service.served_weights.predictor
     with service.metrics.predict_seconds.time():
