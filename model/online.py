@@ -51,7 +51,7 @@ class OnlineModel:
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
-        self.clicks = np.zeros(2)  # what the base rate has counted: see model.kernels.base_rate
+        self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
         self._step = specialized(step.learn)
         self._journal = new_journal(self.table, 0)
         self._before = [array.copy() for array in self._dense_state()]
@@ -65,7 +65,7 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts, self.clicks
+        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -104,7 +104,7 @@ class OnlineModel:
         def learn(start: int, end: int) -> int:
             now, journal = self.examples, self._journal
             run = (network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal)
-            return self._step(*run, self.clicks)
+            return self._step(*run, self.label_counts)
 
         undone: list[int] = []
         start = 0
@@ -170,7 +170,7 @@ class OnlineModel:
             "used": self.table.used[positions],
             "counts": self.table.counts.copy(),
             "examples": np.array([self.examples], np.int64),
-            "clicks": self.clicks.copy(),
+            "label_counts": self.label_counts.copy(),
         }
 
     @classmethod
@@ -191,6 +191,6 @@ class OnlineModel:
         model.table.used[positions] = arrays["used"]
         model.table.counts[...] = arrays["counts"]
         model.examples = int(arrays["examples"][0])
-        if "clicks" in arrays:  # else it was saved before there was a base rate
-            model.clicks[...] = arrays["clicks"]
+        if "label_counts" in arrays:  # else it was saved before there was a base rate
+            model.label_counts[...] = arrays["label_counts"]
         return model

@@ -193,7 +193,7 @@ def learn(
     now: int,
     logits: NDArray[Any],
     journal: Journal,
-    clicks: NDArray[np.float64],  # what the base rate has counted
+    label_counts: NDArray[np.float64],  # of the base rate
 ) -> int:
     """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
 
@@ -220,7 +220,7 @@ def learn(
         total += learn_bias(net, dlogit, wide_rate)
         if rates.base_rate:
             bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
-            net.dense[net.bias] += net.dense.dtype.type(count(clicks, labels[n], bounded, fnw[n]))
+            net.dense[net.bias] += net.dense.dtype.type(count(label_counts, labels[n], bounded, fnw[n]))
         total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n
