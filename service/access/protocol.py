@@ -74,6 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        if self.head is None and self.deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()  # an empty line between two requests has ended uvicorn's wait for the next
         if self.head is not None:
             self.head += len(data)
             if self.head > MAX_HEAD:

@@ -79,6 +79,25 @@ def test_a_client_that_stays_connected_between_requests_is_not_slow(port: int) -
             time.sleep(1.2)
 
 
+def test_an_empty_line_after_an_answer_is_the_beginning_of_a_head(port: int) -> None:
+    with connected(port) as quiet:
+        quiet.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert quiet.recv(65_536).startswith(b"HTTP/1.1 ")
+        time.sleep(0.2)
+        quiet.sendall(b"\r\n")
+        start = time.monotonic()
+
+        assert rest(quiet).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - start < 4
+
+
+def test_an_empty_line_before_the_next_request_does_no_harm(port: int) -> None:
+    with connected(port) as odd:
+        for _ in range(3):
+            odd.sendall(b"\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert odd.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_client_that_never_takes_its_answers_is_let_go(port: int) -> None:
     many = b'{"candidates": [' + b",".join(b'{"id": "%d"}' % n for n in range(1000)) + b"]}"
     request = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(many), many)
