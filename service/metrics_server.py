@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry, start_http_server
 
 from service.access.addresses import is_local
-from service.access.callers import Callers, credential_of
+from service.access.callers import Callers, TooManyAttemptsError, credential_of
+from service.access.limits import client_of
+from service.access.refusals import retry_after
 from service.admission import callers_of
 from service.settings import Settings
 
@@ -57,7 +59,11 @@ def for_readers(app: Wsgi, callers: Callers) -> Wsgi:
         given = {b"authorization": "HTTP_AUTHORIZATION", b"x-api-key": "HTTP_X_API_KEY"}
         headers = {name: environment[key].encode("latin-1") for name, key in given.items() if key in environment}
         credential = credential_of(headers)
-        caller = callers.verified(credential) if credential else None
+        try:
+            caller = callers.verified(credential, client_of(environment["REMOTE_ADDR"])) if credential else None
+        except TooManyAttemptsError as error:
+            start("429 Too Many Requests", [("Retry-After", retry_after(error.wait)), ("Content-Length", "0")])
+            return [b""]
         if caller and "read" in caller.roles:
             return app(environment, start)
         start("403 Forbidden" if caller else "401 Unauthorized", [("WWW-Authenticate", 'Bearer realm="sml"'), ("Content-Length", "0")])

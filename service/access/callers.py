@@ -5,8 +5,11 @@ whoever tries one key's secrets, may send ten at once and one a second from then
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
 from typing import TypeAlias
 
 from service.access.keys import Keys
@@ -45,6 +48,13 @@ class _Verifier:
             self._waiting -= 1
 
 
+@dataclass
+class _Attempt:
+    """A verification, and whom it found."""
+
+    caller: Caller | None = None
+
+
 class Callers:
     """The callers of a server.
 
@@ -56,7 +66,7 @@ class Callers:
     def __init__(self, keys: Keys | None = None, tokens: Tokens | None = None) -> None:
         self._keys, self._tokens = keys, tokens
         self._wrong = Allowances(WRONG_A_SECOND, WRONG_AT_ONCE, in_flight=MAX_WAITING)
-        self._scrypt, self._jwt = _Verifier("scrypt"), _Verifier("jwt")
+        self._scrypt, self._jwt, self._lock = _Verifier("scrypt"), _Verifier("jwt"), Lock()
 
     @property
     def open(self) -> bool:
@@ -68,10 +78,19 @@ class Callers:
         found = self._keys.known(credential) if self._keys else None
         return found or (self._tokens.known(credential) if self._tokens else None)
 
-    def verified(self, credential: str) -> Caller | None:
-        """Return whom a credential stands for, after as long as that takes."""
-        found = self.known(credential) or (self._keys.verify(credential) if self._keys else None)
-        return found or (self._tokens.verify(credential) if self._tokens else None)
+    def verified(self, credential: str, client: str) -> Caller | None:
+        """Return whom a credential stands for, after as long as that takes; None if it is not valid. Threads wait for one another.
+
+        Raises:
+            TooManyAttemptsError: as :meth:`verify` does.
+        """
+        if found := self.known(credential):
+            return found
+        with self._lock, self._counted(credential, client) as attempt:
+            attempt.caller = (self._keys.verify(credential) if self._keys else None) or (
+                self._tokens.verify(credential) if self._tokens else None
+            )
+        return attempt.caller
 
     async def verify(self, credential: str, client: str) -> Caller | None:
         """Return whom a credential stands for, without holding up the loop; None if it is not valid.
@@ -79,30 +98,27 @@ class Callers:
         Raises:
             TooManyAttemptsError: this client has sent many wrong ones, or others with the id of this key.
         """
-        key_id = self._keys.may_be(credential) if self._keys else None
-        if key_id is not None and self._keys:
-            return await self._attempt((client, f"key:{key_id}"), self._scrypt, self._keys.verify, credential)
-        if self._tokens and self._tokens.may_be(credential):
-            return await self._attempt((client,), self._jwt, self._tokens.verify, credential)
-        return await self._attempt((client,), None, None, credential)
+        with self._counted(credential, client) as attempt:
+            if self._keys and self._keys.may_be(credential) is not None:
+                attempt.caller = await self._scrypt.run(self._keys.verify, credential)
+            elif self._tokens and self._tokens.may_be(credential):
+                attempt.caller = await self._jwt.run(self._tokens.verify, credential)
+        return attempt.caller
 
-    async def _attempt(
-        self, names: tuple[str, ...], verifier: _Verifier | None, verify: Callable[[str], Caller | None] | None, credential: str
-    ) -> Caller | None:
-        """Verify, and count what was wrong against each of the names."""
-        entered: list[str] = []
-        caller: Caller | None = None
+    @contextmanager
+    def _counted(self, credential: str, client: str) -> Iterator[_Attempt]:
+        """Count an attempt against its client, and against the key that it may be, unless it finds a caller."""
+        key_id = self._keys.may_be(credential) if self._keys else None
+        attempt, entered = _Attempt(), list[str]()
         try:
-            for name in names:
+            for name in (client,) if key_id is None else (client, f"key:{key_id}"):
                 if wait := self._wrong.enter(name):
                     raise TooManyAttemptsError(wait)
                 entered.append(name)
-            if verifier and verify:
-                caller = await verifier.run(verify, credential)
-            return caller
+            yield attempt
         finally:
             for name in entered:
-                self._wrong.leave(name, refund=caller is not None)
+                self._wrong.leave(name, refund=attempt.caller is not None)
 
 
 Credentials: TypeAlias = dict[bytes, bytes]

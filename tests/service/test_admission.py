@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from service.access.keys import create
 from service.admission import access_of
 from service.metrics_server import exposed
 from service.settings import AccessSettings, ServeSettings, Settings, SettingsError, load
-from stream.settings import JoinSettings
+from stream.settings import JoinSettings, LearnSettings
 from tests.ports import free_port
 from tests.service.access.serving import serving as served
 
@@ -188,3 +189,21 @@ def test_metrics_of_joiner_and_learner_are_read_on_this_machine_by_anybody_and_e
                 assert ("sml_test 3.0" in answer.text) is (answer.status_code == 200)
 
     assert list(statuses.values()) == [200, 200, 200, 200, 200, 403, 401, 401]
+
+
+def test_who_guesses_a_key_at_the_metrics_of_a_learner_is_bounded_and_a_known_key_is_not(tmp_path: Path) -> None:
+    reader, _ = create(tmp_path / "keys.json", ["read"])
+    access = AccessSettings(keys=str(tmp_path / "keys.json"))
+    port, registry = free_port(), CollectorRegistry()
+    with exposed(registry, Settings(access=access, learn=LearnSettings(metrics_host=EVERYWHERE, metrics_port=port)), "learn"):
+
+        def status(key: str) -> int:
+            return httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code
+
+        assert status(reader) == 200
+        with ThreadPoolExecutor(16) as guessers:
+            answers = list(guessers.map(status, [reader[:-2] + "AA"] * 60))
+
+        assert set(answers) == {401, 429}
+        assert answers.count(401) < 40
+        assert status(reader) == 200
