@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,15 @@ def prometheus(composition: Composition) -> Composition:
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
         log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
-    composition.until(lambda: composition.answers(9090), "Prometheus answers")
+    composition.until(lambda: _is_ready(composition), "Prometheus is ready")
     return composition
+
+
+def _is_ready(composition: Composition) -> bool:
+    """Return whether Prometheus answers questions: it listens before it does."""
+    with suppress(OSError):
+        return bool(composition.get("prometheus:9090/-/ready"))
+    return False
 
 
 def configure(composition: Composition, folder: Path) -> None:

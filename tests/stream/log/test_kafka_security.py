@@ -124,6 +124,7 @@ def test_the_clients_own_logs_at_level_debug_hold_no_secret(
     secure_kafka: SecureKafka, topic: str, mechanism: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "kafka")  # a command that ran in this process has silenced it
     user, password = (PLAIN_USER, PLAIN_PASSWORD) if mechanism == "PLAIN" else ("reader", SECRET)
 
     _writes_and_reads(secure_kafka.urls["SASL"], secure_kafka.security(user, password, mechanism=mechanism), topic)
