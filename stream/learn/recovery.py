@@ -286,6 +286,8 @@ class _Runs:
             reader.close()
 
     def _reader(self, run: Run) -> Reader:
+        if run.partition not in self._bounds:
+            raise RecoveryError(f"examples of partition {run.partition} were learned, but {self._topic} has {len(self._bounds)} partitions")
         bounds, reader = self._bounds[run.partition], self._readers.get(run.partition)
         if bounds.end <= run.last:
             learned = f"examples of partition {run.partition} were learned up to {run.last}"
