@@ -75,6 +75,9 @@ def test_a_site_under_attack_answers_the_honest_and_learns_each_of_their_events_
         with connect(site.url) as log:
             site.wait_for(lambda: len(labels(everything(log, site.topics.examples))) >= len(honest.expected), "all examples", 120)
             site.wait_for(lambda: site.metric("learn", "sml_learner_lag_records") == 0, "the learner", 120)
+        site.kill("serve")
+        site.start("serve")  # it finds a snapshot among the rubbish
+        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights at a new server", 120)
 
     with connect(site.url) as log:
         learned, digest = learned_offline(log, site.topics)
