@@ -2,7 +2,6 @@
 
 import random
 import resource
-import time
 
 from stream.log.connect import connect
 from stream.log.contract import Progress
@@ -57,12 +56,20 @@ def damaged_progress(site: KeyedSite, chance: random.Random) -> None:
 
 
 def full_disk(site: KeyedSite, _: random.Random) -> None:
-    """Let joiner and learner write no file beyond 20 kB for two seconds, the log in a file included: they wait, and go on."""
-    for name in ("join", "learn"):
-        resource.prlimit(site.processes[name].pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-    time.sleep(2)
-    for name in ("join", "learn"):
-        resource.prlimit(site.processes[name].pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    """Let joiner and learner write no file beyond 20 kB, the log in a file included, until the learner has felt it: they wait, and go on."""
+
+    def failures() -> float:
+        counters = ("sml_learner_checkpoint_failures_total", "sml_learner_reconnects_total")
+        return sum(site.metric("learn", name) for name in counters)
+
+    limited, before = [site.processes[name].pid for name in ("join", "learn")], failures()
+    for pid in limited:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    try:
+        site.wait_for(lambda: failures() > before, "a disk that is full", PATIENCE)
+    finally:
+        for pid in limited:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def restart(site: KeyedSite, name: str) -> None:
