@@ -25,7 +25,7 @@ test: .venv/tests-ready ## run every test, a real Kafka, Prometheus and Chromium
 faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does
 	SML_FAULTS=long .venv/bin/pytest -m faults -s
 
-hostile: .venv/tests-ready ## attack a site from all sides, for SML_HOSTILE seconds (ten minutes)
+hostile: .venv/tests-ready ## attack a site from all sides, on each kind of log for SML_HOSTILE seconds (ten minutes)
 	SML_HOSTILE=$${SML_HOSTILE:-600} .venv/bin/pytest -s tests/hostile
 
 lint: .venv/tests-ready ## ruff, and mypy --strict

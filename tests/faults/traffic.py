@@ -209,7 +209,7 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + dead_letters[b"learn"] == len(stream)
     trainer = Trainer(OnlineModel(SPEC), RunningScores())
-    for record in _learned(log, topics, stream):
+    for record in learned_in_order(log, topics, stream):
         if _kind(record) != "hostile":
             trainer.learn([record])
     assert trainer.model.digest() == versions[-1].digest
@@ -247,7 +247,7 @@ def everything(log: Log, topic: str) -> list[Record]:
     return [record for partition in log.bounds(topic) for record in records(log, topic, partition)]
 
 
-def _learned(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
+def learned_in_order(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
     """Return the examples in the order that the versions say they were learned in; each partition's is that of its offsets."""
     versions: list[Version] = [version for version, _ in read_versions(log, topics, 0)]
     lineage = Lineage.after([(version.version, version.rollback.to) for version in versions if version.rollback])

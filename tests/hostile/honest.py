@@ -13,18 +13,19 @@ class Honest(threading.Thread):
 
     Args:
         url: The server's URL.
+        key: Its API key.
         pause: Seconds between two pages.
     """
 
-    def __init__(self, url: str, pause: float = 0.05) -> None:
+    def __init__(self, url: str, key: str, pause: float = 0.05) -> None:
         super().__init__(name="honest", daemon=True)
         self.expected: dict[str, int] = {}  # impression id → its label
         self.asked, self.refused = 0, list[str]()
-        self._url, self._pause, self._stop_asked = url, pause, threading.Event()
+        self._url, self._key, self._pause, self._stop_asked = url, key, pause, threading.Event()
 
     def run(self) -> None:
         """Send until told to stop."""
-        with httpx.Client(base_url=self._url, timeout=30) as client:
+        with httpx.Client(base_url=self._url, timeout=30, headers={"Authorization": f"Bearer {self._key}"}) as client:
             number = 0
             while not self._stop_asked.wait(self._pause):
                 name, now, features = f"{HONEST}-{number}", int(time.time() * 1000), {"user": f"u{number % 50}", "price": number % 7}
