@@ -99,7 +99,7 @@ def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
         return KindGuess("categorical", f"only {len(numbers)} whole numbers")
     measures = _says(name, _MEASURES)
-    if _CODES.fullmatch(_words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
+    if _CODES.fullmatch(words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
         return KindGuess("categorical", "whole numbers, and the name is one of codes")
     if measures:
         return KindGuess("numeric", "whole numbers, and the name is one of measures")
@@ -158,10 +158,10 @@ def _whole(numbers: NDArray[np.float64]) -> bool:
 
 def _says(name: str, word: re.Pattern[str]) -> bool:
     """Return whether ``word`` is among the words of a name."""
-    return any(map(word.fullmatch, _words(name)))
+    return any(map(word.fullmatch, words(name)))
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
     """Split a name such as ``follow_user_num`` or ``itemPrice`` into words, at least one."""
     return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) or [""]
 
