@@ -125,7 +125,7 @@ class DataSettings(Section):
     click_time: str | None = None
     """the column of the click's time, if the file has one"""
     together: tuple[str, ...] = ()
-    """the columns in which the neighbouring rows of one page are equal: `sml evaluate` predicts a page before it learns any of it"""
+    """the columns that neighbouring rows of one page have equal: `sml evaluate` predicts a page before it learns it"""
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:

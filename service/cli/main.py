@@ -208,12 +208,14 @@ def evaluate(
         sml evaluate clicks.csv.gz --protocol usual --json
         sml evaluate clicks.csv.gz --delay 10m --together time,user_id
     """
-    from service.commands.evaluate import evaluate as run, protocol_of
+    from service.commands.evaluate import TOO_GOOD, evaluate as run, protocol_of
 
     settings = settings_of(config)
     result = run(file, settings, protocol_of(settings, protocol, delay, together))
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
+    if (result["auc"] or 0) > TOO_GOOD:
+        typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
     answer(result, as_json)
 
 

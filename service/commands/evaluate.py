@@ -26,6 +26,7 @@ from stream.settings import DataSettings, JoinSettings, format_duration, parse_d
 
 T = TypeVar("T")
 
+TOO_GOOD = 0.98  # an AUC that no honest log has given: above it, some field knows the answer
 BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
