@@ -9,7 +9,7 @@ RUN apt-get update \
 
 FROM python AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv \
-    && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv
+    && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9
 ENV UV_PROJECT_ENVIRONMENT=/opt/sml \
     UV_PYTHON=/usr/bin/python3 \
     UV_LINK_MODE=copy \

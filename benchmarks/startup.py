@@ -20,7 +20,7 @@ import numpy as np
 
 from service.bench.site import Site, appends, prepared, request
 from stream.events import decode_version
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log
 
 REPEATS = 7
@@ -47,7 +47,7 @@ def start(options: list[str], errors: Any) -> tuple[float, float]:
     """Start a learner, then a server on the same log; return the seconds that each took."""
     with tempfile.TemporaryDirectory() as folder:
         site = prepared(Path(folder))
-        with connect(site.settings.log.url) as log:
+        with open_log(site.settings.log) as log:
             for _, examples in islice(appends(site.topics, RATE), 1):
                 log.append(examples)
             learn = timed(["learn"], site, options, errors, lambda: has_learned(log, site))

@@ -40,14 +40,15 @@ def load(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         body = np.frombuffer(data, np.uint8)[start:].copy()  # so that the arrays are writable; numpy lets other threads run meanwhile
         arrays = {name: _array(body, **entry) for name, entry in entries.items()}
         text = str(metadata.get("header", "{}"))
-        header, checksum = json.loads(text), _checksum(arrays, text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        header = json.loads(text)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ArrayFileError(f"not an array file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ArrayFileError(f"not an array file of this format: got {metadata.get('format')!r}, expected {FORMAT!r}")
-    expected, size = metadata.get("checksum"), sum(array.nbytes for array in arrays.values())
-    if checksum != expected or size != len(body):
-        raise ArrayFileError(f"damaged array file: {size} bytes with the checksum {checksum}, expected {len(body)} with {expected}")
+    if (size := sum(array.nbytes for array in arrays.values())) != len(body):  # arrays that overlap would be read again and again
+        raise ArrayFileError(f"damaged array file: its arrays take {size} bytes, expected {len(body)}")
+    if (checksum := _checksum(arrays, text)) != (expected := metadata.get("checksum")):
+        raise ArrayFileError(f"damaged array file: got the checksum {checksum}, expected {expected}")
     return arrays, header
 
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.keys import KEY_SIZE, FeatureError, Value, keys_of_field
+from model.keys import KEY_SIZE, MOST_VALUES, FeatureError, Value, keys_of_field
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
+_MOST_IN_LISTS = 4_000  # values of all lists of one example; each may take a row of the table
 
 
 class Features(NamedTuple):
@@ -63,6 +64,7 @@ class Encoder:
         columns = self._columns(examples, times)
         try:
             keys = [field.of_all(column) for field, column in zip(self._keys, columns, strict=True)]
+            self._check_lists(keys)
         except FeatureError:
             bad = self._refusals(columns)
             good = [n for n in range(len(examples)) if n not in bad]
@@ -83,13 +85,24 @@ class Encoder:
     def _refusals(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
         """Return the examples that hold a value that its field can't take, with the error of the first such field."""
         bad: dict[int, FeatureError] = {}
-        for field, column in zip(self._keys, columns, strict=True):
-            for n, value in enumerate(column):
-                try:
-                    field.of(value)
-                except FeatureError as error:
-                    bad.setdefault(n, error)
+        for n, values in enumerate(zip(*columns, strict=True)):
+            try:
+                self._check_lists([[field.of(value)] for field, value in zip(self._keys, values, strict=True)])
+            except FeatureError as error:
+                bad[n] = error
         return bad
+
+    def _check_lists(self, keys: list[list[bytes]]) -> None:
+        """Make sure that the lists of no example hold too many values together; ``keys`` are those of each field of N examples.
+
+        Raises:
+            FeatureError: those of one do.
+        """
+        if len(self._list_fields) * MOST_VALUES <= _MOST_IN_LISTS:
+            return
+        most = max((sum(map(len, lists)) for lists in zip(*(keys[field] for field in self._list_fields), strict=True)), default=0)
+        if most > _MOST_IN_LISTS * KEY_SIZE:
+            raise FeatureError("features", f"lists of {most // KEY_SIZE} values", f"at most {_MOST_IN_LISTS} values in all lists together")
 
 
 def _flatten(keys: list[list[bytes]], list_fields: Collection[int]) -> Features:

@@ -21,7 +21,7 @@ Value: TypeAlias = Scalar | list[Scalar]
 _STEPS = 16  # buckets in an octave, for numbers below 2
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 KEY_SIZE = 8  # bytes
-_MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
+MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -161,8 +161,8 @@ class _ListKeys(_CachedKeys):
             parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
         else:
             parts = value if isinstance(value, list | tuple) else (value,)
-        if len(parts) > _MOST_VALUES:
-            raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {_MOST_VALUES} values")
+        if len(parts) > MOST_VALUES:
+            raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {MOST_VALUES} values")
         keys = dict.fromkeys(super(_ListKeys, self).of(part) for part in parts)
         return b"".join(key for key in keys if key != self.missing) or self.missing
 

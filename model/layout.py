@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from model.kernels.base_rate import START
 from model.kernels.network import ACCUMULATORS, META, SCALE, SKIP, SQUARE
 from model.registry import FIELD, Axes, branch_axes
 from model.settings import Spec
@@ -67,7 +68,7 @@ class Layout:
         self.branch_parameters = np.array(lines, np.int64).reshape(-1, 4)  # (P', 4)
         self.terms = np.array([*(term for _, term in tower), *cross_terms], np.int64)  # (T, 1 + 2 ACCUMULATORS)
         self.output = self._add("output", Axes(widths[-1]), std=0.05)
-        self.bias = self._add("bias", Axes((1,)))
+        self.bias = self._add("bias", Axes((1,)), mean=START if spec.model.base_rate else 0.0)
         self.defaults = self._add("defaults", Axes((FIELD,), (spec.model.embedding,)))
 
     def _add(self, name: str, axes: Axes, *, mean: float = 0.0, std: float = 0.0) -> Parameter:

@@ -19,7 +19,7 @@ from model.kernels.network import Network
 from model.kernels.table import OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
-from model.weights import Weights
+from model.weights import Weights, check_size
 
 RUN = 1024  # examples in one kernel call, which are learned again when a step has to be undone
 
@@ -51,6 +51,7 @@ class OnlineModel:
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
         )
+        self.clicks = np.zeros(2)  # what the base rate has counted: see model.kernels.base_rate
         self._step = specialized(step.learn)
         self._journal = new_journal(self.table, 0)
         self._before = [array.copy() for array in self._dense_state()]
@@ -64,7 +65,7 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts
+        return self.weights.dense, self.accumulators, self.table.counts, self.clicks
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -102,9 +103,8 @@ class OnlineModel:
 
         def learn(start: int, end: int) -> int:
             now, journal = self.examples, self._journal
-            return self._step(
-                network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal
-            )
+            run = (network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal)
+            return self._step(*run, self.clicks)
 
         undone: list[int] = []
         start = 0
@@ -121,7 +121,8 @@ class OnlineModel:
 
     def _rates(self) -> step.Rates:
         model = self.spec.model
-        return step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
+        rates = step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
+        return rates._replace(base_rate=model.base_rate)
 
     def _save(self) -> None:
         self._journal.length[0] = 0
@@ -169,11 +170,19 @@ class OnlineModel:
             "used": self.table.used[positions],
             "counts": self.table.counts.copy(),
             "examples": np.array([self.examples], np.int64),
+            "clicks": self.clicks.copy(),
         }
 
     @classmethod
     def from_state(cls, spec: Spec, arrays: Arrays) -> Self:
-        """Return the model whose :meth:`state` returned ``arrays``."""
+        """Return the model whose :meth:`state` returned ``arrays``.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: an array is not of the spec.
+            MemoryError: there is not enough for the table.
+        """
+        check_size(spec, arrays)
         model = cls(spec)
         positions = arrays["positions"]
         model.weights.apply(arrays)
@@ -182,4 +191,6 @@ class OnlineModel:
         model.table.used[positions] = arrays["used"]
         model.table.counts[...] = arrays["counts"]
         model.examples = int(arrays["examples"][0])
+        if "clicks" in arrays:  # else it was saved before there was a base rate
+            model.clicks[...] = arrays["clicks"]
         return model

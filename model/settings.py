@@ -53,6 +53,8 @@ class ModelSettings(_Settings):
     """of autoint, in every attention layer"""
     wide: bool = True
     """each value also adds a weight of its own to the logit"""
+    base_rate: bool = False
+    """the bias follows the log-odds of the click rate so far, and learns only what is left; `sml init` turns it on"""
     seed: int = 0
     tower_rate: Positive = 0.01
     tower_accumulator: Positive = 0.003

@@ -53,7 +53,14 @@ class Weights:
 
     @classmethod
     def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
-        """Return the weights that :meth:`arrays` returned."""
+        """Return the weights that :meth:`arrays` returned.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: an array is not of the spec; no memory was taken.
+            MemoryError: there is not enough for the table.
+        """
+        check_size(spec, arrays)
         weights = cls(spec)
         weights.apply(arrays)
         return weights
@@ -153,3 +160,14 @@ class Weights:
                 raise ValueError(f"{name}: got {got}, expected {own}")
         if count and not 0 <= positions.min() <= positions.max() < len(self.keys):
             raise ValueError(f"positions: got {positions.min()} to {positions.max()}, expected those of {len(self.keys)} rows")
+
+
+def check_size(spec: Spec, arrays: Arrays) -> None:
+    """Make sure that a network of ``spec`` is as large as the one in ``arrays``, before memory is taken for it.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it has another size.
+    """
+    if (size := Layout(spec).size) != (got := arrays["dense"].size):
+        raise ValueError(f"dense: got {got} parameters, expected {size}")

@@ -1,20 +1,19 @@
 """What hidden layers do over many examples: how often each neuron is active, and how alike two examples look to a layer."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from paper.report import Curve, Estimate
-
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the logit
 
 
-class Layers(NamedTuple):
+@dataclass(frozen=True)
+class Layers:
     """What the hidden layers do, one number for each layer.
 
     Attributes:
@@ -69,21 +68,3 @@ class LayerWatcher:
         pairs = self.examples * (self.examples - 1)
         cosine = [(total.square().sum() - squares).item() / pairs for total, squares in zip(self.directions, self.squares, strict=True)]
         return Layers(active.round(decimals=5).tolist(), [round(value, 5) for value in cosine])
-
-
-def logit_curves(by_depth: Mapping[int, Sequence[float]]) -> dict[str, Curve]:
-    """Return the logit's median, with bands between its other quantiles, by depth; ``by_depth`` holds those of ``QUANTILES``."""
-    low, quarter, median, three_quarters, high = ({depth: of[n] for depth, of in by_depth.items()} for n in range(len(QUANTILES)))
-    bands = {"5 % to 95 %": (low, high), "25 % to 75 %": (quarter, three_quarters)}
-    return {name: {depth: Estimate(median[depth], a[depth], b[depth]) for depth in by_depth} for name, (a, b) in bands.items()}
-
-
-def active_curve(layers: Layers) -> Curve:
-    """Return how often the median neuron of each layer is active, with a band from 5 % to 95 % of its neurons."""
-    low, median, high = layers.active
-    return {layer: Estimate(*shares) for layer, shares in enumerate(zip(median, low, high, strict=True), 1)}
-
-
-def cosine_curve(layers: Layers) -> Curve:
-    """Return how alike two examples look to each layer."""
-    return {layer: Estimate(value) for layer, value in enumerate(layers.cosine, 1)}

@@ -46,3 +46,15 @@ TABLE_2: dict[str, dict[str, float]] = {
     "meta_sigmoid": {"criteo": 0.80984, "avazu": 0.78391},
     "meta_tanh": {"criteo": 0.81042, "avazu": 0.78459},
 }
+
+
+def printed(data: str, network: str, skip: str, measure: str) -> float | None:
+    """Return the paper's number, if it printed one.
+
+    >>> printed("avazu", "dcn", "meta_tanh", "log_loss"), printed("avazu", "dnn", "tanh", "log_loss")
+    (0.37738, None)
+    """
+    if skip in ("none", SML) and (data, network) in TABLE_1:
+        value: float | None = getattr(TABLE_1[data, network][skip == SML], measure, None)
+        return value
+    return TABLE_2.get(skip, {}).get(data) if (network, measure) == ("dnn", "auc") else None

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, NamedTuple
 
-from model.terms import TERMS
-from paper.layers import logit_curves
-from paper.published import NETWORKS, SML, TABLE_1, TABLE_2
+from paper.layers import Layers
+from paper.published import NETWORKS, SML, printed
 from paper.report import Cell, Curve, Estimate, Figure, Panel, Row, Table
 from paper.runs import O, R, Results
 
@@ -101,7 +100,7 @@ class Study(ABC, Generic[R, O]):
         """Return the cost of a run, weights × examples; how many epochs it needs is not known before."""
 
     @abstractmethod
-    def maker(self) -> Callable[[R], O]:
+    def task(self, run: R) -> Callable[[], O]:
         """Return what makes a run; it can be pickled."""
 
     def systems1(self) -> list[System]:
@@ -110,7 +109,7 @@ class Study(ABC, Generic[R, O]):
 
     def systems2(self) -> list[System]:
         """Return those of Table 2: every skip term of the DNN, before ReLU and after it."""
-        return [System(skip=skip, skip_input=skip_input) for skip in self.skips for skip_input in skip_inputs(skip)]
+        return [System(skip=skip, skip_input=read) for skip in self.skips for read in INPUTS if skip != "none" or read == "pre"]
 
     def deep_systems(self) -> list[System]:
         """Return the DNN at every depth, without SML and with it."""
@@ -130,31 +129,29 @@ class Study(ABC, Generic[R, O]):
     def estimate(self, view: View, measure: str, outcomes: Sequence[O], baseline: Sequence[O] | None) -> Estimate:
         """Return a measure over seeds, or by how much it is above that of ``baseline``, which has the same seeds."""
 
-    @abstractmethod
-    def logit(self, outcome: O) -> Sequence[float]:
-        """Return the quantiles of the logit."""
-
-    def by_seed(self, make: Callable[[int], R], seeds: int) -> dict[int, O]:
-        """Return the known outcomes of the runs that ``make`` returns for each seed."""
-        runs = ((seed, make(seed)) for seed in range(seeds))
-        return {seed: self.results[run] for seed, run in runs if run in self.results}
+    def known(self, runs: Mapping[int, R]) -> dict[int, O]:
+        """Return the outcomes of those runs that are known, by the same keys: seeds or depths."""
+        return {key: self.results[run] for key, run in runs.items() if run in self.results}
 
     def of_system(self, data: str, system: System) -> dict[int, O]:
         """Return the known outcomes of a system, by seed."""
-        return self.by_seed(lambda seed: self.run(data, system, seed), self.seeds if system.hidden is None else self.depth_seeds)
+        seeds = self.seeds if system.hidden is None else self.depth_seeds
+        return self.known({seed: self.run(data, system, seed) for seed in range(seeds)})
 
-    def mean(self, view: View, measure: str, outcomes: Mapping[int, O]) -> Estimate | None:
-        """Return the mean over seeds, if there is one."""
-        return self.estimate(view, measure, list(outcomes.values()), None) if outcomes else None
+    def first_seed(self, data: str, skip: str) -> dict[int, O]:
+        """Return the known outcomes of the first seed, by depth."""
+        return self.known({depth: self.run(data, self.deep_system(skip, depth), 0) for depth in self.depths})
 
-    def difference(self, view: View, measure: str, outcomes: Mapping[int, O], baseline: Mapping[int, O]) -> Estimate | None:
-        """Return by how much ``outcomes`` are above ``baseline``, over the seeds that both have."""
-        seeds = sorted(outcomes.keys() & baseline.keys())
-        return self.estimate(view, measure, [outcomes[s] for s in seeds], [baseline[s] for s in seeds]) if seeds else None
+    def score(self, view: View, measure: str, outcomes: Mapping[int, O], baseline: Mapping[int, O] | None = None) -> Estimate | None:
+        """Return a measure, or by how much it is above that of ``baseline``, over the seeds that both have; None if there are none."""
+        seeds = sorted(outcomes if baseline is None else outcomes.keys() & baseline.keys())
+        if not seeds:
+            return None
+        return self.estimate(view, measure, [outcomes[seed] for seed in seeds], [baseline[seed] for seed in seeds] if baseline else None)
 
     def compared(self, view: View, measure: str, without: Mapping[int, O], with_sml: Mapping[int, O]) -> list[Estimate | None]:
         """Return a measure without SML, with it, and the difference."""
-        return [*(self.mean(view, measure, of) for of in (without, with_sml)), self.difference(view, measure, with_sml, without)]
+        return [self.score(view, measure, *of) for of in ((without,), (with_sml,), (with_sml, without))]
 
     # What to show.
 
@@ -164,106 +161,80 @@ class Study(ABC, Generic[R, O]):
 
     def table1(self, measure: str) -> Table:
         """Return six networks on each data set, without SML and with it, by one measure."""
-        rows = [
-            Row((view.title, NETWORKS[network]), self._cells1(view, network, measure))
-            for view in self.views()
-            if not (view.by_user and measure == "auc_within")  # windows are of time
-            for network in NETWORKS
-        ]
+        rows = []
+        for view in self.views():
+            if view.by_user and measure == "auc_within":  # windows are of time
+                continue
+            for network, name in NETWORKS.items():
+                ours = self.compared(view, measure, *(self.of_system(view.data, System(network, skip)) for skip in SKIPS))
+                before, after = (printed(view.data, network, skip, measure) for skip in SKIPS)
+                rows.append(Row((view.title, name), list(map(Cell, (before, after, _gain(before, after)), ours))))
         title = f"Table 1{self.where}: {MEASURES[measure]} of six networks"
         return Table(f"{self.prefix}table1_{measure}", title, ("data", "network"), heads(measure), rows, "difference")
 
-    def _cells1(self, view: View, network: str, measure: str) -> tuple[Cell, ...]:
-        without, with_sml = (self.of_system(view.data, System(network, skip)) for skip in SKIPS)
-        ours = self.compared(view, measure, without, with_sml)
-        if (view.data, network) not in TABLE_1 or measure == "auc_within":  # the paper has neither
-            return tuple(Cell(ours=value) for value in ours)
-        before, after = (float(getattr(score, measure)) for score in TABLE_1[view.data, network])
-        return tuple(Cell(*pair) for pair in zip((before, after, round(after - before, 5)), ours, strict=True))
-
     def table2(self) -> Table:
         """Return every skip term of the DNN on each data set."""
-        rows = [
-            Row((view.title, system.skip, "" if system.skip == "none" else INPUTS[system.skip_input]), self._cells2(view, system))
-            for view in self.views()
-            for system in self.systems2()
-        ]
-        labels, measures = ("data", "skip term", "reads a layer"), tuple(column.title for column in self.columns)
+        rows = []
+        for view in self.views():
+            baseline = self.of_system(view.data, System(skip="none"))
+            for system in self.systems2():
+                outcomes = self.of_system(view.data, system)
+                cells = [self._cell2(view, column, system.skip, outcomes, baseline) for column in self.columns]
+                rows.append(Row((view.title, system.skip, "" if system.skip == "none" else INPUTS[system.skip_input]), cells))
+        labels, measures = ("data", "skip term", "reads a layer"), [column.title for column in self.columns]
         title = f"Table 2{self.where}: skip terms of the DNN"
         return Table(f"{self.prefix}table2", title, labels, measures, rows, "AUC, difference from none")
 
-    def _cells2(self, view: View, system: System) -> tuple[Cell, ...]:
-        outcomes, baseline = (self.of_system(view.data, of) for of in (system, System(skip="none")))
-        cells = []
-        for column in self.columns:
-            if not column.difference:
-                ours = self.mean(view, column.measure, outcomes)
-            elif system.skip == "none":
-                ours = None
-            else:
-                ours = self.difference(view, column.measure, outcomes, baseline)
-            cells.append(Cell(_printed(column, view.data, system.skip), ours))
-        return tuple(cells)
+    def _cell2(self, view: View, column: Column, skip: str, outcomes: Mapping[int, O], baseline: Mapping[int, O]) -> Cell:
+        if column.difference and skip == "none":
+            return Cell()
+        none, paper = (printed(view.data, "dnn", term, column.measure) if column.paper else None for term in ("none", skip))
+        if column.difference:
+            return Cell(_gain(none, paper), self.score(view, column.measure, outcomes, baseline))
+        return Cell(paper, self.score(view, column.measure, outcomes))
+
+    def by_depth(self, view: View, measure: str) -> dict[int, list[Estimate | None]]:
+        """Return a measure of the DNN without SML, with it, and the difference, at every depth."""
+        systems = {depth: [self.deep_system(skip, depth) for skip in SKIPS] for depth in self.depths}
+        return {depth: self.compared(view, measure, *(self.of_system(view.data, system) for system in of)) for depth, of in systems.items()}
 
     def depth_table(self, measure: str) -> Table:
-        """Return Figure 5 in numbers: the DNN at every depth, without SML and with it, by one measure."""
-        rows = []
-        for view in self._data_sets():
-            for depth in self.depths:
-                without, with_sml = (self.of_system(view.data, self.deep_system(skip, depth)) for skip in SKIPS)
-                cells = (Cell(ours=value) for value in self.compared(view, measure, without, with_sml))
-                rows.append(Row((view.title, str(depth)), tuple(cells)))
+        """Return Figure 5 in numbers, by one measure."""
+        rows = [
+            Row((view.title, str(depth)), [Cell(ours=value) for value in ours])
+            for view in self.data_sets()
+            for depth, ours in self.by_depth(view, measure).items()
+        ]
         title = f"Figure 5{self.where}: {MEASURES[measure]} by depth"
         return Table(f"{self.prefix}figure5_{measure}", title, ("data", "hidden layers"), heads(measure), rows)
 
-    def figure2(self) -> list[Panel]:
-        """Return the distribution of the logit by depth, of the first seed."""
-        panels = []
-        for view, skip, how in self.sides():
-            by_depth = {depth: self.logit(outcome) for depth, outcome in self.first_seed(view.data, skip).items()}
-            if by_depth:
-                panels.append(Panel(f"{view.title}, {how}", "hidden layers", self.logit_label, logit_curves(by_depth), log=True))
-        return panels
-
     def figure5(self) -> list[Panel]:
         """Return AUC and log loss by depth."""
-        return [
-            Panel(
-                view.title,
-                "hidden layers",
-                MEASURES[measure],
-                {how: self._depth_curve(view, skip, measure) for skip, how in SKIPS.items()},
-                log=True,
-            )
-            for view in self._data_sets()
-            for measure in ("auc", "log_loss")
-        ]
+        panels = []
+        for view in self.data_sets():
+            for measure in ("auc", "log_loss"):
+                ours = self.by_depth(view, measure)
+                curves = {how: {depth: value for depth, of in ours.items() if (value := of[i])} for i, how in enumerate(SKIPS.values())}
+                panels.append(Panel(view.title, "hidden layers", MEASURES[measure], curves, log=True))
+        return panels
 
-    def first_seed(self, data: str, skip: str) -> dict[int, O]:
-        """Return the known outcomes of the first seed, by depth."""
-        runs = {depth: self.run(data, self.deep_system(skip, depth), 0) for depth in self.depths}
-        return {depth: self.results[run] for depth, run in runs.items() if run in self.results}
+    def figure2(self) -> list[Panel]:
+        """Return the distribution of the logit by depth, of the first seed: its median, with bands between its other quantiles."""
+        panels = []
+        for view, skip, how in self.sides():
+            if logits := {depth: outcome.logit for depth, outcome in self.first_seed(view.data, skip).items()}:
+                bands = {"5 % to 95 %": (0, 4), "25 % to 75 %": (1, 3)}  # of the quantiles; the third is the median
+                curves = {name: {depth: Estimate(of[2], of[a], of[b]) for depth, of in logits.items()} for name, (a, b) in bands.items()}
+                panels.append(Panel(f"{view.title}, {how}", "hidden layers", self.logit_label, curves, log=True))
+        return panels
 
     def sides(self) -> list[tuple[View, str, str]]:
         """Return each data set without SML and with it: its view, the skip term, and the words for it."""
-        return [(view, skip, how) for view in self._data_sets() for skip, how in SKIPS.items()]
+        return [(view, skip, how) for view in self.data_sets() for skip, how in SKIPS.items()]
 
-    def _data_sets(self) -> list[View]:
+    def data_sets(self) -> list[View]:
+        """Return one view of each data set."""
         return [view for view in self.views() if not view.by_user]
-
-    def _depth_curve(self, view: View, skip: str, measure: str) -> Curve:
-        by_depth = {depth: self.of_system(view.data, self.deep_system(skip, depth)) for depth in self.depths}
-        found = {depth: self.mean(view, measure, outcomes) for depth, outcomes in by_depth.items()}
-        return {depth: value for depth, value in found.items() if value}
-
-
-def skip_inputs(skip: str) -> tuple[str, ...]:
-    """Return what a term may read: there is nothing to choose where there is no term.
-
-    >>> skip_inputs("none"), skip_inputs("tanh")
-    (('pre',), ('pre', 'post'))
-    """
-    return ("pre",) if TERMS[skip] == TERMS["none"] else ("pre", "post")  # type: ignore[index]
 
 
 def heads(measure: str) -> tuple[str, str, str]:
@@ -271,14 +242,15 @@ def heads(measure: str) -> tuple[str, str, str]:
     return f"{MEASURES[measure]} without SML", f"{MEASURES[measure]} with SML", "difference"
 
 
-def _printed(column: Column, data: str, skip: str) -> float | None:
-    """Return the paper's number: Table 2 has the AUC, Table 1 also the log loss of two terms."""
-    aucs = {term: of[data] for term, of in TABLE_2.items() if data in of}
-    if not column.paper or skip not in aucs:
-        return None
-    if column.measure == "log_loss":
-        printed = dict(zip(SKIPS, TABLE_1[data, "dnn"], strict=True))
-        return printed[skip].log_loss if skip in printed else None
-    if column.difference:
-        return None if skip == "none" else round(aucs[skip] - aucs["none"], 5)
-    return aucs[skip]
+def active_curve(layers: Layers) -> Curve:
+    """Return how often the median neuron of each layer is active, with a band from 5 % to 95 % of its neurons."""
+    return {layer: Estimate(median, low, high) for layer, (low, median, high) in enumerate(zip(*layers.active, strict=True), 1)}
+
+
+def cosine_curve(layers: Layers) -> Curve:
+    """Return how alike two examples look to each layer."""
+    return {layer: Estimate(value) for layer, value in enumerate(layers.cosine, 1)}
+
+
+def _gain(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else round(after - before, 5)

@@ -5,37 +5,133 @@ it names the nearest known one.
 """
 
 import difflib
+import math
 import os
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field as Setting, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.settings import DataSettings, JoinSettings, LearnSettings, LogSettings, Port, Section
+from service.access.addresses import is_local, is_trusted_url, networks, split
+from stream.log.settings import Duration, LogSettings, Port, Section, format_duration
+from stream.log.topics import Kept
+from stream.settings import DataSettings, JoinSettings, LearnSettings, least_retention
+
+_NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
 
 
 class SettingsError(Exception):
     """The settings can't be used; commands exit with status 2."""
 
 
+# An empty text is a mistake, such as a variable without a value, and must not count as none.
+Named = Annotated[str, Setting(min_length=1)]
+
+
+def _check_issuer(url: str | None) -> str | None:
+    if url is None or is_trusted_url(url):
+        return url
+    raise ValueError("https://…, or http:// on this machine")
+
+
+def _check_networks(written: str) -> str:
+    try:
+        networks(split(written))
+    except ValueError as error:
+        raise ValueError("addresses or networks, separated by commas, or *") from error
+    return written
+
+
 class ServeSettings(Section):
     """Where the server listens."""
 
     host: str = "127.0.0.1"
-    """the address to listen on; 0.0.0.0 for every interface"""
+    """the address to listen on; 0.0.0.0 for every interface, which needs keys, an issuer, or --insecure"""
     port: Port = 8000
     """the port of the API, /metrics and /docs"""
+    hosts: tuple[str, ...] = ()
+    """the names under which clients know this server; localhost, the listen address and bare addresses always count"""
+    certfile: Named | None = None
+    """the server's certificate chain, PEM; read again when it changes"""
+    keyfile: Named | None = None
+    """the certificate's private key, PEM, if certfile does not hold it"""
+    client_ca: Named | None = None
+    """clients must have certificates of these authorities, PEM"""
+    forwarded_allow_ips: Annotated[str, AfterValidator(_check_networks)] = ""
+    """the proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks, separated by commas"""
+    root_path: str = ""
+    """the path at which a proxy serves this server, which it removes: /sml"""
+
+    log_requests: Literal["none", "lines", "bodies"] = "none"
+    """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.keyfile or self.client_ca) and not self.certfile:
+            raise ValueError("certfile, where keyfile or client_ca is given")
+        return self
 
     @property
     def url(self) -> str:
         """The address at which programs on this machine reach the server."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.certfile else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+class AccessSettings(Section):
+    """Who may do what. Without keys and without an issuer everybody may do everything, on this machine only."""
+
+    keys: Named | None = None
+    """the file of API keys that `sml keys create` writes"""
+    issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
+    """the URL of an OpenID Connect issuer whose tokens count, too; their claim roles, or scope, names predict, ingest, operate, read"""
+    audience: Named | None = None
+    """what a token must be meant for"""
+    insecure: bool = False
+    """whether everybody who reaches an address of the network may do everything there: only where the network itself is guarded"""
+
+    @model_validator(mode="after")
+    def _issuer_is_whole(self) -> Self:
+        if bool(self.issuer) != bool(self.audience):
+            raise ValueError("issuer and audience together")
+        return self
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody needs a key or token."""
+        return self.keys is None and self.issuer is None
+
+    def check_address(self, setting: str, host: str) -> None:
+        """Refuse to listen where others are, unless it is known who may do what.
+
+        Raises:
+            SettingsError: nobody would need a key, and nobody has said that this is meant.
+        """
+        if self.open and not self.insecure and not is_local(host):
+            raise SettingsError(
+                f"{setting}: got {host!r} without [access] keys or issuer, expected 127.0.0.1, or keys (`sml keys create`), "
+                "or --insecure (SML_ACCESS__INSECURE=true) where the network itself is guarded"
+            )
+
+
+class LimitSettings(Section):
+    """How much the server takes; what is more is refused, and the answer says so."""
+
+    body: Annotated[int, Setting(ge=1_024)] = 1_048_576
+    """the bytes of a request's body"""
+    requests_per_second: Annotated[float, Setting(ge=1)] = 2_000.0
+    """of one key or token; where nobody needs one, of one client address"""
+    in_flight: Annotated[int, Setting(ge=1)] = 200
+    """how many requests of one key, token or address are answered at one time"""
+    connections: Annotated[int, Setting(ge=2)] = 1_000
+    """how many clients may be connected; one address may take half of them"""
+    receive_timeout: Duration = 20.0
+    """the time that a client has to send a request's head, and again its body, and to take the answer"""
 
 
 class PrivacySettings(Section):
@@ -48,7 +144,7 @@ class PrivacySettings(Section):
 class Settings(BaseSettings):
     """The settings of ``sml.toml``; environment variables override it."""
 
-    model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SML_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     log: LogSettings = LogSettings()
     model: ModelSettings = ModelSettings()
@@ -57,6 +153,8 @@ class Settings(BaseSettings):
     learn: LearnSettings = LearnSettings()
     serve: ServeSettings = ServeSettings()
     privacy: PrivacySettings = PrivacySettings()
+    access: AccessSettings = AccessSettings()
+    limits: LimitSettings = LimitSettings()
     data: DataSettings = DataSettings()
     field: tuple[Field, ...] = ()
 
@@ -88,6 +186,26 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
         return self
+
+    @model_validator(mode="after")
+    def _keep_what_a_restart_needs(self) -> Self:
+        least = least_retention(self.log, self.join, self.learn)
+        minutes = 60 * math.ceil(least / 60)
+        for name in {"retention", "dead_letter_retention"} & self.log.model_fields_set:
+            seconds = getattr(self.log, name)
+            if seconds < least:
+                raise ValueError(
+                    f"log.{name}: got {format_duration(seconds)}, expected at least {format_duration(minutes)}, which a restart needs by "
+                    "click_window, lateness, clock_skew, idle_after, keep, checkpoint_every, snapshot_every and weights_retention"
+                )
+        return self
+
+    @property
+    def kept(self) -> Kept:
+        """How long the topics keep their records: as the settings say; where they say nothing, never less than a restart needs."""
+        least = least_retention(self.log, self.join, self.learn)
+        records, letters = max(self.log.retention, least), max(self.log.dead_letter_retention, least)
+        return Kept(records, letters, self.log.dead_letter_bytes, self.log.weights_retention)
 
     @property
     def spec(self) -> Spec:
@@ -131,6 +249,8 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 def _message(detail: ErrorDetails) -> str:
     """Return the setting, what was received and what was expected; for an unknown setting the nearest known one."""
     where = ".".join(str(part) for part in detail["loc"])
+    if not where:  # settings that don't fit together: the message names them
+        return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = _known(detail["loc"][:-1])
         nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0)
@@ -138,12 +258,21 @@ def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{where}: got nothing, expected a value"
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{where}: got {reprlib.repr(detail['input'])}, expected {expected}"
+    return f"{where}: got {_received(detail)}, expected {expected}"
+
+
+def _received(detail: ErrorDetails) -> str:
+    """Return what was received; nothing of it where it may hold a secret."""
+    if "security" in detail["loc"] and detail["loc"][-1] not in _NO_SECRETS:
+        return "what is not shown here"
+    if "url" in detail["loc"] and "@" in str(detail["input"]):
+        return "a url with a user in it, whose place is [log.security]"
+    return reprlib.repr(detail["input"])
 
 
 def _known(table: tuple[int | str, ...]) -> list[str]:
     """Return the names of the settings in the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
-    if not table:
-        return list(Settings.model_fields)
-    section: type[BaseModel] = Field if table[0] == "field" else type(Settings.model_fields[str(table[0])].default)
+    section: type[BaseModel] = Field if table[:1] == ("field",) else Settings
+    for name in () if section is Field else table:
+        section = type(section.model_fields[str(name)].default)
     return list(section.model_fields)

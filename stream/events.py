@@ -17,13 +17,15 @@ from model.keys import Value
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
-Count: TypeAlias = Annotated[int, Meta(ge=0)]
+LARGEST_COUNT = 2**53  # of anything; whole numbers up to it are the same in every language
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
+LARGEST_RECORD = 1_000_000  # bytes of an example or a version: a log may take more, but nobody needs to
 
 
 class BadRecordError(ValueError):
@@ -84,7 +86,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
 
 
-class Forget(Struct, frozen=True):
+class Forget(Struct, frozen=True, omit_defaults=True):
     """A request in ``examples``: empty the row of a value, and learn nothing any more of its impressions up to a time.
 
     The value is named by its key alone, so the request tells nobody whom it is about.
@@ -92,6 +94,7 @@ class Forget(Struct, frozen=True):
 
     forget: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # the value's key in the table, in hex
     until: Time
+    by: Annotated[str, Meta(max_length=200)] | None = None  # who asked
 
     @property
     def key(self) -> int:
@@ -102,9 +105,9 @@ class Forget(Struct, frozen=True):
 class Run(NamedTuple):
     """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
 
-    partition: int
-    first: int
-    last: int
+    partition: Count
+    first: Count
+    last: Count
 
 
 class SnapshotRef(Struct, frozen=True):
@@ -121,6 +124,7 @@ class Rollback(Struct, frozen=True):
 
     to: Count
     replay: bool  # learn again what those versions had learned; else go on after it
+    by: str | None = None  # who asked for it
 
 
 class Version(Struct, frozen=True, omit_defaults=True):
@@ -139,7 +143,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
-    forgotten: list[Forget] = []  # the requests among the runs
+    forgotten: list[Forget] = []  # the requests among the runs, without who asked
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 
@@ -242,6 +246,8 @@ def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], valu
 def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S:
     if value is None:
         raise BadRecordError("record", None, "a JSON object")
+    if len(value) > LARGEST_RECORD:
+        raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
     try:
         return decoder.decode(value)
     except _UNREADABLE as error:

@@ -45,7 +45,7 @@ def fields_to_forget(fields: Sequence[Field], named: str | None, personal: Seque
     return known
 
 
-def ask(log: Log, topics: Topics, fields: Sequence[Field], value: Value, until: int) -> list[Forget]:
+def ask(log: Log, topics: Topics, fields: Sequence[Field], value: Value, until: int, by: str | None = None) -> list[Forget]:
     """Write a request to forget ``value`` in each of ``fields``, and return the requests.
 
     Args:
@@ -54,11 +54,12 @@ def ask(log: Log, topics: Topics, fields: Sequence[Field], value: Value, until: 
         fields: Which of the model's fields to forget it in.
         value: The value.
         until: The time, epoch ms, up to which impressions with the value are not learned any more.
+        by: Who asks.
 
     Raises:
         ForgetError: a field has no row for the value alone; nothing was written.
     """
-    requests = [Forget(f"{key:016x}", until) for key in keys_of(fields, value)]
+    requests = [Forget(f"{key:016x}", until, by and by[:200]) for key in keys_of(fields, value)]
     log.append([Message(topics.examples, None, encode(request), partition=0) for request in requests])
     return requests
 

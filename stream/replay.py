@@ -15,8 +15,9 @@ from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.files import FileError, Logged
 from stream.log.contract import Headers, Log, Message
+from stream.log.settings import format_duration
 from stream.log.topics import Topics
-from stream.settings import JoinSettings, format_duration
+from stream.settings import JoinSettings
 
 BATCH = 1_000  # rows appended at once
 

@@ -1,74 +1,10 @@
-"""The settings of the log, the join, the learner's loop and recorded files.
+"""The settings of the join, the learner's loop and recorded files."""
 
-Durations are written as ``100ms``, ``30s``, ``10m``, ``1h`` or ``2d``, and are seconds in the program.
-"""
+from typing import Annotated, Literal, Self
 
-import math
-import re
-from typing import Annotated, Any, Literal, Self
+from pydantic import Field as Setting, model_validator
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field as Setting, PlainSerializer, model_validator
-
-from stream.log.contract import Partitioner
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-
-
-def parse_duration(value: Any) -> float:
-    """Parse ``"10m"`` as 600 seconds; a number is seconds already.
-
-    >>> parse_duration("100ms")
-    0.1
-    """
-    written = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if written:
-        number, unit = float(written[1]), written[2]
-        return number / 1_000 if unit == "ms" else number * _UNITS[unit]
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return float(value)
-    raise ValueError("a duration such as 100ms, 30s, 10m, 1h or 2d")
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds in the largest unit that divides them, for :func:`parse_duration` to parse.
-
-    >>> format_duration(600)
-    '10m'
-    """
-    for unit in ("d", "h", "m", "s"):
-        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1_000:.15g}ms" if seconds < 1 else f"{seconds!r}s"
-
-
-def _check_url(url: str) -> str:
-    if re.fullmatch(r"sqlite:///.+|kafka://[^/\s]+", url):
-        return url
-    raise ValueError("sqlite:///path/to/log.db or kafka://host:9092")
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Port = Annotated[int, Setting(ge=0, le=65_535)]
-
-
-class Section(BaseModel):
-    """One table of ``sml.toml``: validated, immutable, without unknown keys. The text below a setting is its description."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class LogSettings(Section):
-    """Where the log is."""
-
-    url: Annotated[str, AfterValidator(_check_url)] = "sqlite:///data/log.db"
-    """sqlite:///path/to/log.db or kafka://host:9092"""
-    prefix: Annotated[str, Setting(pattern=r"^[A-Za-z0-9._-]+$")] = "sml"
-    """topics are PREFIX.impressions, PREFIX.clicks, …"""
-    partitions: Annotated[int, Setting(ge=1)] = 1
-    """of impressions, clicks and examples, when `sml topics create` creates them"""
-    partitioner: Partitioner = "murmur2"
-    """how we choose a partition by the key: murmur2 as Java's clients do, crc32 as librdkafka's do (kcat, Python, Go, Node, .NET)"""
+from stream.log.settings import Duration, LogSettings, Port, Section
 
 
 class JoinSettings(Section):
@@ -90,8 +26,12 @@ class JoinSettings(Section):
     """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
     idle_after: Duration = 5.0
     """after so long without records, a partition no longer holds up the others"""
+    most_waiting: Annotated[int, Setting(ge=1_000_000)] = 4_000_000_000
+    """the most bytes of memory for impressions and clicks that wait for each other; above it the joiner ends and says so"""
     metrics_port: Port = 9102
     """the port of the joiner's /metrics; 0 takes any free port"""
+    metrics_host: str = "127.0.0.1"
+    """the address of the joiner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
 
 
 class LearnSettings(Section):
@@ -111,6 +51,20 @@ class LearnSettings(Section):
     """an example with a larger weight is set aside"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
+    metrics_host: str = "127.0.0.1"
+    """the address of the learner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
+
+
+def least_retention(log: LogSettings, join: JoinSettings, learn: LearnSettings) -> float:
+    """Return for how many seconds records must be kept, so that processes that are restarted find all that they need.
+
+    The joiner reads again what may still get a click, or be a duplicate. The learner learns again what came after the oldest checkpoint
+    that is kept; while nothing is learned, a version, and a checkpoint of it, comes four times in the retention of the weights.
+    """
+    windows = 2 if join.late_clicks == "drop" else 3
+    joiner = windows * join.click_window + 2 * join.lateness + join.clock_skew + join.idle_after
+    learner = learn.keep * max(learn.checkpoint_every, log.weights_retention / 4) + learn.snapshot_every
+    return joiner + learner
 
 
 class DataSettings(Section):

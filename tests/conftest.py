@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kafka_server import KafkaServer, fetch_jars
+from tests.secure_kafka import SecureKafka
 
 _status = pytest.StashKey[int]()
 
@@ -32,13 +33,25 @@ def kafka() -> Iterator[str]:
     if given:
         yield given
         return
+    _need_jars()
+    with KafkaServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """Yield a running Kafka that asks who one is. Without Java, skip; in CI, fail."""
+    _need_jars()
+    with SecureKafka(tmp_path_factory.mktemp("certificates")) as server:
+        yield server
+
+
+def _need_jars() -> None:
     problem = fetch_jars()
     if problem is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(problem)
         pytest.skip(problem)
-    with KafkaServer() as server:
-        yield server.url
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ min.insync.replicas={in_sync}
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+log.retention.check.interval.ms=500
+log.initial.task.delay.ms=500
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.audit import this_user
 from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
@@ -85,5 +86,7 @@ def test_a_rollback_is_followed_within_a_second_and_learning_goes_on(site: Site,
 
     assert rolled_back["digest"] == past.digest
     assert rolled_back["rolled_back_to"] == past.version
+    asked = [version.rollback.by for version, _ in read_versions(log, site.topics, 0) if version.rollback]
+    assert asked == [this_user()]
     assert "the model was rolled back: going on from there" in site.said("learn")
     assert site.end() == {"learn": 0, "serve": 0}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
+from model.kernels.base_rate import count
 from model.kernels.delay import weight
 from model.kernels.dnn import backward
 from model.kernels.forward import Workspace, logit_of
@@ -28,7 +29,7 @@ CLIP, SHARE = 10.0, 0.25
 
 
 class Rates(NamedTuple):
-    """Adagrad's step sizes, what a new row's accumulators start from, and what bounds an example's derivative by the logit."""
+    """Adagrad's step sizes, what a new row's accumulators start from, what bounds a derivative by the logit, and the base rate's switch."""
 
     tower: float
     embedding: float
@@ -37,6 +38,7 @@ class Rates(NamedTuple):
     wide_accumulator: float
     clip: float = CLIP
     share: float = SHARE
+    base_rate: bool = False
 
 
 @kernel
@@ -191,6 +193,7 @@ def learn(
     now: int,
     logits: NDArray[Any],
     journal: Journal,
+    clicks: NDArray[np.float64],  # what the base rate has counted
 ) -> int:
     """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
 
@@ -206,15 +209,18 @@ def learn(
         logits[n] = logit_of(net, work, found, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
-        dlogit = derivative(logits[n], labels[n], importance[n], fnw[n], one)
-        if not finite(dlogit):
+        unbounded = derivative(logits[n], labels[n], importance[n], fnw[n], one)
+        if not finite(unbounded):
             return n
-        dlogit = clipped(net, dlogit, rates)
+        dlogit = clipped(net, unbounded, rates)
         admit(net, table, features, first, found, rates, journal, now)
         look_ahead(table, features, net.fields, n)
         total = backward(net, act, dlogit, tower_rate)
         total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
         total += learn_bias(net, dlogit, wide_rate)
+        if rates.base_rate:
+            bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
+            net.dense[net.bias] += net.dense.dtype.type(count(clicks, labels[n], bounded, fnw[n]))
         total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n

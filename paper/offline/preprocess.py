@@ -90,20 +90,17 @@ def blocks(path: Path, name: str, block: int = BLOCK) -> Iterator[pa.RecordBatch
 
 def _count(batches: Iterable[pa.RecordBatch], name: str, least: int, folder: Path) -> list[Hashes]:
     """Return the hashes, in order, of each categorical field's values that occur at least ``least`` times."""
-    fields = FORMATS[name].categorical
-    paths = [folder / f"{field}.counts" for field in fields]
-    for path in paths:
-        path.touch()
-    for batch in batches:
-        for field, path in zip(fields, paths, strict=True):
-            hashes, codes = _hashed(batch.column(field))
-            pairs = np.empty(len(hashes), _PAIR)
-            pairs["hash"] = hashes
-            pairs["count"] = np.bincount(codes[codes >= 0], minlength=len(hashes))
-            with path.open("ab") as file:
+    paths = {field: folder / f"{field}.counts" for field in FORMATS[name].categorical}
+    with ExitStack() as stack:
+        files = {field: stack.enter_context(path.open("wb")) for field, path in paths.items()}
+        for batch in batches:
+            for field, file in files.items():
+                values, counts = batch.column(field).drop_null().value_counts().flatten()
+                pairs = np.empty(len(values), _PAIR)
+                pairs["hash"], pairs["count"] = _hashes(values), counts
                 pairs.tofile(file)
-    kept = [_frequent(path, least) for path in paths]
-    for path in paths:
+    kept = [_frequent(path, least) for path in paths.values()]
+    for path in paths.values():
         path.unlink()
     return kept
 
@@ -143,8 +140,8 @@ def _arrays(batch: pa.RecordBatch, form: Format, kept: Sequence[Hashes], starts:
     ids = [_ids(batch.column(field), values, start) for field, values, start in zip(form.categorical, kept, starts, strict=True)]
     return {
         "labels": _labels(batch.column(form.label)),
-        "values": _columns(numbers, batch.num_rows, np.float32),
-        "ids": _columns(ids, batch.num_rows, np.int32),
+        "values": np.reshape(numbers, (len(numbers), batch.num_rows)).T.astype(np.float32),
+        "ids": np.reshape(ids, (len(ids), batch.num_rows)).T.astype(np.int32),
     }
 
 
@@ -173,21 +170,13 @@ def _labels(column: pa.Array) -> NDArray[np.uint8]:
 
 def _ids(column: pa.Array, kept: Hashes, start: int) -> NDArray[np.int64]:
     """Return the row of each value in the table: 0 where missing, ``start`` where rare, from ``start + 1`` on where kept."""
-    hashes, codes = _hashed(column)
-    found = np.searchsorted(kept, hashes)
-    known = np.append(kept, np.uint64(0))[found] == hashes
-    known &= found < len(kept)
-    rows = np.append(start + np.where(known, 1 + found, 0), 0)  # the last is for codes of -1
+    coded = column.dictionary_encode()
+    hashes = _hashes(coded.dictionary)
+    found = np.searchsorted(kept, hashes, "right")  # 1 + the index of a hash that is kept
+    rows = np.append(start + np.where(np.insert(kept, 0, 0)[found] == hashes, found, 0), 0)  # the last is for codes of -1
+    codes: NDArray[np.int32] = pc.fill_null(coded.indices, -1).to_numpy()
     return rows[codes]
 
 
-def _hashed(column: pa.Array) -> tuple[Hashes, NDArray[np.int64]]:
-    """Return the hash of each distinct value of a block, and each row's index among them; -1 where missing."""
-    coded = column.dictionary_encode()
-    hashes = np.fromiter((xxh3_64_intdigest(value) for value in coded.dictionary.to_pylist()), np.uint64, len(coded.dictionary))
-    return hashes, pc.fill_null(coded.indices, -1).to_numpy().astype(np.int64)
-
-
-def _columns(columns: Sequence[NDArray[Any]], rows: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """Stack columns into ``(N, K)``, where K may be 0."""
-    return np.stack(columns, 1).astype(dtype) if columns else np.empty((rows, 0), dtype)
+def _hashes(values: pa.Array) -> Hashes:
+    return np.fromiter((xxh3_64_intdigest(value) for value in values.to_pylist()), np.uint64, len(values))

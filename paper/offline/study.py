@@ -6,16 +6,16 @@ Runs come in the order in which they are worth having: one seed of everything, t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from statistics import fmean, stdev
+
+from scipy.stats import t as student
 
 from model.layout import Layout
-from paper.layers import active_curve, cosine_curve
 from paper.offline.dataset import EncodedFile, fields
-from paper.offline.run import WIDE, Outcome, Recipe, Run
-from paper.offline.train import train
+from paper.offline.train import WIDE, Outcome, Recipe, Training, train
 from paper.published import DATA, NETWORKS, TABLE_2
-from paper.report import Estimate, Figure, Panel, Table, over_seeds
-from paper.study import SKIPS, Column, Study, System, View
+from paper.report import Estimate, Figure, Panel, Table
+from paper.study import SKIPS, Column, Study, System, View, active_curve, cosine_curve
 
 TOWERS: dict[str, tuple[int, ...]] = {"criteo": (1024, 512, 256), "avazu": (1024, 512)}
 DEPTHS = (1, 2, 4, 8, 16, 27, 32, 64, 100)
@@ -29,10 +29,14 @@ Of each number: the paper's, ours, and Student's 95 % interval over seeds. A dif
 What is not measured yet is left empty.
 """
 TABLE_3 = "## Table 3: the online A/B test\n\n| | |\n| --- | --- |\n| A/B test, with SML against without | not measured: it needs traffic |"
+CAPTION_2 = "Test set, first seed. Line: median. Bands: from 5 % to 95 %, and from 25 % to 75 %."
+CAPTION_3 = "Share of the test examples on which it is above 0, in networks of several depths. Line: the median neuron. Band: 5 % to 95 %."
+CAPTION_4 = "Mean cosine similarity of a layer's outputs on two test examples; at 1 it tells none apart. An output of zeros counts as 0."
+CAPTION_5 = "Test set. Band: 95 % interval over seeds, where there are several."
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineStudy(Study[Run, Outcome]):
+class OfflineStudy(Study[Training, Outcome]):
     """The study in batches.
 
     Attributes:
@@ -55,35 +59,38 @@ class OfflineStudy(Study[Run, Outcome]):
     columns = (Column("auc"), Column("auc", difference=True), Column("log_loss"))
     logit_label = "logit: median and quantiles"
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[Training]:
         """Return every run once, in order."""
-        runs = [run for seed in range(max(self.seeds, self.depth_seeds)) for run in self._of_seed(seed)]
+        parts = {
+            "table1": (self.systems1(), self.seeds),
+            "table2": (self.systems2(), self.seeds),
+            "depth": (self.deep_systems(), self.depth_seeds),
+        }
+        runs = [
+            self.run(data, system, seed)
+            for seed in range(max(self.seeds, self.depth_seeds))
+            for part, (systems, seeds) in parts.items()
+            if part in self.parts and seed < seeds
+            for data in self.sources
+            for system in systems
+        ]
         return list(dict.fromkeys(runs))
 
-    def _of_seed(self, seed: int) -> Iterator[Run]:
-        parts = (
-            ("table1", self.systems1(), self.seeds),
-            ("table2", self.systems2(), self.seeds),
-            ("depth", self.deep_systems(), self.depth_seeds),
-        )
-        for part, systems, seeds in parts:
-            if part in self.parts and seed < seeds:
-                yield from (self.run(data, system, seed) for data in self.sources for system in systems)
-
-    def run(self, data: str, system: System, seed: int) -> Run:
+    def run(self, data: str, system: System, seed: int) -> Training:
         """Return the run of a system. ``relu``, whatever it reads, is ``vanilla`` after ReLU."""
         network, skip, skip_input, hidden = system
         if skip == "relu":
             skip, skip_input = "vanilla", "post"
-        return Run(data, self.sources[data].digest, network, skip, skip_input, hidden or TOWERS[data], seed, self.recipe)
+        digest, tower = self.sources[data].digest, hidden or TOWERS[data]
+        return Training(data, digest, network, skip, skip_input, tower, seed, **vars(self.recipe))
 
-    def work(self, run: Run) -> float:
+    def work(self, run: Training) -> float:
         """Return the cost of a run, weights × rows; how many epochs it needs is not known before."""
         return float(Layout(run.spec(fields(run.data))).size * self.sources[run.data].rows)
 
-    def maker(self) -> Callable[[Run], Outcome]:
+    def task(self, run: Training) -> Callable[[], Outcome]:
         """Return what trains a network."""
-        return partial(_train, {data: source.folder for data, source in self.sources.items()})
+        return partial(train, run, self.sources[run.data].folder)
 
     def views(self) -> list[View]:
         """Return the data sets, whole."""
@@ -96,10 +103,6 @@ class OfflineStudy(Study[Run, Outcome]):
             scores = [score - getattr(base, measure) for score, base in zip(scores, baseline, strict=True)]
         return over_seeds(scores)
 
-    def logit(self, outcome: Outcome) -> Sequence[float]:
-        """Return the quantiles of the logit on the test set."""
-        return outcome.logit
-
     def contents(self) -> Iterator[str | Table | Figure]:
         """Yield the parts of the page, in order."""
         yield HEAD
@@ -108,45 +111,29 @@ class OfflineStudy(Study[Run, Outcome]):
         yield self.table1("log_loss")
         yield self.table2()
         yield TABLE_3
-        yield from self._figures()
+        yield Figure("figure2", "Figure 2: the logit by depth", CAPTION_2, self.figure2(), as_numbers=True)
+        yield Figure("figure3", "Figure 3: how often a neuron is active, by layer", CAPTION_3, self._figure3(), as_numbers=True)
+        yield Figure("figure4", "Figure 4: how alike two examples look, by layer", CAPTION_4, self._figure4(), as_numbers=True)
+        yield Figure("figure5", "Figure 5: AUC and log loss by depth", CAPTION_5, self.figure5(), as_numbers=True)
         yield self.depth_table("auc")
         yield self.depth_table("log_loss")
-
-    def _figures(self) -> Iterator[Figure]:
-        title, caption = "the logit by depth", "Test set, first seed. Line: median. Bands: from 5 % to 95 %, and from 25 % to 75 %."
-        yield Figure("figure2", f"Figure 2: {title}", caption, self.figure2(), as_numbers=True)
-        title, caption = (
-            "how often a neuron is active, by layer",
-            "Share of the test examples on which it is above 0, in networks of several depths. Line: the median neuron. Band: 5 % to 95 %.",
-        )
-        yield Figure("figure3", f"Figure 3: {title}", caption, self._figure3(), as_numbers=True)
-        title, caption = (
-            "how alike two examples look, by layer",
-            "Mean cosine similarity of a layer's outputs on two test examples; at 1 it tells none apart. An output of zeros counts as 0.",
-        )
-        yield Figure("figure4", f"Figure 4: {title}", caption, self._figure4(), as_numbers=True)
-        title, caption = "AUC and log loss by depth", "Test set. Band: 95 % interval over seeds, where there are several."
-        yield Figure("figure5", f"Figure 5: {title}", caption, self.figure5(), as_numbers=True)
 
     def _figure3(self) -> list[Panel]:
         """Return the share of the test examples on which a neuron is active, by layer: a panel for each depth."""
         panels = []
         for view in self.views():
             found = {how: self.first_seed(view.data, skip) for skip, how in SKIPS.items()}
-            for depth in SHOWN_DEPTHS:
-                for how, outcomes in found.items():
-                    if depth in outcomes:
-                        title, curves = f"{view.title}, {how}, {depth} layers", {"neurons": active_curve(outcomes[depth].layers)}
-                        panels.append(Panel(title, "layer", "share of time active", curves, log=True, shares=True))
+            for depth, how in ((depth, how) for depth in SHOWN_DEPTHS for how in found if depth in found[how]):
+                title, curves = f"{view.title}, {how}, {depth} layers", {"neurons": active_curve(found[how][depth].layers)}
+                panels.append(Panel(title, "layer", "share of time active", curves, log=True, shares=True))
         return panels
 
     def _figure4(self) -> list[Panel]:
         """Return how alike two test examples look to a layer: a curve for each depth."""
         panels = []
         for view, skip, how in self.sides():
-            outcomes = {depth: outcome for depth, outcome in self.first_seed(view.data, skip).items() if depth in SHOWN_DEPTHS}
-            if outcomes:
-                curves = {f"of {depth}": cosine_curve(outcome.layers) for depth, outcome in outcomes.items()}
+            found = self.first_seed(view.data, skip)
+            if curves := {f"of {depth}": cosine_curve(of.layers) for depth, of in found.items() if depth in SHOWN_DEPTHS}:
                 panels.append(Panel(f"{view.title}, {how}", "layer", "mean cosine similarity", curves, log=True, shares=True))
         return panels
 
@@ -171,5 +158,14 @@ class OfflineStudy(Study[Run, Outcome]):
         return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items())])
 
 
-def _train(folders: Mapping[str, Path], run: Run) -> Outcome:
-    return train(run, folders[run.data])
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean over seeds with Student's interval; one seed has no interval.
+
+    >>> over_seeds([1.0, 2.0, 3.0])  # doctest: +ELLIPSIS
+    Estimate(mean=2.0, low=-0.48..., high=4.48..., seeds=3)
+    """
+    mean, count = fmean(values), len(values)
+    if count < 2:  # noqa: PLR2004  # a spread takes two
+        return Estimate(mean)
+    half = float(student.ppf(0.975, count - 1)) * stdev(values) / count**0.5
+    return Estimate(mean, mean - half, mean + half, count)

@@ -1,6 +1,6 @@
-"""Make one run: train a network by Adam in mini-batches, and score its best epoch on the validation set on the test set.
+"""Train a network by Adam in mini-batches, and score its best epoch on the validation set on the test set.
 
-A run depends on its settings alone: its seed decides the split, the initial weights and the order of the examples. On one machine and
+A training depends on its settings alone: its seed decides the split, the initial weights and the order of the examples. On one machine and
 number of threads that holds bit for bit; a GPU adds in an order of its own.
 
 Shapes, in every comment below:
@@ -11,6 +11,7 @@ Shapes, in every comment below:
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -25,12 +26,74 @@ from model.evaluation import RunningScores
 from model.layout import Layout
 from model.networks.build import build
 from model.networks.dnn import bind
-from model.settings import Spec
-from paper.layers import QUANTILES, LayerWatcher
+from model.settings import Field, Spec
+from paper.layers import QUANTILES, Layers, LayerWatcher
 from paper.offline.dataset import Batch, DataError, Dataset, Rows, fields, split
-from paper.offline.run import Outcome, Run
+from paper.runs import Run
 
 AT_ONCE = 10_000  # examples that are predicted at once
+WIDE = ("deepfm", "xdeepfm")  # DeepFM's first order and xDeepFM's linear part; the paper's other networks have no wide term
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are trained, with what the paper leaves open: we chose that once, on the validation sets of the samples.
+
+    Attributes:
+        batch: examples in a step; the paper's.
+        rate: Adam's; the paper's.
+        epochs: at most.
+        patience: training ends after so many epochs in a row that are no better on the validation set.
+        embedding: width of an embedding.
+        embedding_std: spread of embeddings before the first step.
+        cross_layers: of DCN and DCN-V2.
+        cin: feature maps of each layer of xDeepFM.
+        attention: width of each layer of AutoInt, which has one head, as in the paper.
+    """
+
+    batch: int = 10_000
+    rate: float = 0.001
+    epochs: int = 20
+    patience: int = 2
+    embedding: int = 16
+    embedding_std: float = 0.01
+    cross_layers: int = 3
+    cin: tuple[int, ...] = (16, 16)
+    attention: tuple[int, ...] = (32, 32, 32)
+
+
+@dataclass(frozen=True)
+class Training(Recipe, Run):
+    """One network, trained once by a recipe; its seed is of the split, the initial weights and the order of the examples."""
+
+    def spec(self, fields: tuple[Field, ...]) -> Spec:
+        """Return the model as :mod:`model` describes it."""
+        return Spec(model=self.model(wide=self.network in WIDE), fields=fields)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a training, from the epoch that was best on the validation set; epoch 0 is before the first step.
+
+    Attributes:
+        epoch: the best one.
+        epochs: how many were trained.
+        valid_log_loss: that of the best epoch.
+        log_loss: on the test set.
+        auc: on the test set.
+        logit: 5 %, 25 %, 50 %, 75 % and 95 % quantile of the logit on the test set.
+        layers: what the hidden layers do on the test set.
+        seconds: how long all of it took.
+    """
+
+    epoch: int
+    epochs: int
+    valid_log_loss: float
+    log_loss: float
+    auc: float
+    logit: list[float]
+    layers: Layers
+    seconds: float
 
 
 class Inputs(nn.Module):
@@ -84,7 +147,7 @@ class Embedded(nn.Module):
         return logit
 
 
-def train(run: Run, folder: Path) -> Outcome:
+def train(run: Training, folder: Path) -> Outcome:
     """Train a network on the data encoded in ``folder``.
 
     Args:
@@ -97,29 +160,29 @@ def train(run: Run, folder: Path) -> Outcome:
     start = perf_counter()
     trial = _Trial(run, Dataset.open(folder))
     best, epoch = trial.outcome(0, trial.log_loss()), 0
-    while epoch < run.recipe.epochs and epoch - best.epoch < run.recipe.patience:
+    while epoch < run.epochs and epoch - best.epoch < run.patience:
         epoch += 1
         trial.learn()
         log_loss = trial.log_loss()
         if log_loss < best.valid_log_loss:
             best = trial.outcome(epoch, log_loss)
-    return best._replace(epochs=epoch, seconds=round(perf_counter() - start, 1))
+    return replace(best, epochs=epoch, seconds=round(perf_counter() - start, 1))
 
 
 class _Trial:
     """A network in training, with its optimiser and its data."""
 
-    def __init__(self, run: Run, data: Dataset) -> None:
+    def __init__(self, run: Training, data: Dataset) -> None:
         self.run, self.data = run, data
         self.rows = split(len(data.labels), run.seed)
         self.random = np.random.default_rng([run.seed, 1])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = Embedded(run.spec(fields(data.name)), data.table).to(self.device)
-        self.adam = torch.optim.Adam(self.network.parameters(), lr=run.recipe.rate)
+        self.adam = torch.optim.Adam(self.network.parameters(), lr=run.rate)
 
     def learn(self) -> None:
         """Train for one epoch."""
-        for batch in self.batches(self.random.permutation(self.rows.train), self.run.recipe.batch):
+        for batch in self.batches(self.random.permutation(self.rows.train), self.run.batch):
             self.adam.zero_grad()
             loss = F.binary_cross_entropy_with_logits(self.network(batch.values, batch.ids), batch.labels)
             torch.autograd.backward(loss)

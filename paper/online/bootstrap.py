@@ -7,7 +7,8 @@ Shapes: N examples, B blocks, S seeds, R resamples.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,69 +18,54 @@ from paper.report import Estimate
 Floats: TypeAlias = NDArray[np.float64]
 
 RESAMPLES = 2000
-_DIGITS = 6  # after the point, in what is stored
 
 
-class Tally(NamedTuple):
+@dataclass(frozen=True)
+class Tally:
     """A run's predictions, summed in each block: enough for log loss and AUC under any weights of the blocks.
 
     Attributes:
         clicks: number of clicked examples, ``(B,)``.
         others: number of examples without a click, ``(B,)``.
-        loss: sum of the log loss, ``(B,)``.
-        above: share of the pairs (click of block b, no click of block c) in which the click has the higher logit; a tie counts half,
+        log_loss: its mean, ``(B,)``.
+        auc: share of the pairs (click of block b, no click of block c) in which the click has the higher logit; a tie counts half,
             ``(B, B)``.
     """
 
-    clicks: Floats
-    others: Floats
-    loss: Floats
-    above: Floats
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as one JSON object, the log loss as its mean."""
-        return {
-            "clicks": self.clicks.astype(int).tolist(),
-            "others": self.others.astype(int).tolist(),
-            "log_loss": np.round(self.loss / (self.clicks + self.others), _DIGITS).tolist(),
-            "auc": np.round(self.above, _DIGITS).tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
-        """Return the tally that ``plain`` was made from, to its rounding."""
-        clicks, others, loss, above = (np.array(plain[name], np.float64) for name in ("clicks", "others", "log_loss", "auc"))
-        return cls(clicks, others, loss * (clicks + others), above)
+    clicks: NDArray[np.int64]
+    others: NDArray[np.int64]
+    log_loss: Floats
+    auc: Floats
 
 
 def tally(logits: NDArray[Any], labels: NDArray[Any], blocks: NDArray[np.int64]) -> Tally:
     """Sum the predictions of N examples by block, 0 … B - 1; every block must have a click and an example without one."""
     logits, clicked, count = logits.astype(np.float64), labels > 0, int(blocks.max()) + 1
-    loss = np.logaddexp(0, logits) - logits * clicked
-    clicks = np.bincount(blocks[clicked], minlength=count).astype(np.float64)
-    others = np.bincount(blocks[~clicked], minlength=count).astype(np.float64)
+    loss = np.bincount(blocks, np.logaddexp(0, logits) - logits * clicked, count)
+    clicks, others = (np.bincount(blocks[of], minlength=count) for of in (clicked, ~clicked))
     above = np.empty((count, count))
     for c in range(count):
         below = np.sort(logits[~clicked & (blocks == c)])
         ranks = (np.searchsorted(below, logits[clicked], "left") + np.searchsorted(below, logits[clicked], "right")) / 2
         above[:, c] = np.bincount(blocks[clicked], ranks, count) / (clicks * others[c])
-    return Tally(clicks, others, np.bincount(blocks, loss, count).astype(np.float64), above)
+    return Tally(clicks, others, loss / (clicks + others), above)
 
 
 def log_loss(run: Tally, weights: Floats) -> Floats:
     """Return the mean log loss where block b counts ``weights[:, b]`` times, ``(R, B)`` to ``(R,)``."""
-    return np.asarray((weights @ run.loss) / (weights @ (run.clicks + run.others)))
+    examples = run.clicks + run.others  # (B,)
+    return np.asarray((weights @ (run.log_loss * examples)) / (weights @ examples))
 
 
 def auc(run: Tally, weights: Floats) -> Floats:
     """Return the AUC over all pairs, also those across blocks; ``(R, B)`` to ``(R,)``."""
     clicks, others = weights * run.clicks, weights * run.others  # (R, B)
-    return np.asarray((clicks @ run.above * others).sum(1) / (clicks.sum(1) * others.sum(1)))
+    return np.asarray((clicks @ run.auc * others).sum(1) / (clicks.sum(1) * others.sum(1)))
 
 
 def auc_within(run: Tally, weights: Floats) -> Floats:
     """Return the mean over blocks of the AUC within each; ``(R, B)`` to ``(R,)``."""
-    return np.asarray((weights @ run.above.diagonal()) / weights.sum(1))
+    return np.asarray((weights @ run.auc.diagonal()) / weights.sum(1))
 
 
 Measure: TypeAlias = Callable[[Tally, Floats], Floats]
@@ -100,12 +86,11 @@ def estimate(measure: Measure, runs: Sequence[Tally], baseline: Sequence[Tally] 
     weights = random.multinomial(blocks, np.full(blocks, 1 / blocks), resamples).astype(np.float64)  # (R, B)
 
     def mean(by_seed: Floats, weights: Floats) -> Floats:
-        total = np.zeros(len(weights))
-        for s, run in enumerate(runs):
-            value = measure(run, weights) - (measure(baseline[s], weights) if baseline else 0)
-            total += by_seed[:, s] * value
-        return total
+        scores = np.array([measure(run, weights) for run in runs])  # (S, R)
+        if baseline:
+            scores -= [measure(run, weights) for run in baseline]
+        return np.asarray(sum(by_seed.T * scores))  # one seed after the other
 
-    whole = float(mean(np.full((1, seeds), 1 / seeds), np.ones((1, blocks)))[0])
+    whole = mean(np.full((1, seeds), 1 / seeds), np.ones((1, blocks)))[0]
     low, high = np.percentile(mean(by_seed, weights), [2.5, 97.5])
-    return Estimate(whole, float(low), float(high), seeds)
+    return Estimate(float(whole), float(low), float(high), seeds)

@@ -4,58 +4,45 @@ Shapes: N examples, P probes, F fields, d width of an embedding.
 """
 
 import time
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.features import Features
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
 from model.progressive import predict_then_learn
-from model.settings import Field, ModelSettings, Spec, TableSettings
+from model.settings import Field, Spec, TableSettings
 from model.weights import Weights
 from paper.layers import QUANTILES, Layers, LayerWatcher
 from paper.online.bootstrap import Tally, tally
 from paper.online.stream import Stream
 from paper.published import SML
+from paper.runs import Run
 
 CAPACITY = 1 << 18  # rows of the table: more than any sample has values
 PROBES = 256  # examples on which the layers are watched
 
 
-class Pass(NamedTuple):
-    """Everything that decides what is learned.
+@dataclass(frozen=True)
+class Pass(Run):
+    """One pass over a stream; its seed is of the initial weights, and of the order where the sample has none.
 
     Attributes:
-        data: name of the stream's sample.
-        digest: of the sample as encoded.
-        network: its name in :mod:`model.networks`.
-        skip: its skip term.
-        skip_input: what the term reads.
-        hidden: widths of the tower.
-        seed: of the initial weights, and of the order where the sample has none.
         tower_rate: Adagrad's, of the tower.
         tower_accumulator: where its accumulators start.
         prefix: only the beginning is learned, and scored, to choose settings by.
     """
 
-    data: str
-    digest: str
-    network: str
-    skip: str
-    skip_input: str
-    hidden: tuple[int, ...]
-    seed: int
     tower_rate: float
     tower_accumulator: float
     prefix: bool = False
-
-    def __str__(self) -> str:
-        """Return its name in a line of progress."""
-        return f"{self.data} {self.network} {self.skip} {self.skip_input}, {len(self.hidden)} layers, seed {self.seed}"
 
     @property
     def probed(self) -> bool:
@@ -64,16 +51,11 @@ class Pass(NamedTuple):
 
     def spec(self, fields: tuple[Field, ...]) -> Spec:
         """Return the model as :mod:`model` describes it."""
-        names = ("network", "skip", "skip_input", "hidden", "seed", "tower_rate", "tower_accumulator")
-        model = ModelSettings.model_validate({name: getattr(self, name) for name in names})
-        return Spec(model=model, table=TableSettings(capacity=CAPACITY), fields=fields)
-
-    def settings(self) -> dict[str, Any]:
-        """Return all of it as one JSON object."""
-        return self._asdict() | {"hidden": list(self.hidden)}
+        return Spec(model=self.model(), table=TableSettings(capacity=CAPACITY), fields=fields)
 
 
-class Moment(NamedTuple):
+@dataclass(frozen=True)
+class Moment:
     """The outputs of a network on the probes at one moment.
 
     Attributes:
@@ -87,7 +69,8 @@ class Moment(NamedTuple):
     layers: Layers
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """The outcome of a pass.
 
     Attributes:
@@ -106,20 +89,10 @@ class Outcome(NamedTuple):
     weights_digest: str
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as one JSON object."""
-        return self._asdict() | {
-            "blocks": self.blocks.to_json(),
-            "users": self.users.to_json() if self.users else None,
-            "moments": [moment._asdict() | {"layers": moment.layers._asdict()} for moment in self.moments],
-        }
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
-        """Return the outcome that ``plain`` was made from."""
-        moments = [Moment(**moment | {"layers": Layers(**moment["layers"])}) for moment in plain["moments"]]
-        users = Tally.from_json(plain["users"]) if plain["users"] else None
-        return cls(**plain | {"blocks": Tally.from_json(plain["blocks"]), "users": users, "moments": moments})
+    @property
+    def logit(self) -> list[float]:
+        """Return the quantiles of the logit at the end, on the probes."""
+        return self.moments[-1].logit
 
 
 class Predicted(NamedTuple):
@@ -174,24 +147,24 @@ def watch(model: OnlineModel, probes: Features) -> Moment:
     """Predict the probes by the torch definition of the network, without learning them, and watch its layers."""
     network = build(model.spec)
     bind(network, model.weights.layout.named(model.weights.dense))
-    embedded, wide = (torch.from_numpy(part) for part in embed(model.weights, probes))
     with torch.no_grad(), LayerWatcher(network.tower) as watcher:
-        logits = network(embedded, wide)
+        logits = network(*embed(model.weights, probes))
     quantiles = np.quantile(logits.numpy(), QUANTILES)
     return Moment(model.examples, np.round(quantiles, 4).tolist(), watcher.layers())
 
 
-def embed(weights: Weights, features: Features) -> tuple[NDArray[Any], NDArray[Any]]:
+def embed(weights: Weights, features: Features) -> tuple[Tensor, Tensor]:
     """Return the embedding of each field, ``(P, F, d)``, and its wide weight, ``(P, F)``: the means over its values."""
     fields = len(weights.spec.fields)
     defaults = weights.layout.named(weights.dense)["defaults"]  # (F, d)
     unseen = np.column_stack([defaults, np.zeros(fields, defaults.dtype)])  # (F, d + 1)
-    lengths = np.diff(features.starts)
+    starts = features.starts - features.starts[0]
     keys = features.keys[features.starts[0] : features.starts[-1]]
     order = np.argsort(weights.keys)
-    rows = order[np.minimum(np.searchsorted(weights.keys, keys, sorter=order), len(order) - 1)]
-    field = np.repeat(np.arange(len(lengths)) % fields, lengths)
-    values = np.where((weights.keys[rows] == keys)[:, None], weights.rows[rows], unseen[field])
-    pooled = np.add.reduceat(values, features.starts[:-1] - features.starts[0]) / lengths[:, None].astype(values.dtype)
-    pooled = pooled.reshape(-1, fields, values.shape[1])
-    return np.ascontiguousarray(pooled[:, :, :-1]), np.ascontiguousarray(pooled[:, :, -1])
+    rows = order[np.searchsorted(weights.keys, keys, sorter=order).clip(max=len(order) - 1)]
+    field = np.repeat(np.arange(len(starts) - 1) % fields, np.diff(starts))
+    rows = np.where(weights.keys[rows] == keys, rows, len(order) + field)  # those of the unseen come after the others
+    table = torch.from_numpy(np.concatenate([weights.rows, unseen]))
+    means = F.embedding_bag(torch.from_numpy(rows), table, torch.from_numpy(starts[:-1]), mode="mean")  # (P · F, d + 1)
+    pooled = means.view(-1, fields, table.shape[1])
+    return pooled[:, :, :-1], pooled[:, :, -1]

@@ -3,21 +3,22 @@
 Two settings of the tower are chosen first, on the beginning of each stream.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from model.layout import Layout
-from paper.layers import Layers, active_curve, cosine_curve
+from paper.layers import Layers
 from paper.online.bootstrap import RESAMPLES, Measure, Tally, auc, auc_within, estimate, log_loss
 from paper.online.passes import PROBES, Outcome, Pass, learn_once
-from paper.online.stream import PREFIX, ROWS, SAMPLES, USER_GROUPS, Stream
+from paper.online.stream import HOUR, PREFIX, ROWS, SAMPLES, USER_GROUPS, Stream
 from paper.published import SML, TABLE_2
-from paper.report import Cell, Curve, Estimate, Figure, Panel, Row, Table
-from paper.study import SKIPS, Column, Study, System, View, heads
+from paper.report import Cell, Curve, Estimate, Figure, Panel, Row, Table, markdown_table
+from paper.study import SKIPS, Column, Study, System, View, active_curve, cosine_curve, heads
 
 TOWER = (64, 64)
 WIDTH = 64  # of every layer of the figures by depth
@@ -43,6 +44,11 @@ the stream as there are, drawn with replacement, with log loss and AUC worked ou
 "By user" draws {USER_GROUPS} groups of users in place of days. The paper's numbers stand beside ours to compare directions: they are of
 more data, learned in batches and in several passes. What is not measured yet is left empty.
 """
+CAPTION_2 = f"At the end of the stream, first seed, over {PROBES} examples. Line: median."
+CAPTION_3 = f"Share of {PROBES} examples on which it is above 0, by layer, first seed. Line: median neuron. Band: 5 % to 95 % of neurons."
+CAPTION_4 = f"Mean cosine similarity between a layer's outputs on two of {PROBES} examples, first seed; 1: it no longer tells them apart."
+CAPTION_5 = "Over the whole pass. Band: as in the tables."
+CAPTION_STREAM = "AUC within each block of time, the mean over seeds."
 
 
 class TowerStep(NamedTuple):
@@ -88,17 +94,16 @@ class OnlineStudy(Study[Pass, Outcome]):
 
     def preparation(self) -> list[Pass]:
         """Return the passes over the prefixes that settings are chosen by."""
-        kinds = [(skip, deep) for deep in (False, True) for skip in SKIPS]
-        return [run for skip, deep in kinds for data in self.streams for run in self._candidates(data, skip, deep=deep)]
+        kinds = product((False, True), SKIPS, self.streams)
+        return [run for deep, skip, data in kinds for run in self._candidates(data, skip, deep=deep)]
 
     def runs(self) -> list[Pass]:
         """Return every pass once: the tables, one seed after the other, then the figures; settings have to be chosen before."""
         systems = [*self.systems2(), *self.systems1()]
         tables = []
-        for seed in range(self.seeds):
-            for data in self.streams:
-                tables += [self.run(data, system, seed) for system in systems]
-                tables += [self._under(data, skip, step, seed) for step in STEPS for skip in SKIPS]
+        for seed, data in product(range(self.seeds), self.streams):
+            tables += [self.run(data, system, seed) for system in systems]
+            tables += [self._pass(data, System(skip=skip), seed, step) for step in STEPS for skip in SKIPS]
         cheap_first = sorted(self.streams, key=lambda data: len(self.streams[data].labels))
         depth = [self.run(data, system, seed) for data in cheap_first for seed in range(self.depth_seeds) for system in self.deep_systems()]
         return list(dict.fromkeys(tables + depth))
@@ -108,19 +113,15 @@ class OnlineStudy(Study[Pass, Outcome]):
         step = self.chosen(data, system.skip, deep=len(system.hidden or TOWER) >= DEEP // 2)
         return self._pass(data, system, seed, step)
 
-    def _under(self, data: str, skip: str, step: TowerStep, seed: int) -> Pass:
-        """Return a pass of the DNN under settings that need not be the chosen ones."""
-        return self._pass(data, System(skip=skip), seed, step)
-
     def chosen(self, data: str, skip: str, *, deep: bool) -> TowerStep:
         """Return the settings with the least log loss on the prefix, of the DNN without SML, or with it for every skip term."""
         candidates = self._candidates(data, "none" if skip == "none" else SML, deep=deep)
-        best = min(candidates, key=lambda run: float(self.results[run].blocks.loss.sum()))
+        best = min(candidates, key=lambda run: float(self.results[run].blocks.log_loss.mean()))  # a prefix is one block
         return TowerStep(best.tower_rate, best.tower_accumulator)
 
     def _candidates(self, data: str, skip: str, *, deep: bool) -> list[Pass]:
         system = System(skip=skip, hidden=(WIDTH,) * DEEP if deep else TOWER)
-        return [self._pass(data, system, CHOOSING, step)._replace(prefix=True) for step in STEPS]
+        return [replace(self._pass(data, system, CHOOSING, step), prefix=True) for step in STEPS]
 
     def _pass(self, data: str, system: System, seed: int, step: TowerStep) -> Pass:
         network, skip, skip_input, hidden = system
@@ -131,9 +132,9 @@ class OnlineStudy(Study[Pass, Outcome]):
         stream = self.streams[run.data]
         return float(Layout(run.spec(stream.fields)).size * len(stream.labels))
 
-    def maker(self) -> Callable[[Pass], Outcome]:
+    def task(self, run: Pass) -> Callable[[], Outcome]:
         """Return what makes a pass."""
-        return partial(_learn, self.learn, self.streams)
+        return partial(self.learn, run, self.streams[run.data])
 
     def views(self) -> list[View]:
         """Return every way in which the streams are cut into blocks."""
@@ -149,10 +150,6 @@ class OnlineStudy(Study[Pass, Outcome]):
         tallies, less = ([_tally(view, outcome) for outcome in of or ()] for of in (outcomes, baseline))
         return estimate(SCORES[measure], tallies, less or None)
 
-    def logit(self, outcome: Outcome) -> Sequence[float]:
-        """Return the quantiles of the logit at the end, on the probes."""
-        return outcome.moments[-1].logit
-
     def contents(self) -> Iterator[str | Table | Figure]:
         """Yield the parts of the page, in order; a figure without a curve is left out."""
         yield HEAD
@@ -161,30 +158,17 @@ class OnlineStudy(Study[Pass, Outcome]):
         yield from (self.table1(measure) for measure in SCORES)
         yield self.table2()
         yield self._settings_table()
-        for figure in self._figures():
-            panels = [panel for panel in figure.panels if any(panel.curves.values())]
-            if panels:
-                yield figure._replace(panels=panels)
+        for name, title, caption, panels in (
+            ("figure2", "Figure 2: the logit by depth", CAPTION_2, self.figure2()),
+            ("figure3", "Figure 3: how often a neuron is active", CAPTION_3, self._by_layer("share of time active", active_curve)),
+            ("figure4", "Figure 4: how alike two examples look", CAPTION_4, self._by_layer("mean cosine similarity", cosine_curve)),
+            ("figure5", "Figure 5: AUC and log loss by depth", CAPTION_5, self.figure5()),
+            ("figure5_stream", "Figure 5, as the stream goes by", CAPTION_STREAM, self._through_the_stream()),
+        ):
+            if shown := [panel for panel in panels if any(panel.curves.values())]:
+                yield Figure(self.prefix + name, title, caption, shown)
         yield self.depth_table("auc")
         yield self.depth_table("log_loss")
-
-    def _figures(self) -> Iterator[Figure]:
-        title, caption = "the logit by depth", f"At the end of the stream, first seed, over {PROBES} examples. Line: median."
-        yield Figure("online_figure2", f"Figure 2: {title}", caption, self.figure2())
-        title, caption = (
-            "how often a neuron is active",
-            f"Share of {PROBES} examples on which it is above 0, by layer, first seed. Line: median neuron. Band: 5 % to 95 % of neurons.",
-        )
-        yield Figure("online_figure3", f"Figure 3: {title}", caption, self._by_layer("share of time active", active_curve))
-        title, caption = (
-            "how alike two examples look",
-            f"Mean cosine similarity between a layer's outputs on two of {PROBES} examples, first seed; 1: it no longer tells them apart.",
-        )
-        yield Figure("online_figure4", f"Figure 4: {title}", caption, self._by_layer("mean cosine similarity", cosine_curve))
-        title, caption = "AUC and log loss by depth", "Over the whole pass. Band: as in the tables."
-        yield Figure("online_figure5", f"Figure 5: {title}", caption, self.figure5())
-        title, caption = "as the stream goes by", "AUC within each block of time, the mean over seeds."
-        yield Figure("online_figure5_stream", f"Figure 5, {title}", caption, self._through_the_stream())
 
     def _by_layer(self, ylabel: str, curve: Callable[[Layers], Curve]) -> list[Panel]:
         """Return what the layers of one depth do, a curve for each moment, of the first seed."""
@@ -202,48 +186,40 @@ class OnlineStudy(Study[Pass, Outcome]):
         for view, skip, how in self.sides():
             if self.streams[view.data].ordered:
                 by_depth = {depth: self.of_system(view.data, self.deep_system(skip, depth)) for depth in FOLLOWED}
-                curves = {f"{depth} layers": _auc_by_block(outcomes) for depth, outcomes in by_depth.items() if outcomes}
+                curves = {f"{depth} layers": _auc_by_block(outcomes.values()) for depth, outcomes in by_depth.items() if outcomes}
                 panels.append(Panel(f"{view.title}, {how}", "block", "AUC", curves))
         return panels
 
     def _settings_table(self) -> Table:
         """Return the DNN under all settings that were tried, over all that is scored: what another choice would have given."""
         rows = []
-        for view in self.views():
-            for step in () if view.by_user else STEPS:
-                without, with_sml = (self.by_seed(partial(self._under, view.data, skip, step), self.seeds) for skip in SKIPS)
-                ours = (*self.compared(view, "log_loss", without, with_sml), self.difference(view, "auc", with_sml, without))
-                rows.append(Row((view.title, str(step.rate), str(step.accumulator)), tuple(Cell(ours=value) for value in ours)))
+        for view, step in product(self.data_sets(), STEPS):
+            of = [self.known({seed: self._pass(view.data, System(skip=skip), seed, step) for seed in range(self.seeds)}) for skip in SKIPS]
+            ours = [*self.compared(view, "log_loss", *of), self.compared(view, "auc", *of)[-1]]
+            rows.append(Row((view.title, str(step.rate), str(step.accumulator)), [Cell(ours=value) for value in ours]))
         measures = (*heads("log_loss"), "AUC, difference")
         title = "The DNN under every setting that was tried"
         return Table("online_settings", title, ("data", "rate", "accumulator"), measures, rows, "difference")
 
     def _samples(self) -> str:
-        lines = [
-            "| data | examples | learned, not scored | scored | clicked | blocks | order |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
-        ]
+        """Return a table of the streams."""
+        rows = []
         for data, stream in self.streams.items():
             sample, scored = SAMPLES[data], stream.labels[stream.scored :]
-            size = f"{sample.block // 3_600_000} hours" if sample.block else f"{ROWS:,} rows"
+            size = f"{sample.block // HOUR} hours" if sample.block else f"{ROWS:,} rows"
+            counts = f"{len(stream.labels):,}", f"{stream.scored:,}", f"{len(scored):,}", f"{scored.mean():.1%}"
             order = "of time" if stream.ordered else "drawn anew for each seed"
-            counts = f"{len(stream.labels):,} | {stream.scored:,} | {len(scored):,} | {scored.mean():.1%}"
-            lines.append(f"| {sample.title} | {counts} | {stream.blocks.max() + 1} of {size} | {order} |")
-        return "\n".join(lines)
+            rows.append((sample.title, *counts, f"{stream.blocks.max() + 1} of {size}", order))
+        return markdown_table(("data", "examples", "learned, not scored", "scored", "clicked", "blocks", "order"), rows)
 
     def _chosen(self) -> str:
-        lines = ["| data | tower | tower_rate, tower_accumulator without SML | with a skip term |", "| --- | --- | --- | --- |"]
-        towers = (False, f"below {DEEP // 2} layers, chosen at {len(TOWER)}"), (True, f"from {DEEP // 2} layers, chosen at {DEEP}")
-        for data in self.streams:
-            for deep, tower in towers:
-                steps = [self.chosen(data, skip, deep=deep) for skip in SKIPS]
-                numbers = " | ".join(f"{step.rate}, {step.accumulator}" for step in steps)
-                lines.append(f"| {SAMPLES[data].title} | {tower}, {WIDTH} wide | {numbers} |")
-        return "\n".join(lines)
-
-
-def _learn(learn: Callable[[Pass, Stream], Outcome], streams: Mapping[str, Stream], run: Pass) -> Outcome:
-    return learn(run, streams[run.data])
+        """Return a table of the settings that were chosen."""
+        towers = {False: f"below {DEEP // 2} layers, chosen at {len(TOWER)}", True: f"from {DEEP // 2} layers, chosen at {DEEP}"}
+        rows = []
+        for data, (deep, tower) in product(self.streams, towers.items()):
+            steps = [self.chosen(data, skip, deep=deep) for skip in SKIPS]
+            rows.append((SAMPLES[data].title, f"{tower}, {WIDTH} wide", *(f"{step.rate}, {step.accumulator}" for step in steps)))
+        return markdown_table(("data", "tower", "tower_rate, tower_accumulator without SML", "with a skip term"), rows)
 
 
 def _tally(view: View, outcome: Outcome) -> Tally:
@@ -251,6 +227,6 @@ def _tally(view: View, outcome: Outcome) -> Tally:
     return outcome.users if view.by_user and outcome.users else outcome.blocks
 
 
-def _auc_by_block(outcomes: Mapping[int, Outcome]) -> Curve:
-    by_seed = [outcome.blocks.above.diagonal() for outcome in outcomes.values()]
+def _auc_by_block(outcomes: Iterable[Outcome]) -> Curve:
+    by_seed = [outcome.blocks.auc.diagonal() for outcome in outcomes]
     return {block: Estimate(float(value)) for block, value in enumerate(np.mean(by_seed, axis=0), 1)}

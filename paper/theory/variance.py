@@ -3,7 +3,7 @@
 Shapes: n the width of a layer, L the depth, S samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,15 +33,18 @@ def residual(random: Random, x: Floats, depth: int) -> Floats:
     return x
 
 
-def skip_terms(random: Random, x: Floats, depth: int) -> Floats:
-    """Return the term that each layer of one network adds to its logit, ``(S, L)``: ``z_i · w_i`` with ``z_i = relu(z_{i-1}) W_i``."""
-    n = x.shape[1]
-    terms = []
+def layers(random: Random, x: Floats, depth: int) -> Iterator[Floats]:
+    """Yield the layers of one plain network before ReLU, ``(S, n)``: ``z_i = relu(z_{i-1}) W_i``; the first reads ``x``."""
     for _ in range(depth):
-        z = x @ he(random, n)  # (S, n)
-        terms.append(z @ random.standard_normal(n) / n**0.5)
+        z = x @ he(random, x.shape[1])
+        yield z
         x = relu(z)
-    return np.array(terms).T
+
+
+def skip_terms(random: Random, x: Floats, depth: int) -> Floats:
+    """Return the term that each layer of one network adds to its logit, ``(S, L)``: ``z_i · w_i``, with ``w_i`` from ``N(0, 1 / n)``."""
+    n = x.shape[1]
+    return np.array([z @ random.standard_normal(n) / n**0.5 for z in layers(random, x, depth)]).T
 
 
 def skip_logit(random: Random, x: Floats, depth: int) -> Floats:
@@ -51,12 +54,7 @@ def skip_logit(random: Random, x: Floats, depth: int) -> Floats:
 
 def tanh_logit(random: Random, x: Floats, depth: int) -> Floats:
     """Return the skip logit of one network with every W at 1, ``(S, 1)``: ``Σ_i Σ_k tanh(z_ik)``."""
-    total = np.zeros(len(x))
-    for _ in range(depth):
-        z = x @ he(random, x.shape[1])  # (S, n)
-        total += np.tanh(z).sum(1)
-        x = relu(z)
-    return total[:, None]
+    return np.asarray(sum(np.tanh(z).sum(1, keepdims=True) for z in layers(random, x, depth)))
 
 
 class Variances(NamedTuple):

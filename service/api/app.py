@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from service.access.guard import Access, Guard
 from service.api.dependencies import Service
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
@@ -41,6 +42,7 @@ def build(
     rule: TimeRule | None = None,
     clock: Callable[[], float] = time.time,
     personal: Sequence[str] = (),
+    access: Access | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -52,6 +54,7 @@ def build(
         rule: Which times of events are accepted; default: the rule of the default settings.
         clock: Returns epoch seconds, to compare those times with.
         personal: The fields that carry personal data: what is forgotten if a request names none.
+        access: Who may do what, and how much; default: everybody everything, up to a body's size.
     """
     served_weights = ServedWeights(clock)
 
@@ -60,22 +63,28 @@ def build(
         async with served_weights.following(follow):
             yield
 
-    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan)
+    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
+    app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    for part in (predict, events, model, users, console, metrics_route):
-        app.include_router(part.router)
-    handle(app)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    routers = [part.router for part in (predict, events, model, users, console, metrics_route)]
+    for router in routers:
+        app.include_router(router)
+    handle(app, [route for router in routers for route in router.routes])
+    needs_key = access is not None and not access.callers.open
+    app.openapi = lambda: _described(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the schemas of our structs."""
+def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health, users.Forgetting, users.Known)
     )
+    if needs_key:
+        document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key or token": []}]
     return document

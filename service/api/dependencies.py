@@ -12,8 +12,8 @@ from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
 from stream.log.contract import Log, Message
+from stream.log.settings import format_duration
 from stream.log.topics import Topics
-from stream.settings import format_duration
 
 
 class Service(NamedTuple):

@@ -7,12 +7,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.api.answers import BadRequestError
-from stream.events import LATEST_TIME, Feature, Time, expected_time
+from service.api.strict import check_keys
+from stream.events import LATEST_TIME, Time, expected_time
 
 MAX_CANDIDATES = 1000
 
+MAX_FIELDS = 1000  # of a context or candidate
+MAX_TEXT = 10_000  # characters of a feature's text or name
+
 Identifier: TypeAlias = str | int
-Features: TypeAlias = dict[str, Feature]
+Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
+Scalar: TypeAlias = Text | int | float | bool | None
+Feature: TypeAlias = Scalar | list[Scalar]
+Features: TypeAlias = Annotated[dict[Text, Feature], Meta(max_length=MAX_FIELDS)]
 Candidate: TypeAlias = Annotated[
     Features,
     Meta(extra_json_schema={"required": ["id"], "properties": {"id": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}}),
@@ -95,12 +102,15 @@ def read_predict_request(body: bytes) -> PredictRequest:
     try:
         request = _predict_request.decode(body)
     except msgspec.ValidationError as error:
+        check_keys(body, -1)  # of a key that stands twice, two readers see two values
         raise _fault(body, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
+    named = 1 + bool(request.context) + (request.time is not None) + request.log  # there may be more, with their defaults
+    check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
     return request
 
 

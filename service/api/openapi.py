@@ -11,6 +11,15 @@ import msgspec
 
 from service.api.answers import Answer, Problem
 
+# Every endpoint's, by the guard.
+REFUSALS = {
+    401: "A key or token is needed, or is not valid.",
+    403: "The key or token lacks the role; or a page of another site has sent this.",
+    413: "The body is too long.",
+    421: "The Host header names another server.",
+    429: "Too many requests, or too many at once; Retry-After says when to go on.",
+    431: "The headers are too long.",
+}
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -32,7 +41,7 @@ def operation(
         problems: The statuses that come with a :class:`Problem`, and the meaning of each.
     """
     responses = {status: {"description": answers.__doc__, **_content(answers)}}
-    for code, meaning in (problems or {}).items():
+    for code, meaning in sorted((REFUSALS | dict(problems or {})).items()):
         responses[code] = {"description": meaning, **_content(Problem)}
     described: dict[str, Any] = {"status_code": status, "response_class": Answer, "responses": responses}
     if reads is not None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from service.bench.site import Site, appends, paced, request, running, visits
 from stream.events import Version, decode_example, decode_version
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log, Message
 
 ASK_EVERY = 0.003  # seconds
@@ -69,7 +69,7 @@ HOPS: Mapping[str, Callable[[_Probe], float]] = {
 
 def publications(rate: float, seconds: float, url: str | None, *, join: bool) -> list[Freshness]:
     """Measure at ``rate`` examples a second, written as examples or, with ``join``, as impressions and clicks."""
-    with running(url, POLICY if join else None) as site, connect(site.settings.log.url) as log:
+    with running(url, POLICY if join else None) as site, open_log(site.settings.log) as log:
         seen, stop = _Seen([], {}, [], []), threading.Event()
         watches = (_watch_versions, _watch_answers, *([_watch_examples] if join else []))
         watchers = [threading.Thread(target=watch, args=(site, log, seen, stop.is_set)) for watch in watches]

@@ -182,6 +182,8 @@ directory = "{folder}/checkpoints"
 metrics_port = 0
 [serve]
 port = {port}
+[limits]
+requests_per_second = 1_000_000
 {tables}"""
 
 

@@ -4,6 +4,7 @@ A command imports its work when it runs, so that ``sml --help`` answers at once.
 """
 
 import logging
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -12,16 +13,30 @@ from service.cli.bench import bench_app
 from service.cli.dead_letters import dead_letters_app
 from service.cli.forget import forget
 from service.cli.init import init
+from service.cli.keys import keys_app
 from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
+from service.log_lines import LogFormat, log_to_stderr
 from service.up.lifeline import end_with_parent
+
+LOG_FORMAT = "SML_LOG_FORMAT"
+INSECURE = "SML_ACCESS__INSECURE"
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Let everybody who reaches the address do everything: only where the network itself is guarded.")
+]
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 
-for name, group in {"topics": topics_app, "snapshots": snapshots_app, "dead-letters": dead_letters_app, "bench": bench_app}.items():
+for name, group in {
+    "topics": topics_app,
+    "snapshots": snapshots_app,
+    "dead-letters": dead_letters_app,
+    "keys": keys_app,
+    "bench": bench_app,
+}.items():
     app.add_typer(group, name=name)
 
 
@@ -29,12 +44,17 @@ for name, group in {"topics": topics_app, "snapshots": snapshots_app, "dead-lett
 def main(
     *,
     version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001
+    log_format: Annotated[
+        LogFormat, typer.Option(envvar=LOG_FORMAT, help="Log lines for people, or a JSON object a line for programs.")
+    ] = "text",
 ) -> None:
     """Learn click probability from a live stream of clicks, and serve it.
 
     Start with `sml init SAMPLE`, which writes sml.toml from a sample of your data, then `sml up`, which runs everything on one machine.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(0o077)  # log, checkpoints and settings hold people's data and perhaps a secret: files 0600, folders 0700
+    log_to_stderr(log_format)
+    os.environ[LOG_FORMAT] = log_format  # for the processes that it starts, too
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away
     end_with_parent()
@@ -55,6 +75,7 @@ def up(
     takeover: Annotated[
         bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, end it in order, then start.")
     ] = False,
+    insecure: Insecure = False,
     config: Config = CONFIG,
 ) -> None:
     """Join, learn and serve on this machine, until Ctrl-C.
@@ -69,6 +90,8 @@ def up(
     """
     from service.commands.up import up as run
 
+    if insecure:
+        os.environ[INSECURE] = "true"  # for the processes that it starts, too
     run(config, settings_of(config), simulate=simulate, takeover=takeover)
 
 
@@ -77,6 +100,9 @@ def join(
     *,
     until_caught_up: UntilCaughtUp = False,
     from_now: Annotated[bool, typer.Option("--from-now", help="Skip all records that the log holds now, read or not.")] = False,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Continue although records were deleted before they were joined.")
+    ] = False,
     config: Config = CONFIG,
 ) -> None:
     """Join impressions and clicks into examples.
@@ -86,7 +112,7 @@ def join(
     """
     from service.commands.join import join as run
 
-    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now)
+    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
 
 
 @app.command()
@@ -113,18 +139,29 @@ def learn(
 
 
 @app.command()
-def serve(*, config: Config = CONFIG) -> None:
+def serve(
+    *,
+    certfile: Annotated[str | None, typer.Option(help="The server's certificate chain, PEM; default: from the settings.")] = None,
+    keyfile: Annotated[str | None, typer.Option(help="Its private key, PEM, if the certificate's file does not hold it.")] = None,
+    insecure: Insecure = False,
+    config: Config = CONFIG,
+) -> None:
     """Serve predictions from the newest weights.
 
-    The server accepts impressions and clicks, too, for sites without a client of the log.
+    The server accepts impressions and clicks, too, for sites without a client of the log. On an address that others reach, it needs
+    [access] keys or an issuer, or --insecure.
 
     \b
         sml serve
+        sml serve --certfile server.pem --keyfile server.key
         SML_SERVE__PORT=8001 sml serve
         curl localhost:8000/v1/predict -d '{"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": "a"}]}'
     """
     from service.commands.serve import serve as run
 
+    for variable, value in {"SML_SERVE__CERTFILE": certfile, "SML_SERVE__KEYFILE": keyfile, INSECURE: insecure and "true"}.items():
+        if value:
+            os.environ[variable] = value  # an option is the nearest of the settings' sources
     run(settings_of(config))
 
 
@@ -171,7 +208,7 @@ def simulate(
 ) -> None:
     """Send traffic from a simulated site.
 
-    The predictions served are compared with the best possible.
+    The predictions served are compared with the best possible. Where the server asks for a key, SML_KEY holds one for predict and ingest.
 
     \b
         sml simulate --rate 50

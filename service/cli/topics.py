@@ -1,4 +1,4 @@
-"""``sml topics``: create the topics of the model."""
+"""``sml topics``: create the topics of the model, and say how long they keep their records."""
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
@@ -17,3 +17,18 @@ def topics_create(*, config: Config = CONFIG, as_json: Json = False) -> None:
 
     created = create(settings_of(config))
     answer(created if as_json else {name: "created" if new else "exists" for name, new in created.items()}, as_json)
+
+
+@topics_app.command("update")
+def topics_update(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Let topics that exist keep their records as long as the settings say.
+
+    What is older is deleted soon after, and can't be had back. `sml doctor` says what would change.
+
+    \b
+        sml topics update
+        sml topics update --json
+    """
+    from service.commands.topics import update
+
+    answer(update(settings_of(config)), as_json)

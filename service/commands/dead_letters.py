@@ -4,7 +4,7 @@ from typing import Any
 
 from service.settings import Settings
 from stream.dead_letters import dead_letter_at, dead_letters, retried_until, retry
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 
 
@@ -16,7 +16,7 @@ def counted(settings: Settings) -> list[dict[str, Any]]:
     """
     topics = Topics(settings.log.prefix)
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         retried = retried_until(log, topics)
         for letter in dead_letters(log, topics):
             kind = {"topic": letter.topic, "stage": letter.stage, "class": letter.kind, "reason": letter.reason}
@@ -34,7 +34,7 @@ def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
         LogError: there is no such dead letter, or the log can't be used.
     """
     topics = Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         letter = dead_letter_at(log, topics, offset)
     record = letter.record
     known = {
@@ -57,7 +57,7 @@ def written_back(settings: Settings) -> dict[str, int]:
     Raises:
         LogError: the log can't be used, or another retry has started.
     """
-    with connect(settings.log.url, settings.log.partitioner) as log:
+    with open_log(settings.log) as log:
         return retry(log, Topics(settings.log.prefix))._asdict()
 
 

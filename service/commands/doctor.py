@@ -3,6 +3,7 @@
 Nothing is created or changed. Memory is counted, not estimated: that of a model with a few rows, plus what each further row adds.
 """
 
+import math
 import os
 import shutil
 import socket
@@ -18,13 +19,14 @@ from model.fingerprint import fingerprint
 from model.kernels import target
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
+from service.commands.topics import described
 from service.settings import Settings
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
-from stream.log.topics import Topics, check_learners
+from stream.log.load import measured
+from stream.log.topics import Topics, check_learners, wanted
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
-EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - where the metrics' servers listen
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -53,6 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Examine everything that `sml up` and its parts need."""
     memory = memory_of(settings.spec)
     yield from _memory(memory)
+    yield _waiting(settings.join.most_waiting)
     yield _processor()
     yield from _log(settings)
     yield from _ports(settings)
@@ -93,9 +96,19 @@ def _memory(memory: Memory) -> Iterator[Finding]:
     yield Finding("learner's memory", True, f"{learner}; as much again for a moment while it saves")
     yield Finding("server's memory", True, f"{_size(memory.server)}: two copies of the weights")
     if _MEMORY.exists():
-        available = next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith("MemAvailable"))
+        available = _machine("MemAvailable")
         wanted = 2 * memory.learner + memory.server
         yield Finding("memory available", wanted < available, f"{_size(available)}, for {_size(wanted)} of learner and server together")
+
+
+def _waiting(most: int) -> Finding:
+    """Check that the joiner reaches its limit before the machine's memory ends."""
+    total = _machine("MemTotal") if _MEMORY.exists() else most
+    return Finding("joiner's memory", most <= total, f"up to {_size(most)}, as join.most_waiting says, of {_size(total)}")
+
+
+def _machine(name: str) -> int:
+    return next(int(line.split()[1]) * 1024 for line in _MEMORY.read_text().splitlines() if line.startswith(name))
 
 
 def _processor() -> Finding:
@@ -113,16 +126,22 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding("log", _writable(file.parent), f"{url} will be created by `sml up` or `sml topics create`")
         return
     try:
-        with connect(url) as log:
-            yield Finding("log", True, f"{url} answers")
+        with open_log(settings.log) as log:
+            yield Finding("log", True, f"{url} answers{_secured(settings)}")
             topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
             yield _topics(log, topics)
+            yield from _retentions(log, settings)
             inputs = topics._replace(by_id=False)
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # reported above
                     yield _append_times(log, url, topic)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
+
+
+def _secured(settings: Settings) -> str:
+    """Return how Kafka is reached; who listens on the way learns what SASL_PLAINTEXT and PLAINTEXT carry."""
+    return f" by {settings.log.security.protocol}" if settings.log.url.startswith("kafka:") else ""
 
 
 def _topics(log: Log, topics: Topics) -> Finding:
@@ -135,6 +154,35 @@ def _topics(log: Log, topics: Topics) -> Finding:
         return Finding("topics", False, f"{error}; `sml topics create` creates what is missing")
     fine = len(set(of_streams)) == 1
     return Finding("topics", fine, f"partitions of impressions, clicks and examples: {of_streams}{'' if fine else ', expected the same'}")
+
+
+def _retentions(log: Log, settings: Settings) -> Iterator[Finding]:
+    """Check that no topic keeps its records longer, or shorter, than the settings say, and foretell the bytes that all will take."""
+    total = 0.0
+    names, rekey = Topics(settings.log.prefix), settings.join.rekey
+    for name, _, expected in wanted(names, settings.log.partitions, settings.kept, rekey=rekey):
+        try:
+            kept, load = log.retention(name), measured(log, name)
+        except UnknownTopicError:  # reported above
+            continue
+        except LogError as error:
+            yield Finding(f"{name} kept", False, str(error))
+            continue
+        size = load.held_for(kept)
+        total += size
+        rate = f"{load.records:,.1f} records a second of {load.bytes:,.0f} bytes"
+        found = f"{described(kept)}: {_size(size)}, at {rate}" if load.records else described(kept)
+        wrong = "" if kept == expected else f"; the settings say {described(expected)}: `sml topics update` changes that"
+        yield Finding(f"{name} kept", not wrong, found + wrong)
+    yield _disk(settings.log.url, total)
+
+
+def _disk(url: str, total: float) -> Finding:
+    if not url.startswith("sqlite:"):
+        return Finding("log's size", math.isfinite(total), f"{_size(total)} before compression, times the replicas")
+    file = Path(url.removeprefix("sqlite:///"))
+    room = shutil.disk_usage(file.parent).free + file.stat().st_size
+    return Finding("log's size", total < room, f"{_size(total)}, with room for {_size(room)}")
 
 
 def _append_times(log: Log, url: str, topic: str) -> Finding:
@@ -150,8 +198,8 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = {
         "serve.port": (settings.serve.host, settings.serve.port),
-        "learn.metrics_port": (EVERY_INTERFACE, settings.learn.metrics_port),
-        "join.metrics_port": (EVERY_INTERFACE, settings.join.metrics_port),
+        "learn.metrics_port": (settings.learn.metrics_host, settings.learn.metrics_port),
+        "join.metrics_port": (settings.join.metrics_host, settings.join.metrics_port),
     }
     taken: dict[int, str] = {}
     for name, (host, port) in wanted.items():
@@ -186,4 +234,6 @@ def _existing(folder: Path) -> Path:
 
 
 def _size(count: float) -> str:
+    if math.isinf(count):
+        return "without end"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - units

@@ -22,7 +22,8 @@ from model.settings import Spec, TableSettings
 from service.screen import counting
 from service.settings import Settings
 from stream.files import Logged, columns, read
-from stream.settings import DataSettings, JoinSettings, format_duration, parse_duration
+from stream.log.settings import format_duration, parse_duration
+from stream.settings import DataSettings, JoinSettings
 
 T = TypeVar("T")
 

@@ -10,12 +10,14 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from model.weights import Weights
+from service.audit import record, this_user
+from service.own_key import key_header
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.learn.checkpoint import Checkpoints
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.weights.chunks import WeightsHeader
@@ -38,12 +40,13 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics, fields = Topics(settings.log.prefix), fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    with connect(settings.log.url, settings.log.partitioner) as log:
+    with open_log(settings.log) as log:
         newest = newest_version(log, topics)
         if newest is None:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
-        requests = ask(log, topics, fields, value, until)
+        requests = ask(log, topics, fields, value, until, this_user())
+        record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
         impressions = delete_impressions(log, topics, fields, requests)
         version = _wait(log, topics, newest.offset + 1, requests)
     return {
@@ -64,7 +67,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     keys, topics = keys_of(fields, value), Topics(settings.log.prefix)
-    with connect(settings.log.url, settings.log.partitioner) as log:
+    with open_log(settings.log) as log:
         found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
         requests = [Forget(f"{key:016x}", LATEST_TIME) for key in keys]
@@ -76,9 +79,9 @@ def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int |
     """Return the version that carried out all ``requests``, None if none did within ``PATIENCE``."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        left = set(requests)
+        left = {request.forget for request in requests}
         for version, _ in read_versions(log, topics, start):
-            left.difference_update(version.forgotten)
+            left.difference_update(request.forget for request in version.forgotten)
             if not left:
                 return version.version
         time.sleep(0.1)
@@ -115,7 +118,9 @@ def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
     try:
-        answer = httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}).raise_for_status().json()
+        answer = (
+            httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
+        )
     except httpx.HTTPError as error:
         return {"where": f"{url}: no answer: {error}"}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}

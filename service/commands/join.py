@@ -8,17 +8,19 @@ from service.settings import Settings
 from service.signals import stop_signals
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.log.connect import connect
+from stream.log.connect import open_log
+from stream.log.metrics import measure
 from stream.log.topics import Topics
 
 
-def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False) -> None:
+def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False, accept_gap: bool = False) -> None:
     """Join until SIGINT or SIGTERM, or until all is read that the log held at the start.
 
     Args:
         settings: Where the log is, and how to join.
         until_caught_up: Stop after what the log held at the start.
         from_now: Skip what the log holds.
+        accept_gap: Go on where records that were needed were deleted.
 
     Raises:
         FencedError: another joiner has taken over.
@@ -26,8 +28,9 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, connect(settings.log.url, settings.log.partitioner) as log, exposed(registry, settings.join.metrics_port):
-        joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry))
+    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "join"):
+        measure(log, Topics(settings.log.prefix), registry)
+        joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

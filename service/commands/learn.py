@@ -14,7 +14,7 @@ from service.signals import stop_signals
 from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 
 
@@ -27,10 +27,19 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, connect(settings.log.url) as log, exposed(registry, settings.learn.metrics_port):
+    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
         topics = Topics(settings.log.prefix)
-        learner = Learner(log, topics, settings.spec, settings.learn, metrics, times=times, accept_gap=accept_gap)
+        learner = Learner(
+            log,
+            topics,
+            settings.spec,
+            settings.learn,
+            metrics,
+            times=times,
+            accept_gap=accept_gap,
+            weights_retention=settings.log.weights_retention,
+        )
         with _shown(registry, stop.is_set) as should_stop:
             learner.run(should_stop, until_caught_up=until_caught_up)
     last = learner.last.version if learner.last else None

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from paper.offline.dataset import EncodedFile
 from paper.offline.preprocess import encode
-from paper.offline.run import Outcome, Recipe
 from paper.offline.study import PARTS, OfflineStudy
+from paper.offline.train import Outcome, Recipe
 from paper.reproduce import Done, reproduce
 from paper.runs import Results
 from service.screen import counting
@@ -50,7 +50,7 @@ def reproduce_offline(
         jobs: make so many at a time.
     """
     study = OfflineStudy(
-        results=Results(pages / "results.jsonl", Outcome.from_json),
+        results=Results(pages / "results.jsonl", Outcome),
         seeds=seeds,
         depth_seeds=depth_seeds,
         depths=list(depths),

@@ -33,7 +33,7 @@ def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: i
         FileError: a file can't be read.
     """
     streams = {name: _stream(name, path) for name, path in files.items()}
-    results: Results[Pass, Outcome] = Results(pages / "online.jsonl", Outcome.from_json)
+    results: Results[Pass, Outcome] = Results(pages / "online.jsonl", Outcome)
     return reproduce(OnlineStudy(results=results, seeds=seeds, depth_seeds=seeds, streams=streams), pages, most, jobs)
 
 

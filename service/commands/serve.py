@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
+from service.admission import access_of
 from service.api.app import build
 from service.api.served_weights import ServedWeights
+from service.listen import server_of
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-
-SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
 
 
 def serve(settings: Settings) -> None:
@@ -23,16 +22,15 @@ def serve(settings: Settings) -> None:
 
     Raises:
         LogError: the log can't be reached.
+        SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
+    access = access_of(settings)
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
-    with stop_signals(), connect(settings.log.url, settings.log.partitioner) as log:
+    with stop_signals(), open_log(settings.log) as log:
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, served, metrics).run(should_stop)
 
-        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join), personal=settings.privacy.fields)
-        config = uvicorn.Config(
-            app, settings.serve.host, settings.serve.port, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT
-        )
-        uvicorn.Server(config).run()
+        app = build(log, topics, follow, registry, rule=TimeRule.of(settings.join), personal=settings.privacy.fields, access=access)
+        server_of(app, settings).run()

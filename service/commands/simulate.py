@@ -17,6 +17,7 @@ import httpx
 import typer
 
 from service.commands.simulated_site import Scoreboard, Site, Visit
+from service.own_key import key_header
 from service.settings import Settings
 
 MAX_REQUESTS = 32  # at once
@@ -42,7 +43,7 @@ def simulate(
 
 async def _simulate(url: str, site: Site, rate: float, duration: float | None) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=MAX_REQUESTS)
-    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT, limits=limits, headers=key_header()) as client:
         traffic = Traffic(client, site, rate)
         with _stopped_by_signals(traffic):
             await traffic.run(duration)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from service.audit import record, this_user
 from service.settings import Settings
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.learn.rollback import rebuild, roll_back
-from stream.log.connect import connect
+from stream.log.connect import open_log
 from stream.log.topics import Topics
 from stream.weights.versions import version_at
 
@@ -33,9 +34,10 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         version = version_at(log, topics, to)
-        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay)
+        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
+    record(this_user(), "rolled back", f"{topics.versions} to version {version}, as version {published.version}")
     return {**_named(published), "rolled_back_to": version}
 
 
@@ -48,7 +50,7 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics = Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
+    with open_log(settings.log) as log:
         version = version_at(log, topics, until)
         state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)
     digest = state.restore().model.digest()

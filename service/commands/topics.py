@@ -1,8 +1,10 @@
-"""``sml topics create``: create the model's topics that are missing."""
+"""``sml topics``: create the model's topics that are missing, and change how long those that exist keep their records."""
 
 from service.settings import Settings
 from stream.log import topics
-from stream.log.connect import connect
+from stream.log.connect import open_log
+from stream.log.contract import Retention
+from stream.log.settings import format_duration
 
 
 def create(settings: Settings) -> dict[str, bool]:
@@ -11,10 +13,32 @@ def create(settings: Settings) -> dict[str, bool]:
     Raises:
         LogError: the log can't be reached.
     """
-    names = topics.Topics(settings.log.prefix)
-    with connect(settings.log.url) as log:
-        created = topics.create(log, names, settings.log.partitions, rekey=settings.join.rekey)
-    every = [names.impressions, names.clicks, names.examples, names.versions, names.weights, names.dead_letters]
-    if settings.join.rekey:
-        every += [f"{names.impressions}-by-id", f"{names.clicks}-by-id"]
-    return {name: name in created for name in every}
+    names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
+    with open_log(settings.log) as log:
+        created = topics.create(log, names, settings.log.partitions, rekey=rekey, kept=kept)
+    return {each.name: each.name in created for each in topics.wanted(names, settings.log.partitions, kept, rekey=rekey)}
+
+
+def update(settings: Settings) -> dict[str, str]:
+    """Let the topics keep their records as long as the settings say, and return of each topic what has changed.
+
+    Raises:
+        UnknownTopicError: one is missing.
+        LogError: the log can't be reached, or refuses.
+    """
+    names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
+    with open_log(settings.log) as log:
+        changed = topics.retain(log, names, rekey=rekey, kept=kept)
+    said = {name: f"kept {described(new)}, before {described(old)}" for name, (old, new) in changed.items()}
+    every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey)
+    return {each.name: said.get(each.name, f"kept {described(each.retention)}, as before") for each in every}
+
+
+def described(retention: Retention) -> str:
+    """Return how long a topic is kept, in words.
+
+    >>> described(Retention(604800.0, 1_000_000_000))
+    '7d, up to 1,000,000,000 bytes'
+    """
+    time = "for ever" if retention.seconds is None else format_duration(retention.seconds)
+    return time if retention.bytes is None else f"{time}, up to {retention.bytes:,} bytes"

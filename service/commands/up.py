@@ -12,8 +12,9 @@ import httpx
 import typer
 
 from service.commands.topics import create
+from service.own_key import key_header
 from service.screen import say
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from service.up.children import Children
 from service.up.folder_lock import FolderLock
@@ -30,14 +31,20 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         ChildDiedError: one of them has ended by itself; the others have been ended, too.
         LogError: the topics could not be created.
         NotReleasedError: another `sml up` was asked to end and has not.
+        SettingsError: the server's address is one that others reach, and it is not said who may do what there.
         RunsAlreadyError: another `sml up` runs in this folder.
     """
+    settings.access.check_address("serve.host", settings.serve.host)
+    if settings.serve.client_ca:
+        raise SettingsError("serve.client_ca: `sml up` has no certificate to ask its server with; run `sml join`, `learn` and `serve`")
     folder = Path(settings.learn.directory).parent
     with stop_signals() as stop, FolderLock(folder, config, say) as folder_lock:
         if not folder_lock.acquire(stop, takeover=takeover):
             return
         create(settings)
-        with httpx.Client(timeout=ANSWER_TIMEOUT) as client, Children(config, folder / "logs", folder_lock) as children:
+        # Its own server, on this machine: the certificate is one for the names under which others know it.
+        own = httpx.Client(timeout=ANSWER_TIMEOUT, verify=settings.serve.certfile is None, headers=key_header())
+        with own as client, Children(config, folder / "logs", folder_lock) as children:
             for name in ("join", "learn", "serve"):
                 children.start(name)
             say("starting (the first start on a machine compiles the kernels)")

@@ -8,25 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from model.settings import Field
+from model.settings import Field, ModelSettings
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
-from stream.settings import DataSettings, Section
+from stream.log.settings import Section
+from stream.settings import DataSettings
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 # The settings that most people need; the others have defaults.
 _SHOWN = {
     "log": {"url", "prefix"},
-    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "seed"},
+    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "seed"},
     "table": {"capacity"},
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
     "serve": {"host", "port"},
     "privacy": {"fields"},
+    "access": {"keys"},
+    "limits": set(),
     "data": {"format", "label", "time", "click_time", "together"},
 }
 _COLUMN = 36  # where comments begin
@@ -41,8 +45,8 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for name, default in Settings().model_copy(update={"data": data}):
-        if name != "field":
+    for name, default in Settings(model=ModelSettings(base_rate=True)).model_copy(update={"data": data}):
+        if name != "field" and (every or _SHOWN[name]):
             lines += [*_table(name, default, every=every), ""]
     lines += _left_out(data, guesses)
     for column, guess in guesses:
@@ -61,10 +65,16 @@ def _guess(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
 
 def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
     yield f"[{name}]"
-    values = section.model_dump()
+    values, tables = section.model_dump(), []
     for key, info in type(section).model_fields.items():
-        if every or key in _SHOWN[name]:
-            yield _line(key, values[key], _description(info)) if values[key] is not None else f"# {key}: {_description(info)}"
+        if isinstance(table := getattr(section, key), Section):
+            tables.append((f"{name}.{key}", table))
+        elif every or key in _SHOWN[name]:
+            hidden = values[key] is None or isinstance(values[key], SecretStr)
+            yield f"# {key}: {_description(info)}" if hidden else _line(key, values[key], _description(info))
+    for path, table in tables if every else ():
+        yield ""
+        yield from _table(path, table, every=every)
 
 
 def _description(info: FieldInfo) -> str:

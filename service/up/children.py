@@ -17,6 +17,7 @@ from service.up.lifeline import VARIABLE, lifeline
 
 END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
+LARGEST_LOG = 10_000_000  # bytes: a larger one is put aside at the next start, in the place of the one before it
 
 STREAM_ORDER = ("simulate", "join", "learn", "serve")
 
@@ -79,6 +80,8 @@ class Children:
             return
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name}.log"
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
+            log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
             self._start(name, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
 

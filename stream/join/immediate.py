@@ -15,7 +15,7 @@ import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from stream.join.waiting import Waiting, labelled
+from stream.join.waiting import OF_RECORD, Waiting, labelled, memory_of
 from stream.join.window import Join
 from stream.log.contract import Record
 
@@ -26,6 +26,7 @@ class Queued(NamedTuple):
     offset: int
     until: int  # it also waits until the clicks are read up to this append time
     take: Callable[[], None]
+    memory: int  # bytes that it takes, about
 
 
 class ImmediateJoin(Join):
@@ -50,6 +51,12 @@ class ImmediateJoin(Join):
         self._impression_queue: deque[Queued] = deque()
         self._click_queue: deque[Queued] = deque()
         self._examples: list[Example] = []
+        self._queued_memory = 0
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes all takes that waits, even for being taken."""
+        return super().memory + self._queued_memory
 
     @property
     def waiting(self) -> int:
@@ -62,23 +69,23 @@ class ImmediateJoin(Join):
         suspect = isinstance(event, Impression) and record.timestamp - event.time > self.window + self.lateness
         until = record.timestamp if suspect else 0
         add = super().add_impression
-        self._impression_queue.append(Queued(record.offset, until, lambda: add(record, event, observed)))
+        self._enqueue(self._impression_queue, Queued(record.offset, until, lambda: add(record, event, observed), memory_of(record)))
 
     def forget(self, offset: int, impression_id: str) -> None:
         """Queue the next record of the impressions, a tombstone."""
         forget = super().forget
-        self._impression_queue.append(Queued(offset, 0, lambda: forget(offset, impression_id)))
+        self._enqueue(self._impression_queue, Queued(offset, 0, lambda: forget(offset, impression_id), OF_RECORD))
 
     def add_click(self, record: Record, event: Click | Watermark, observed: int) -> None:
         """Queue the next record of the clicks."""
         self.clicks.mark_read(record, observed)
         add = super().add_click
-        self._click_queue.append(Queued(record.offset, 0, lambda: add(record, event, observed)))
+        self._enqueue(self._click_queue, Queued(record.offset, 0, lambda: add(record, event, observed), memory_of(record)))
 
     def take_ready(self, limit: int) -> list[Example]:  # noqa: ARG002
         """Take the records whose turn has come; return all their examples, whatever the limit: a commit says that they were taken."""
         while queue := self._next():
-            queue.popleft().take()
+            self._take_first(queue)
         super().take_ready(sys.maxsize)
         examples, self._examples = self._examples, []
         return examples
@@ -87,7 +94,7 @@ class ImmediateJoin(Join):
         """Go on, once everything between the resume points and the committed offsets was queued again; take in silence what was taken."""
         for queue, taken in zip((self._impression_queue, self._click_queue), self._taken, strict=True):
             while queue and taken is not None and queue[0].offset < taken:
-                queue.popleft().take()
+                self._take_first(queue)
         super().resume()
         self._examples.clear()
 
@@ -97,6 +104,15 @@ class ImmediateJoin(Join):
         next_click = self._click_queue[0].offset if self._click_queue else next_click
         impressions, clicks = super().resume_points(next_impression, next_click)
         return msgspec.structs.replace(impressions, taken=next_impression), msgspec.structs.replace(clicks, taken=next_click)
+
+    def _enqueue(self, queue: deque[Queued], queued: Queued) -> None:
+        self._queued_memory += queued.memory
+        queue.append(queued)
+
+    def _take_first(self, queue: deque[Queued]) -> None:
+        queued = queue.popleft()
+        self._queued_memory -= queued.memory
+        queued.take()
 
     def _next(self) -> deque[Queued]:
         """Return the queue whose turn it is; empty if its next record has to be waited for."""

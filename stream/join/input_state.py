@@ -26,6 +26,7 @@ class ResumePoint(Struct, frozen=True):
     policy: str = "window"  # an example that one policy has written, another would write again, or never
     appended: int = 0  # the latest append time before ``rewind``
     partitioner: Partitioner | None = None  # by which the records' partitions were chosen; None: it was not checked
+    waiting: bool = True  # whether an impression waits for its label, so that records from ``rewind`` on are needed and not only useful
     settled: bool = False  # whether enough records of both topics were looked at to tell the partitioner
     format: int = 1
 
@@ -70,10 +71,10 @@ class InputState:
         while self.buffered and self.buffered[0].time + self.reach < cursor:
             yield self.buffered.popleft()
 
-    def resume_point(self, next_offset: int, cursor: tuple[int, int], policy: str) -> ResumePoint:
+    def resume_point(self, next_offset: int, cursor: tuple[int, int], policy: str, *, waiting: bool) -> ResumePoint:
         """Return the point from which a restart has to read."""
         first = self.buffered[0] if self.buffered else BufferedRecord(-1, "", next_offset, self.seen, self.appended)
-        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before)
+        return ResumePoint(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before, waiting=waiting)
 
 
 class Advance(NamedTuple):

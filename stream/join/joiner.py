@@ -26,9 +26,9 @@ from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
-from stream.join.recovery import BATCH, progress, progress_from_now, recover
+from stream.join.recovery import BATCH, check_memory, progress, progress_from_now, recover
 from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
-from stream.log.contract import Log, LogUnavailableError, Message, Progress, Record, TopicPartition, Writer
+from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
 
@@ -43,10 +43,20 @@ class Joiner:
     """The one joiner of a model: a newer one fences an older one."""
 
     def __init__(
-        self, log: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, clock: Callable[[], float] = time.monotonic
+        self,
+        log: Log,
+        topics: Topics,
+        settings: JoinSettings,
+        metrics: JoinerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        accept_gap: bool = False,
     ) -> None:
-        """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`."""
-        self.log, self.settings, self.metrics, self.clock = log, settings, metrics, clock
+        """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`.
+
+        ``accept_gap``: go on where records that were needed were deleted.
+        """
+        self.log, self.settings, self.metrics, self.clock, self.accept_gap = log, settings, metrics, clock, accept_gap
         self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
@@ -55,8 +65,7 @@ class Joiner:
 
         Raises:
             FencedError: another joiner has taken over.
-            JoinerError: the topics don't fit each other, or the log does not fit the progress.
-            OffsetGoneError: retention has deleted records that still matter.
+            JoinerError: the topics don't fit each other, or the log does not fit the progress, or has lost what comes after it.
         """
         with ExitStack() as stack:
             owners = (self.owner, rekeyer_of(self.topics)) if self.settings.rekey else (self.owner,)
@@ -68,6 +77,8 @@ class Joiner:
                 except LogUnavailableError as error:
                     logger.warning("The log is away, trying again: %s", error)
                     time.sleep(INTERVAL)
+                except OffsetGoneError as error:
+                    logger.warning("Looking at what the log still holds: %s", error)
                 else:
                     return
 
@@ -93,7 +104,7 @@ class Joiner:
 
     def _run(self, writer: Writer, copier: Writer | None = None, *, should_stop: Callable[[], bool], until_caught_up: bool) -> None:
         with ExitStack() as stack:
-            rekeyer = copier and stack.enter_context(closing(Rekeyer(self.log, self.topics, self.settings, self.metrics, copier)))
+            rekeyer = copier and stack.enter_context(closing(self._rekeyer(copier)))
             if rekeyer and until_caught_up:
                 rekeyer.catch_up(should_stop)
             session = stack.enter_context(closing(JoinSession(self, writer)))
@@ -103,6 +114,9 @@ class Joiner:
                 session.step(with_idle=not (rekeyer and rekeyer.step()))
             session.write([], final=True)
 
+    def _rekeyer(self, copier: Writer) -> Rekeyer:
+        return Rekeyer(self.log, self.topics, self.settings, self.metrics, copier, accept_gap=self.accept_gap)
+
 
 class JoinSession:
     """Joining from a commit on, for as long as the log can be reached."""
@@ -110,7 +124,10 @@ class JoinSession:
     def __init__(self, joiner: Joiner, writer: Writer) -> None:
         """Go on from the last commit."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
-        self._joins, starts, self._placement = recover(joiner.log, joiner.topics, joiner.owner, joiner.settings)
+        self._settings = joiner.settings
+        self._joins, starts, self._placement = recover(
+            joiner.log, joiner.topics, joiner.owner, joiner.settings, accept_gap=joiner.accept_gap
+        )
         self._inputs: dict[TopicPartition, InputState] = {
             (self._topics.impressions, p): join.impressions for p, join in self._joins.items()
         }
@@ -147,6 +164,7 @@ class JoinSession:
             if not records:
                 break
             messages += self._take(records)
+            check_memory(self._joins.values(), self._settings)
         self.write(messages + (self._idle_watermarks() if with_idle else []))
         if self._clock() - self._measured_at >= INTERVAL:
             self._measure()
@@ -248,6 +266,8 @@ class JoinSession:
             ends = self._log.bounds(topic).items()
             self._metrics.lag.labels(topic).set(sum(max(0, bounds.end - positions[topic, p]) for p, bounds in ends))
         self._metrics.waiting.set(self._waiting())
+        self._metrics.waiting_bytes.set(sum(join.memory for join in self._joins.values()))
+        self._metrics.waiting_limit.set(self._settings.most_waiting)
         if self._idleness.latest is not None:
             behind = min(join.watermark for join in self._joins.values())
             self._metrics.watermark_lag.set((self._idleness.latest - behind) / 1000)

@@ -33,6 +33,8 @@ class JoinerMetrics:
             "watermark": counter("idle_watermarks", "Watermarks written because a partition stood still.", "topic"),
         }
         self.waiting = Gauge("sml_joiner_waiting_impressions", "Impressions whose label is not decided.", registry=registry)
+        self.waiting_bytes = Gauge("sml_joiner_waiting_bytes", "Memory of what waits, or may still matter, about.", registry=registry)
+        self.waiting_limit = Gauge("sml_joiner_waiting_limit_bytes", "What that may be at most: [join] most_waiting.", registry=registry)
         self.lag = Gauge("sml_joiner_lag_records", "Records in the log that are not read yet.", ["topic"], registry=registry)
         self.watermark_lag = Gauge(
             "sml_joiner_watermark_lag_seconds",

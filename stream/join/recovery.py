@@ -4,7 +4,7 @@ The log is the only state. A resume point, committed with each input's next offs
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
@@ -15,11 +15,12 @@ from stream.event_time import TimeRule
 from stream.events import BadRecordError
 from stream.inputs import input_topics
 from stream.join.dispatch import new_join, take
+from stream.join.gaps import find_gap, report_gap, without_what_is_gone
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
-from stream.log.topics import JoinerError, Topics
+from stream.log.topics import JoinerError, TooMuchWaitsError, Topics
 from stream.placement import FIRST, Placement
 from stream.settings import JoinSettings
 
@@ -36,15 +37,22 @@ class RecoveredState(NamedTuple):
     placement: Placement
 
 
-def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> RecoveredState:
+def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, accept_gap: bool = False) -> RecoveredState:
     """Rebuild the state that ``owner`` last committed.
 
+    Args:
+        log: The log.
+        topics: The topics to join.
+        owner: Whose progress.
+        settings: How to join.
+        accept_gap: Go on where records that were not joined yet, or may still matter, were deleted.
+
     Raises:
-        JoinerError: the topics don't fit each other, or the log does not fit the progress.
-        OffsetGoneError: retention has deleted records that still matter.
+        JoinerError: the topics don't fit each other, or the log does not fit the progress or has lost what comes after it.
+        OffsetGoneError: records have been deleted meanwhile; try again.
     """
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner, settings.label_policy) for topic in input_topics(topics)}
+    committed = {topic: _committed(log, topic, owner, settings, accept_gap=accept_gap) for topic in input_topics(topics)}
     impressions, clicks = committed.values()
     if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
         raise JoinerError(
@@ -57,7 +65,7 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings) -> Rec
     known = next((point.partitioner for point in points if point.partitioner), None)
     placement = Placement(topics, len(joins), known or log.partitioner, settled=any(point.settled for point in points))
     for topic, entries in committed.items():
-        _read_again(log, topics, topic, entries, joins, TimeRule.of(settings), placement if known else None)
+        _read_again(log, topics, topic, entries, joins, settings, placement if known else None)
     for join in joins.values():
         join.resume()
     starts = {topic: {p: offset for p, (offset, _) in entries.items()} for topic, entries in committed.items()}
@@ -101,13 +109,20 @@ def _check_partitions(log: Log, topics: Topics) -> None:
         raise JoinerError(f"expected equal numbers of partitions, got {found}")
 
 
-def _committed(log: Log, topic: str, owner: str, policy: str) -> dict[int, tuple[int, ResumePoint]]:
+def _committed(log: Log, topic: str, owner: str, settings: JoinSettings, *, accept_gap: bool) -> dict[int, tuple[int, ResumePoint]]:
     """Return the next offset and the resume point of each partition; its first offset if nothing was committed."""
     known = log.progress(owner, topic)
-    return {
-        p: _entry(f"{topic} partition {p}", known[p], bounds) if p in known else (bounds.first, ResumePoint(bounds.first, policy=policy))
-        for p, bounds in log.bounds(topic).items()
-    }
+    entries = {}
+    for p, bounds in log.bounds(topic).items():
+        if p not in known:
+            entries[p] = bounds.first, ResumePoint(bounds.first, policy=settings.label_policy)
+            continue
+        where = f"{topic} partition {p}"
+        offset, point = _entry(where, known[p], bounds)
+        if gap := find_gap(where, offset, point, bounds):
+            report_gap(gap, accept_gap=accept_gap)
+        entries[p] = max(offset, bounds.first), without_what_is_gone(point, bounds, settings)
+    return entries
 
 
 def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoint]:
@@ -137,13 +152,31 @@ def _read_again(
     topic: str,
     committed: Mapping[int, tuple[int, ResumePoint]],
     joins: Mapping[int, Join],
-    times: TimeRule,
+    settings: JoinSettings,
     placement: Placement | None,
 ) -> None:
     """Take what is between the resume points and the offsets again, in silence: bad records were set aside the first time."""
+    times = TimeRule.of(settings)
     behind = {p: point.rewind for p, (offset, point) in committed.items() if point.rewind < offset}
     if not behind:
         return
-    for record in read_all(log, topic, behind, {p: committed[p][0] for p in behind}, batch=BATCH):
+    for number, record in enumerate(read_all(log, topic, behind, {p: committed[p][0] for p in behind}, batch=BATCH)):
+        if number % BATCH == 0:
+            check_memory(joins.values(), settings)
         with suppress(BadRecordError):
             take(joins[record.partition], topics, record, times, placement)
+
+
+def check_memory(joins: Collection[Join], settings: JoinSettings) -> None:
+    """Make sure that what waits fits in the memory that was set apart for it.
+
+    Raises:
+        TooMuchWaitsError: it does not.
+    """
+    memory = sum(join.memory for join in joins)
+    if memory > settings.most_waiting:
+        waiting = sum(join.waiting for join in joins)
+        raise TooMuchWaitsError(
+            f"{waiting:,} impressions wait for their labels, with their clicks {memory:,} bytes, expected at most {settings.most_waiting:,}"
+            ", as join.most_waiting says: raise it, or shorten click_window, or stop who writes so many; the joiner then goes on from here"
+        )

@@ -21,6 +21,7 @@ from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Watermark, encode
 from stream.inputs import Event, event_of, id_of, input_topics, observed_time
+from stream.join.gaps import report_gap
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import MESSAGE_LIMIT, partition_of, size_of
@@ -54,7 +55,7 @@ class Pending(NamedTuple):
 class MergedTopic:
     """One of the two topics, its partitions merged by event time."""
 
-    def __init__(self, log: Log, topics: Topics, topic: str, owner: str, rule: TimeRule) -> None:
+    def __init__(self, log: Log, topics: Topics, topic: str, owner: str, rule: TimeRule, *, accept_gap: bool = False) -> None:
         """Go on from what ``owner`` last committed."""
         self.topic, self._log, self._topics, self._rule = topic, log, topics, rule
         known = log.progress(owner, topic)
@@ -62,6 +63,12 @@ class MergedTopic:
         starts = {p: known[p].offset if p in known else bounds[p].first for p in bounds}
         if beyond := [p for p in bounds if starts[p] > bounds[p].end]:
             raise JoinerError(f"{topic}: partitions {beyond} end before what was copied of them; is it another log, or an older copy?")
+        for p, start in starts.items():
+            if start < (first := bounds[p].first):
+                report_gap(
+                    f"{topic} partition {p}: records {start} to {first - 1} were deleted before they were copied", accept_gap=accept_gap
+                )
+                starts[p] = first
         self.seen = {p: msgspec.json.decode(known[p].metadata, type=CopyPoint).seen if p in known else -1 for p in bounds}
         self._pending: dict[int, deque[Pending]] = {p: deque() for p in bounds}
         self._unread: set[int] = set()  # partitions of which there is more to read than what is pending
@@ -148,7 +155,9 @@ class MergedTopic:
 class Rekeyer:
     """Copies both topics, for the one joiner of a model."""
 
-    def __init__(self, log: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, writer: Writer) -> None:
+    def __init__(
+        self, log: Log, topics: Topics, settings: JoinSettings, metrics: JoinerMetrics, writer: Writer, *, accept_gap: bool = False
+    ) -> None:
         """Go on from the last commit.
 
         Raises:
@@ -166,7 +175,8 @@ class Rekeyer:
             for topic, copy in zip(input_topics(self._topics), input_topics(self._copies), strict=True):
                 if not log.progress(owner, topic) and any(bounds.end for bounds in log.bounds(copy).values()):
                     raise JoinerError(f"{copy!r} holds copies, but there is no progress of {owner!r}: expected both or neither")
-                self._originals.append(stack.enter_context(closing(MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings)))))
+                merged = MergedTopic(log, self._topics, topic, owner, TimeRule.of(settings), accept_gap=accept_gap)
+                self._originals.append(stack.enter_context(closing(merged)))
             self.close = stack.pop_all().close
 
     def catch_up(self, should_stop: Callable[[], bool]) -> None:

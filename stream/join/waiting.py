@@ -7,6 +7,14 @@ from msgspec import Struct
 from stream.events import Click, Example, Impression
 from stream.log.contract import Record
 
+OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # bytes of memory, measured
+
+
+def memory_of(record: Record) -> int:
+    """Return about how many bytes a decoded record takes: by its JSON, and the entries and lists in it."""
+    value = record.value or b""
+    return OF_IMPRESSION + len(value) + OF_ENTRY * value.count(b":") + OF_LIST * value.count(b"[")
+
 
 class Waiting(Struct, gc=False, order=True):
     """An impression that is not settled. Sorts by when it is due, then by offset."""
@@ -19,6 +27,7 @@ class Waiting(Struct, gc=False, order=True):
     record: Record | None = None  # kept if it came so late that its window may have been closed
     clicked_at: int | None = None
     late_at: int | None = None  # the time of the first click that came too late
+    memory: int = 0  # bytes that it takes, about
 
 
 class Unmatched(Struct, gc=False):

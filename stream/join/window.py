@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
-from stream.join.waiting import Unmatched, Waiting, labelled, source
+from stream.join.waiting import OF_RECORD, Unmatched, Waiting, labelled, memory_of, source
 from stream.log.contract import Record
 
 
@@ -70,11 +70,17 @@ class Join:
         self._queue: list[Waiting] = []  # a heap
         self._unmatched: dict[str, list[Unmatched]] = {}
         self._late: list[tuple[Record, LateImpressionError]] = []
+        self._waiting_memory = 0
 
     @property
     def waiting(self) -> int:
         """Return how many impressions are not settled."""
         return len(self._queue)
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes all takes that waits, or may still matter to what comes."""
+        return self._waiting_memory + OF_RECORD * (len(self.impressions.buffered) + len(self.clicks.buffered))
 
     @property
     def watermark(self) -> int:
@@ -99,7 +105,8 @@ class Join:
             self.counts["impression", "duplicate"] += 1
             return
         suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, event, record if suspect else None)
+        waiting = Waiting(event.time, offset, name, event.time, event, record if suspect else None, memory=memory_of(record))
+        self._waiting_memory += waiting.memory
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
         self._on_impression(waiting)
@@ -159,9 +166,10 @@ class Join:
 
     def resume_points(self, next_impression: int, next_click: int) -> tuple[ResumePoint, ResumePoint]:
         """Return what to commit with the next offset of each input, once all that is decided was taken."""
+        waiting = self.waiting > 0
         return (
-            self.impressions.resume_point(next_impression, self.cursor, self.policy),
-            self.clicks.resume_point(next_click, self.cursor, self.policy),
+            self.impressions.resume_point(next_impression, self.cursor, self.policy, waiting=waiting),
+            self.clicks.resume_point(next_click, self.cursor, self.policy, waiting=waiting),
         )
 
     def _is_closed(self, record: Record, time: int) -> bool:
@@ -241,6 +249,7 @@ class Join:
         return labelled(waiting.impression, waiting.late_at)
 
     def _remove(self, waiting: Waiting) -> None:
+        self._waiting_memory -= waiting.memory
         siblings = self._waiting[waiting.impression_id]
         siblings.remove(waiting)
         if not siblings:

@@ -49,9 +49,16 @@ class Checkpoint(NamedTuple):
         return cls(version, offset, trainer.model.spec, arrays)
 
     def restore(self) -> Trainer:
-        """Return the trainer with this state."""
-        model = OnlineModel.from_state(self.spec, self._under(_MODEL))
-        return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten())
+        """Return the trainer with this state.
+
+        Raises:
+            DamagedCheckpointError: the arrays are not those of its settings, or memory does not hold them.
+        """
+        try:
+            model = OnlineModel.from_state(self.spec, self._under(_MODEL))
+            return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten())
+        except (KeyError, IndexError, TypeError, ValueError, MemoryError) as error:
+            raise DamagedCheckpointError(f"the checkpoint of version {self.version.version} holds no model: {error!r}") from error
 
     def forgotten(self) -> Forgotten:
         """Return the values that the model had forgotten."""

@@ -26,7 +26,7 @@ from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
 from stream.log.reading import sleep_unless
-from stream.log.topics import Topics, check_learners
+from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
 from stream.weights.versions import Published, read_versions
 
@@ -53,6 +53,7 @@ class Learner:
         metrics: The learner's metrics.
         times: The rule that accepts event times.
         accept_gap: Go on where examples were deleted before they were learned.
+        weights_retention: For how many seconds the log keeps deltas and snapshots.
 
     Attributes:
         last: The last version published.
@@ -68,8 +69,10 @@ class Learner:
         *,
         times: TimeRule,
         accept_gap: bool = False,
+        weights_retention: float = WEIGHTS_RETENTION,
     ) -> None:
         self.last: Published | None = None
+        self._weights_retention = weights_retention
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
@@ -122,7 +125,8 @@ class Learner:
         another learner has taken the model since; if none comes in ``_ROLLBACK`` seconds, it was no rollback.
         """
         logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
-        deadline, start = time.monotonic() + _ROLLBACK, self.last.offset + 1 if self.last else 0
+        start = self.last.offset + 1 if self.last else self._log.bounds(self._topics.versions)[0].first
+        deadline = time.monotonic() + _ROLLBACK
         while True:
             published = list(read_versions(self._log, self._topics, start))
             if published or time.monotonic() > deadline or should_stop():
@@ -137,11 +141,13 @@ class Learner:
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
         self.last = recovered.last
         last, metrics = (self.last.version if self.last else None), self._metrics
-        offsets = last.offsets if last else {}
+        offsets = last.offsets if last and not recovered.anew else {}
         source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
         with ExitStack() as stack:
             stack.enter_context(closing(source))
-            publisher = stack.enter_context(closing(Publisher(self._log, writer, self._topics, self._settings, last)))
+            publisher = stack.enter_context(
+                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention))
+            )
             checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
@@ -154,7 +160,7 @@ class Learner:
 
     def _pending(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
         """Return the version after the last one, before anything is read for it."""
-        if recovered.last is None:
+        if recovered.last is None or recovered.anew:
             return PendingVersion(offsets, None, new_settings=True)
         last = recovered.last.version
         letters = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()

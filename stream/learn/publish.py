@@ -18,7 +18,7 @@ from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import size_of
-from stream.log.topics import DELTAS, Topics
+from stream.log.topics import DELTAS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
@@ -70,7 +70,7 @@ class PendingVersion:
         if result.learned:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
-        self.forgotten += result.forgotten
+        self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
             dead_letter(record, "learn", error, topics)
             for record, error in result.bad + result.excluded
@@ -102,15 +102,24 @@ class Publisher:
         topics: The model's topics.
         settings: The loop's settings, which say how often to publish.
         last: The last version published.
+        weights_retention: For how many seconds the log keeps deltas and snapshots.
     """
 
-    def __init__(self, log: Log, writer: Writer, topics: Topics, settings: LearnSettings, last: Version | None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        writer: Writer,
+        topics: Topics,
+        settings: LearnSettings,
+        last: Version | None,
+        weights_retention: float = WEIGHTS_RETENTION,
+    ) -> None:
         self._writer, self._topics, self._every = writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
-        self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named)
+        self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named, weights_retention / 4)
         self.bytes = 0  # of the last delta
 
     def wait(self, pending: PendingVersion) -> float | None:

@@ -24,9 +24,9 @@ from stream.events import Run, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
-from stream.log.contract import Log, OffsetGoneError, Reader, Record
+from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
-from stream.weights.versions import Lineage, Published, read_lineage, read_versions
+from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class LearnError(Exception):
     LearnError
     ├── RecoveryError        a published version can't be made again
     ├── OtherSettingsError   the model was learned with other settings
-    └── GapError             examples were deleted before they were learned
+    └── GapError             examples or versions were deleted before they were learned
     """
 
 
@@ -53,7 +53,7 @@ class OtherSettingsError(LearnError):
 
 
 class GapError(LearnError):
-    """Examples were deleted before they were learned."""
+    """Examples or versions were deleted before they were learned."""
 
 
 class Recovered(NamedTuple):
@@ -64,6 +64,7 @@ class Recovered(NamedTuple):
     diverged: bool  # the model is that of the last version within rounding only
     saved: int  # the version of the checkpoint, -1 if there was none
     migrated: bool = False  # the model's settings are newer than the last version's
+    anew: bool = False  # nothing was left to make the last version from: the model is new, and learns what the log still holds
 
 
 class Recovery:
@@ -74,7 +75,7 @@ class Recovery:
         topics: The model's topics.
         spec: The model's settings.
         checkpoints: The checkpoints to begin with.
-        accept_gap: Go on where examples of a run were deleted.
+        accept_gap: Go on where examples of a run, or versions, were deleted.
     """
 
     def __init__(self, log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, *, accept_gap: bool = False) -> None:
@@ -88,17 +89,20 @@ class Recovery:
         Raises:
             RecoveryError: the checkpoint is ahead of the log, or learning again results in other weights.
             OtherSettingsError: the model was learned with settings that differ in more than their fields.
-            GapError: examples to learn again were deleted.
+            GapError: examples to learn again were deleted, or versions that say which.
         """
-        checkpoint, lineage = self._choose_checkpoint(until)
+        first = self._log.bounds(self._topics.versions)[0].first
+        checkpoint, lineage = self._choose_checkpoint(until, first)
         if checkpoint:
             trainer = checkpoint.restore()
             last: Published | None = Published(checkpoint.version, checkpoint.offset)
-            start = checkpoint.offset + 1
-        else:
+            start = max(checkpoint.offset + 1, first)
+        elif first == 0:
             trainer = Trainer(OnlineModel(self._spec), RunningScores())
             last = None
             start = 0
+        else:
+            return self._begin_anew(until, first)
         left_behind: list[Version] = []
         with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
@@ -118,22 +122,60 @@ class Recovery:
         saved = checkpoint.version.version if checkpoint else -1
         return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
 
-    def _choose_checkpoint(self, until: int | None) -> tuple[Checkpoint | None, Lineage]:
-        """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again."""
+    def _choose_checkpoint(self, until: int | None, first: int) -> tuple[Checkpoint | None, Lineage]:
+        """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again.
+
+        ``first`` is the offset of the first version that the log still holds.
+        """
         for checkpoint in self._checkpoints.newest_first():
             number = checkpoint.version.version
             if until is not None and number > until:
                 continue
-            if not self._is_in_log(checkpoint):
+            if not (self._outlived(checkpoint, until) if checkpoint.offset < first else self._is_in_log(checkpoint)):
                 logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
                 continue
-            lineage = read_lineage(self._log, self._topics, checkpoint.offset + 1, until)
+            lineage = read_lineage(self._log, self._topics, max(checkpoint.offset + 1, first), until)
             if not lineage.holds(number):
                 logger.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
                 continue
             logger.info("from the checkpoint of version %s", number)
             return checkpoint, lineage
-        return None, read_lineage(self._log, self._topics, 0, until)
+        return None, read_lineage(self._log, self._topics, first, until)
+
+    def _outlived(self, checkpoint: Checkpoint, until: int | None) -> bool:
+        """Return whether to begin with a checkpoint that the log no longer knows: it is older than the retention of ``versions``.
+
+        Raises:
+            GapError: versions came after it, and it is not known what they had learned.
+        """
+        number, newest = checkpoint.version.version, newest_version(self._log, self._topics)
+        if until is not None:
+            return number == until
+        if newest is None:
+            logger.warning("%s holds no version any more: going on from the checkpoint of version %s", self._topics.versions, number)
+        else:
+            message = f"versions after {number}, the last of which is {newest.version.version}, were deleted before they were learned again"
+            if not self._accept_gap:
+                raise GapError(f"{message}; --accept-gap goes on from the checkpoint of version {number}")
+            logger.warning("%s: going on from the checkpoint of version %s", message, number)
+        self._diverged = True
+        return True
+
+    def _begin_anew(self, until: int | None, first: int) -> Recovered:
+        """Return a new model that takes the place of one whose checkpoints are lost.
+
+        Raises:
+            RecoveryError: a past version was asked for.
+            GapError: nobody has said to go on without it.
+        """
+        gone = f"{self._topics.versions} holds no version before offset {first} any more, and no checkpoint is of one that it holds"
+        if until is not None:
+            raise RecoveryError(f"version {until} can't be made again: {gone}")
+        if not self._accept_gap:
+            raise GapError(f"{gone}: put them back, or --accept-gap begins a new model, which learns the examples that the log still holds")
+        logger.warning("%s: a new model begins", gone)
+        trainer = Trainer(OnlineModel(self._spec), RunningScores())
+        return Recovered(trainer, newest_version(self._log, self._topics), diverged=True, saved=-1, migrated=True, anew=True)
 
     def _is_in_log(self, checkpoint: Checkpoint) -> bool:
         """Return whether the log holds the checkpoint's version, at the same offset and with the same digest."""
@@ -143,8 +185,6 @@ class Recovery:
                 f"the checkpoint of version {saved.version} is ahead of {self._topics.versions}, which ends at offset {bounds.end} "
                 f"(expected more than {checkpoint.offset}): is this its log? To learn anew from this log, move the checkpoints away"
             )
-        if checkpoint.offset < bounds.first:
-            return False
         with closing(read_versions(self._log, self._topics, checkpoint.offset)) as versions:
             found = next(versions, None)
         return found is not None and found.offset == checkpoint.offset and found.version.digest == saved.digest
@@ -246,7 +286,7 @@ class _Runs:
             reader.close()
 
     def _reader(self, run: Run) -> Reader:
-        bounds, reader = self._bounds[run.partition], self._readers.get(run.partition)
+        bounds, reader = self._bounds.get(run.partition, Bounds(0, 0)), self._readers.get(run.partition)
         if bounds.end <= run.last:
             learned = f"examples of partition {run.partition} were learned up to {run.last}"
             raise RecoveryError(f"{learned}, but {self._topic} ends at offset {bounds.end}")

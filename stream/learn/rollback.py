@@ -39,7 +39,7 @@ def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, numb
     return Checkpoint.of(version, offset, trainer)
 
 
-def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool) -> Version:
+def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool, by: str | None = None) -> Version:
     """Publish the weights of version ``to`` as the next version.
 
     Args:
@@ -49,6 +49,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
         settings: The loop's settings, which name the folder of checkpoints.
         to: The number of the version to go back to.
         replay: Whether the learner learns the examples after that version again; else it goes on after those that were learned.
+        by: Who asks for it; the version's record says so.
 
     Raises:
         LearnError: the version can't be made again.
@@ -64,7 +65,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
-        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay), reread=reread)
+        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay, by), reread=reread)
         with closing(Publisher(log, writer, topics, settings, newest.version)) as publisher:
             return publisher.publish(past.restore().model, pending, whole=True).version
 

@@ -12,13 +12,12 @@ from contextlib import closing
 from model.array_file import Arrays
 from model.settings import Spec
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogError
+from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.weights.chunks import WeightsHeader, cut, manifest, pack, read_manifest
 
 logger = logging.getLogger(__name__)
 
-_QUARTER = WEIGHTS_RETENTION / 4
 _BATCH = 4  # chunks appended together: between batches the log takes other writes
 
 
@@ -30,10 +29,13 @@ class SnapshotWriter:
         topics: The model's topics.
         every: Seconds from one snapshot to the next while the model learns; they are less frequent when it is idle.
         newest: The newest snapshot that is known.
+        at_least_every: Seconds from one snapshot to the next at most, so that retention does not delete the newest.
     """
 
-    def __init__(self, log: Log, topics: Topics, every: float, newest: SnapshotRef | None) -> None:
-        self._log, self._topics, self._every = log, topics, min(every, _QUARTER)
+    def __init__(
+        self, log: Log, topics: Topics, every: float, newest: SnapshotRef | None, at_least_every: float = WEIGHTS_RETENTION / 4
+    ) -> None:
+        self._log, self._topics, self._every, self._at_least_every = log, topics, min(every, at_least_every), at_least_every
         self._examples, self._made = -1, float("-inf")  # of the newest: the examples it has learned, its time in epoch s
         self.newest = newest
         if newest and self.usable():
@@ -51,7 +53,7 @@ class SnapshotWriter:
     def due(self, examples: int) -> bool:
         """Return whether it is time for a snapshot of weights that have learned so many ``examples``."""
         age = abs(time.time() - self._made)  # abs: once a clock that was ahead is put right, no snapshot is put off
-        return self._writing is None and age >= (self._every if examples != self._examples else _QUARTER)
+        return self._writing is None and age >= (self._every if examples != self._examples else self._at_least_every)
 
     def write(self, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> None:
         """Write a snapshot, and return once it is complete; ``deltas`` is the offset of the first delta after it.
@@ -68,12 +70,18 @@ class SnapshotWriter:
         self._writing = self._thread.submit(_write, self._log, self._topics, header, spec, arrays, deltas)
 
     def collect(self) -> None:
-        """Make the snapshot being written the newest, if it is complete by now."""
+        """Make the snapshot being written the newest, if it is complete by now.
+
+        Raises:
+            RefusedError: the log does not let us write any.
+        """
         if self._writing is None or not self._writing.done():
             return
         writing, self._writing = self._writing, None
         try:
             self.newest = writing.result()
+        except RefusedError:
+            raise
         except LogError as error:
             logger.warning("a snapshot could not be written, the next will be: %s", error)
 

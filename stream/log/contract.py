@@ -17,6 +17,7 @@ class LogError(Exception):
     ├── UnknownTopicError     the topic does not exist (no topic is created on the fly)
     ├── OffsetGoneError       retention has deleted the record that was asked for
     ├── RecordTooLargeError   a message is above the log's limit
+    ├── RefusedError          it does not let us in, or not do this: waiting does not help
     └── FencedError           another process owns what this writer owned
     """
 
@@ -37,12 +38,16 @@ class RecordTooLargeError(LogError):
     """A message is above the log's limit."""
 
 
+class RefusedError(LogError):
+    """The log does not let us in, or not do this; waiting does not help."""
+
+
 class FencedError(LogError):
     """Another process owns what this writer owned."""
 
 
-Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Partitioner: TypeAlias = Literal["murmur2", "crc32"]
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 TopicPartition: TypeAlias = tuple[str, int]
 
 
@@ -80,6 +85,13 @@ class Bounds(NamedTuple):
 
     first: int
     end: int
+
+
+class Retention(NamedTuple):
+    """How long a topic keeps its records, and up to how many bytes each partition does; None: there is no such limit."""
+
+    seconds: float | None = None
+    bytes: int | None = None
 
 
 class Reader(Protocol):
@@ -126,8 +138,31 @@ class Log(Protocol):
 
     partitioner: Partitioner  # of what is written here with a key and without a partition
 
-    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
-        """Create ``topic`` unless it exists, kept for ``retention`` seconds (None: for ever); return whether it was created."""
+    def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
+        """Create ``topic`` unless it exists; return whether it was created.
+
+        Args:
+            topic: Its name.
+            partitions: How many it has.
+            retention: For how many seconds records are kept; None: for ever.
+            most_bytes: How many bytes of records a partition keeps: above it the oldest go; None: any number.
+        """
+        ...
+
+    def retention(self, topic: str) -> Retention:
+        """Return how long, and up to how many bytes, ``topic`` keeps its records.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
+        ...
+
+    def retain(self, topic: str, retention: Retention) -> None:
+        """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on.
+
+        Raises:
+            UnknownTopicError: there is no such topic.
+        """
         ...
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
@@ -136,6 +171,10 @@ class Log(Protocol):
         Raises:
             UnknownTopicError: there is no such topic.
         """
+        ...
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return the bytes of each of the log's files, by what it is; empty if they are another process's."""
         ...
 
     def append_times(self, topic: str) -> bool:

@@ -1,4 +1,4 @@
-"""kafka-python, made to keep the log's contract; with `kafka_records` the only module that imports it.
+"""kafka-python, made to keep the log's contract; with `kafka_admin`, `kafka_records` and `kafka_security` the only module that imports it.
 
 Every wait ends. A client that fails to open leaves no thread and no socket behind. Errors are the log's own.
 Offsets are read up to the last stable one: what an open transaction has written is not visible yet.
@@ -7,16 +7,14 @@ Offsets are read up to the last stable one: what an open transaction has written
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import Any, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
-from kafka.admin import ConfigResource
+from kafka import KafkaConsumer, KafkaProducer, errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.selector import NetworkSelector
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.log.contract import (
-    Bounds,
     FencedError,
     LogError,
     LogUnavailableError,
@@ -25,20 +23,29 @@ from stream.log.contract import (
     Progress,
     Record,
     RecordTooLargeError,
+    RefusedError,
     UnknownTopicError,
 )
 from stream.log.kafka_records import Unpacked
+from stream.log.kafka_security import REFUSALS, Cluster, Connections
 
 C = TypeVar("C")
 
 WAIT = 10.0  # seconds that Kafka may take to do what is asked; the client retries in between
-_WAIT_MS = int(WAIT * 1000)
-_PATIENCE = {"request_timeout_ms": _WAIT_MS // 2, "bootstrap_timeout_ms": _WAIT_MS, "reconnect_backoff_max_ms": 1000}
+WAIT_MS = int(WAIT * 1000)
+_AT_ONCE, _MOST_BYTES = 500, 32_000_000  # records and bytes of values that are unpacked before we look how many they are
+_PATIENCE = {"request_timeout_ms": WAIT_MS // 2, "bootstrap_timeout_ms": WAIT_MS, "reconnect_backoff_max_ms": 1000}
 
 
 @contextmanager
-def named_errors() -> Iterator[None]:
-    """Turn the client's errors into the log's. Kafka says "fenced" after a mere time-out, too: do not rely on it alone."""
+def named_errors(cluster: Cluster, right: str, resource: str = "") -> Iterator[None]:
+    """Turn the client's errors into the log's. Kafka says "fenced" after a mere time-out, too: do not rely on it alone.
+
+    Args:
+        cluster: Who we are.
+        right: The right that Kafka wants for what is done.
+        resource: What it is done to.
+    """
     try:
         yield
     except (errors.ProducerFencedError, errors.InvalidProducerEpochError) as error:
@@ -49,92 +56,59 @@ def named_errors() -> Iterator[None]:
         raise UnknownTopicError(f"expected a topic and partition that exist, got {error}") from error
     except (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError) as error:
         raise RecordTooLargeError(f"expected a message that Kafka takes, got {error}") from error
-    except (errors.AuthorizationError, errors.SaslAuthenticationFailedError, errors.UnsupportedVersionError) as error:
+    except REFUSALS as error:
+        raise RefusedError(cluster.refusal(error, right, resource)) from error
+    except errors.UnsupportedVersionError as error:
         raise LogError(f"Kafka refuses: {error!r}") from error
     except errors.KafkaError as error:
+        if refusal := _refusal_behind(error):
+            raise RefusedError(cluster.refusal(refusal, right, resource)) from error
         raise LogUnavailableError(f"Kafka can't be used now: {error!r}") from error
 
 
-def _open(kind: Callable[..., C], servers: Sequence[str], **settings: Any) -> C:
+def _refusal_behind(error: BaseException | None) -> Exception | None:
+    """Return the refusal that the client's error follows from, if one did: a producer that was refused says so only once."""
+    if "ClusterAuthorizationFailedError" in str(error):  # the client has put it into a text
+        error = errors.ClusterAuthorizationFailedError(str(error))
+    while error is not None and not isinstance(error, REFUSALS):
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        error = inner or error.__cause__ or error.__context__
+    return error if isinstance(error, Exception) else None
+
+
+def open_client(kind: Callable[..., C], cluster: Cluster, **settings: Any) -> C:
     """Make a client; if that fails, close what it had already opened."""
     opened: list[KafkaNetClient] = []
 
     def connect(**configs: Any) -> KafkaNetClient:
-        opened.append(KafkaNetClient(**configs))
+        credentials = cluster.credentials()
+        net = NetworkSelector(**configs)
+        opened.append(KafkaNetClient(net, Connections(net, cluster, **configs | credentials)))
         return opened[-1]
 
     try:
-        with named_errors():
-            return kind(bootstrap_servers=list(servers), kafka_client=connect, **_PATIENCE, **settings)
-    except LogError:
+        with named_errors(cluster, "DESCRIBE"):
+            return kind(bootstrap_servers=list(cluster.servers), kafka_client=connect, **_PATIENCE, **settings)
+    except LogError as error:
+        trouble = next((client._manager.trouble for client in opened), None)  # noqa: SLF001 - it is ours
         for client in opened:
             client.close()
+        if isinstance(error, LogUnavailableError) and trouble:
+            hint = "; does it want TLS or a password there, or not ([log.security] protocol)?" if _hangs_up(trouble) else ""
+            raise LogUnavailableError(f"{error}: {trouble}{hint}") from error
         raise
 
 
-class Admin:
-    """Requests about topics, one at a time: the client fails a request that comes while five are under way."""
-
-    def __init__(self, servers: Sequence[str]) -> None:
-        self._client = _open(KafkaAdminClient, servers)
-        self._lock = Lock()
-
-    def create(self, topic: str, partitions: int, settings: Mapping[str, object]) -> bool:
-        """Create ``topic`` with as many replicas as the cluster gives by default, unless it exists."""
-        wanted = {topic: {"num_partitions": partitions, "configs": {name: str(value) for name, value in settings.items()}}}
-        with self._lock, named_errors():
-            try:
-                self._client.create_topics(wanted, timeout_ms=_WAIT_MS, wait_for_metadata=True)
-            except errors.TopicAlreadyExistsError:
-                return False
-        return True
-
-    def partitions(self, topic: str) -> int:
-        """Count the partitions of ``topic``.
-
-        Raises:
-            UnknownTopicError: there is no such topic.
-        """
-        with self._lock, named_errors():
-            (found,) = self._client.describe_topics([topic])
-            error = errors.for_code(found["error_code"])
-            if error is errors.UnknownTopicOrPartitionError:
-                raise UnknownTopicError(f"topic {topic!r} does not exist: create it first")
-            if error is not errors.NoError:
-                raise error(topic)
-        return len(found["partitions"])
-
-    def bounds(self, topic: str, partitions: int) -> dict[int, Bounds]:
-        """Return the first offset of each partition, and the last stable one: up to it every transaction is decided."""
-        wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
-        with self._lock, named_errors():
-            first = self._client.list_partition_offsets(dict.fromkeys(wanted, -2), timeout_ms=_WAIT_MS)
-            end = self._client.list_partition_offsets(dict.fromkeys(wanted, -1), "read_committed", timeout_ms=_WAIT_MS)
-        return {each.partition: Bounds(first[each].offset, end[each].offset) for each in wanted}
-
-    def setting(self, topic: str, name: str) -> str:
-        """Return a setting of ``topic``, whether it is the topic's own or the cluster's.
-
-        Raises:
-            LogError: Kafka does not return it.
-        """
-        with self._lock, named_errors():
-            found = self._client.describe_configs([ConfigResource("topic", topic, {name: None})], config_filter="all")
-        try:
-            return str(found["topic"][topic][name]["value"])
-        except KeyError as error:  # the client leaves out what it may not see
-            raise LogError(f"Kafka does not return the setting {name!r} of topic {topic!r}: may we describe its settings?") from error
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+def _hangs_up(trouble: BaseException) -> bool:
+    """Return whether the first bytes were not understood, as when one side speaks TLS or SASL and the other does not."""
+    return any(sign in str(trouble) for sign in ("disconnected", "EOF", "reset by peer", "frame"))
 
 
 class KafkaReader:
     """Reads chosen partitions of ``topic``, without a consumer group; only what was committed."""
 
-    def __init__(self, servers: Sequence[str], topic: str, start: Mapping[int, int]) -> None:
-        self._consumer = _open_consumer(servers)
+    def __init__(self, cluster: Cluster, topic: str, start: Mapping[int, int]) -> None:
+        self._cluster, self._topic, self._consumer = cluster, topic, _open_consumer(cluster)
         self._consumer._fetcher.PartitionRecords = Unpacked  # noqa: SLF001 - the class that it unpacks them by
         self._assigned = [TopicPartition(topic, partition) for partition in start]
         self._consumer.assign(self._assigned)
@@ -142,29 +116,46 @@ class KafkaReader:
             self._consumer.seek(each, start[each.partition])
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Return up to ``max_records``, after at most ``timeout`` seconds for the first. While Kafka is away, return none and reconnect."""
-        with named_errors():
+        """Return up to ``max_records``, after at most ``timeout`` seconds for the first. While Kafka is away, return none and reconnect.
+
+        Raises:
+            RefusedError: Kafka does not let us in again, or not read.
+        """
+        records: list[Record] = []
+        size = 0
+        while len(records) < max_records and size < _MOST_BYTES:
+            taken = self._poll(min(_AT_ONCE, max_records - len(records)), 0 if records else timeout)
+            if not taken:
+                break
+            records += taken
+            size += sum(len(record.value or b"") for record in taken)
+        return records
+
+    def _poll(self, max_records: int, timeout: float) -> list[Record]:
+        with named_errors(self._cluster, "READ", self._topic):
             found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
+            if not found and (refusal := self._consumer._client._manager.refusal):  # noqa: SLF001 - it is ours
+                raise refusal
         return [record for records in found.values() for record in records]
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition. The markers of transactions take up offsets; they are passed, too."""
-        with named_errors():
-            return {each.partition: self._consumer.position(each, timeout_ms=_WAIT_MS) for each in self._assigned}
+        with named_errors(self._cluster, "READ", self._topic):
+            return {each.partition: self._consumer.position(each, timeout_ms=WAIT_MS) for each in self._assigned}
 
     def close(self) -> None:
         """Close the connections."""
         self._consumer.close(autocommit=False)
 
 
-def committed(servers: Sequence[str], group: str, topic: str, partitions: int) -> dict[int, Progress]:
+def committed(cluster: Cluster, group: str, topic: str, partitions: int) -> dict[int, Progress]:
     """Return the offsets committed under ``group``, once no transaction that changes them is under way."""
-    consumer = _open_consumer(servers, group_id=group)
+    consumer = _open_consumer(cluster, group_id=group)
     progress = {}
     try:
         for partition in range(partitions):
-            with named_errors():
-                found = consumer.committed(TopicPartition(topic, partition), metadata=True, timeout_ms=_WAIT_MS)
+            with named_errors(cluster, "DESCRIBE", group):
+                found = consumer.committed(TopicPartition(topic, partition), metadata=True, timeout_ms=WAIT_MS)
             if found is not None:
                 progress[partition] = Progress(found.offset, found.metadata)
     finally:
@@ -172,10 +163,10 @@ def committed(servers: Sequence[str], group: str, topic: str, partitions: int) -
     return progress
 
 
-def _open_consumer(servers: Sequence[str], **settings: Any) -> KafkaConsumer:
-    return _open(
+def _open_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
+    return open_client(
         KafkaConsumer,
-        servers,
+        cluster,
         isolation_level="read_committed",
         auto_offset_reset="none",  # "latest" would silently skip lost records
         enable_auto_commit=False,
@@ -187,25 +178,29 @@ def _open_consumer(servers: Sequence[str], **settings: Any) -> KafkaConsumer:
 class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
     """Writes each record once, to every in-sync replica; with an ``owner`` also in transactions. Its base waits for ever, this does not."""
 
+    cluster: Cluster
+    owner: str
+
     @classmethod
-    def open(cls, servers: Sequence[str], owner: str | None = None) -> "Producer":
+    def open(cls, cluster: Cluster, owner: str | None = None) -> "Producer":
         """Connect; Kafka then ends the open transaction of any earlier producer of ``owner``, and fences that producer."""
-        producer = _open(
+        producer = open_client(
             cls,
-            servers,
+            cluster,
             acks="all",
             compression_type="lz4",
             batch_size=262_144,  # bytes
-            max_block_ms=_WAIT_MS,
-            delivery_timeout_ms=_WAIT_MS,
+            max_block_ms=WAIT_MS,
+            delivery_timeout_ms=WAIT_MS,
             retry_backoff_ms=10,  # while the previous transaction is still being marked
             allow_auto_create_topics=False,
             transactional_id=owner,
-            transaction_timeout_ms=_WAIT_MS,
+            transaction_timeout_ms=WAIT_MS,
         )
+        producer.cluster, producer.owner = cluster, owner or ""
         if owner is not None:
             try:
-                with named_errors():
+                with named_errors(cluster, "WRITE", owner):
                     producer.init_transactions()
             except LogError:
                 producer.abandon()
@@ -214,13 +209,13 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
 
     def send_all(self, messages: Sequence[tuple[Message, int]]) -> list[int]:
         """Write messages, each with its partition, and return their offsets."""
-        with named_errors():
+        with named_errors(self.cluster, "WRITE", ", ".join(sorted({one.topic for one, _ in messages}))):
             return self._acknowledged(self._send_each(messages))
 
     def transact(self, messages: Sequence[tuple[Message, int]], progress: Mapping[tuple[str, int], Progress], group: str) -> list[int]:
         """Write messages and the ``group``'s offsets in one transaction. After an error the outcome is unknown until the next ``open``."""
         offsets = {TopicPartition(*where): OffsetAndMetadata(*entry, -1) for where, entry in progress.items()}
-        with named_errors():
+        with named_errors(self.cluster, "WRITE", self.owner):
             self.begin_transaction()
             sent = self._send_each(messages)
             if offsets:
@@ -249,5 +244,5 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
 
     def _wait_for(self, result: Any) -> None:
         self._sender.wakeup()
-        if not result.wait(timeout_ms=_WAIT_MS):
+        if not result.wait(timeout_ms=WAIT_MS):
             raise errors.KafkaTimeoutError(f"no answer within {WAIT:g} seconds")

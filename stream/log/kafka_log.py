@@ -21,42 +21,61 @@ from stream.log.contract import (
     Message,
     Partitioner,
     Progress,
+    RefusedError,
+    Retention,
     TopicPartition,
     UnknownTopicError,
 )
-from stream.log.kafka_client import WAIT, Admin, KafkaReader, Producer, committed
+from stream.log.kafka_admin import Admin
+from stream.log.kafka_client import WAIT, KafkaReader, Producer, committed
+from stream.log.kafka_security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
+from stream.log.settings import SecuritySettings
 
 logger = logging.getLogger(__name__)
 
 OWNERS = "sml-owners"  # the topic of owner records: key an owner's name, value the token of the process that took it
 TIMESTAMPS = "message.timestamp.type"  # a topic's setting
 _TAKES = 5
+_SEGMENTS = 4  # of a topic with a limit
+_SMALLEST_SEGMENT, _LARGEST_SEGMENT = 1 << 20, 1 << 30  # bytes: Kafka takes no smaller one, and its own are as large
 
 
 class KafkaLog:
     """The log at ``kafka://host:9092[,host2:9092]``."""
 
-    def __init__(self, url: str, partitioner: Partitioner = "murmur2") -> None:
+    def __init__(self, url: str, partitioner: Partitioner = "murmur2", security: SecuritySettings | None = None) -> None:
         self.partitioner = partitioner
-        self._servers = url.removeprefix("kafka://").split(",")
-        self._admin = Admin(self._servers)
+        self._cluster = Cluster(tuple(url.removeprefix("kafka://").split(",")), security or SecuritySettings())
+        self._admin = Admin(self._cluster)
         self._partitions: dict[str, int] = {}  # by topic, of those asked about so far
         self._producer: Producer | None = None
         self._lock = Lock()
 
-    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
+    def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
         """Create ``topic`` unless it exists; return whether it was created."""
-        settings: dict[str, object] = {"retention.ms": -1, TIMESTAMPS: "LogAppendTime"}
-        if retention is not None:
-            # Kafka deletes whole segments: four per retention, so that not much more is kept.
-            settings |= {"retention.ms": int(retention * 1000), "segment.ms": int(retention * 250)}
-        return self._admin.create(topic, partitions, settings)
+        self._create_owners()
+        return self._admin.create(topic, partitions, {TIMESTAMPS: "LogAppendTime", **_configs(Retention(retention, most_bytes))})
+
+    def retention(self, topic: str) -> Retention:
+        """Return how long, and up to how many bytes, ``topic`` keeps its records; the active segment of each partition comes on top."""
+        self._count(topic)
+        milliseconds, most_bytes = (int(self._admin.setting(topic, name)) for name in ("retention.ms", "retention.bytes"))
+        return Retention(None if milliseconds < 0 else milliseconds / 1000, None if most_bytes < 0 else most_bytes)
+
+    def retain(self, topic: str, retention: Retention) -> None:
+        """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on."""
+        self._count(topic)
+        self._admin.change(topic, _configs(retention))
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Return the committed offsets that each partition holds; an open transaction is beyond the end."""
         return self._admin.bounds(topic, self._count(topic))
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return nothing: the files are the brokers', which measure them."""
+        return {}
 
     def append_times(self, topic: str) -> bool:
         """Return whether the timestamps are the broker's: a topic that we did not create may keep the writers'."""
@@ -67,14 +86,16 @@ class KafkaLog:
         """Append, and return the offsets once every in-sync replica has the records; after an error, some may have been written."""
         routed = self.route(messages)
         with self._lock:
-            producer = self._producer = self._producer or Producer.open(self._servers)
+            producer = self._producer = self._producer or Producer.open(self._cluster)
         try:
             return producer.send_all(routed)
-        except (LogUnavailableError, FencedError) as error:
-            # A producer whose writes expired may never write again: the next append starts another.
+        except (LogUnavailableError, FencedError, RefusedError) as error:
+            # A producer whose writes expired or were refused may never write again: the next append starts another.
             with self._lock:
                 self._producer = None if self._producer is producer else self._producer
             producer.abandon()
+            if isinstance(error, RefusedError):
+                raise
             raise LogUnavailableError(f"some messages may not have been appended: {error}") from error
 
     def reader(self, topic: str, start: Mapping[int, int]) -> KafkaReader:
@@ -82,16 +103,16 @@ class KafkaLog:
         missing = start.keys() - set(range(self._count(topic)))
         if missing:
             raise UnknownTopicError(f"expected partitions of topic {topic!r}, which has {self._count(topic)}, got {sorted(missing)}")
-        return KafkaReader(self._servers, topic, start)
+        return KafkaReader(self._cluster, topic, start)
 
     def writer(self, owner: str) -> "KafkaWriter":
         """Take the name ``owner``, and fence whoever held it."""
-        self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
+        self._create_owners()
         return KafkaWriter(self, owner)
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
         """Return what ``owner`` last committed for each partition."""
-        return committed(self._servers, owner, topic, self._count(topic))
+        return committed(self._cluster, owner, topic, self._count(topic))
 
     def route(self, messages: Sequence[Message]) -> list[tuple[Message, int]]:
         """Pair each message with its partition."""
@@ -99,7 +120,7 @@ class KafkaLog:
 
     def producer(self, owner: str) -> Producer:
         """Start a producer for ``owner``; Kafka fences the previous one and ends its open transaction."""
-        return Producer.open(self._servers, owner)
+        return Producer.open(self._cluster, owner)
 
     def token(self, owner: str) -> bytes | None:
         """Return what the newest owner record of ``owner`` holds."""
@@ -122,10 +143,27 @@ class KafkaLog:
         """Close it."""
         self.close()
 
+    def _create_owners(self) -> None:
+        self._admin.create(OWNERS, 1, {"cleanup.policy": "compact"})
+
     def _count(self, topic: str) -> int:
         if topic not in self._partitions:
             self._partitions[topic] = self._admin.partitions(topic)
         return self._partitions[topic]
+
+
+def _configs(retention: Retention) -> dict[str, object]:
+    """Return the settings of a topic. Kafka deletes whole segments: four per retention, so that not much more is kept."""
+    seconds, most_bytes = retention
+    configs: dict[str, object] = {
+        "retention.ms": -1 if seconds is None else int(seconds * 1000),
+        "retention.bytes": -1 if most_bytes is None else most_bytes,
+    }
+    if seconds is not None:
+        configs["segment.ms"] = max(1, int(seconds * 1000) // _SEGMENTS)
+    if most_bytes is not None:
+        configs["segment.bytes"] = min(_LARGEST_SEGMENT, max(_SMALLEST_SEGMENT, most_bytes // _SEGMENTS))
+    return configs
 
 
 class KafkaWriter:
@@ -134,6 +172,7 @@ class KafkaWriter:
     def __init__(self, log: KafkaLog, owner: str) -> None:
         self._log, self._owner = log, owner
         self._token = uuid.uuid4().hex.encode()
+        log.token(owner)  # trouble makes us read it: a right to do so that is missing is found now
         self._producer: Producer | None = self._take()
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:

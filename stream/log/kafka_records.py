@@ -1,6 +1,7 @@
 """Unpack the records that Kafka sends with aiokafka's compiled parser: kafka-python's own takes six times as long.
 
-Records of aborted transactions are skipped, and a batch that was damaged on the way is refused.
+Records of aborted transactions are skipped, and a batch that was damaged on the way is refused. One that would unpack to more than any
+honest one is not unpacked: it becomes a record that says so, which is set aside as any other that can't be read.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.structs import TopicPartition
 
 from stream.log.contract import Record
+from stream.log.kafka_bombs import MOST, fits
+
+_HEADER = 61  # bytes of a batch before its records
+_LARGEST = 2_000_000  # bytes of a value
 
 
 class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no types
@@ -25,10 +30,14 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
                 raise CorruptRecordError(f"the batch at {batch.base_offset} of {tp.topic}, partition {tp.partition}, fails its check")
             self.leader_epoch = batch.leader_epoch
             if self._is_committed(batch):
+                if not fits(parsed.compression_type, memoryview(batch._buffer)[_HEADER:]):  # noqa: SLF001
+                    self.next_fetch_offset = batch.next_offset
+                    yield _in_place_of(batch, tp)
+                    continue
                 for record in parsed:
                     self.next_fetch_offset = record.offset + 1
                     headers = tuple((name, value or b"") for name, value in record.headers)  # other clients write headers without a value
-                    yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
+                    yield Record(tp.topic, tp.partition, record.offset, record.timestamp, record.key, _usable(record.value), headers)
             self.next_fetch_offset = batch.next_offset
         self.drain()
 
@@ -38,3 +47,16 @@ class Unpacked(Fetcher.PartitionRecords):  # type: ignore[misc]  # it has no typ
         if self._contains_abort_marker(batch):
             self.aborted_producer_ids.discard(batch.producer_id)
         return not batch.is_control_batch and not self._is_batch_aborted(batch)
+
+
+def _usable(value: bytes | None) -> bytes | None:
+    """Return a value, or what is said in place of one that is larger than anything we read."""
+    if value is None or len(value) <= _LARGEST:
+        return value
+    return f"a value of {len(value):,} bytes, expected at most {_LARGEST:,}".encode()
+
+
+def _in_place_of(batch: Any, tp: TopicPartition) -> Record:
+    """Return a record that stands for a batch which is not unpacked."""
+    said = f"the batch at offsets {batch.base_offset} to {batch.last_offset} takes more than {MOST:,} bytes unpacked, or can't be unpacked"
+    return Record(tp.topic, tp.partition, batch.base_offset, batch.max_timestamp, None, said.encode())

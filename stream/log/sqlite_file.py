@@ -2,13 +2,14 @@
 
 A transaction is ``BEGIN IMMEDIATE``: it takes the write lock before it reads anything, so what it read is still true when it
 commits. A commit is on the disk when it returns (``synchronous=FULL``). That takes milliseconds, so writes are grouped.
+The write-ahead log is bounded: while a reader of another program keeps SQLite from emptying it, writes are refused at ``MOST_WAL``.
 """
 
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -21,6 +22,8 @@ Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 _PATIENCE = 30.0  # seconds to wait for another process's transaction
 _GROUP = 256  # writes in one transaction at most, so that the first does not wait long
+_USUAL_WAL = 64 << 20  # bytes: a larger one is emptied, and cut to this when SQLite begins it again
+MOST_WAL = 1 << 30  # bytes
 
 
 @contextmanager
@@ -40,6 +43,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     try:
         _wait_for_lock(lambda: connection.execute("PRAGMA journal_mode=WAL"))
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={_USUAL_WAL}")
     except sqlite3.Error:
         connection.close()
         raise
@@ -58,6 +62,14 @@ def _wait_for_lock(statement: Callable[[], object]) -> None:
             time.sleep(0.001)
         else:
             return
+
+
+def wal_size(path: Path) -> int:
+    """Return how many bytes the write-ahead log takes."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class GroupCommit:
@@ -112,6 +124,7 @@ class GroupCommit:
 
     def _transact(self, works: list[Work[Any]]) -> list[Any]:
         """Do every work in one transaction; return the result of each, or the exception that undid it alone."""
+        self._bound_wal()
         _wait_for_lock(lambda: self._connection.execute("BEGIN IMMEDIATE"))
         try:
             outcomes = [self._attempt(work) for work in works]
@@ -120,6 +133,22 @@ class GroupCommit:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         return outcomes
+
+    def _bound_wal(self) -> None:
+        """Empty a large write-ahead log, as far as readers let us.
+
+        Raises:
+            LogUnavailableError: it is at its limit.
+        """
+        if wal_size(self._path) <= _USUAL_WAL:
+            return
+        with suppress(sqlite3.OperationalError):  # somebody writes
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if (size := wal_size(self._path)) > MOST_WAL:
+            raise LogUnavailableError(
+                f"the log {str(self._path)!r} can't be written to: its write-ahead log takes {size:,} bytes, expected at most {MOST_WAL:,}"
+                ". A program that has been reading for long keeps it from being emptied: end its transaction"
+            )
 
     def _attempt(self, work: Work[T]) -> T | Exception:
         self._connection.execute("SAVEPOINT work")

@@ -1,7 +1,7 @@
 """A log in one SQLite file, for one machine: nothing to install, the same contract as Kafka's.
 
 Offsets are dense and never used twice: the next one is in a table, so it survives trimming. An owner's epoch is checked inside the
-transaction that it guards. Records past their retention are deleted in batches, in transactions of their own between the writes.
+transaction that it guards. Records past their retention are deleted between the writes (:mod:`stream.log.sqlite_retention`).
 """
 
 import sqlite3
@@ -14,13 +14,21 @@ from typing import Self
 
 import msgspec
 
-from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Partitioner, Progress, TopicPartition, UnknownTopicError
+from stream.log.contract import (
+    Bounds,
+    FencedError,
+    LogUnavailableError,
+    Message,
+    Partitioner,
+    Progress,
+    Retention,
+    TopicPartition,
+    UnknownTopicError,
+)
 from stream.log.message import check_metadata, choose_partition
-from stream.log.sqlite_file import GroupCommit, named_errors, open_file
-from stream.log.sqlite_reader import SHIFT, SqliteReader
-
-_TRIM_EVERY = 10.0  # seconds
-_TRIM_BATCH = 1_000  # records that one transaction deletes from one partition at most
+from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
+from stream.log.sqlite_reader import SqliteReader
+from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, tick, trim
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS partitions (
@@ -48,20 +56,42 @@ class SqliteLog:
             self._reads = open_file(self._path)
             self._writes = GroupCommit(self._path)
         self._writes.submit(_create_tables).result()
-        self._next_trim = time.monotonic()
+        self._next_tick = time.monotonic()
 
-    def create(self, topic: str, partitions: int, *, retention: float | None = None) -> bool:
+    def create(self, topic: str, partitions: int, *, retention: float | None = None, most_bytes: int | None = None) -> bool:
         """Create ``topic`` unless it exists; return whether it was created."""
-        rows = [(topic, partition, retention) for partition in range(partitions)]
+        rows = [(topic, partition, retention, most_bytes) for partition in range(partitions)]
 
         def work(db: sqlite3.Connection) -> bool:
-            insert = "INSERT OR IGNORE INTO partitions (topic, partition, first, next, retention) VALUES (?, ?, 0, 0, ?)"
+            insert = "INSERT OR IGNORE INTO partitions (topic, partition, first, next, retention, most_bytes) VALUES (?, ?, 0, 0, ?, ?)"
             if db.execute("SELECT 1 FROM partitions WHERE topic = ?", (topic,)).fetchone():
                 return False
             db.executemany(insert, rows)
             return True
 
-        return self._writes.submit(work).result()
+        created = self._writes.submit(work).result()
+        self._next_tick = time.monotonic()
+        return created
+
+    def retention(self, topic: str) -> Retention:
+        """Return how long, and up to how many bytes, ``topic`` keeps its records."""
+        with named_errors(self._path):
+            found = self._reads.execute("SELECT retention, most_bytes FROM partitions WHERE topic = ?", (topic,)).fetchone()
+        if found is None:
+            raise UnknownTopicError(_unknown(topic))
+        return Retention(*found)
+
+    def retain(self, topic: str, retention: Retention) -> None:
+        """Keep the records of ``topic``, also those that it holds, for so long and up to so many bytes from now on."""
+        self.bounds(topic)
+        statement = "UPDATE partitions SET retention = ?, most_bytes = ? WHERE topic = ?"
+
+        def work(db: sqlite3.Connection) -> None:
+            count_held(db, topic)
+            db.execute(statement, (*retention, topic))
+
+        self._writes.submit(work).result()
+        self._next_tick = time.monotonic()
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Return the committed offsets that each partition holds."""
@@ -71,6 +101,10 @@ class SqliteLog:
             raise UnknownTopicError(_unknown(topic))
         return {partition: Bounds(first, end) for partition, first, end in rows}
 
+    def file_sizes(self) -> dict[str, int]:
+        """Return the bytes of the file and of its write-ahead log."""
+        return {"records": self._path.stat().st_size, "write-ahead": wal_size(self._path)}
+
     def append_times(self, topic: str) -> bool:
         """Return True: the log sets every timestamp, a message has none."""
         self.bounds(topic)
@@ -79,7 +113,7 @@ class SqliteLog:
     def append(self, messages: Sequence[Message]) -> list[int]:
         """Append, and return the offsets once the records are on the disk."""
         appended = self._writes.submit(lambda db: _append(db, messages, self.partitioner))
-        self._trim_when_due()
+        self._tick_when_due()
         return appended.result()
 
     def reader(self, topic: str, start: Mapping[int, int]) -> SqliteReader:
@@ -108,7 +142,7 @@ class SqliteLog:
             return _append(db, messages, self.partitioner)
 
         committed = self._writes.submit(work)
-        self._trim_when_due()
+        self._tick_when_due()
         return committed.result()
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
@@ -131,14 +165,17 @@ class SqliteLog:
         """Close it."""
         self.close()
 
-    def _trim_when_due(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_trim:
-            self._next_trim = now + _TRIM_EVERY
-            self._writes.submit(self._trim)
+    def _tick_when_due(self) -> None:
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK
+            self._writes.submit(self._tick)
+
+    def _tick(self, db: sqlite3.Connection) -> None:
+        self._next_tick = time.monotonic() + tick(db)
+        self._trim(db)
 
     def _trim(self, db: sqlite3.Connection) -> None:
-        if _trim_batch(db):
+        if trim(db):
             self._writes.submit(self._trim)
 
 
@@ -159,6 +196,7 @@ class SqliteWriter:
 def _create_tables(db: sqlite3.Connection) -> None:
     for table in _TABLES:
         db.execute(table)
+    migrate(db)
 
 
 def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Partitioner) -> list[int]:
@@ -166,6 +204,7 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Pa
     topics = {message.topic for message in messages}
     found = {topic: _partitions(db, topic) for topic in topics}
     added: dict[int, int] = defaultdict(int)  # by the partition's number
+    sizes: dict[int, int] = defaultdict(int)
     offsets, rows = [], []
     for message in messages:
         headers = msgspec.msgpack.encode(message.headers) if message.headers else None
@@ -173,10 +212,12 @@ def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Pa
         number, end = partitions[choose_partition(message, len(partitions), partitioner)]
         offset = end + added[number]
         added[number] += 1
+        sizes[number] += len(message.key or b"") + len(message.value or b"") + len(headers or b"")
         offsets.append(offset)
         rows.append((number << SHIFT | offset, now, message.key, message.value, headers))
     db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-    db.executemany("UPDATE partitions SET next = next + ? WHERE number = ?", [(count, number) for number, count in added.items()])
+    grown = [(count, sizes[number], number) for number, count in added.items()]
+    db.executemany("UPDATE partitions SET next = next + ?, held = held + ? WHERE number = ?", grown)
     return offsets
 
 
@@ -195,19 +236,3 @@ def _unknown(topic: str) -> str:
 def _epoch(db: sqlite3.Connection, owner: str) -> int:
     (epoch,) = db.execute("SELECT epoch FROM owners WHERE owner = ?", (owner,)).fetchone()
     return int(epoch)
-
-
-def _trim_batch(db: sqlite3.Connection) -> bool:
-    """Delete the oldest records past their retention, up to a batch from each partition; return whether there may be more."""
-    more = False
-    kept = db.execute("SELECT number, first, retention FROM partitions WHERE retention IS NOT NULL").fetchall()
-    for number, first, retention in kept:
-        oldest = int((time.time() - retention) * 1000)
-        start = number << SHIFT | first
-        query = "SELECT count(*) FROM records WHERE place >= ? AND place < ? AND timestamp < ?"
-        (expired,) = db.execute(query, (start, start + _TRIM_BATCH, oldest)).fetchone()
-        # A clock that was set back leaves young records before old ones: they are deleted with them, a batch too early at most.
-        db.execute("DELETE FROM records WHERE place >= ? AND place < ?", (start, start + expired))
-        db.execute("UPDATE partitions SET first = first + ? WHERE number = ?", (expired, number))
-        more |= expired == _TRIM_BATCH
-    return more

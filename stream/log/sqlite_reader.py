@@ -5,18 +5,19 @@ Offsets are dense: a record that is not at its offset is either not written yet 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from stream.log.contract import Headers, OffsetGoneError, Record, UnknownTopicError
 from stream.log.sqlite_file import named_errors, open_file
+from stream.log.sqlite_retention import SHIFT
 
 _WATCH = 0.002  # seconds
-
-# A record's row id, the column ``place``, is its partition's number << 40 | its offset: in order, and found without an index.
-SHIFT = 40
+_MOST_BYTES = 32_000_000  # of values that are read of a partition at once
 
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
@@ -68,8 +69,9 @@ class SqliteReader:
             return []
         records: list[Record] = []
         for partition in list(self._next):
-            records += self._take_from(partition, max_records - len(records))
-            if len(records) == max_records:
+            taken = self._take_from(partition, max_records - len(records))
+            records += taken
+            if len(records) == max_records or sum(len(record.value or b"") for record in taken) > _MOST_BYTES:
                 self._next[partition] = self._next.pop(partition)  # moved to the end, so that no partition starves another
                 break
         else:
@@ -81,7 +83,8 @@ class SqliteReader:
         base = self._first_row_ids[partition]
         row_id = base + self._next[partition]
         query = "SELECT * FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-        rows = self._connection.execute(query, (row_id, base + (1 << SHIFT), limit)).fetchall()
+        with closing(self._connection.execute(query, (row_id, base + (1 << SHIFT), limit))) as cursor:
+            rows = list(_up_to(_MOST_BYTES, cursor))
         if not rows or rows[0][0] != row_id:
             self._expect_end(partition)
             return []
@@ -97,3 +100,13 @@ class SqliteReader:
         if not first <= self._next[partition] <= end:
             wanted = f"offset {self._next[partition]} of {self._topic!r} partition {partition}"
             raise OffsetGoneError(f"expected {wanted}, which holds the offsets from {first} up to {end}")
+
+
+def _up_to(most_bytes: int, rows: Iterable[Any]) -> Iterator[Any]:
+    """Yield the rows of records until their values are more than ``most_bytes`` together."""
+    size = 0
+    for row in rows:
+        yield row
+        size += len(row[3] or b"")
+        if size > most_bytes:
+            return

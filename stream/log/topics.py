@@ -1,13 +1,18 @@
 """The topics of one model: their names, their partitions, how long they are kept.
 
 Models share a log, each with a prefix of its own. ``create`` makes all topics: the broker need not create any by itself.
+No topic keeps its records for ever. What is needed longer is written again: the newest version and a snapshot, four times in the
+retention of the weights, as long as a learner runs.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from stream.log.contract import Log, LogError
+from stream.log.contract import Log, LogError, Retention
 
+WEEK, MONTH = 7 * 86_400.0, 30 * 86_400.0  # seconds
 WEIGHTS_RETENTION = 3600.0  # seconds; snapshots are far more frequent, and nobody needs the weights before the newest one
+DEAD_LETTER_BYTES = 1_000_000_000
 
 DELTAS, SNAPSHOTS = 0, 1  # the partitions of the weights topic
 
@@ -18,6 +23,10 @@ class PartitionsError(LogError):
 
 class JoinerError(LogError):
     """The joiner can't go on from what the log holds."""
+
+
+class TooMuchWaitsError(JoinerError):
+    """More impressions and clicks wait for each other than memory was set apart for."""
 
 
 class Topics(NamedTuple):
@@ -67,24 +76,61 @@ class Topics(NamedTuple):
         return "-by-id" if self.by_id else ""
 
 
-def create(log: Log, topics: Topics, partitions: int, *, rekey: bool = False) -> list[str]:
+class Kept(NamedTuple):
+    """How long a model's topics keep their records, in seconds."""
+
+    records: float = WEEK  # impressions, clicks and their copies, examples, versions
+    dead_letters: float = MONTH
+    dead_letter_bytes: int = DEAD_LETTER_BYTES
+    weights: float = WEIGHTS_RETENTION
+
+
+class Wanted(NamedTuple):
+    """A topic as it should be: how many partitions (None: as many as the examples have), and how long it is kept."""
+
+    name: str
+    partitions: int | None
+    retention: Retention
+
+
+def wanted(topics: Topics, partitions: int, kept: Kept, *, rekey: bool = False) -> Iterator[Wanted]:
+    """Yield the topics of a model, with ``partitions`` for each stream; with ``rekey``, the copies by id as well."""
+    records = Retention(kept.records)
+    for name in (topics.impressions, topics.clicks, topics.examples):
+        yield Wanted(name, partitions, records)
+    yield Wanted(topics.versions, 1, records)
+    yield Wanted(topics.weights, 2, Retention(kept.weights))
+    yield Wanted(topics.dead_letters, 1, Retention(kept.dead_letters, kept.dead_letter_bytes))
+    if rekey:
+        copies = topics._replace(by_id=True)
+        yield from (Wanted(name, None, records) for name in (copies.impressions, copies.clicks))
+
+
+def create(log: Log, topics: Topics, partitions: int, *, rekey: bool = False, kept: Kept = Kept()) -> list[str]:  # noqa: B008 - it is immutable
     """Create those of a model's topics that are missing, with ``partitions`` for each stream; return the names created.
 
     With ``rekey``, create the copies by id too, with as many partitions as the examples have.
     """
-    wanted: list[tuple[str, int, float | None]] = [
-        (topics.impressions, partitions, None),
-        (topics.clicks, partitions, None),
-        (topics.examples, partitions, None),
-        (topics.versions, 1, None),
-        (topics.weights, 2, WEIGHTS_RETENTION),
-        (topics.dead_letters, 1, None),
-    ]
-    created = [topic for topic, count, retention in wanted if log.create(topic, count, retention=retention)]
-    if rekey:
-        copies, count = topics._replace(by_id=True), len(log.bounds(topics.examples))
-        created += [topic for topic in (copies.impressions, copies.clicks) if log.create(topic, count)]
+    created = []
+    for name, count, (seconds, most_bytes) in wanted(topics, partitions, kept, rekey=rekey):
+        count = len(log.bounds(topics.examples)) if count is None else count  # noqa: PLW2901
+        if log.create(name, count, retention=seconds, most_bytes=most_bytes):
+            created.append(name)
     return created
+
+
+def retain(log: Log, topics: Topics, *, rekey: bool = False, kept: Kept) -> dict[str, tuple[Retention, Retention]]:
+    """Keep the records of a model's topics as long as they should be; return of each topic that changes what it was, and what it is.
+
+    Raises:
+        UnknownTopicError: one is missing.
+    """
+    changed = {}
+    for topic in wanted(topics, 1, kept, rekey=rekey):
+        if (found := log.retention(topic.name)) != topic.retention:
+            log.retain(topic.name, topic.retention)
+            changed[topic.name] = (found, topic.retention)
+    return changed
 
 
 def check_learners(log: Log, topics: Topics) -> None:

@@ -16,6 +16,7 @@ from model.array_file import ArrayFileError, Arrays, dump, load
 from stream.log.contract import Message, Record
 
 CHUNK = 900_000  # bytes: below the usual limit of a message, 1 MiB
+MOST_CHUNKS = 100_000  # of a delta or a snapshot: 90 GB
 
 
 class BrokenWeightsError(Exception):
@@ -129,7 +130,9 @@ def assemble_snapshot(records: list[Record]) -> bytes:
 def _part(record: Record) -> tuple[int, int]:
     """Read the index of a chunk, and how many chunks there are."""
     try:
-        part, parts = dict(record.headers)["part"].split(b"/")
-        return int(part), int(parts)
+        part, parts = map(int, dict(record.headers)["part"].split(b"/"))
     except (KeyError, ValueError, AttributeError) as error:  # AttributeError: the header is null, as Kafka's may be
         raise BrokenWeightsError(f"the record at offset {record.offset} is no part of any weights") from error
+    if not 0 <= part < parts <= MOST_CHUNKS:
+        raise BrokenWeightsError(f"part {part + 1} of {parts} at offset {record.offset}, expected at most {MOST_CHUNKS} parts")
+    return part, parts

@@ -15,7 +15,7 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import SnapshotRef
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
+_MANIFEST_PATIENCE = 10.0  # seconds that a poll waits for a record that is known to be there
 _RETRY = 0.5  # seconds before starting again
 _MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
 
@@ -69,6 +70,8 @@ class Follower:
                 self._follow(should_stop)
             except LogUnavailableError as error:
                 self._report(f"the log is away, the weights stay as they are: {error}")
+            except RefusedError as error:  # a password or a right can be put in order while the weights at hand are served
+                self._report(f"the log refuses this server, the weights stay as they are: {error}")
             except NewLineageError as error:
                 logger.info("%s", error)
                 continue
@@ -94,7 +97,10 @@ class Follower:
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
-        records = list(read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_BATCH))
+        with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
+            key = next((record.key for record in reader.poll(1, _MANIFEST_PATIENCE)), None)
+        every = read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_BATCH)
+        records = [record for record in every if record.key == key]  # wherever it is said to begin, no more than the snapshot is held
         double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(records))
         self._metrics.starts.inc()
         return double_buffer

@@ -4,7 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stream.log.settings import SecuritySettings
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.deploy.conftest import SERVICES
 from tests.system import need
@@ -19,6 +21,20 @@ def test_docker_compose_accepts_it() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_docker_compose_accepts_it_with_tls_and_passwords_and_every_process_logs_in_as_itself() -> None:
+    files = ["-f", "docker-compose.yml", "-f", "deploy/compose.secure.yml"]
+
+    done = subprocess.run([need("docker-compose"), *files, "config"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    for name in ("topics", "joiner", "learner", "server"):
+        given = {key.removeprefix("SML_LOG__SECURITY__").lower(): value for key, value in services[name]["environment"].items()}
+        security = SecuritySettings.model_validate({key: value for key, value in given.items() if not key.startswith("sml_")})
+        assert (security.protocol, security.username) == ("SASL_SSL", name)
+        assert {"ca", "password"} == {secret.get("target", secret["source"]).rpartition("/")[2] for secret in services[name]["secrets"]}
 
 
 @pytest.mark.parametrize("service", OURS)

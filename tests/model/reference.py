@@ -1,10 +1,11 @@
 """The whole model in plain torch, with a dictionary for its table: the reference that the kernels are tested against.
 
 Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
-per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded.
+per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded. The base rate is counted.
 """
 
 from collections.abc import Sequence
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,7 @@ class ReferenceModel:
             for name, p in self.network.named_parameters()
         }
         self.rows: dict[int, Row] = {}
+        self.counts = {0.0: 5.0, 1.0: 0.5}  # label → weight of the examples, with the prior of the base rate
 
     def learn(self, keys: Keys, label: float, importance: float = 1.0) -> float:
         """Predict the example's logit, then learn it."""
@@ -57,6 +59,9 @@ class ReferenceModel:
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._learn_dense()
+            if self.spec.model.base_rate:
+                derivative = importance * (float(torch.sigmoid(logit)) - label)
+                self._count(label, importance * (most / abs(derivative) if abs(derivative) > most else 1.0))
             for module in self.network.modules():
                 if isinstance(module, SkipTerm):
                     module.observe()
@@ -92,6 +97,11 @@ class ReferenceModel:
             accumulators += square.mean(1) if square.dim() == 2 else square
             scale = accumulators.sqrt()[:, None] if square.dim() == 2 else accumulators.sqrt()
             parameter.sub_((model.wide_rate if name == "bias" else model.tower_rate) * gradient / scale)
+
+    def _count(self, label: float, weight: float) -> None:
+        before = log(self.counts[1.0] / self.counts[0.0])
+        self.counts[label] += weight
+        self.network.bias.add_(log(self.counts[1.0] / self.counts[0.0]) - before)
 
     def _learn_row(self, key: int, leaf: Tensor) -> None:
         model = self.spec.model

@@ -163,6 +163,20 @@ def test_one_example_names_at_most_a_thousand_values_of_a_field(several: Callabl
         encoded(encoder, {"tags": several(values)})
 
 
+def test_the_lists_of_one_example_hold_at_most_four_thousand_values_together_and_harm_no_other_example() -> None:
+    fields = [Field(name=f"tags{n}", kind="multi") for n in range(6)]
+    lists: dict[str, Value] = {field.name: [f"v{n}" for n in range(800)] for field in fields}
+    honest: dict[str, Value] = {"tags0": ["a", "b"], "tags5": "c"}
+    encoder = Encoder(fields)
+
+    encoded_all = encoder.encode([honest, lists, honest, dict(list(lists.items())[:4])], [0] * 4)
+
+    assert str(encoded_all.bad[1]) == "field 'features': got 'lists of 4800 values', expected at most 4000 values in all lists together"
+    assert list(encoded_all.bad) == [1]
+    assert np.array_equal(encoded_all.features.keys[:7], encoder.encode([honest], [0]).features.keys)
+    assert len(encoded_all.features.keys) == 2 * 7 + 3202
+
+
 def test_a_list_and_a_separated_string_are_the_same_set_of_values() -> None:
     tags = Field(name="tags", kind="multi", separator="|")
 

@@ -8,7 +8,10 @@ from hypothesis import given, strategies as st
 
 from model.settings import Field, ModelSettings
 from service.settings import Settings, SettingsError, load
-from stream.settings import format_duration, parse_duration
+from stream.log.settings import format_duration, parse_duration
+from stream.log.topics import Kept
+
+DAY = 86_400
 
 
 @pytest.fixture
@@ -146,3 +149,22 @@ def test_a_duration_that_is_written_reads_back_as_itself(seconds: float) -> None
 @pytest.mark.parametrize("text", ["100ms", "30s", "10m", "1h", "2d", "90s"])
 def test_a_duration_is_written_as_it_was(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
+
+
+def test_records_that_a_restart_needs_are_kept(sml_toml: Path) -> None:
+    sml_toml.write_text('[log]\nretention = "20m"')
+    with pytest.raises(
+        SettingsError, match=r"^.*sml\.toml: log\.retention: got 20m, expected at least 74m, which a restart needs by click_window"
+    ):
+        load(sml_toml)
+    sml_toml.write_text('[log]\nretention = "20d"\n[join]\nclick_window = "10d"\nlate_clicks = "learn"')
+    with pytest.raises(SettingsError, match=r"expected at least 43254m"):
+        load(sml_toml)
+
+
+def test_settings_that_say_nothing_of_retention_keep_what_their_window_needs(sml_toml: Path) -> None:
+    sml_toml.write_text("")
+    assert load(sml_toml).kept == Kept(records=7 * DAY, dead_letters=30 * DAY, weights=3600)
+    sml_toml.write_text('[join]\nclick_window = "10d"')
+
+    assert 20 * DAY < load(sml_toml).kept.records < 21 * DAY

@@ -32,6 +32,7 @@ SPEC = Spec(
     fields=(Field(name="user"), Field(name="item"), Field(name="price", kind="numeric")),
 )
 TOPICS = Topics("learning")
+OPTIONS = {"times", "accept_gap", "weights_retention"}  # of a learner, beside its settings
 
 
 @contextmanager
@@ -57,10 +58,10 @@ def examples(count: int, first: int = 0) -> list[Message]:
 
 def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorRegistry | None = None, **settings: Any) -> Learner:
     """Return a learner that keeps its checkpoints in ``folder``."""
-    accept_gap, times = settings.pop("accept_gap", False), settings.pop("times", TimeRule(60_000))
+    options = {"times": TimeRule(60_000)} | {name: settings.pop(name) for name in OPTIONS & settings.keys()}
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
-    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, times=times, accept_gap=accept_gap)
+    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, **options)
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:

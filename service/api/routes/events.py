@@ -9,8 +9,9 @@ from msgspec import Meta, Raw
 
 from service.api.answers import Answer, BadRequestError
 from service.api.dependencies import Body, Service, ServiceDep
-from service.api.messages import Accepted
+from service.api.messages import MAX_FIELDS, MAX_TEXT, Accepted
 from service.api.openapi import operation
+from service.api.strict import check_keys
 from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
 
 router = APIRouter(tags=["events"])
@@ -68,7 +69,34 @@ def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | C
         raise BadRequestError(prefix + error.field, str(error)) from error
     if isinstance(event, Watermark):
         raise BadRequestError(f"{prefix}impression_id", "got a watermark, expected an event")
+    _check_size(prefix, value, event)
     return Sent(prefix, event, value)
+
+
+def _check_size(prefix: str, value: bytes, event: Impression | Click) -> None:
+    """Refuse an event that names a key twice or is nested too deeply, or whose features are too many or too long."""
+    try:
+        check_keys(value, _keys_of(event))
+    except BadRequestError as error:
+        raise BadRequestError(prefix + error.field, error.reason) from error
+    features = event.features if isinstance(event, Impression) else {}
+    if len(features) > MAX_FIELDS:
+        raise BadRequestError(f"{prefix}features", f"got {len(features):,}, expected at most {MAX_FIELDS:,}")
+    for name, feature in features.items():
+        texts = [name, *(feature if isinstance(feature, list) else [feature])]
+        longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
+        if longest > MAX_TEXT:
+            raise BadRequestError(f"{prefix}features.{name[:100]}", f"got {longest:,} characters, expected at most {MAX_TEXT:,}")
+
+
+def _keys_of(event: Impression | Click) -> int:
+    """Return how many keys an event is known to hold; 0, which is too few, where that takes a closer look."""
+    if isinstance(event.source, dict | list):
+        return 0
+    always = 2 + (event.source is not None)
+    if isinstance(event, Click):
+        return always + (event.value is not None)
+    return always + 1 + len(event.features) if event.served is None else 0
 
 
 def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import secrets
 
+import msgspec
 from fastapi import APIRouter
 
 from service.api.answers import Answer
@@ -9,8 +10,11 @@ from service.api.dependencies import Body, ServiceDep
 from service.api.messages import Prediction, Predictions, PredictRequest, read_predict_request
 from service.api.openapi import operation
 from stream.events import Impression, Served, encode
+from stream.log.contract import RecordTooLargeError
 
 router = APIRouter(tags=["predict"])
+
+MOST_LOGGED = 4_194_304  # bytes of context in the impressions of one request
 
 EXAMPLES = {
     "three candidates": {
@@ -41,6 +45,8 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
     would set aside is then refused.
     """
     request = read_predict_request(body)
+    if request.log:
+        _check_size(request)
     if request.log and request.time is not None:
         service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
@@ -60,3 +66,14 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
         impressions = [Impression(each.impression_id, at, features, Served(header.version, each.probability)) for each, features in served]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
+
+
+def _check_size(request: PredictRequest) -> None:
+    """Refuse a request whose impressions, each with a copy of the context, would be far larger than itself.
+
+    Raises:
+        RecordTooLargeError: they would be.
+    """
+    size = len(request.candidates) * len(msgspec.json.encode(request.context))
+    if size > MOST_LOGGED:
+        raise RecordTooLargeError(f"the impressions would hold {size:,} bytes of context, expected at most {MOST_LOGGED:,}")

@@ -1,7 +1,7 @@
 """``DELETE`` and ``GET /v1/users/{value}``: forget a person, and look whether anything answers to them."""
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -9,6 +9,7 @@ from model.settings import Field
 from service.api.answers import Answer, BadRequestError
 from service.api.dependencies import Service, ServiceDep
 from service.api.openapi import operation
+from service.audit import record
 from stream.forget import ForgetError, ask, fields_to_forget, keys_of
 
 
@@ -40,15 +41,17 @@ class Known(msgspec.Struct, frozen=True):
 
 
 @router.delete("/v1/users/{value:text}", **operation(Forgetting, status=202, problems=PROBLEMS))
-async def forget(value: str, service: ServiceDep, field: str | None = None) -> Answer:
+async def forget(request: Request, value: str, service: ServiceDep, field: str | None = None) -> Answer:
     """Forget a value of a field: default the fields of `privacy.fields`. Its rows go, and no impression from before is learned again."""
     fields = _fields(service, field)
-    until = service.now() + service.rule.clock_skew
+    until, caller = service.now() + service.rule.clock_skew, request.scope["caller"].name
     try:
-        requests = await run_in_threadpool(ask, service.log, service.topics, fields, value, until)
+        requests = await run_in_threadpool(ask, service.log, service.topics, fields, value, until, caller)
     except ForgetError as error:
         raise BadRequestError("value", str(error)) from error
-    return Answer(Forgetting([each.name for each in fields], [request.forget for request in requests], until), 202)
+    names, keys = [each.name for each in fields], [each.forget for each in requests]
+    record(caller, "forgot", f"{', '.join(names)}: {', '.join(keys)}")
+    return Answer(Forgetting(names, keys, until), 202)
 
 
 @router.get("/v1/users/{value:text}", **operation(Known, problems=PROBLEMS))

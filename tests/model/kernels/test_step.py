@@ -34,6 +34,7 @@ shapes = st.fixed_dictionaries(
         "skip": st.sampled_from(list(TERMS)),
         "skip_input": st.sampled_from(["pre", "post"]),
         "wide": st.booleans(),
+        "base_rate": st.booleans(),
         "seed": st.integers(0, 9),
     }
 )
@@ -53,7 +54,7 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 @given(shape=shapes, seed=st.integers(0, 10**6), most=st.integers(1, 3))
 def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], seed: int, most: int) -> None:
     """One step at rate 1 moves a weight by g / √A, so that the gradient can be read back from weights and accumulators."""
-    model = spec(**LR_ONE, **shape)
+    model = spec(**LR_ONE, **shape | {"base_rate": False})  # it moves the bias too
     online, reference = in_double(model)
     before = online.weights.dense.copy()
     stream = examples(np.random.default_rng(seed), 1, most=most)
@@ -214,7 +215,7 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
     """So a restart may skip it."""
     stream = examples(np.random.default_rng(4), 60)
     stream.labels[30] = 1e30
-    with_it, without = Unbounded(spec()), Unbounded(spec())
+    with_it, without = Unbounded(spec(base_rate=True)), Unbounded(spec(base_rate=True))
 
     with_it.learn(stream.features, stream.labels)
     without.learn(*cut(stream, 3, 0, 30))
@@ -224,11 +225,12 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
         np.testing.assert_array_equal(array, without.state()[name], err_msg=name)
 
 
+@pytest.mark.parametrize("base_rate", [False, True])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str) -> None:
+def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str, base_rate: bool) -> None:
     """A checkpoint holds everything that the next step depends on."""
     stream = examples(np.random.default_rng(5), 2000, values=300)
-    model = spec(capacity=256, network=network)
+    model = spec(capacity=256, network=network, base_rate=base_rate)
     whole, first = OnlineModel(model), OnlineModel(model)
 
     whole.learn(stream.features, stream.labels)

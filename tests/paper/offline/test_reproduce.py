@@ -12,10 +12,9 @@ from typer.testing import CliRunner
 from paper.layers import Layers
 from paper.offline import study
 from paper.offline.dataset import EncodedFile
-from paper.offline.run import Outcome, Recipe, Run
 from paper.offline.study import OfflineStudy
+from paper.offline.train import Outcome, Recipe, Training
 from paper.published import NETWORKS, TABLE_2
-from paper.report import markdown
 from paper.reproduce import reproduce as run_study
 from paper.runs import Results
 from paper.study import System
@@ -127,7 +126,7 @@ def test_a_table_holds_the_paper_beside_the_mean_its_interval_and_the_paired_dif
     table = replace(made, results=known(tmp_path)).table1("auc")
 
     # Student's factor for two values is 12.7062; both spreads are sqrt(0.0002).
-    dnn = markdown(table).splitlines()[2]
+    dnn = table.markdown().splitlines()[2]
     assert dnn == (
         "| Avazu | DNN | 0.78376 | 0.71000 (0.58294 to 0.83706) | 0.78459 | 0.72000 (0.59294 to 0.84706) "
         "| 0.00083 | 0.01000 (0.01000 to 0.01000) | 2 |"
@@ -135,14 +134,14 @@ def test_a_table_holds_the_paper_beside_the_mean_its_interval_and_the_paired_dif
 
 
 def test_another_setting_is_another_run(tmp_path: Path) -> None:
-    run = Run("avazu", "digest", "dnn", "none", "pre", (4, 4), 0, Recipe())
+    run = Training("avazu", "digest", "dnn", "none", "pre", (4, 4), 0)
     results = known(tmp_path)
 
     results.add(run, outcome(0.7))
 
     assert run in results
     assert results[run] == outcome(0.7)
-    for other in (run._replace(digest="x"), run._replace(hidden=(4,)), run._replace(recipe=Recipe(batch=7))):
+    for other in (replace(run, digest="x"), replace(run, hidden=(4,)), replace(run, batch=7)):
         assert other not in results
 
 
@@ -163,8 +162,8 @@ def test_the_committed_page_is_what_the_committed_results_give(tmp_path: Path) -
         assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
 
 
-def known(folder: Path) -> Results[Run, Outcome]:
-    return Results(folder / "results.jsonl", Outcome.from_json)
+def known(folder: Path) -> Results[Training, Outcome]:
+    return Results(folder / "results.jsonl", Outcome)
 
 
 def outcome(auc: float) -> Outcome:

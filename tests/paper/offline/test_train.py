@@ -1,6 +1,8 @@
 """A run is what its settings say: its inputs are AutoInt's, its scores those of its best epoch, its layers seen as they are."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,11 @@ from paper.layers import LayerWatcher
 from paper.offline import train as training
 from paper.offline.dataset import DataError, Dataset, fields, split
 from paper.offline.preprocess import encode
-from paper.offline.run import WIDE, Recipe, Run
-from paper.offline.train import Embedded, train
+from paper.offline.train import WIDE, Embedded, Training, train
 from tests.paper.offline.files import write
 
-RECIPE = Recipe(batch=50, epochs=3, embedding=4, cin=(3,), attention=(5,))
+EPOCHS = 3
+RECIPE: dict[str, Any] = {"batch": 50, "epochs": EPOCHS, "embedding": 4, "cin": (3,), "attention": (5,)}
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
     return encode(tmp_path / "rows", "criteo", 3, tmp_path / "cache", lambda blocks, _what: iter(blocks))
 
 
-def run(folder: Path, network: str = "dnn", skip: str = "meta_tanh") -> Run:
-    return Run("criteo", Dataset.open(folder).digest, network, skip, "pre", (8, 6), 0, RECIPE)
+def run(folder: Path, network: str = "dnn", skip: str = "meta_tanh") -> Training:
+    return Training("criteo", Dataset.open(folder).digest, network, skip, "pre", (8, 6), 0, **RECIPE)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -69,7 +71,7 @@ def test_a_missing_value_stays_zero_whatever_is_learned(name: str, folder: Path)
 
 
 def test_the_same_run_gives_the_same_outcome(folder: Path) -> None:
-    first, second = (train(run(folder), folder)._replace(seconds=0) for _ in range(2))
+    first, second = (replace(train(run(folder), folder), seconds=0) for _ in range(2))
 
     assert first == second
 
@@ -80,7 +82,7 @@ def test_the_scores_are_those_of_the_best_epoch_on_the_validation_set(folder: Pa
     rows = split(len(data.labels), 0)
     trial = training._Trial(run(folder), data)
     tried = []
-    for epoch in range(RECIPE.epochs + 1):
+    for epoch in range(EPOCHS + 1):
         if epoch:
             trial.learn()
         losses = []
@@ -107,9 +109,9 @@ def test_a_split_whose_test_set_has_one_label_is_refused(tmp_path: Path) -> None
 
 
 def test_training_ends_when_it_has_not_been_better_for_as_long_as_the_patience(folder: Path) -> None:
-    outcome = train(run(folder)._replace(recipe=RECIPE._replace(rate=3.0, epochs=50)), folder)
+    outcome = train(replace(run(folder), rate=3.0, epochs=50), folder)
 
-    assert outcome.epochs == outcome.epoch + RECIPE.patience
+    assert outcome.epochs == outcome.epoch + run(folder).patience
 
 
 def test_a_network_whose_weights_are_no_longer_finite_is_worse_than_any(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ def test_a_network_whose_weights_are_no_longer_finite_is_worse_than_any(folder: 
 
     outcome = train(run(folder), folder)
 
-    assert (outcome.epoch, outcome.epochs) == (0, RECIPE.patience)
+    assert (outcome.epoch, outcome.epochs) == (0, run(folder).patience)
     assert outcome.log_loss > 0
 
 
@@ -130,7 +132,7 @@ def test_what_layers_do_is_what_looking_at_every_neuron_and_every_pair_shows(fol
     network = build(run(folder).spec(fields("criteo")[:3]))
     for parameter in network.parameters():
         nn.init.normal_(parameter)
-    embedded = torch.randn(20, 3, RECIPE.embedding)
+    embedded = torch.randn(20, 3, 4)
     nn.init.constant_(network.tower[1].bias, -4)  # type: ignore[arg-type]  # some outputs are all zeros
 
     with LayerWatcher(network.tower) as watcher:
@@ -156,9 +158,9 @@ def test_what_layers_do_is_what_looking_at_every_neuron_and_every_pair_shows(fol
 
 def test_relu_whatever_it_reads_is_the_network_that_vanilla_is_after_relu(folder: Path) -> None:
     """So that one run stands for all three."""
-    of_relu = [train(run(folder, skip="relu")._replace(skip_input=read), folder) for read in ("pre", "post")]
+    of_relu = [train(replace(run(folder, skip="relu"), skip_input=read), folder) for read in ("pre", "post")]
 
-    vanilla = train(run(folder, skip="vanilla")._replace(skip_input="post"), folder)
+    vanilla = train(replace(run(folder, skip="vanilla"), skip_input="post"), folder)
 
     for outcome in of_relu:
         assert outcome.log_loss == pytest.approx(vanilla.log_loss, rel=1e-6)

@@ -1,10 +1,14 @@
 """Intervals are those of known distributions, and every score that is resampled is the one worked out longhand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss, roc_auc_score
 
 from paper.online.bootstrap import Tally, auc, auc_within, estimate, log_loss, tally
+from paper.online.passes import Outcome, Pass
+from paper.runs import Results
 
 Random = np.random.Generator
 
@@ -51,10 +55,13 @@ def test_auc_within_is_the_mean_of_each_blocks_own(random: Random) -> None:
     assert got[0] == pytest.approx(np.mean([roc_auc_score(labels[blocks == b], logits[blocks == b]) for b in range(6)]))
 
 
-def test_what_is_written_down_gives_the_same_scores(random: Random) -> None:
+def test_what_is_written_down_gives_the_same_scores(random: Random, tmp_path: Path) -> None:
     of = tally(*predictions(random))
+    run = Pass("kuairand", "", "dnn", "none", "pre", (4,), 0, 0.01, 0.003)
 
-    again = Tally.from_json(of.to_json())
+    results: Results[Pass, Outcome] = Results(tmp_path / "online.jsonl", Outcome)
+    results.add(run, Outcome(of, None, [], 0, "", 0.0))
+    again = results[run].blocks
 
     for measure in (log_loss, auc, auc_within):
         assert measure(again, np.ones((1, 6))) == pytest.approx(measure(of, np.ones((1, 6))), abs=2e-6)
@@ -62,8 +69,8 @@ def test_what_is_written_down_gives_the_same_scores(random: Random) -> None:
 
 def blocks_of_loss(values: np.ndarray) -> Tally:
     """A run whose blocks are single examples with these losses."""
-    one = np.ones(len(values))
-    return Tally(one / 2, one / 2, values, np.eye(len(values)))
+    n = len(values)
+    return Tally(np.ones(n, np.int64), np.zeros(n, np.int64), values, np.eye(n))
 
 
 def test_the_interval_of_a_mean_over_blocks_is_that_of_the_normal_distribution(random: Random) -> None:
@@ -106,8 +113,8 @@ def test_what_systems_share_cancels_in_their_difference(random: Random) -> None:
     """Blocks that are hard for both say nothing about which is better."""
     hard = random.normal(0, 100, 50)
     without = [blocks_of_loss(hard + random.normal(0, 0.1, 50)) for _ in range(5)]
-    with_sml = [blocks_of_loss(of.loss - 1) for of in without]
+    with_sml = [blocks_of_loss(of.log_loss - 1) for of in without]
 
     found = estimate(log_loss, with_sml, baseline=without)
 
-    assert found[:3] == pytest.approx((-1, -1, -1))
+    assert (found.mean, found.low, found.high) == pytest.approx((-1, -1, -1))

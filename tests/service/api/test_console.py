@@ -1,14 +1,22 @@
 """The console page, in a real browser: it needs nothing from elsewhere, follows the weights, and lets a visitor ask for predictions."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.service.fakes import Site, trained
+from model.settings import Field
+from service.access.callers import Callers
+from service.access.guard import Access
+from service.access.keys import Keys, create
+from service.access.limits import Allowances
+from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
 FLAGS = [
@@ -33,9 +41,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    """Serve the site on a free port."""
+@contextmanager
+def served(site: Site) -> Iterator[str]:
+    """Serve a site on a free port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(site.app, log_level="warning"))
@@ -44,6 +52,13 @@ def address(site: Site) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def address(site: Site) -> Iterator[str]:
+    """Serve the site on a free port."""
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture
@@ -121,3 +136,97 @@ def test_the_page_fits_a_phone_in_light_and_in_dark(page: Page, site: Site, sche
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(15, 18, 22)" if scheme == "dark" else "rgb(245, 246, 248)")
+
+
+MARKUP = [
+    "<img src=x onerror=\"document.title='broken'\">",
+    "<script>document.title='broken'</script>",
+    "</td></table><svg onload=document.title='broken'>",
+    "javascript:document.title='broken'",
+    '"><style>*{display:none}</style>',
+]
+
+
+def test_names_and_values_with_markup_are_shown_as_text(page: Page, site: Site) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    fields = (*SPEC.fields, *(Field(name=name) for name in MARKUP))
+    site.follower.publish(7, trained(spec=SPEC.model_copy(update={"fields": fields})))
+    page.goto("/")
+    expect(page.locator("#fields tr")).to_have_count(len(fields))
+    candidates = [{"id": text, MARKUP[0]: text} for text in MARKUP]
+
+    page.locator("#request").fill(json.dumps({"candidates": candidates}))
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#predictions tr")).to_have_count(len(MARKUP))
+    page.locator("#request").fill(json.dumps({"candidates": [{"id": 1, MARKUP[0]: {}}]}))
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#answer")).to_contain_text(MARKUP[0])
+
+    assert page.title() == "SML Online"
+    shown = page.locator("#fields td:first-child").all_text_contents()
+    assert shown[-len(MARKUP) :] == MARKUP
+    assert page.locator("main img, main script, main style, td svg").count() == 0
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "document.body.innerHTML = '<b>x</b>'",
+        "document.body.appendChild(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))",
+    ],
+)
+def test_the_browser_itself_refuses_to_make_markup_or_scripts_of_text(page: Page, attack: str) -> None:
+    page.goto("/")
+
+    refused = page.evaluate(f"() => {{ try {{ {attack}; return false }} catch (error) {{ return error instanceof TypeError }} }}")
+
+    assert refused
+    assert page.title() == "SML Online"
+
+
+def test_no_page_elsewhere_can_show_the_console_in_a_frame_or_post_to_the_server(page: Page, site: Site, address: str) -> None:
+    site.follower.publish(7, trained())
+    page.route("http://elsewhere.example/", lambda route: route.fulfill(content_type="text/html", body="<title>elsewhere</title>"))
+    page.goto("http://elsewhere.example/")
+    click = {"impression_id": "i1", "time": 1_760_000_000_000}
+
+    page.evaluate(
+        "([url, body]) => fetch(url, {method: 'POST', mode: 'no-cors', body}).then(() => 1, () => 0)",
+        [f"{address}/v1/clicks", json.dumps(click)],
+    )
+    read = page.evaluate("url => fetch(url).then(r => r.text(), () => null)", f"{address}/v1/model")
+
+    assert site.log.messages == []
+    assert read is None
+
+
+def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(browser: Browser, tmp_path: Path) -> None:
+    reader, _ = create(tmp_path / "keys.json", ["read", "predict"])
+    stranger, _ = create(tmp_path / "keys.json", ["ingest"])
+    site = Site(access=Access(Callers(Keys(tmp_path / "keys.json")), Allowances(1e6, 1e6, 100)))
+    with served(site) as address:
+        page = browser.new_page(base_url=address)
+        page.set_default_timeout(10_000)
+        site.follower.publish(7, trained())
+        page.goto("/")
+        expect(page.locator("#state")).to_have_text("a key is needed")
+
+        for key, state in ((reader[:-2] + "AA", "this key is not valid"), (stranger, "this key may not read"), (reader, "ready")):
+            page.locator("#key").fill(key)
+            page.get_by_role("button", name="Look").click()
+            expect(page.locator("#state")).to_have_text(state)
+        expect(page.locator("#ask")).to_be_hidden()
+        page.get_by_role("button", name="Predict").click()
+        expect(page.locator("#predictions tr")).to_have_count(3)
+        page.reload()
+        expect(page.locator("#state")).to_have_text("ready")
+        other = browser.new_page(base_url=address)
+        other.goto("/")
+        expect(other.locator("#state")).to_have_text("a key is needed")
+
+        assert page.context.cookies() == []
+        assert reader not in page.url
+        other.close()
+        page.close()

@@ -21,7 +21,11 @@ def test_an_accepted_request_is_in_the_log_under_the_key_of_its_value(site: Site
     (message,) = site.log.messages
     key, until = f"{key_of(USER, value):016x}", 1_760_000_060_000
     assert (answer.status_code, answer.json()) == (202, {"fields": ["user"], "keys": [key], "until": until})
-    assert (message.topic, message.key, json.loads(message.value or b"")) == ("sml.examples", None, {"forget": key, "until": until})
+    assert (message.topic, message.key, json.loads(message.value or b"")) == (
+        "sml.examples",
+        None,
+        {"forget": key, "until": until, "by": "anybody"},
+    )
 
 
 def test_without_a_field_those_listed_as_personal_are_forgotten() -> None:

@@ -1,11 +1,14 @@
 """`sml doctor` is right: the memory is what a model holds, and what it calls a failure is one."""
 
 import json
+import re
 import socket
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from model.online import OnlineModel
@@ -14,7 +17,12 @@ from service.cli import app
 from service.commands.doctor import memory_of
 from service.commands.topics import create
 from service.settings import load
-from stream.log.kafka_client import Admin
+from stream.log.connect import connect
+from stream.log.contract import Message, Retention
+from stream.log.kafka_admin import Admin
+from stream.log.kafka_security import Cluster
+
+ORDER = ("impressions", "clicks", "examples", "versions", "weights", "dead-letters")
 
 
 def settings(folder: Path, **changes: Any) -> Path:
@@ -124,7 +132,7 @@ def test_topics_of_kafka_whose_timestamps_are_the_writers_fail_with_what_mends_t
     prefix = f"doctor-{uuid.uuid4().hex[:8]}"
     config = settings(tmp_path, url=kafka)
     config.write_text(config.read_text().replace("[log]", f'[log]\nprefix = "{prefix}"'))
-    admin = Admin([kafka.removeprefix("kafka://")])
+    admin = Admin(Cluster((kafka.removeprefix("kafka://"),)))
     admin.create(f"{prefix}.clicks", 2, {"message.timestamp.type": "CreateTime"})
     admin.close()
     create(load(config))
@@ -134,3 +142,45 @@ def test_topics_of_kafka_whose_timestamps_are_the_writers_fail_with_what_mends_t
     assert status == 1
     assert [name for name, finding in found.items() if not finding["fine"]] == [f"{prefix}.clicks"]
     assert f"--entity-name {prefix}.clicks --add-config message.timestamp.type=LogAppendTime" in found[f"{prefix}.clicks"]["found"]
+
+
+def test_what_a_topic_will_take_is_foretold_and_one_that_is_kept_for_ever_fails(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        for _ in range(3):
+            log.append([Message("sml.impressions", b"", bytes(960))] * 10)
+            time.sleep(0.7)
+        _, found = findings(config)
+        log.retain("sml.clicks", Retention())
+        failed, then = findings(config)
+
+    assert found["sml.impressions kept"]["fine"]
+    foretold = found["sml.impressions kept"]["found"]
+    size = float(re.findall(r"7d: ([0-9.]+) GB", foretold)[0])
+    assert 5 < size < 15  # 30 records in 1.4 to 3 seconds, of a thousand bytes, for 604,800 seconds
+    assert "of 1,000 bytes" in foretold
+    assert failed == 1
+    assert then["sml.clicks kept"]["found"] == "for ever; the settings say 7d: `sml topics update` changes that"
+
+
+@pytest.mark.parametrize("on_kafka", [False, True])
+def test_what_doctor_finds_wrong_about_retention_update_puts_right(tmp_path: Path, request: pytest.FixtureRequest, on_kafka: bool) -> None:
+    url = request.getfixturevalue("kafka") if on_kafka else f"sqlite:///{tmp_path}/log.db"
+    config, prefix = settings(tmp_path, url=url), f"doctor-{uuid.uuid4().hex[:8]}"
+    config.write_text(config.read_text().replace("[log]", f'[log]\nprefix = "{prefix}"\nretention = "2d"'))
+    with connect(url) as log:
+        for name, partitions in {"impressions": 2, "clicks": 2, "examples": 2, "versions": 1, "weights": 2, "dead-letters": 1}.items():
+            log.create(f"{prefix}.{name}", partitions)
+
+    before = findings(config)
+    updated = CliRunner().invoke(app, ["topics", "update", "--config", str(config), "--json"])
+    after = findings(config)
+
+    assert before[0] == 1
+    assert [name for name, finding in before[1].items() if not finding["fine"]] == [f"{prefix}.{name} kept" for name in ORDER]
+    assert updated.exit_code == 0, updated.output
+    assert json.loads(updated.stdout)[f"{prefix}.versions"] == "kept 2d, before for ever"
+    assert after[0] == 0, after[1]
+    again = CliRunner().invoke(app, ["topics", "update", "--config", str(config), "--json"])
+    assert json.loads(again.stdout)[f"{prefix}.versions"] == "kept 2d, as before"

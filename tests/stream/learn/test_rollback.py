@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
-from stream.events import Rollback, Version, encode
+from stream.events import Rollback, Version, decode_version, encode
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.recovery import GapError, RecoveryError
 from stream.learn.rollback import rebuild, roll_back
@@ -120,6 +120,18 @@ def test_a_rollback_is_the_next_version_with_the_weights_of_the_past_one(log: Lo
     assert published.runs == []
     assert published.offsets == versions[-1].offsets
     assert published == all_versions(log)[-1]
+
+
+def test_the_record_of_a_rollback_names_who_asked_and_older_records_name_nobody(log: Log, tmp_path: Path) -> None:
+    learn_in_steps(log, tmp_path)
+    settings = LearnSettings(directory=str(tmp_path / "checkpoints"))
+
+    roll_back(log, TOPICS, SPEC, settings, 4, replay=False, by="cli:ada")
+
+    rollback = all_versions(log)[-1].rollback
+    assert rollback == Rollback(4, replay=False, by="cli:ada")
+    old = encode(all_versions(log)[-1]).replace(b',"by":"cli:ada"', b"")
+    assert decode_version(old).rollback == Rollback(4, replay=False)
 
 
 def test_learning_goes_on_behind_what_was_learned(log: Log, tmp_path: Path) -> None:

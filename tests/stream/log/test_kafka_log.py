@@ -9,8 +9,10 @@ import pytest
 
 from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
-from stream.log.kafka_client import WAIT, Admin, Producer
+from stream.log.kafka_admin import Admin
+from stream.log.kafka_client import WAIT, Producer
 from stream.log.kafka_log import KafkaLog
+from stream.log.kafka_security import Cluster
 from tests.kafka_server import KafkaServer
 from tests.ports import free_port
 
@@ -49,7 +51,7 @@ def read_for(log: KafkaLog, topic: str, seconds: float = 1.0) -> list[Record]:
 
 def test_nothing_of_an_open_transaction_is_seen_nor_of_an_aborted_one(log: KafkaLog, topic: str, owner: str, kafka: str) -> None:
     log.append([Message(topic, b"", b"before")])
-    producer = Producer.open([kafka.removeprefix("kafka://")], owner)
+    producer = Producer.open(Cluster((kafka.removeprefix("kafka://"),)), owner)
     producer.begin_transaction()
     producer.send_all([(Message(topic, b"", b"open"), 0)])
     log.append([Message(topic, b"", b"behind it")])
@@ -66,7 +68,7 @@ def test_an_owner_that_kafka_calls_fenced_without_a_rival_goes_on_after_a_reload
     writer = log.writer(owner)
     writer.commit([Message(topic, b"", b"1")], {(topic, 0): Progress(1)})
     # A transaction that timed out has the same effect: a newer epoch, and nobody's owner record.
-    Producer.open([kafka.removeprefix("kafka://")], owner).abandon()
+    Producer.open(Cluster((kafka.removeprefix("kafka://"),)), owner).abandon()
 
     with pytest.raises(LogUnavailableError, match="reload"):
         writer.commit([Message(topic, b"", b"2")], {(topic, 0): Progress(2)})
@@ -94,7 +96,7 @@ def test_an_owner_that_starts_again_does_not_win_the_name_back(log: KafkaLog, to
 
 def test_a_topic_that_keeps_its_writers_timestamps_is_told_from_one_that_does_not(log: KafkaLog, topic: str, kafka: str) -> None:
     theirs, default = (f"test-{uuid.uuid4().hex}" for _ in range(2))
-    admin = Admin([kafka.removeprefix("kafka://")])
+    admin = Admin(Cluster((kafka.removeprefix("kafka://"),)))
     admin.create(theirs, 1, {"message.timestamp.type": "CreateTime"})
     admin.create(default, 1, {})
     admin.close()

@@ -1,5 +1,7 @@
 """What is unpacked is what kafka-python's own parser unpacks, whatever was sent; a damaged batch is refused."""
 
+import random
+import tracemalloc
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,6 +12,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import TopicPartition
 
+from stream.log.kafka_bombs import fits
 from stream.log.kafka_records import Unpacked
 
 CLICKS_3 = TopicPartition("clicks", 3)
@@ -31,7 +34,7 @@ def batch(
 ) -> bytes:
     """Pack records as a producer does, from the ``offset`` that a broker gives; with a ``producer``, in a transaction."""
     owned = {} if producer is None else {"transactional": True, "producer_id": producer, "producer_epoch": 0, "base_sequence": 0}
-    builder = MemoryRecordsBuilder(2, codec, 1 << 20, **owned)
+    builder = MemoryRecordsBuilder(2, codec, 1 << 26, **owned)
     for number, (key, value, headers) in enumerate(content):
         builder.append(timestamp=1_000 + number, key=key, value=value, headers=headers)
     builder.close()
@@ -72,3 +75,38 @@ def test_a_damaged_batch_is_refused(index: int, change: int) -> None:
 
     with pytest.raises(CorruptRecordError, match="clicks, partition 3"):
         taken(Unpacked, bytes(sent), 0, 10, [])
+
+
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_batch_that_unpacks_to_more_than_any_honest_one_is_named_and_passed_over(codec: int) -> None:
+    bomb = batch(0, [(b"key", bytes(17_000_000), [])] * 2, codec)
+    sent = bomb + batch(2, [(b"key", b"honest", [])], codec)
+    memory: list[int] = []
+
+    tracemalloc.start()
+    got = taken(Unpacked, sent, 0, 10, [])
+    memory.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+
+    assert len(bomb) < 3_000_000
+    assert got[0][0] == 0
+    assert got[0][3] == b"the batch at offsets 0 to 1 takes more than 16,000,000 bytes unpacked, or can't be unpacked"
+    assert (got[1][0], got[1][3]) == (2, b"honest")
+    assert got[-1] == (3,)
+    assert memory[0] < 60_000_000
+
+
+@pytest.mark.parametrize("codec", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_large_honest_batch_is_unpacked(codec: int) -> None:
+    large = bytes(random.Random(0).randbytes(900_000))
+
+    got = taken(Unpacked, batch(0, [(b"key", large, []), (b"key", bytes(1_900_000), []), (b"key", bytes(3_000_000), [])], codec), 0, 10, [])
+
+    assert [len(each[3]) for each in got[:2]] == [900_000, 1_900_000]
+    assert got[2][3] == b"a value of 3,000,000 bytes, expected at most 2,000,000"
+
+
+def test_a_block_of_snappy_that_claims_four_gigabytes_is_not_given_them() -> None:
+    assert not fits(SNAPPY, memoryview(b"\xff\xff\xff\xff\x0f" + b"rubbish"))
+    assert not fits(SNAPPY, memoryview(b"\x82SNAPPY\x00" + bytes(8) + (9).to_bytes(4) + b"\xff\xff\xff\xff\x0frub"))
+    assert not fits(ZSTD, memoryview(b"rubbish"))

@@ -177,12 +177,29 @@ def test_large_messages_fit_and_larger_ones_are_refused(log: Log) -> None:
     assert values(read(log, topic, 2)) == [large, large]
 
 
+def test_large_records_are_read_a_piece_at_a_time_and_none_is_left_out(log: Log, log_url: str) -> None:
+    topic = new_topic(log, 1)
+    for _ in range(6):
+        log.append([Message(topic, b"key", bytes(900_000))] * 10)
+
+    reader = log.reader(topic, {0: 0})
+    polled = [reader.poll(1_000, PATIENCE)]
+    while sum(map(len, polled)) < 60:
+        polled.append(reader.poll(1_000, PATIENCE))
+        assert polled[-1]
+    reader.close()
+
+    assert [record.offset for records in polled for record in records] == list(range(60))
+    assert max(map(len, polled)) < 60 or log_url.startswith("kafka")  # which unpacks up to 500 before it counts
+
+
 def forget(url: str, topic: str, before: int) -> None:
     """Make the log delete the records before an offset, as retention would."""
     if url.startswith("sqlite"):
-        time.sleep(0.6)
-        with connect(url) as log:  # trims at its first write
-            log.append([Message(topic, b"", b"kept")])
+        with connect(url) as log:
+            while log.bounds(topic)[0].first < before:
+                time.sleep(0.05)  # so that what is appended meanwhile is younger
+                log.append([Message(topic, b"", b"kept")])
         return
     admin = KafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://"))
     admin.delete_records({TopicPartition(topic, 0): before})
@@ -198,7 +215,8 @@ def test_what_retention_has_deleted_is_missed_and_its_offsets_are_not_used_again
     (offset,) = log.append([Message(topic, b"", b"kept")])
 
     first, end = log.bounds(topic)[0]
-    assert (first, end) == (5, offset + 1)
+    assert first >= 5
+    assert end == offset + 1
     for late in (reader, log.reader(topic, {0: 4})):
         with pytest.raises(OffsetGoneError):
             late.poll(10, PATIENCE)

@@ -1,0 +1,91 @@
+"""The server's TLS context, whose certificate is replaced without a restart when its files change."""
+
+import logging
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+
+class CertificateError(Exception):
+    """The certificate's files can't be used."""
+
+
+class Files(NamedTuple):
+    """PEM files: the certificate chain, its key (None: in the same file), and the authorities of clients (None: they need none)."""
+
+    certfile: str
+    keyfile: str | None = None
+    client_ca: str | None = None
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that there are."""
+        return [Path(path) for path in self if path is not None]
+
+
+class Certificates:
+    """A TLS context of files.
+
+    Raises:
+        CertificateError: they can't be used.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files, self._states = files, _states(files)
+        self.context = _context(files)
+
+    def reload(self) -> None:
+        """Use the files as they are now, if they have changed, for connections that begin from now on; if they are wrong, go on as before.
+
+        The authorities of clients can only be added to: OpenSSL keeps those that a context has.
+        """
+        states = _states(self._files)
+        if states == self._states:
+            return
+        self._states = states
+        try:
+            _context(self._files)  # half of a change would leave the context without a key that fits
+            _load(self.context, self._files)
+        except CertificateError as error:
+            logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400 - the message says it all
+        else:
+            logger.info("the certificate was read again from %s", self._files.certfile)
+
+
+def _context(files: Files) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, files)
+    if files.client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _load(context: ssl.SSLContext, files: Files) -> None:
+    try:
+        context.load_cert_chain(files.certfile, files.keyfile, password=_no_password)
+        if files.client_ca:
+            context.load_verify_locations(files.client_ca)
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{', '.join(map(str, files.paths))}: got {error}, expected a certificate and its key in PEM") from error
+
+
+def _no_password() -> str:
+    """Answer OpenSSL, which would otherwise ask on the terminal and wait there."""
+    raise ValueError("a key with a password")
+
+
+def _states(files: Files) -> list[tuple[int, int, int] | None]:
+    return [_state(path) for path in files.paths]
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

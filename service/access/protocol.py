@@ -1,0 +1,140 @@
+"""The server's side of a connection, with the bounds that HTTP's layers above can't set: how many, how slow, how long a head.
+
+uvicorn bounds only the time between two requests. Here a client that takes too long over a head, over a body, or over reading the answer
+is answered 408 and disconnected; nothing is timed for each request, one look at all connections a second is enough.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.access.addresses import Network, is_within
+from service.access.limits import client_of
+from service.access.refusals import problem
+
+MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
+
+
+class Bounds(NamedTuple):
+    """How many clients may be connected, and how slow they may be."""
+
+    connections: int
+    receive_timeout: float  # seconds: for a head, for a body, and to take the answer
+    proxies: tuple[Network, ...] = ()  # who may take all connections, not half of them
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection within :class:`Bounds`."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        bounds: Bounds,
+        clients: Counter[str],
+        _loop: Any = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.bounds, self.clients = bounds, clients
+        self.address = ""
+        self.deadline: float | None = None  # when what is being received must have come
+        self.stuck_since: float | None = None  # since when the client takes no more of the answer
+        self.head: int | None = 0  # bytes of the head that have come; None: it is complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take the connection, or answer that there are too many."""
+        super().connection_made(transport)
+        self.address = client_of(self.client[0]) if self.client else ""
+        self.clients[self.address] += 1
+        self._expect_head()
+        most = self.bounds.connections
+        if not (self.client and is_within(self.client[0], self.bounds.proxies)):
+            most = min(most, max(1, self.bounds.connections // 2))
+        if self.clients[self.address] > most or len(self.connections) > self.bounds.connections:
+            self.refuse(503, "too many connections", b"retry-after: 1\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self.clients[self.address] -= 1
+        if self.clients[self.address] <= 0:
+            del self.clients[self.address]
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, of a head only so many."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.head is not None:
+            self.head += len(data)
+            if self.head > MAX_HEAD:
+                self.refuse(431, f"the head of a request holds more than {MAX_HEAD:,} bytes")
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        if self.head is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """End a head: its body is next."""
+        self.head, self.deadline = None, time.monotonic() + self.bounds.receive_timeout
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request: now it is the server's turn."""
+        self.deadline = None
+        super().on_message_complete()
+
+    def sweep(self, now: float) -> None:
+        """Disconnect a client that takes too long."""
+        if self.deadline is not None and now > self.deadline:
+            self.refuse(408, f"the request did not come within {self.bounds.receive_timeout:g} seconds")
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self.stuck_since = None
+        elif self.stuck_since is None:
+            self.stuck_since = now
+        elif now > self.stuck_since + self.bounds.receive_timeout:
+            self.transport.abort()
+
+    def refuse(self, status: int, detail: str, headers: bytes = b"") -> None:
+        """Answer what no endpoint sees, unless an answer has begun, and disconnect."""
+        self.deadline = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = problem(detail)
+            length = b"content-length: %d\r\n" % len(body)
+            self.transport.write(
+                b"".join((STATUS_LINE[status], b"content-type: application/json\r\n", length, headers, b"connection: close\r\n\r\n", body))
+            )
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        self.head, self.deadline = 0, time.monotonic() + self.bounds.receive_timeout
+
+
+def bounded(bounds: Bounds) -> Callable[..., BoundedProtocol]:
+    """Return what makes the connections of one server, for uvicorn's ``http``."""
+    return partial(BoundedProtocol, bounds=bounds, clients=Counter())
+
+
+def sweeper(state: ServerState) -> Callable[[], None]:
+    """Return what looks at all connections of a server once."""
+
+    def sweep() -> None:
+        now = time.monotonic()
+        for connection in list(state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.sweep(now)
+
+    return sweep

@@ -1,0 +1,35 @@
+"""What a caller may do: four roles, and which of them each endpoint needs. What is not named here needs the most."""
+
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+Role: TypeAlias = Literal["predict", "ingest", "operate", "read"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+# Pages without data, and what tells a load balancer whether to send requests here.
+PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
+PROBES = frozenset({"/healthz", "/readyz"})
+_INGEST = frozenset({"/v1/impressions", "/v1/clicks"})
+
+
+class Caller(NamedTuple):
+    """Who sent a request: its name in logs (``key:ID``, ``jwt:SUBJECT`` or ``anybody``), and what it may do."""
+
+    name: str
+    roles: frozenset[str]
+
+
+def needed(method: str, path: str) -> Role | None:
+    """Return the role that a request needs; None if anybody may send it.
+
+    >>> needed("POST", "/v1/predict"), needed("GET", "/metrics"), needed("DELETE", "/v1/users/u17"), needed("GET", "/healthz")
+    ('predict', 'read', 'operate', None)
+    """
+    if method == "OPTIONS":
+        return None
+    if path.startswith("/v1/users/"):
+        return "operate"
+    if method in {"GET", "HEAD"}:
+        return None if path in PUBLIC else "read"
+    if path == "/v1/predict":
+        return "predict"
+    return "ingest" if path in _INGEST else "operate"

@@ -1,0 +1,54 @@
+"""The form of what processes log: lines for people, or one JSON object a line for programs. Each names the request it belongs to."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Literal, TextIO, TypeAlias
+
+from service.access.request_id import REQUEST_ID
+
+LogFormat: TypeAlias = Literal["text", "json"]
+EXTRAS = ("who", "action", "subject", "method", "path", "status", "seconds", "body")  # what a line of ours may carry beside its message
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, and what else the line carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request := REQUEST_ID.get():
+            line["request_id"] = request
+        line |= {name: getattr(record, name) for name in EXTRAS if hasattr(record, name)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextLines(logging.Formatter):
+    """Lines for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with its request's id at its end."""
+        request = REQUEST_ID.get()
+        return super().format(record) + (f" (request {request})" if request else "")
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """The handler of this module."""
+
+
+def log_to_stderr(form: LogFormat) -> None:
+    """Log in this form, for the rest of the process; handlers of others stay."""
+    root, handler = logging.getLogger(), _Stderr()
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    root.setLevel(logging.INFO)
+    root.handlers = [*(each for each in root.handlers if not isinstance(each, _Stderr)), handler]

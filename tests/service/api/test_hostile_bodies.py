@@ -1,0 +1,47 @@
+"""A body that is small and costs much, or that two readers read differently, is refused at once."""
+
+import json
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.routes.predict import MOST_LOGGED
+from tests.service.fakes import Site
+
+
+def test_a_context_that_would_be_copied_into_many_impressions_is_refused_and_nothing_is_written(site: Site, client: TestClient) -> None:
+    context = {f"x{n}": "a" * 9_000 for n in range(10)}
+    body = {"candidates": [{"id": n} for n in range(1_000)], "context": context, "log": True}
+
+    answer = client.post("/v1/predict", json=body)
+
+    assert (answer.status_code, len(site.log.messages)) == (413, 0)
+    assert f"{MOST_LOGGED:,}" in answer.json()["detail"]
+    assert client.post("/v1/predict", json=body | {"log": False}).status_code == 200
+
+
+def test_a_key_that_stands_twice_among_many_is_found_at_once(client: TestClient) -> None:
+    keys = ",".join(f'"{n:x}":1' for n in range(25_000))
+    body = f'{{"impression_id":"a","time":1,{keys},"z":1,"z":1}}'
+
+    started = time.perf_counter()
+    answer = client.post("/v1/clicks", content=body)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "z")
+    assert time.perf_counter() - started < 3  # it was 7 to 11 seconds while each key was counted
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"candidates":[{"id":1}],"context":{"a":{}},"context":[]}', "context"),
+        ('{"candidates":[{"id":1,"a":{}}],"candidates":[]}', "candidates"),
+        ('{"time":99999999999999999,"time":null,"candidates":[{"id":1}]}', "time"),
+        ('{"time":99999999999999999,"candidates":[{"id":1}', "time"),
+    ],
+)
+def test_a_body_that_is_wrong_and_names_a_key_twice_is_answered_with_the_key(client: TestClient, body: str, field: str) -> None:
+    answer = client.post("/v1/predict", content=body)
+
+    assert (answer.status_code, json.loads(answer.text)["field"]) == (422, field)

@@ -1,0 +1,127 @@
+"""A learner that was away for longer than the log keeps what it needs says what is gone, and how to go on."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.rollback import rebuild
+from stream.log.contract import Log, Retention
+from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.weights.follow import Follower
+from stream.weights.metrics import FollowerMetrics
+from stream.weights.versions import newest_version
+from tests.stream.learning import SPEC, TOPICS, examples, forget, learn_all, learner, opened
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    """Open a log with the model's topics."""
+    with opened(tmp_path) as opened_log:
+        yield opened_log
+
+
+def end_of(log: Log, topic: str) -> int:
+    return log.bounds(topic)[0].end
+
+
+def test_a_learner_goes_on_from_its_checkpoint_once_all_versions_are_gone_and_nothing_came_after_it(log: Log, tmp_path: Path) -> None:
+    log.append(examples(20))
+    before = learn_all(log, tmp_path)
+    forget(tmp_path, TOPICS.versions, 0, end_of(log, TOPICS.versions))
+    log.append(examples(10, first=20))
+
+    last = learn_all(log, tmp_path)
+
+    assert last.examples == 30
+    assert last.version > before.version
+    assert last.runs[0].first == 20
+
+
+def test_versions_that_are_gone_before_they_were_learned_again_stop_the_learner(log: Log, tmp_path: Path) -> None:
+    log.append(examples(20))
+    learn_all(log, tmp_path)
+    saved = next(iter(Checkpoints(tmp_path / "checkpoints", 3).newest_first()))
+    log.append(examples(10, first=20))
+    learn_all(log, tmp_path / "elsewhere", accept_gap=True)
+    forget(tmp_path, TOPICS.versions, 0, saved.offset + 1)
+
+    with pytest.raises(
+        GapError, match=f"versions after {saved.version.version}, .* were deleted .* --accept-gap goes on from the checkpoint"
+    ):
+        learn_all(log, tmp_path)
+
+    log.append(examples(5, first=30))
+    assert learn_all(log, tmp_path, accept_gap=True).offsets == {0: 35}
+    assert learn_all(log, tmp_path).offsets == {0: 35}
+
+
+def test_a_model_whose_checkpoints_and_first_versions_are_gone_begins_anew_if_it_is_told_to(log: Log, tmp_path: Path) -> None:
+    log.append(examples(30))
+    before = learn_all(log, tmp_path)
+    forget(tmp_path, TOPICS.examples, 0, 10)
+    forget(tmp_path, TOPICS.versions, 0, 1)
+
+    with pytest.raises(GapError, match=r"holds no version before offset 1 any more, .*: put them back, or --accept-gap begins a new model"):
+        learn_all(log, tmp_path / "elsewhere")
+
+    anew = learn_all(log, tmp_path / "elsewhere", accept_gap=True)
+    assert anew.examples == 20  # all that the log still held
+    assert anew.version > before.version
+    log.append(examples(5, first=30))
+    assert learn_all(log, tmp_path / "elsewhere").examples == 25
+
+
+def test_a_past_version_that_nothing_is_left_of_can_not_be_made_again(log: Log, tmp_path: Path) -> None:
+    log.append(examples(30))
+    last = learn_all(log, tmp_path)
+    forget(tmp_path, TOPICS.versions, 0, 1)
+
+    with pytest.raises(RecoveryError, match=f"version {last.version} can't be made again: .* holds no version before offset 1"):
+        rebuild(log, TOPICS, SPEC, Checkpoints(tmp_path / "nothing", 3), last.version)
+
+
+class Served:
+    """A service that notes what it serves."""
+
+    caught_up = False
+    version = -1
+
+    def hand_over(self, header: object, weights: object) -> None:  # noqa: ARG002
+        self.version = header.version  # type: ignore[attr-defined]
+
+
+def test_the_newest_version_and_its_snapshot_outlive_ten_retentions_in_which_nothing_is_learned(log: Log, tmp_path: Path) -> None:
+    log.retain(TOPICS.versions, Retention(2.0))
+    log.retain(TOPICS.weights, Retention(1.0))
+    log.append(examples(20))
+    idle = learner(log, tmp_path, checkpoint_every=0.2, snapshot_every=300.0, weights_retention=1.0)
+    missing, held = [], []
+    end, start = time.monotonic() + 12, time.monotonic()
+
+    def look() -> bool:
+        newest = newest_version(log, TOPICS)
+        if time.monotonic() > start + 3:
+            bounds = log.bounds(TOPICS.weights)
+            usable = (
+                newest
+                and newest.version.snapshot
+                and (bounds[SNAPSHOTS].first <= newest.version.snapshot.first and bounds[DELTAS].first <= newest.version.snapshot.deltas)
+            )
+            missing.extend([] if usable else [newest])
+            held.append(sum(each.end - each.first for each in bounds.values()))
+        return time.monotonic() > end
+
+    idle.run(look)
+
+    assert missing == []
+    assert log.bounds(TOPICS.versions)[0].first > 10
+    assert log.bounds(TOPICS.weights)[SNAPSHOTS].first > 20
+    assert max(held) < 80
+    assert learn_all(log, tmp_path).examples == 20
+    served = Served()
+    Follower(log, TOPICS, served, FollowerMetrics(CollectorRegistry())).run(lambda: served.version >= 0)  # a new server still starts
