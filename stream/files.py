@@ -56,6 +56,7 @@ class Logged(NamedTuple):
     label: int  # 0 or 1
     features: dict[str, Value]  # every other column
     clicked_at: int | None  # epoch ms, if it was clicked and the file says when
+    page: tuple[Any, ...] | None = None  # its values in the columns that a page's rows have equal; None: a page of its own
 
 
 def read(path: Path, data: DataSettings) -> Iterator[Logged]:
@@ -72,11 +73,12 @@ def read(path: Path, data: DataSettings) -> Iterator[Logged]:
     time = _Column(path, time_name, _yymmddhh, "YYMMDDHH") if avazu else _Column(path, time_name, epoch_ms, _A_TIME)
     click = _Column(path, data.click_time, epoch_ms, _A_TIME)
     for number, features in rows(path, file_format):
+        page = tuple([features.get(name) for name in data.together]) if data.together else None
         clicked = label.pop(features, number)
         at = time.pop(features, number) if time.name else number
         clicked_at = click.pop(features, number) if click.name and clicked and features.get(click.name) not in _EMPTY else None
         features.pop(click.name, None)
-        yield Logged(number, at, clicked, features, clicked_at)
+        yield Logged(number, at, clicked, features, clicked_at, page)
 
 
 class _Column(NamedTuple):

@@ -78,6 +78,8 @@ class DataSettings(Section):
     """the column of the impression's time: epoch seconds or milliseconds, or ISO 8601"""
     click_time: str | None = None
     """the column of the click's time, if the file has one"""
+    together: tuple[str, ...] = ()
+    """the columns that neighbouring rows of one page have equal: `sml evaluate` predicts a page before it learns it"""
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:

@@ -1,7 +1,7 @@
 """``sml evaluate``: progressive validation on a recorded file; no log is needed.
 
-Each example is predicted, scored, then learned, in the file's order, one a step. The learner does the same with the same examples, so
-its weights have the same digest.
+The examples are learned in the file's order, one a step, as the learner does with the same examples: its weights have the same digest.
+The protocol says when an example is predicted: right before it is learned (``usual``), or with what a server would have known (``served``).
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import gt
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,20 +17,39 @@ from model.evaluation import RunningScores
 from model.features import Encoder
 from model.online import OnlineModel
 from model.progressive import learn_and_score
+from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.screen import counting
 from service.settings import Settings
-from stream.files import Logged, read
+from stream.files import Logged, columns, read
+from stream.log.settings import format_duration, parse_duration
+from stream.settings import DataSettings, JoinSettings
 
 T = TypeVar("T")
 
+TOO_GOOD = 0.98  # an AUC that no honest log has given: above it, some field knows the answer
 BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
-class Evaluation:
-    """A model, scored on each example before it learns it."""
+class ProtocolError(Exception):
+    """A protocol can't be followed on this file."""
 
-    def __init__(self, spec: Spec) -> None:
+
+class Protocol(NamedTuple):
+    """When an example is predicted."""
+
+    name: Literal["usual", "served"] = "usual"  # where delay and together come from, if they were not given
+    delay: float = 0.0  # seconds from an example's time to its label
+    together: tuple[str, ...] = ()  # columns that the rows of one page have equal
+
+
+USUAL = Protocol()
+
+
+class Evaluation:
+    """A model, scored on each example by the prediction that the protocol asks for."""
+
+    def __init__(self, spec: Spec, protocol: Protocol = USUAL) -> None:
         self.model = OnlineModel(spec)
         self.scores = RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
@@ -38,6 +57,9 @@ class Evaluation:
         self.backwards = 0  # rows earlier than the row before
         self._encoder = Encoder(spec.fields)
         self._last = -1  # time
+        self._served: ServedStream | None = None
+        if protocol.delay or protocol.together:
+            self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
 
     def learn(self, batch: list[Logged]) -> None:
         """Predict, score and learn each example, in order."""
@@ -46,9 +68,18 @@ class Evaluation:
         self._last = times[-1]
         clicked = np.array([logged.label for logged in batch], np.float32)  # (N,)
         features = [logged.features for logged in batch]
+        if self._served:
+            self.bad += len(self._served.learn_and_score(features, times, clicked, [logged.page for logged in batch]))
+            return
         _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
         self.bad += len(misfits)
         self.undone += len(undone)
+
+    def finish(self) -> None:
+        """Learn what the protocol holds back until the stream ends."""
+        if self._served:
+            self._served.finish()
+            self.undone = self._served.undone
 
     def result(self) -> dict[str, Any]:
         """Return what ``--json`` prints, except the speed."""
@@ -61,20 +92,72 @@ class Evaluation:
         }
 
 
-def evaluate(path: Path, settings: Settings) -> dict[str, Any]:
-    """Evaluate on the file at ``path``, with progress on stderr.
+def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -> dict[str, Any]:
+    """Evaluate on the file at ``path``, with progress on stderr; the default protocol is that of :func:`protocol_of`.
 
     Raises:
-        OSError: the file can't be read.
+        FileError: the file can't be read, or lacks a column of ``protocol.together``.
     """
+    protocol = protocol or protocol_of(settings)
+    data = settings.data.model_copy(update={"together": protocol.together})
+    _check_together(path, data)
     compile_kernels(settings.spec)
-    evaluation = Evaluation(settings.spec)
+    evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
-    for batch in counting(batches(read(path, settings.data), BATCH), path.name):
+    for batch in counting(batches(read(path, data), BATCH), path.name):
         evaluation.learn(batch)
+    evaluation.finish()
     seconds = time.perf_counter() - start
     result = evaluation.result()
-    return {**result, "examples_per_second": round(result["examples"] / seconds, 1)}
+    told = {"protocol": protocol.name, "delay": format_duration(protocol.delay), "together": list(protocol.together)}
+    return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **told}
+
+
+def protocol_of(
+    settings: Settings,
+    name: Literal["usual", "served"] | None = None,
+    delay: str | None = None,
+    together: str | None = None,
+) -> Protocol:
+    """Return the protocol that is asked for; what is None is taken from the settings.
+
+    Args:
+        settings: Where the columns, the label's policy and its windows are.
+        name: ``served``: delay and pages as in the settings; ``usual``: none. None: ``served`` if the file has a time.
+        delay: A duration, or ``window``: as long as the joiner would wait under the settings' policy.
+        together: Columns, separated by commas, or ``none``.
+
+    Raises:
+        ProtocolError: the delay is no duration, or needs a time that the file doesn't have.
+    """
+    timed = bool(settings.data.time) or settings.data.format == "avazu"
+    name = name or ("served" if timed else "usual")
+    delay = delay or ("window" if name == "served" else "0s")
+    pages = settings.data.together if together is None and name == "served" else _columns(together)
+    try:
+        seconds = decided_after(settings.join) if delay == "window" else parse_duration("0s" if delay == "0" else delay)
+    except ValueError as error:
+        raise ProtocolError(f"delay: got {delay!r}, expected {error}, or window") from error
+    if seconds and not timed:
+        raise ProtocolError(f"delay: got {delay!r} for a file without a time, expected 0, or the column of the time in [data] time")
+    return Protocol(name, seconds, pages)
+
+
+def decided_after(settings: JoinSettings) -> float:
+    """Return how long after its impression a label is learned, in seconds: at once under ``fnw`` and ``fnc``."""
+    return settings.click_window + settings.lateness if settings.label_policy == "window" else 0.0
+
+
+def _columns(together: str | None) -> tuple[str, ...]:
+    return () if together in (None, "none") else tuple(name.strip() for name in together.split(","))
+
+
+def _check_together(path: Path, data: DataSettings) -> None:
+    """Raise an error unless the file has the columns of a page."""
+    existing = columns(path, data) if data.together else []
+    for name in data.together:
+        if name not in existing:
+            raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
 
 
 def compile_kernels(spec: Spec) -> None:

@@ -19,6 +19,10 @@ Kind: TypeAlias = Literal["categorical", "numeric", "multi"]
 
 _ENOUGH = 20  # rows from which we infer that values never return, if none has returned
 _ENOUGH_OF_SUBJECTS = 1_000  # the same, for users and items
+_ENOUGH_CLICKS = 50  # and as many rows without: below that, nothing is said of what a column gives away
+_TELLS_TOO_MUCH = 0.5  # of the click rate's log loss is left: whole models leave .87 of it on public logs
+_A_HUNDREDTH = 0.01
+_BY_CHANCE = np.log(1e-9)
 _FEW = 12  # whole numbers that are worth a row each, whatever they mean
 _JOINED = 0.01  # of the rows: from this share on, a separator is no accident
 _RARER = -0.6  # rank correlation of number and frequency: counts have -0.6 to -1, codes about 0
@@ -50,7 +54,12 @@ class KindGuess(NamedTuple):
 
 def infer_kind(column: Column, sample: Sample) -> KindGuess:
     """Infer what ``column`` is to the model."""
-    return _as_nothing(column, sample) or _as_lists(column) or _as_single_values(column, sample.labels)
+    return (
+        _as_nothing(column, sample)
+        or _as_the_answer(column, sample.labels)
+        or _as_lists(column)
+        or _as_single_values(column, sample.labels)
+    )
 
 
 def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
@@ -70,6 +79,40 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
     if unique and not measures and not column.has_lists:
         return KindGuess(None, "a different value in every row")
     return None
+
+
+def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | None:
+    """Recognise a column that gives the label away.
+
+    Either it alone halves the log loss of the click rate, each row predicted by the rows before it, or one of its values, or having one,
+    comes with clicks only: with a hundredth of all clicks, and more often than chance does that once in 10⁹ columns.
+    """
+    clicks = labels.sum()
+    if min(clicks, len(labels) - clicks) < _ENOUGH_CLICKS:
+        return None
+    groups = column.codes if column.numbers is None else _buckets(column)
+    told, base = _losses(groups, labels).mean(), _losses(np.zeros_like(groups), labels).mean()
+    if told < _TELLS_TOO_MUCH * base:
+        return KindGuess(
+            None, f"alone it tells {1 - told / base:.0%} of what there is to know of the label, so it is known only after the click"
+        )
+    enough = max(_A_HUNDREDTH * clicks, _BY_CHANCE / np.log(labels.mean()))
+    rows, clicked = (np.bincount(groups + 1, weights) for weights in (None, labels))  # the first is of the missing value
+    sure = (rows == clicked) & (rows >= enough)
+    if sure[1:].any():
+        return KindGuess(
+            None, f"in {int(rows[1:][sure[1:]].sum()):,} rows its value comes with clicks only, so it is known only after the click"
+        )
+    if rows[1:].sum() == clicked[1:].sum() >= enough:
+        return KindGuess(None, "filled only where the label is 1, so it is known only after the click")
+    return None
+
+
+def _buckets(column: Column) -> NDArray[np.int64]:
+    """Return the bucket of each row's number, counted from 0; -1 where it is missing."""
+    numbers = () if column.numbers is None else column.numbers
+    _, buckets = np.unique([bucket(number) for number in numbers], return_inverse=True)
+    return np.where(column.filled, buckets[column.codes], -1)
 
 
 def _as_lists(column: Column) -> KindGuess | None:
@@ -99,7 +142,7 @@ def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
         return KindGuess("categorical", f"only {len(numbers)} whole numbers")
     measures = _says(name, _MEASURES)
-    if _CODES.fullmatch(_words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
+    if _CODES.fullmatch(words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
         return KindGuess("categorical", "whole numbers, and the name is one of codes")
     if measures:
         return KindGuess("numeric", "whole numbers, and the name is one of measures")
@@ -158,10 +201,10 @@ def _whole(numbers: NDArray[np.float64]) -> bool:
 
 def _says(name: str, word: re.Pattern[str]) -> bool:
     """Return whether ``word`` is among the words of a name."""
-    return any(map(word.fullmatch, _words(name)))
+    return any(map(word.fullmatch, words(name)))
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
     """Split a name such as ``follow_user_num`` or ``itemPrice`` into words, at least one."""
     return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) or [""]
 

@@ -119,6 +119,11 @@ class Sample:
         """(R,) 1 where it was clicked, else 0."""
         return np.array(self._labels, np.float64)
 
+    @cached_property
+    def times(self) -> NDArray[np.int64]:
+        """(R,) the time of each row, epoch ms."""
+        return np.array(self._times, np.int64)
+
     @property
     def span(self) -> int:
         """From the earliest to the latest time, in ms."""

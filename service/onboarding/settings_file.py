@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
 from service.onboarding.field_kinds import KindGuess, infer_kind
+from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
 from stream.log.settings import Section
@@ -30,7 +31,7 @@ _SHOWN = {
     "privacy": {"fields"},
     "access": {"keys"},
     "limits": set(),
-    "data": {"format", "label", "time", "click_time"},
+    "data": {"format", "label", "time", "click_time", "together"},
 }
 _COLUMN = 36  # where comments begin
 
@@ -41,6 +42,7 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     clicked_at = [column.name for column, guess in guesses if guess.clicked_at]
     if data.time and clicked_at and not data.click_time:
         data = data.model_copy(update={"click_time": clicked_at[0]})
+    data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
     for name, default in Settings(model=ModelSettings(base_rate=True)).model_copy(update={"data": data}):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -260,3 +261,50 @@ def test_kaggle_logs_learn_from_what_was_written(tmp_path: Path, sml_init: Invok
         assert log_loss / entropy < 0.90
     else:
         assert log_loss <= 0.41
+
+
+def test_a_column_that_knows_the_answer_is_left_out_with_its_reason(tmp_path: Path, sml_init: Invoke) -> None:
+    random = np.random.default_rng(0)
+    click = (random.random(ROWS) < 0.2).astype(int)
+    columns: dict[str, list[Any]] = {
+        "click": click.tolist(),
+        "site": random.integers(0, 9, ROWS).tolist(),
+        "dwell_ms": [int(random.integers(900, 60_000)) if clicked else int(random.integers(0, 300)) for clicked in click],
+        "converted": (click * (random.random(ROWS) < 0.3)).tolist(),
+        "basket": [int(random.integers(1, 9)) if clicked and random.random() < 0.5 else "" for clicked in click],
+        "status": ["won" if clicked else random.choice(["lost", "open"]) for clicked in click],
+        "strong": [str(random.random() < (0.6 if clicked else 0.1)) for clicked in click],
+    }
+
+    text = sml_init(write_csv(tmp_path / "log.csv", columns))
+
+    assert {field["name"] for field in tomllib.loads(text)["field"]} == {"site", "strong"}
+    for name in ("dwell_ms", "status"):
+        assert re.search(rf"#   {name}: alone it tells \d\d% of what there is to know of the label", text)
+    assert "#   converted: in " in text
+    assert "rows its value comes with clicks only" in text
+    assert "so it is known only after the click" in text.split("#   basket: ")[1].splitlines()[0]
+
+
+def test_a_page_is_told_by_time_and_visitor_or_by_the_request(tmp_path: Path, sml_init: Invoke) -> None:
+    random = np.random.default_rng(0)
+    pages = np.repeat(np.arange(400), 5)
+    columns: dict[str, list[Any]] = {
+        "click": (random.random(2_000) < 0.2).astype(int).tolist(),
+        "ts": (MONDAY + pages // 2).tolist(),
+        "user_id": ((pages * 7) % 97).tolist(),
+        "item": random.integers(0, 50, 2_000).tolist(),
+    }
+    requests = {**columns, "request_id": [f"r{page}" for page in pages]}
+    alone = {**columns, "ts": (MONDAY + np.arange(2_000)).tolist()}
+
+    def together(columns: dict[str, list[Any]], *options: str) -> list[str]:
+        text = sml_init(write_csv(tmp_path / "log.csv", columns), *options)
+        found: list[str] = tomllib.loads(text)["data"]["together"]
+        return found
+
+    assert together(columns, "--time", "ts") == ["ts", "user_id"]
+    assert together(columns) == []
+    assert together(requests, "--time", "ts") == ["request_id"]
+    assert together(requests) == ["request_id"]
+    assert together(alone, "--time", "ts") == []

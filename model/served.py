@@ -1,0 +1,125 @@
+"""Evaluation as it is served: a page is predicted with what a server knew when it was shown, and a label is learned once it is decided.
+
+The examples are learned in the stream's order, whatever the protocol, so they give the same weights; only the predictions come earlier.
+Memory holds the examples whose label is not decided, and the page that is being shown: it is bounded by the delay and by the longest page.
+
+Axes: N examples.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation import RunningScores
+from model.features import Encoder, Features
+from model.keys import FeatureError, Value
+from model.online import OnlineModel
+
+
+class _Shown(NamedTuple):
+    """Examples that were predicted in one call, until they are learned."""
+
+    features: Features
+    labels: NDArray[np.float32]  # (N,)
+    logits: NDArray[Any]  # (N,), as predicted when they were shown
+
+
+class ServedStream:
+    """Predicts each page when it is shown; learns and scores each example once its label is decided.
+
+    The stream's *clock* is the latest time so far: a row whose time runs backwards happens now. An example's label is decided once the
+    clock has reached the clock of the example plus ``delay``. A page is neighbouring examples of an equal page, and is shown at its
+    first example: it is predicted with the weights that have learned all that was decided by then, and nothing of the page itself.
+    An example that its fields don't take is in no page, and moves no clock.
+
+    Args:
+        model: The model, which learns.
+        encoder: The encoder of the model's fields.
+        scores: The scores, which are updated when an example is learned.
+        delay: From an example's time to its label, ms.
+    """
+
+    def __init__(self, model: OnlineModel, encoder: Encoder, scores: RunningScores, delay: int) -> None:
+        self._model, self._encoder, self._scores, self._delay = model, encoder, scores, delay
+        self.undone = 0  # steps that were not finite
+        self._clock = -1
+        self._page: object = None
+        self._read = 0  # examples, those of the batch being read included
+        self._learned = 0
+        self._known = 0  # examples that are learned when the page is shown
+        self._due: deque[tuple[int, int]] = deque()  # (clock when the label is decided, examples up to there), for examples in _shown
+        self._shown: deque[_Shown] = deque()
+
+    def learn_and_score(
+        self,
+        features: Sequence[Mapping[str, Value]],
+        times: Sequence[int],
+        labels: NDArray[np.float32],
+        pages: Sequence[object],
+    ) -> dict[int, FeatureError]:
+        """Predict N examples, and learn and score those whose labels are decided meanwhile.
+
+        Returns the index of each example with a feature that its field does not take, and the error.
+
+        Args:
+            features: The features of each example by name.
+            times: When each happened, epoch ms.
+            labels: 1 for a click, else 0, ``(N,)``.
+            pages: What neighbours of one page have equal; None: a page of its own.
+        """
+        encoded, misfits = self._encoder.encode(features, times)
+        kept = [n for n in range(len(labels)) if n not in misfits]
+        if not kept:
+            return misfits
+        known = [self._admit(times[n], pages[n]) for n in kept]
+        shown = _Shown(encoded, labels[kept], np.empty(len(kept), self._model.weights.dense.dtype))
+        self._shown.append(shown)
+        starts = np.flatnonzero(np.diff(known, prepend=-1)).tolist()  # neighbours with equal weights are predicted in one call
+        for start, end in zip(starts, [*starts[1:], len(kept)], strict=True):
+            self._learn_up_to(known[start])
+            shown.logits[start:end] = self._model.weights.predict(self._part(encoded, start, end))
+        return misfits
+
+    def finish(self) -> None:
+        """Learn and score what is left when the stream has ended."""
+        self._learn_up_to(self._read)
+
+    def _admit(self, time: int, page: object) -> int:
+        """Take the next example's time and page; return how many examples are learned when it is predicted."""
+        self._clock = max(self._clock, time)
+        if page is None or page != self._page:
+            self._page = page
+            while self._due and self._due[0][0] <= self._clock:
+                self._known = self._due.popleft()[1]
+        self._read += 1
+        decided = self._clock + self._delay
+        if self._due and self._due[-1][0] == decided:
+            self._due.pop()
+        self._due.append((decided, self._read))
+        return self._known
+
+    def _learn_up_to(self, count: int) -> None:
+        """Learn and score the next examples until ``count`` are learned."""
+        while self._learned < count:
+            shown = self._shown[0]
+            size = min(len(shown.labels), count - self._learned)
+            labels, logits = shown.labels[:size], shown.logits[:size].copy()
+            result = self._model.learn(self._part(shown.features, 0, size), labels)
+            logits[result.undone] = np.nan
+            self._scores.update(logits, labels)
+            self.undone += len(result.undone)
+            self._learned += size
+            if size == len(shown.labels):
+                self._shown.popleft()
+            else:
+                rest = self._part(shown.features, size, len(shown.labels))
+                self._shown[0] = _Shown(rest, shown.labels[size:], shown.logits[size:])  # the logits stay a view, which may yet be filled
+
+    def _part(self, features: Features, start: int, end: int) -> Features:
+        """Return the features of examples ``start`` to ``end``, without copying their keys."""
+        fields = len(self._model.spec.fields)
+        starts = features.starts[start * fields : end * fields + 1]
+        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0])
