@@ -20,6 +20,7 @@ COPY pyproject.toml uv.lock ./
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-install-project
 COPY README.md LICENSE ./
 COPY model model
+COPY experiments experiments
 COPY paper paper
 COPY stream stream
 COPY service service

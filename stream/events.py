@@ -22,6 +22,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
+Worth: TypeAlias = Annotated[float, Meta(ge=0, le=LARGEST_COUNT)]  # in any currency
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
@@ -48,11 +49,16 @@ class Watermark(Struct, frozen=True):
 
 
 class Served(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The version and the arm by which an impression was shown."""
+    """By which arm and version of the weights an impression was shown, and how that arm was chosen."""
 
     version: Count | None = None
     probability: Annotated[float, Meta(ge=0, le=1)] | None = None
-    arm: str | None = None
+    arm: str | None = None  # whose weights answered
+    experiment: str | None = None
+    propensity: Annotated[float, Meta(gt=0, le=1)] | None = None  # the share of the units that this arm answered then
+    unit: str | None = None  # the key of the unit in hex, the same in every experiment; None: the request named none
+    assigned: str | None = None  # the arm that the unit belongs to, if another answered for it
+    forced: bool = False  # somebody chose the arm by hand: not to be reported
 
 
 class Impression(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -70,7 +76,7 @@ class Click(Struct, frozen=True, omit_defaults=True, gc=False):
 
     impression_id: Id
     time: Time
-    value: float | None = None  # what the click was worth
+    value: Worth | None = None  # what the click was worth
     source: Any = None  # who wrote it, so that a wrong clock can be found
 
 
@@ -81,9 +87,12 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     time: Time
     features: dict[str, Feature]
     label: Literal[0, 1]
+    value: Worth | None = None  # what the click was worth
     weight: Annotated[float, Meta(ge=0)] | None = None
     clicked_at: Time | None = None
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
+    served: Served | None = None  # if it names an arm
+    late: bool = False  # the impression's second example, because its click came too late for the first
 
 
 class Forget(Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # The lowest first: a package imports nothing from those after it.
-PACKAGES = ("model", "stream", "paper", "service")
+PACKAGES = ("model", "experiments", "stream", "paper", "service")
 STREAM = ("stream.log", "stream.weights", "stream.learn")
 SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "service.cli")
 ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offline", "paper.online"))
@@ -21,7 +21,7 @@ Graph = dict[str, set[str]]  # module → the modules of ours that it imports
 
 
 def _sources(root: Path) -> dict[str, Path]:
-    """Return every module of the four packages: dotted name → path."""
+    """Return every module of the packages: dotted name → path."""
     paths = (path for package in PACKAGES for path in (root / package).rglob("*.py"))
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 

@@ -132,5 +132,5 @@ class ImmediateJoin(Join):
 
     def _add_example(self, waiting: Waiting, clicked_at: int | None) -> None:
         if waiting.impression:
-            example = labelled(waiting.impression, clicked_at)
+            example = labelled(waiting.impression, clicked_at, waiting.value)
             self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

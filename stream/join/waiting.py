@@ -26,6 +26,7 @@ class Waiting(Struct, gc=False, order=True):
     impression: Impression | None  # None: forgotten; it stays to meet its clicks, so that no other impression gets them
     record: Record | None = None  # kept if it came so late that its window may have been closed
     clicked_at: int | None = None
+    value: float | None = None  # of the click that counts
     late_at: int | None = None  # the time of the first click that came too late
     memory: int = 0  # bytes that it takes, about
 
@@ -37,6 +38,7 @@ class Unmatched(Struct, gc=False):
     offset: int
     watermark: int  # the clicks' watermark just after it
     fate: str  # what it is counted as if no impression takes it
+    value: float | None = None
 
 
 LONGEST_SOURCE = 60  # characters
@@ -47,7 +49,9 @@ def source(event: Impression | Click) -> str:
     return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
 
 
-def labelled(impression: Impression, clicked_at: int | None) -> Example:
+def labelled(impression: Impression, clicked_at: int | None, value: float | None = None) -> Example:
     """Make an example of an impression: a positive if it was clicked, else a negative."""
     label: Literal[0, 1] = 0 if clicked_at is None else 1
-    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at)
+    served = impression.served if impression.served and impression.served.arm else None
+    shown = (impression.impression_id, impression.time, impression.features)
+    return Example(*shown, label, value=value, clicked_at=clicked_at, served=served)

@@ -11,6 +11,8 @@ observed time of a stream so far; its *watermark* is ``seen - lateness``. W is t
 from collections import Counter
 from heapq import heappop, heappush
 
+import msgspec
+
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
@@ -133,7 +135,7 @@ class Join:
         if event.time < seen_before - self.lateness:
             self.counts["late_event", "clicks", source(event)] += 1
         watermark = self.clicks.seen - self.lateness
-        click = Unmatched(event.time, record.offset, watermark, "late" if name in self._latest else "orphan")
+        click = Unmatched(event.time, record.offset, watermark, "late" if name in self._latest else "orphan", event.value)
         if not any(self._match(waiting, click) for waiting in self._waiting.get(name, ())):
             self._unmatched.setdefault(name, []).append(click)
 
@@ -209,7 +211,7 @@ class Join:
         if waiting.clicked_at is not None:
             self.counts["click", "duplicate"] += 1
             return True
-        waiting.clicked_at = click.time
+        waiting.clicked_at, waiting.value = click.time, click.value
         self.counts["click", "counted"] += 1
         if click.time < waiting.time:
             self.counts["anomaly", "early_click"] += 1
@@ -239,14 +241,14 @@ class Join:
             heappush(self._queue, waiting)
         else:
             self._remove(waiting)
-        return labelled(waiting.impression, waiting.clicked_at) if waiting.impression else None
+        return labelled(waiting.impression, waiting.clicked_at, waiting.value) if waiting.impression else None
 
     def _settle_late(self, waiting: Waiting) -> Example | None:
         self._remove(waiting)
         if waiting.impression is None or waiting.late_at is None:
             return None
         self.counts["anomaly", "late_click_learned"] += 1
-        return labelled(waiting.impression, waiting.late_at)
+        return msgspec.structs.replace(labelled(waiting.impression, waiting.late_at), late=True)
 
     def _remove(self, waiting: Waiting) -> None:
         self._waiting_memory -= waiting.memory

@@ -102,6 +102,23 @@ def test_a_bad_record_names_its_field_and_what_was_expected(changes: dict[str, A
     assert (caught.value.field, caught.value.expected) == (field, expected)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("-0.01", "float >= 0.0"),
+        ("NaN", "float | null"),
+        ("1e999", "float <= 9007199254740992.0"),
+        ("1e300", "float <= 9007199254740992.0"),
+        ('"5"', "float | null"),
+    ],
+)
+def test_a_click_is_worth_nothing_negative_endless_or_absurd(value: str, expected: str) -> None:
+    with pytest.raises(BadRecordError) as caught:
+        decode_click(f'{{"impression_id": "a", "time": 1, "value": {value}}}'.encode())
+
+    assert (caught.value.field, caught.value.expected) == ("value", expected)
+
+
 @pytest.mark.parametrize("missing", list(GOOD))
 def test_a_record_without_a_field_it_needs_names_that_field(missing: str) -> None:
     value = {name: held for name, held in GOOD.items() if name != missing}
