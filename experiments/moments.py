@@ -94,7 +94,8 @@ def _influence(arm: Moments, rate: Rate) -> Floats:
     influence = np.zeros(len(COLUMNS))
     influence[numerator] = 1
     influence[denominator] -= arm[0, numerator] / arm[0, denominator]
-    return influence / (arm[0, denominator] / arm[0, 0])
+    influence /= arm[0, denominator] / arm[0, 0]
+    return influence
 
 
 def _theta(centred: Sequence[Floats], influences: Sequence[Floats]) -> Floats:
