@@ -14,7 +14,7 @@ from service.cli.dead_letters import dead_letters_app
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
-from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
@@ -122,6 +122,7 @@ def learn(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
     ] = False,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -132,10 +133,11 @@ def learn(
     \b
         sml learn
         sml learn --until-caught-up --json
+        sml learn --arm treatment
     """
     from service.commands.learn import learn as run
 
-    answer(run(settings_of(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    answer(run(settings_of(config).of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
 
 
 @app.command()
@@ -233,6 +235,7 @@ def evaluate(
     together: Annotated[
         str | None, typer.Option(help="Columns that a page's rows have equal: a page is predicted before it is learned. Or none.")
     ] = None,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -247,7 +250,7 @@ def evaluate(
     """
     from service.commands.evaluate import TOO_GOOD, evaluate as run, protocol_of
 
-    settings = settings_of(config)
+    settings = settings_of(config).of_arm(arm)
     result = run(file, settings, protocol_of(settings, protocol, delay, together))
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
@@ -260,6 +263,7 @@ def evaluate(
 def predict(
     request: Annotated[typer.FileBinaryRead, typer.Argument(help="A request as for /v1/predict; - is stdin.")] = "-",  # type: ignore[assignment]
     *,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -273,7 +277,7 @@ def predict(
     """
     from service.commands.predict import predict as run
 
-    predicted = run(request.read(), settings_of(config))
+    predicted = run(request.read(), settings_of(config).of_arm(arm))
     answer(predicted if as_json else predicted["predictions"], as_json)
 
 

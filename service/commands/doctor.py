@@ -128,7 +128,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
     try:
         with open_log(settings.log) as log:
             yield Finding("log", True, f"{url} answers{_secured(settings)}")
-            topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
+            topics = settings.topics._replace(by_id=settings.join.rekey)
             yield _topics(log, topics)
             yield from _retentions(log, settings)
             inputs = topics._replace(by_id=False)
@@ -159,7 +159,7 @@ def _topics(log: Log, topics: Topics) -> Finding:
 def _retentions(log: Log, settings: Settings) -> Iterator[Finding]:
     """Check that no topic keeps its records longer, or shorter, than the settings say, and foretell the bytes that all will take."""
     total = 0.0
-    names, rekey = Topics(settings.log.prefix), settings.join.rekey
+    names, rekey = settings.topics, settings.join.rekey
     for name, _, expected in wanted(names, settings.log.partitions, settings.kept, rekey=rekey):
         try:
             kept, load = log.retention(name), measured(log, name)

@@ -15,7 +15,6 @@ from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import open_log
-from stream.log.topics import Topics
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
     registry = CollectorRegistry()
     with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
-        topics = Topics(settings.log.prefix)
+        topics = settings.topics
         learner = Learner(
             log,
             topics,

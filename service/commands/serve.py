@@ -12,7 +12,6 @@ from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
 from stream.log.connect import open_log
-from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 
@@ -25,7 +24,7 @@ def serve(settings: Settings) -> None:
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
-    topics, registry = Topics(settings.log.prefix), CollectorRegistry()
+    topics, registry = settings.topics, CollectorRegistry()
     metrics = FollowerMetrics(registry)
     with stop_signals(), open_log(settings.log) as log:
 

@@ -13,10 +13,10 @@ def create(settings: Settings) -> dict[str, bool]:
     Raises:
         LogError: the log can't be reached.
     """
-    names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
+    names, rekey, arms, kept = settings.topics, settings.join.rekey, tuple(settings.arms), settings.kept
     with open_log(settings.log) as log:
-        created = topics.create(log, names, settings.log.partitions, rekey=rekey, kept=kept)
-    return {each.name: each.name in created for each in topics.wanted(names, settings.log.partitions, kept, rekey=rekey)}
+        created = topics.create(log, names, settings.log.partitions, rekey=rekey, arms=arms, kept=kept)
+    return {each.name: each.name in created for each in topics.wanted(names, settings.log.partitions, kept, rekey=rekey, arms=arms)}
 
 
 def update(settings: Settings) -> dict[str, str]:
@@ -26,11 +26,11 @@ def update(settings: Settings) -> dict[str, str]:
         UnknownTopicError: one is missing.
         LogError: the log can't be reached, or refuses.
     """
-    names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
+    names, rekey, arms, kept = settings.topics, settings.join.rekey, tuple(settings.arms), settings.kept
     with open_log(settings.log) as log:
-        changed = topics.retain(log, names, rekey=rekey, kept=kept)
+        changed = topics.retain(log, names, rekey=rekey, arms=arms, kept=kept)
     said = {name: f"kept {described(new)}, before {described(old)}" for name, (old, new) in changed.items()}
-    every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey)
+    every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey, arms=arms)
     return {each.name: said.get(each.name, f"kept {described(each.retention)}, as before") for each in every}
 
 

@@ -109,7 +109,7 @@ class Learner:
             while not should_stop():
                 try:
                     # Taken once: a learner that reaches the log again must not fence the one that has taken its place.
-                    writer = writer or stack.enter_context(closing(self._log.writer(f"{self._topics.prefix}.learner")))
+                    writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)

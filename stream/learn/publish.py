@@ -12,7 +12,7 @@ from xxhash import xxh3_64_hexdigest
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.dead_letters import dead_letter
+from stream.dead_letters import dead_letter, learn_stage
 from stream.events import Forget, Rollback, Run, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
@@ -72,7 +72,7 @@ class PendingVersion:
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
-            dead_letter(record, "learn", error, topics)
+            dead_letter(record, learn_stage(topics), error, topics)
             for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._dead_lettered
         ]
