@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 REPLICATES = 201
-BINS, REACH = 1024, 16.0  # of the logit, from -REACH to REACH
+BINS, LOW, HIGH = 512, -12.0, 4.0  # of the logit: probabilities from 0.0006 % to 98 %; others fall into the end bins
 Counts: TypeAlias = NDArray[np.int64]  # (R, B, 2): the last index is 1 for a click
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -34,7 +34,7 @@ def empty() -> Counts:
 def bin_of(probabilities: Any) -> NDArray[np.int64]:
     """Return the bin of each probability, ``(N,)``."""
     p = np.clip(np.asarray(probabilities, np.float64), 1e-12, 1 - 1e-12)
-    return np.clip((np.log(p / (1 - p)) + REACH) * (BINS / (2 * REACH)), 0, BINS - 1).astype(np.int64)
+    return np.clip((np.log(p / (1 - p)) - LOW) * (BINS / (HIGH - LOW)), 0, BINS - 1).astype(np.int64)
 
 
 def weights(units: NDArray[np.uint64]) -> NDArray[np.int64]:

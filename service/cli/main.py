@@ -11,6 +11,7 @@ import typer
 
 from service.cli.bench import bench_app
 from service.cli.dead_letters import dead_letters_app
+from service.cli.experiment import experiment_app
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
@@ -35,6 +36,7 @@ for name, group in {
     "snapshots": snapshots_app,
     "dead-letters": dead_letters_app,
     "keys": keys_app,
+    "experiment": experiment_app,
     "bench": bench_app,
 }.items():
     app.add_typer(group, name=name)

@@ -6,6 +6,7 @@ units' keys, so that they do not depend on the order in which the log was read.
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import groupby
@@ -201,8 +202,8 @@ def _unsigned(unit: int) -> int:
 
 
 def _packed(counts: bins.Counts) -> bytes:
-    return counts.astype("<u4").tobytes()
+    return zlib.compress(counts.astype("<u4").tobytes(), 1)  # most are zero for long
 
 
 def _unpacked(data: bytes) -> bins.Counts:
-    return np.frombuffer(data, "<u4").reshape(bins.empty().shape).astype(np.int64)
+    return np.frombuffer(zlib.decompress(data), "<u4").reshape(bins.empty().shape).astype(np.int64)

@@ -119,17 +119,17 @@ def test_the_auc_from_bins_is_that_of_scikit_learn(chance: np.random.Generator) 
 def test_the_error_of_the_auc_is_that_of_drawing_the_units_anew() -> None:
     def draw(seed: int) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.bool_]]:
         random = np.random.default_rng(seed)
-        unit = np.repeat(np.arange(400), 10)
-        p = 1 / (1 + np.exp(2 - random.normal(0, 1, 4_000)))
-        liking = random.normal(0, 1.5, 400)[unit]
+        unit = np.repeat(np.arange(200), 10)
+        p = 1 / (1 + np.exp(2 - random.normal(0, 1, 2_000)))
+        liking = random.normal(0, 1.5, 200)[unit]
         return (
             unit.astype(np.uint64) + np.uint64(seed * 1_000),
             p,
-            random.random(4_000) < 1 / (1 + np.exp(2 - np.log(p / (1 - p)) - liking)),
+            random.random(2_000) < 1 / (1 + np.exp(2 - np.log(p / (1 - p)) - liking)),
         )
 
     errors, values = [], []
-    for seed in range(60):
+    for seed in range(40):
         counts = bins.empty()
         units, p, clicked = draw(seed)
         bins.add(counts, units, p, np.full(len(p), -1), clicked.astype(int))

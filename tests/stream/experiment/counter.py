@@ -18,7 +18,7 @@ def plan() -> Plan:
 
 
 if __name__ == "__main__":
-    reporter.BATCH = 60
+    reporter.BATCH = 100
     with SqliteLog(sys.argv[1]) as log:
         reporter.Reporter(log, TOPICS, Sums(Path(sys.argv[2])), plan, unit=USER).run(lambda: False, until_caught_up=True)
     sys.stdout.write("done\n")

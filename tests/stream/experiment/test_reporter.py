@@ -76,7 +76,7 @@ def test_the_sums_are_those_of_the_examples_added_up_longhand(log: Log, path: Pa
             "prediction": p.sum(),
             "impressions_before": len(early),
             "clicks_before": sum(each.label for each in early),
-            "known": len({each.features["user_id"] for each in early}),  # type: ignore[type-var]
+            "known": len({each.features["user_id"] for each in early}),
         }
         assert {column: total(arm.moments, column) for column in expected} == pytest.approx(expected)
         by_unit = [sum(each.label for each in during if each.served and each.served.unit == unit) for unit in units]
@@ -275,7 +275,7 @@ def test_a_counter_that_is_killed_at_any_moment_ends_with_the_numbers_of_one_tha
     while True:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
         assert process.stdout
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(chance.randint(1, 3)):
             process.stdout.readline()
         time.sleep(chance.random() / 50)
         process.kill()
@@ -284,7 +284,7 @@ def test_a_counter_that_is_killed_at_any_moment_ends_with_the_numbers_of_one_tha
         kills += 1
 
     again = Sums(tmp_path / "killed.db")
-    assert kills >= 3
+    assert kills >= 2
     assert again.progress() == whole.progress()
     assert again.counts() == whole.counts()
     for one, other in zip(whole.arms(ARMS).values(), again.arms(ARMS).values(), strict=True):

@@ -1,0 +1,111 @@
+"""A/A: how often intervals exclude the truth at any look, when both arms are the same.
+
+    python -m benchmarks.experiments.intervals --experiments 1000
+
+writes intervals.json and draws intervals.svg.
+"""
+
+import argparse
+import json
+import math
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiments.simulation import Simulation, World, names
+from experiments.comparison import compare
+from experiments.moments import total
+from experiments.sequence import fixed_interval, multiplier
+from experiments.shares import mismatch
+
+HERE = Path(__file__).parent
+WORLDS = {
+    "50 / 50": World(),
+    "90 / 10": World(shares=(0.9, 0.1), visitors=4_000),
+    "three arms": World(shares=(0.34, 0.33, 0.33), visitors=3_000),
+}
+
+
+def run(world: World, seed: int) -> dict[str, Any]:
+    """Run one experiment; return the look at which the truth was first outside, by measure, and at which the shares were wrong."""
+    always: dict[str, int] = {}
+    once: dict[str, int] = {}
+    wrong, looks, impressions = math.inf, 0, 0.0
+    for look, arms in enumerate(Simulation(world, seed).days()):
+        if mismatch([int(total(arms[name].moments, "units")) for name in names(world)], world.shares):
+            wrong = min(wrong, look)
+        for (_, measure), found in compare(arms, "control").items():
+            looks = max(looks, look)
+            interval = found.relative or found.difference
+            error = (interval.high - interval.estimate) / multiplier(found.time, found.alpha) if found.relative is None else found.error
+            estimate = math.log1p(interval.estimate) if found.relative else interval.estimate
+            if not interval.holds(0):
+                always.setdefault(measure, look)
+            if not fixed_interval(estimate, error, found.alpha).holds(0):
+                once.setdefault(measure, look)
+        impressions = sum(total(arm.moments, "impressions") for arm in arms.values())
+    return {"always": always, "once": once, "shares": None if wrong == math.inf else int(wrong), "impressions": impressions}
+
+
+def measure(experiments: int, world: World, jobs: int) -> dict[str, Any]:
+    """Run many experiments; return the share of them in which each measure was ever outside, by look."""
+    with ProcessPoolExecutor(jobs) as pool:
+        runs = list(pool.map(partial(run, world), range(experiments), chunksize=4))
+    measures = ("click_rate", "value_per_impression", "log_loss", "calibration", "auc")
+
+    def ever(kind: str, measure: str) -> list[float]:
+        return [sum(run[kind].get(measure, world.days) <= look for run in runs) / experiments for look in range(world.days)]
+
+    return {
+        "experiments": experiments,
+        "world": world._asdict(),
+        "impressions": sum(run["impressions"] for run in runs) / experiments,
+        "always": {name: ever("always", name) for name in measures},
+        "once": {name: ever("once", name) for name in measures},
+        "shares": sum(run["shares"] is not None for run in runs) / experiments,
+    }
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw the share of experiments in which the truth was ever outside, by the number of looks."""
+    import matplotlib as mpl  # noqa: PLC0415 - only who draws needs it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    mpl.rcParams["svg.hashsalt"] = "sml"
+    canvas = Figure(figsize=(4.2 * len(results), 3.6), layout="constrained")
+    for axes, (name, found) in zip(canvas.subplots(1, len(results), sharey=True, squeeze=False)[0], results.items(), strict=True):
+        for measure, ever in found["always"].items():
+            (line,) = axes.plot(range(1, len(ever) + 1), ever, label=measure.replace("_", " "))
+            axes.plot(range(1, len(ever) + 1), found["once"][measure], color=line.get_color(), linestyle=":")
+        axes.axhline(0.05, color="black", linewidth=0.8)
+        axes.set_title(f"A/A, {name}: {found['experiments']:,} experiments")
+        axes.set_xlabel("looks (days)")
+    canvas.axes[0].set_ylabel("experiments in which 0 was ever outside")
+    canvas.axes[0].legend(title="always valid; dotted: for one look", fontsize=8)
+    canvas.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Measure, print a table, and draw."""
+    parser = argparse.ArgumentParser(description="Count how often intervals exclude the truth at any look, when both arms are the same.")
+    parser.add_argument("--experiments", type=int, default=1_000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--draw", action="store_true", help="only draw what intervals.json holds")
+    arguments = parser.parse_args()
+    file = arguments.output / "intervals.json"
+    if not arguments.draw:
+        results = {name: measure(arguments.experiments, world, arguments.jobs) for name, world in WORLDS.items()}
+        file.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(file.read_text())
+    print("| shares | measure | ever outside, always valid | ever outside, for one look |\n| --- | --- | --- | --- |")
+    for name, found in results.items():
+        for each in found["always"]:
+            print(f"| {name} | {each.replace('_', ' ')} | {found['always'][each][-1]:.1%} | {found['once'][each][-1]:.1%} |")
+        print(f"| {name} | shares said to be wrong | {found['shares']:.1%} | |")
+    draw(results, arguments.output / "intervals.svg")
+
+
+if __name__ == "__main__":
+    main()

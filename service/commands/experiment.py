@@ -1,0 +1,130 @@
+"""``sml experiment report``: count what is new in the log, and say what the experiment shows so far."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from experiments.moments import total
+from experiments.report import LEFT_OUT, ArmReport, Counted, Report, Uplift, report as report_of
+from model.settings import Field
+from service.settings import Settings
+from stream.event_time import iso
+from stream.experiment.plan import ExperimentError, Plan, Plans
+from stream.experiment.reporter import Reporter
+from stream.experiment.sums import Sums
+from stream.log.connect import open_log
+
+MEASURES = {
+    "click_rate": "click rate",
+    "value_per_impression": "value an impression",
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "calibration": "calibration",
+}
+
+
+def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Report:
+    """Count the experiment's impressions up to the end of the log, and return its report.
+
+    Args:
+        settings: Where the log is, what the arms are and which feature is the unit.
+        name: The experiment.
+        folder: Where its sums are kept from one report to the next.
+        effect: The relative effect whose time is foretold.
+
+    Raises:
+        ExperimentError: there is no such experiment, or its sums can't be used.
+        LogError: the log can't be used.
+    """
+    if not settings.arms:
+        raise ExperimentError("arms: got none, expected [arms.control] and another in the settings")
+    topics, unit = settings.topics, settings.experiment.unit
+    with open_log(settings.log) as log:
+        plans = Plans(log, topics, settings.traffic, name)
+        plans()  # a wrong name makes no file
+        sums = Sums(folder / f"{name}.db")
+        try:
+            reporter = Reporter(
+                log,
+                topics,
+                sums,
+                plans,
+                unit=Field(name=unit) if unit else None,
+                at_once=settings.join.label_policy != "window",
+                retention=settings.kept.records,
+            )
+            reporter.run(lambda: False, until_caught_up=True)
+            return report_of(counted(sums, reporter.plan), effect=effect)
+        finally:
+            sums.close()
+
+
+def counted(sums: Sums, plan: Plan) -> Counted:
+    """Return what is known of an experiment."""
+    arms = sums.arms(plan.shares)
+    impressions = {arm: total(each.moments, "impressions") for arm, each in arms.items()}
+    return Counted(
+        experiment=plan.experiment,
+        control=plan.control,
+        shares=dict(plan.shares),
+        arms=arms,
+        counts=sums.counts(),
+        heaviest={arm: sums.most(arm, "impressions") / count for arm, count in impressions.items() if count},
+        since=sums.state("first", 0) or None,
+        until=sums.state("last", 0) or None,
+    )
+
+
+def lines(found: Report) -> Iterable[str]:
+    """Yield the report as text: what would make it worthless first."""
+    times = (iso(time) if time else "-" for time in (found.since, found.until))
+    yield f"experiment {found.experiment}, from {' to '.join(times)}"
+    yield ""
+    yield from (f"{'ok' if rail.fine else 'FAILS':5}  {rail.name:11}  {rail.found}" for rail in found.guard_rails)
+    yield ""
+    yield from _table([_of_arm(arm) for arm in found.arms])
+    yield ""
+    if not found.uplifts:
+        yield "No uplift is shown before every arm has units and clicks enough."
+    else:
+        warning = "" if found.fine else " A GUARD RAIL FAILS: don't believe them."
+        yield f"Beside {found.control}, with intervals that hold together, at every look, with {found.confidence:.0%}.{warning}"
+        yield from _table([_of_uplift(each, found.effect) for each in found.uplifts])
+    yield from (f"left out: {count:,} impressions, because {LEFT_OUT[why]}" for why, count in found.left_out.items())
+
+
+def _of_arm(arm: ArmReport) -> dict[str, str]:
+    numbers = {"share": f"{arm.share:.2%}", "units": f"{arm.units:,}", "impressions": f"{arm.impressions:,}", "clicks": f"{arm.clicks:,}"}
+    measured = {name: _number(getattr(arm, measure)) for measure, name in MEASURES.items()}
+    return {"arm": arm.arm, **numbers, "value": f"{arm.value:,.2f}", **measured, "freshness": f"{_number(arm.freshness_seconds)} s"}
+
+
+def _of_uplift(uplift: Uplift, effect: float) -> dict[str, str]:
+    low, high = uplift.difference.low, uplift.difference.high
+    relative = uplift.relative and f"{uplift.relative.estimate:+.2%} ({uplift.relative.low:+.2%} to {uplift.relative.high:+.2%})"
+    return {
+        "arm": uplift.arm,
+        "measure": MEASURES[uplift.measure],
+        "difference": f"{uplift.difference.estimate:+.5g} ({low:+.5g} to {high:+.5g})",
+        "relative": relative or "-",
+        "verdict": uplift.verdict,
+        "seen by now": f"±{uplift.detectable:.2%}",
+        f"±{effect:.2%} in": "-" if uplift.days_to_effect is None else f"{uplift.days_to_effect:,.1f} days",
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in ({name: name for name in widths}, *rows):
+        yield "  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a report."""
+    return msgspec.json.schema(Report)
