@@ -242,10 +242,11 @@ def test_who_guesses_a_key_at_the_metrics_of_a_learner_is_bounded_and_a_known_ke
     reader, _ = create(tmp_path / "keys.json", ["read"])
     access = AccessSettings(keys=str(tmp_path / "keys.json"))
     port, registry = free_port(), CollectorRegistry()
-    with exposed(registry, Settings(access=access, learn=LearnSettings(metrics_host=EVERYWHERE, metrics_port=port)), "learn"):
+    settings = Settings(access=access, learn=LearnSettings(metrics_host=EVERYWHERE, metrics_port=port))
+    with exposed(registry, settings, "learn"), httpx.Client(timeout=60) as client:
 
         def status(key: str) -> int:
-            return httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code
+            return client.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"}).status_code
 
         assert status(reader) == 200
         with ThreadPoolExecutor(16) as guessers:
