@@ -26,6 +26,12 @@ class Features(NamedTuple):
         """Return the same keys, each array contiguous, as the kernels read them."""
         return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
 
+    def without(self, examples: Sequence[int], n: int) -> "Features":
+        """Return the keys of the ``n`` examples but some."""
+        counts = np.delete(np.diff(self.starts).reshape(n, -1), examples, axis=0).ravel()
+        starts = np.delete(self.starts[:-1].reshape(n, -1), examples, axis=0).ravel()
+        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]))
+
 
 class Encoded(NamedTuple):
     """Many examples as keys, without those that hold a value that its field can't take."""
