@@ -257,7 +257,7 @@ def test_accumulators_are_halved_when_their_half_life_is_over() -> None:
     np.testing.assert_array_equal(ahead.accumulators, never.accumulators)
     np.testing.assert_array_equal(just_now.accumulators, np.maximum(never.accumulators / 2, OnlineModel(spec()).accumulators))
     occupied = never.weights.keys != 0
-    halved = np.maximum(never.table.accumulators[occupied] / 2, np.float32([*[0.001] * never.spec.model.embedding, 1]))
+    halved = np.maximum(never.table.accumulators[occupied] / 2, np.array([*[0.001] * never.spec.model.embedding, 1], np.float32))
     np.testing.assert_array_equal(just_now.table.accumulators[occupied], halved)
 
 
