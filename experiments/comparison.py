@@ -43,14 +43,13 @@ class Compared(NamedTuple):
 POWER = 0.8416  # the 80 % quantile of the normal distribution
 
 
-def ready(arms: Mapping[str, Arm]) -> bool:
-    """Return whether every arm has units and clicks enough for intervals."""
-    sums = [arm.moments for arm in arms.values()]
-    return all(total(each, "units") >= LEAST_UNITS and total(each, "clicks") >= LEAST_CLICKS for each in sums)
+def ready(arm: Arm) -> bool:
+    """Return whether an arm has units and clicks enough for intervals."""
+    return total(arm.moments, "units") >= LEAST_UNITS and total(arm.moments, "clicks") >= LEAST_CLICKS
 
 
 def compare(arms: Mapping[str, Arm], control: str, *, alpha: float = ALPHA, adjust: bool = True) -> dict[tuple[str, str], Compared]:
-    """Compare every arm with the control; return (arm, measure) → what was found, nothing unless the arms are :func:`ready`.
+    """Compare every arm with the control; return (arm, measure) → what was found of those that are :func:`ready`.
 
     Args:
         arms: The arms by name, the control among them.
@@ -58,7 +57,9 @@ def compare(arms: Mapping[str, Arm], control: str, *, alpha: float = ALPHA, adju
         alpha: The chance that for one measure any arm's truth is ever outside its interval.
         adjust: Whether to adjust by behaviour before (CUPED).
     """
-    if len(arms) < 2 or not ready(arms):  # noqa: PLR2004 - there is nothing beside the control
+    each = alpha / max(len(arms) - 1, 1)
+    arms = {name: arm for name, arm in arms.items() if ready(arm)}
+    if control not in arms:
         return {}
     names, sums = list(arms), [arm.moments for arm in arms.values()]
     measured = {name: dict(zip(names, estimates(sums, rate, adjust=adjust), strict=True)) for name, rate in RATES.items()}
@@ -69,7 +70,6 @@ def compare(arms: Mapping[str, Arm], control: str, *, alpha: float = ALPHA, adju
         measured["auc"] = {
             name: Estimate(*found, found[1] * clicks[name].naive / (clicks[name].error or 1)) for name, found in areas.items() if found
         }
-    each = alpha / (len(arms) - 1)
     return {
         (name, measure): _beside(of[name], of[control], _harmonic(arms[name], arms[control]), each)
         for measure, of in measured.items()

@@ -22,7 +22,8 @@ LEFT_OUT = {
     "deleted": "it was deleted before it was counted",
 }
 _SUSPECT = {"without_prediction": 0.01, "in_wrong_arm": 0.001}  # the share of an arm's impressions above which a guard rail fails
-_STOOD_IN, _HEAVY, _STALER = 0.01, 0.1, 2.0
+_HEAVY = {"impressions": 0.1, "value": 0.25}  # the share of an arm's that one unit may have
+_STOOD_IN, _STALER = 0.01, 2.0
 _MATTERS = 1_000.0  # ms: a difference in freshness below this is none
 _DIRECTION: dict[str, int] = {"click_rate": 1, "value_per_impression": 1, "auc": 1, "log_loss": -1, "calibration": 0}
 
@@ -94,7 +95,7 @@ class Counted(Struct, frozen=True):
     shares: dict[str, float]
     arms: dict[str, Arm]
     counts: dict[str, dict[str, int]]  # arm, or "" → what → how many
-    heaviest: dict[str, float]  # arm → the largest share of its impressions that one unit has
+    heaviest: dict[str, dict[str, float]]  # arm → impressions, value → the largest share of it that one unit has
     since: int | None = None
     until: int | None = None
 
@@ -130,7 +131,7 @@ def guard_rails(counted: Counted) -> list[GuardRail]:
 
 def _enough(arms: Mapping[str, Arm]) -> GuardRail:
     parts = (f"{name} {total(arm.moments, 'units'):,.0f} units, {total(arm.moments, 'clicks'):,.0f} clicks" for name, arm in arms.items())
-    return GuardRail("enough", ready(arms), f"{'; '.join(parts)}; expected at least {LEAST_UNITS} and {LEAST_CLICKS}")
+    return GuardRail("enough", all(map(ready, arms.values())), f"{'; '.join(parts)}; expected at least {LEAST_UNITS} and {LEAST_CLICKS}")
 
 
 def _shares(counted: Counted) -> GuardRail:
@@ -177,8 +178,9 @@ def _rate(counted: Counted, arm: str, what: str) -> float:
 
 
 def _heavy(counted: Counted) -> GuardRail:
-    found = ", ".join(f"{arm} {share:.2%}" for arm, share in counted.heaviest.items())
-    return GuardRail("heavy units", max(counted.heaviest.values(), default=0.0) <= _HEAVY, f"most impressions of one unit: {found}")
+    found = ", ".join(f"{arm} {share:.2%} of {what}" for arm, of in counted.heaviest.items() for what, share in of.items())
+    fine = all(share <= _HEAVY[what] for of in counted.heaviest.values() for what, share in of.items())
+    return GuardRail("heavy units", fine, f"the most that one unit has: {found}")
 
 
 def _arm(name: str, arm: Arm, counted: Counted) -> ArmReport:

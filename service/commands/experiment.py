@@ -64,14 +64,14 @@ def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Rep
 def counted(sums: Sums, plan: Plan) -> Counted:
     """Return what is known of an experiment."""
     arms = sums.arms(plan.shares)
-    impressions = {arm: total(each.moments, "impressions") for arm, each in arms.items()}
+    sizes = {arm: {what: total(each.moments, what) for what in ("impressions", "value")} for arm, each in arms.items()}
     return Counted(
         experiment=plan.experiment,
         control=plan.control,
         shares=dict(plan.shares),
         arms=arms,
         counts=sums.counts(),
-        heaviest={arm: sums.most(arm, "impressions") / count for arm, count in impressions.items() if count},
+        heaviest={arm: {what: sums.most(arm, what) / size for what, size in of.items() if size} for arm, of in sizes.items()},
         since=sums.state("first", 0) or None,
         until=sums.state("last", 0) or None,
     )
@@ -87,7 +87,7 @@ def lines(found: Report) -> Iterable[str]:
     yield from _table([_of_arm(arm) for arm in found.arms])
     yield ""
     if not found.uplifts:
-        yield "No uplift is shown before every arm has units and clicks enough."
+        yield "No uplift is shown before an arm and control have units and clicks enough."
     else:
         warning = "" if found.fine else " A GUARD RAIL FAILS: don't believe them."
         yield f"Beside {found.control}, with intervals that hold together, at every look, with {found.confidence:.0%}.{warning}"

@@ -11,14 +11,25 @@ from stream.experiment.counting import Counting
 from stream.log.contract import Log, LogError, Reader
 
 _REMEMBERED = 100_000  # versions of an arm: hours of them
+_BEFORE = 20_000  # records before the place where reading ended that are read again by the next process
 _BATCH = 5_000
 
 
 class Freshness:
-    """Finds when versions were published; ``topics``: arm → the topic of its versions."""
+    """Finds when versions were published.
 
-    def __init__(self, log: Log, topics: Mapping[str, str]) -> None:
-        self._arms = {arm: _Versions(log, topic) for arm, topic in topics.items()}
+    Args:
+        log: The log that holds the versions.
+        topics: Arm → the topic of its versions.
+        positions: What :meth:`positions` returned to an earlier process.
+    """
+
+    def __init__(self, log: Log, topics: Mapping[str, str], positions: Mapping[str, int]) -> None:
+        self._arms = {arm: _Versions(log, topic, positions.get(arm, 0)) for arm, topic in topics.items()}
+
+    def positions(self) -> dict[str, int]:
+        """Return the offset up to which the versions of each arm were read."""
+        return {arm: versions.position for arm, versions in self._arms.items()}
 
     def measure(self, counting: Counting) -> None:
         """Add to the counts the age of the weights in ms, and how many impressions it was measured of."""
@@ -37,8 +48,8 @@ class Freshness:
 class _Versions:
     """The versions of one arm."""
 
-    def __init__(self, log: Log, topic: str) -> None:
-        self._log, self._topic = log, topic
+    def __init__(self, log: Log, topic: str, position: int) -> None:
+        self._log, self._topic, self.position = log, topic, position
         self._reader: Reader | None = None
         self._published: dict[int, int] = {}  # version → epoch ms, in the order of the log
         self._newest = -1
@@ -55,8 +66,10 @@ class _Versions:
     def _read(self, version: int) -> None:
         """Read on, until ``version`` was read or nothing is left."""
         if self._reader is None:
-            self._reader = self._log.reader(self._topic, {0: self._log.bounds(self._topic)[0].first})
+            first = self._log.bounds(self._topic)[0].first
+            self._reader = self._log.reader(self._topic, {0: max(first, self.position - _BEFORE)})
         while self._newest < version and (records := self._reader.poll(_BATCH, 0)):
+            self.position = self._reader.positions()[0]
             for record in records:
                 try:
                     each = decode_version(record.value)

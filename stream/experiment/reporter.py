@@ -8,6 +8,7 @@ silence.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from model.settings import Field
 from stream.events import BadRecordError, Forget, decode_example_or_forget
@@ -53,7 +54,8 @@ class Reporter:
         self._log, self._topics, self._sums, self._plan_of = log, topics, sums, plan_of
         self._unit, self._at_once, self._retention = unit, at_once, retention
         self.plan = plan_of()
-        self._freshness = Freshness(log, self.plan.versions)
+        read = {arm: sums.state(f"versions of {arm}", 0) for arm in self.plan.versions}
+        self._freshness = Freshness(log, self.plan.versions, read)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
         """Count until asked to stop, or until all is counted that the log held at the start. While the log is away, keep trying.
@@ -61,21 +63,18 @@ class Reporter:
         Raises:
             ExperimentError: more was counted than the log holds: it is another log.
         """
-        while not should_stop():
-            try:
-                reader = self._open()
+        with closing(self._freshness):
+            while not should_stop():
                 try:
-                    self._read(reader, should_stop, until_caught_up=until_caught_up)
-                finally:
-                    reader.close()
-            except OffsetGoneError as error:
-                logger.warning("Looking at what the log still holds: %s", error)
-            except LogUnavailableError as error:
-                logger.warning("The log is away, trying again: %s", error)
-                time.sleep(INTERVAL)
-            else:
-                break
-        self._freshness.close()
+                    with closing(self._open()) as reader:
+                        self._read(reader, should_stop, until_caught_up=until_caught_up)
+                except OffsetGoneError as error:
+                    logger.warning("Looking at what the log still holds: %s", error)
+                except LogUnavailableError as error:
+                    logger.warning("The log is away, trying again: %s", error)
+                    time.sleep(INTERVAL)
+                else:
+                    return
 
     def _open(self) -> Reader:
         """Open a reader from where the last transaction ended; count what is missing there."""
@@ -122,6 +121,7 @@ class Reporter:
             self._add(counting)
             self._sums.write_bins()
             self._sums.set_progress(positions)
+            self._sums.keep(**{f"versions of {arm}": offset for arm, offset in self._freshness.positions().items()})
             if records[-1].timestamp > self.plan.until + 1000 * self._retention:
                 self._sums.fold()
 

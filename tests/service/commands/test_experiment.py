@@ -129,7 +129,7 @@ def test_too_little_gives_no_uplift(site: Path) -> None:
     text = run(site)
 
     assert "FAILS  enough" in text
-    assert "No uplift is shown before every arm has units and clicks enough." in text
+    assert "No uplift is shown before an arm and control have units and clicks enough." in text
 
 
 def test_forced_impressions_are_left_out_and_said_to_be(site: Path) -> None:

@@ -260,6 +260,7 @@ def test_the_age_of_the_weights_is_that_of_the_version_that_each_impression_name
     sums = count_all(log, path, PLAN._replace(versions={arm: TOPICS.versions}))
 
     assert sums.counts()[arm] == {"age_ms": 9_500 + 8_500, "aged": 2}
+    assert sums.state(f"versions of {arm}", 0) == 5
     sums.close()
 
 
