@@ -1,7 +1,12 @@
 """An arm beside the control: difference and ratio of each measure, with intervals that hold at every look.
 
     difference = arm − control
-    relative   = arm / control − 1, whose interval is that of log(arm / control)
+    relative   = arm / control − 1
+
+The interval of the ratio θ holds what the data can't tell from it (Fieller: "Some Problems in Interval Estimation", 1954), so it leaves
+out 0 exactly where that of the difference does, even where one value outweighs all others:
+
+    |arm − θ control| ≤ m √(error_arm² + θ² error_control²)
 
 With several arms each comparison gets its part of α (Bonferroni), so that all intervals of a measure hold together.
 """
@@ -29,15 +34,16 @@ class Compared(NamedTuple):
     """A measure of an arm beside the control's."""
 
     difference: Interval
-    relative: Interval | None  # None where the ratio has no logarithm
-    error: float  # standard error of the log of the ratio, or of the difference where there is no ratio
+    relative: Interval | None  # None where the control's value may as well be 0
+    error: float  # standard error of the difference
+    base: float  # the control's value
     time: float  # effective impressions
     alpha: float
 
     @property
     def detectable(self) -> float:
-        """The least true effect, in the ratio, that would be seen by now with a chance of 80 %."""
-        return (multiplier(self.time, self.alpha) + POWER) * self.error
+        """The least true relative effect that would be seen by now with a chance of 80 %."""
+        return (multiplier(self.time, self.alpha) + POWER) * self.error / abs(self.base) if self.base else math.inf
 
 
 POWER = 0.8416  # the 80 % quantile of the normal distribution
@@ -87,17 +93,24 @@ def _beside(arm: Estimate, control: Estimate, impressions: float, alpha: float) 
     variance, naive = arm.error**2 + control.error**2, arm.naive**2 + control.naive**2
     time = impressions * (variance / naive if naive else 1.0)
     difference = interval(arm.value - control.value, math.sqrt(variance), time, alpha)
-    if min(arm.value, control.value) <= 0:
-        return Compared(difference, None, math.sqrt(variance), time, alpha)
-    error = math.hypot(arm.error / arm.value, control.error / control.value)
-    logs = interval(math.log(arm.value / control.value), error, time, alpha)
-    return Compared(difference, Interval(*map(math.expm1, logs)), error, time, alpha)
+    relative = _relative(arm, control, multiplier(time, alpha))
+    return Compared(difference, relative, math.sqrt(variance), control.value, time, alpha)
+
+
+def _relative(arm: Estimate, control: Estimate, reach: float) -> Interval | None:
+    """Solve Fieller's inequality, which is quadratic in θ."""
+    square = control.value**2 - (reach * control.error) ** 2
+    if control.value <= 0 or square <= 0:
+        return None
+    product = arm.value * control.value
+    root = math.sqrt(max(product**2 - square * (arm.value**2 - (reach * arm.error) ** 2), 0.0))
+    return Interval(arm.value / control.value - 1, (product - root) / square - 1, (product + root) / square - 1)
 
 
 def wait_for(found: Compared, effect: float) -> float:
     """Return how many times as many impressions are needed to see a true ``effect`` with a chance of 80 %; 1 or less: no more.
 
-    >>> now = Compared(Interval(0, -1, 1), None, 0.01, 10_000, 0.05)
+    >>> now = Compared(Interval(0, -1, 1), None, 0.01, 1.0, 10_000, 0.05)
     >>> round(wait_for(now, now.detectable), 6), round(wait_for(now, now.detectable / 10))
     (1.0, 132)
     """

@@ -216,9 +216,8 @@ def _uplift(arm: str, measure: str, found: Compared, effect: float, days: float 
 
 
 def _verdict(found: Compared, direction: int) -> Verdict:
-    interval = found.relative or found.difference
-    if interval.holds(0.0):
+    if found.difference.holds(0.0):
         return "undecided"
     if not direction:
         return "different"
-    return "better" if interval.estimate * direction > 0 else "worse"
+    return "better" if found.difference.estimate * direction > 0 else "worse"

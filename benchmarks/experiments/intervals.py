@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.experiments.simulation import Simulation, World, names
 from experiments.comparison import compare
 from experiments.moments import total
-from experiments.sequence import fixed_interval, multiplier
+from experiments.sequence import fixed_interval
 from experiments.shares import mismatch
 
 HERE = Path(__file__).parent
@@ -31,18 +31,14 @@ def run(world: World, seed: int) -> dict[str, Any]:
     """Run one experiment; return the look at which the truth was first outside, by measure, and at which the shares were wrong."""
     always: dict[str, int] = {}
     once: dict[str, int] = {}
-    wrong, looks, impressions = math.inf, 0, 0.0
+    wrong, impressions = math.inf, 0.0
     for look, arms in enumerate(Simulation(world, seed).days()):
         if mismatch([int(total(arms[name].moments, "units")) for name in names(world)], world.shares):
             wrong = min(wrong, look)
         for (_, measure), found in compare(arms, "control").items():
-            looks = max(looks, look)
-            interval = found.relative or found.difference
-            error = (interval.high - interval.estimate) / multiplier(found.time, found.alpha) if found.relative is None else found.error
-            estimate = math.log1p(interval.estimate) if found.relative else interval.estimate
-            if not interval.holds(0):
+            if not found.difference.holds(0):
                 always.setdefault(measure, look)
-            if not fixed_interval(estimate, error, found.alpha).holds(0):
+            if not fixed_interval(found.difference.estimate, found.error, found.alpha).holds(0):
                 once.setdefault(measure, look)
         impressions = sum(total(arm.moments, "impressions") for arm in arms.values())
     return {"always": always, "once": once, "shares": None if wrong == math.inf else int(wrong), "impressions": impressions}

@@ -31,8 +31,8 @@ def run(world: World, seed: int) -> tuple[list[bool], list[bool], float]:
             always.append(False)
             once.append(False)
             continue
-        always.append(not found.relative.holds(0))
-        once.append(not fixed_interval(math.log1p(found.relative.estimate), found.error, found.alpha).holds(0))
+        always.append(not found.difference.holds(0))
+        once.append(not fixed_interval(found.difference.estimate, found.error, found.alpha).holds(0))
         ratio = found.relative.estimate
     return always, once, ratio
 

@@ -5,12 +5,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from experiments import bins
-from experiments.comparison import compare, wait_for
+from experiments.comparison import Arm, compare, wait_for
 from experiments.moments import COLUMNS, INDEX, RATES, estimates, moments, total
 from experiments.sequence import best_ratio, interval, multiplier
 from experiments.shares import log_odds, mismatch
@@ -129,7 +129,7 @@ def test_the_error_of_the_auc_is_that_of_drawing_the_units_anew() -> None:
         )
 
     errors, values = [], []
-    for seed in range(40):
+    for seed in range(30):
         counts = bins.empty()
         units, p, clicked = draw(seed)
         bins.add(counts, units, p, np.full(len(p), -1), clicked.astype(int))
@@ -150,6 +150,7 @@ def test_weights_are_poisson_independent_of_each_other_and_the_same_for_a_unit()
     assert (bins.weights(np.array([3], np.uint64)) == drawn[3]).all()
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=20))
 def test_a_click_that_is_counted_later_leaves_what_counting_it_at_once_would(shown: list[tuple[int, float, bool]]) -> None:
     units, p = np.array([u for u, _, _ in shown], np.uint64), [p for _, p, _ in shown]
@@ -202,7 +203,7 @@ def test_an_effect_that_is_detectable_is_found_in_four_of_five_experiments(chanc
     arms = {name: arm_of(World(), chance, 2_000) for name in ("control", "one")}
     found = compare(arms, "control", adjust=False)["one", "click_rate"]
 
-    power = 1 - NormalDist(found.detectable, found.error).cdf(multiplier(found.time, found.alpha) * found.error)
+    power = 1 - NormalDist(found.detectable * found.base, found.error).cdf(multiplier(found.time, found.alpha) * found.error)
 
     assert power == pytest.approx(0.8, abs=1e-3)
     assert wait_for(found, found.detectable / 2) > 4
@@ -210,3 +211,32 @@ def test_an_effect_that_is_detectable_is_found_in_four_of_five_experiments(chanc
 
 def test_the_columns_are_each_named_once() -> None:
     assert len(set(COLUMNS)) == len(COLUMNS)
+
+
+def test_one_unit_however_much_it_is_worth_decides_nothing(chance: np.random.Generator) -> None:
+    units = {name: units_of(World(), chance, 1_000) for name in ("control", "one")}
+    units["one"][0, INDEX["value"]] = units["one"][0, INDEX["value_squares"]] = 2.0**53
+
+    found = compare({name: Arm(moments(each), bins.empty()) for name, each in units.items()}, "control")["one", "value_per_impression"]
+
+    assert found.difference.holds(0.0)
+    assert found.relative
+    assert found.relative.holds(0.0)
+    assert (
+        compare({name: Arm(moments(each), bins.empty()) for name, each in units.items()}, "one")["control", "value_per_impression"].relative
+        is None
+    )
+
+
+def test_the_ratio_leaves_out_zero_where_the_difference_does_and_holds_what_can_not_be_told_from_it(chance: np.random.Generator) -> None:
+    arms = {name: arm_of(World(lift=lift), chance, 1_500) for name, lift in (("control", 0.0), ("one", 0.5))}
+
+    found = compare(arms, "control", adjust=False)["one", "click_rate"]
+
+    assert found.relative
+    one, control = estimates([arms["one"].moments, arms["control"].moments], RATES["click_rate"], adjust=False)
+    for end in (found.relative.low, found.relative.high):
+        ratio = 1 + end
+        spread = math.hypot(one.error, ratio * control.error)
+        assert abs(one.value - ratio * control.value) == pytest.approx(multiplier(found.time, found.alpha) * spread)
+    assert found.relative.holds(0.0) == found.difference.holds(0.0)
