@@ -8,6 +8,7 @@ writes intervals.json and draws intervals.svg.
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks.experiments.simulation import Simulation, World, names
 from experiments.comparison import compare
-from experiments.moments import total
+from experiments.moments import RATES, total
 from experiments.sequence import fixed_interval
 from experiments.shares import mismatch
 
@@ -45,21 +46,25 @@ def run(world: World, seed: int) -> dict[str, Any]:
 
 
 def measure(experiments: int, world: World, jobs: int) -> dict[str, Any]:
-    """Run many experiments; return the share of them in which each measure was ever outside, by look."""
+    """Run many experiments."""
     with ProcessPoolExecutor(jobs) as pool:
-        runs = list(pool.map(partial(run, world), range(experiments), chunksize=4))
-    measures = ("click_rate", "value_per_impression", "log_loss", "calibration", "auc")
+        return summary(list(pool.map(partial(run, world), range(experiments), chunksize=4)), world)
+
+
+def summary(runs: Sequence[dict[str, Any]], world: World) -> dict[str, Any]:
+    """Return the share of experiments in which each measure was ever outside, by look."""
 
     def ever(kind: str, measure: str) -> list[float]:
-        return [sum(run[kind].get(measure, world.days) <= look for run in runs) / experiments for look in range(world.days)]
+        return [sum(run[kind].get(measure, world.days) <= look for run in runs) / len(runs) for look in range(world.days)]
 
+    measures = [*RATES, "auc"] if world.ranked else list(RATES)
     return {
-        "experiments": experiments,
+        "experiments": len(runs),
         "world": world._asdict(),
-        "impressions": sum(run["impressions"] for run in runs) / experiments,
+        "impressions": sum(run["impressions"] for run in runs) / len(runs),
         "always": {name: ever("always", name) for name in measures},
         "once": {name: ever("once", name) for name in measures},
-        "shares": sum(run["shares"] is not None for run in runs) / experiments,
+        "shares": sum(run["shares"] is not None for run in runs) / len(runs),
     }
 
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -40,16 +41,20 @@ def run(world: World, seed: int) -> tuple[list[bool], list[bool], float]:
 def measure(experiments: int, world: World, jobs: int) -> dict[str, Any]:
     """Run many experiments of one lift."""
     with ProcessPoolExecutor(jobs) as pool:
-        runs = list(pool.map(partial(run, world), range(experiments), chunksize=4))
+        return summary(list(pool.map(partial(run, world), range(experiments), chunksize=4)), world)
+
+
+def summary(runs: Sequence[tuple[list[bool], list[bool], float]], world: World) -> dict[str, Any]:
+    """Return by look how many experiments have found the effect, in each way."""
     decided = [always.index(True) + 1 if True in always else math.inf for always, _, _ in runs]
     days = statistics.median(decided)
     return {
-        "experiments": experiments,
+        "experiments": len(runs),
         "lift": world.lift,
         "relative": statistics.fmean(ratio for _, _, ratio in runs),
-        "always": [sum(day <= look for day in decided) / experiments for look in range(1, world.days + 1)],
-        "once": [sum(once[look] for _, once, _ in runs) / experiments for look in range(world.days)],
-        "any": [sum(any(once[: look + 1]) for _, once, _ in runs) / experiments for look in range(world.days)],
+        "always": [sum(day <= look for day in decided) / len(runs) for look in range(1, world.days + 1)],
+        "once": [sum(once[look] for _, once, _ in runs) / len(runs) for look in range(world.days)],
+        "any": [sum(any(once[: look + 1]) for _, once, _ in runs) / len(runs) for look in range(world.days)],
         "days": None if math.isinf(days) else days,
     }
 
