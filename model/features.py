@@ -21,10 +21,12 @@ class Features(NamedTuple):
 
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
+    times: NDArray[np.int64] = np.zeros(0, np.int64)  # [N], epoch ms; empty: all at the time 0
 
-    def contiguous(self) -> "Features":
-        """Return the same keys, each array contiguous, as the kernels read them."""
-        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
+    def contiguous(self, examples: int) -> "Features":
+        """Return the same features of N ``examples``, each array contiguous and every time named, as the kernels read them."""
+        times = np.ascontiguousarray(self.times) if len(self.times) else np.zeros(examples, np.int64)
+        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts), times)
 
 
 class Encoded(NamedTuple):
@@ -68,12 +70,12 @@ class Encoder:
         except FeatureError:
             bad = self._refusals(columns)
             good = [n for n in range(len(examples)) if n not in bad]
-            examples = [examples[n] for n in good]
+            examples, times = [examples[n] for n in good], [times[n] for n in good]
             keys = [field.of_all([column[n] for n in good]) for field, column in zip(self._keys, columns, strict=True)]
         for features in examples:
             if not self._known.issuperset(features):
                 self.unknown += len(features.keys() - self._known)
-        return Encoded(_flatten(keys, self._list_fields), bad)
+        return Encoded(_flatten(keys, self._list_fields)._replace(times=np.array(times, np.int64)), bad)
 
     def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
         """Return each field's values, as its keys take them."""
