@@ -7,16 +7,16 @@ The learner, ``sml evaluate`` and any study of a recorded stream learn by this, 
 Axes: N examples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
-from model.features import Encoder, Features
+from model.features import Encoder, Examples, Features
 from model.kernels.delay import stream_logits
-from model.keys import FeatureError, Value
+from model.keys import FeatureError
 from model.online import Learned, OnlineModel
 
 
@@ -51,7 +51,7 @@ def learn_and_score(
     model: OnlineModel,
     encoder: Encoder,
     scores: RunningScores,
-    features: Sequence[Mapping[str, Value]],
+    features: Examples,
     times: Sequence[int],
     labels: NDArray[np.float32],
     importance: NDArray[np.float32] | None = None,
@@ -63,7 +63,7 @@ def learn_and_score(
         model: The model, which learns.
         encoder: The encoder of the model's fields.
         scores: The scores, which are updated.
-        features: The features of each example by name.
+        features: The features of the examples by name.
         times: When each happened, epoch ms.
         labels: 1 for a click, else 0, ``(N,)``.
         importance: What each example's gradient is multiplied by, ``(N,)``; None: 1.

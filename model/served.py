@@ -7,15 +7,15 @@ Axes: N examples.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
-from model.features import Encoder, Features
-from model.keys import FeatureError, Value
+from model.features import Encoder, Examples, Features
+from model.keys import FeatureError
 from model.online import OnlineModel
 
 
@@ -55,7 +55,7 @@ class ServedStream:
 
     def learn_and_score(
         self,
-        features: Sequence[Mapping[str, Value]],
+        features: Examples,
         times: Sequence[int],
         labels: NDArray[np.float32],
         pages: Sequence[object],
@@ -65,7 +65,7 @@ class ServedStream:
         Returns the index of each example with a feature that its field does not take, and the error.
 
         Args:
-            features: The features of each example by name.
+            features: The features of the examples by name.
             times: When each happened, epoch ms.
             labels: 1 for a click, else 0, ``(N,)``.
             pages: What neighbours of one page have equal; None: a page of its own.

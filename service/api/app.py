@@ -63,7 +63,15 @@ def build(
         async with served_weights.following(follow):
             yield
 
-    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="SML Online",
+        version=version("sml-online"),
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)

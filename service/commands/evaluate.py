@@ -11,8 +11,6 @@ from operator import gt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
-
 from model.evaluation import RunningScores
 from model.features import Encoder
 from model.online import OnlineModel
@@ -21,7 +19,8 @@ from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.screen import counting
 from service.settings import Settings
-from stream.files import Logged, columns, read
+from stream.columns import LoggedBlock, read_blocks
+from stream.files import Logged, columns
 from stream.log.settings import format_duration, parse_duration
 from stream.settings import DataSettings, JoinSettings
 
@@ -61,15 +60,13 @@ class Evaluation:
         if protocol.delay or protocol.together:
             self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
 
-    def learn(self, batch: list[Logged]) -> None:
+    def learn(self, block: LoggedBlock) -> None:
         """Predict, score and learn each example, in order."""
-        times = [logged.time for logged in batch]
+        features, times, clicked = block.features, block.times, block.labels
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
-        clicked = np.array([logged.label for logged in batch], np.float32)  # (N,)
-        features = [logged.features for logged in batch]
         if self._served:
-            self.bad += len(self._served.learn_and_score(features, times, clicked, [logged.page for logged in batch]))
+            self.bad += len(self._served.learn_and_score(features, times, clicked, block.pages))
             return
         _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
         self.bad += len(misfits)
@@ -104,8 +101,8 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     compile_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
-    for batch in counting(batches(read(path, data), BATCH), path.name):
-        evaluation.learn(batch)
+    for block in counting(read_blocks(path, data, {field.name for field in settings.spec.fields}), path.name):
+        evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
     result = evaluation.result()
@@ -163,7 +160,7 @@ def _check_together(path: Path, data: DataSettings) -> None:
 def compile_kernels(spec: Spec) -> None:
     """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
     small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
-    small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
+    small.learn(LoggedBlock.of([Logged(number=0, time=0, label=0, features={}, clicked_at=None)]))
     small.result()
 
 

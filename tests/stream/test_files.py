@@ -15,7 +15,8 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from stream.files import BadRowError, FileError, Logged, epoch_ms, read
+from stream.file_blocks import FileError
+from stream.files import BadRowError, Logged, epoch_ms, read
 from stream.settings import DataSettings
 from tests.recorded_logs import recorded_log
 

@@ -175,11 +175,13 @@ def test_the_digest_covers_the_records() -> None:
     before = model.digest()
     (position,) = np.flatnonzero(model.weights.keys == 7)
 
-    for array in (model.weights.records.counts[position], model.weights.records.counts[-1], model.weights.records.newest[-1:]):
-        array += 1
+    counts, newest, _ = model.weights.records
+    for one in (counts[position], counts[-1], newest[-1:]):
+        one[...] += 1
         model.table.touched[position] = True
         assert model.digest() != before
-        array -= 1
+        one[...] -= 1
+    model.table.touched[position] = True
     assert model.digest() == before
 
 
