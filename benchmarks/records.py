@@ -24,8 +24,8 @@ from stream.files import Logged, read
 BLOCKS, BATCH = 20, 4096
 SIDES: dict[str, dict[str, Any]] = {
     "without, embedding 8": {"records": False, "embedding": 8},
-    "with, embedding 8": {"records": True, "embedding": 8},
     "with, embedding 7": {"records": True, "embedding": 7},
+    "with, embedding 6": {"records": True, "embedding": 6},
 }
 
 
