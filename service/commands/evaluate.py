@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from model.evaluation import RunningScores
 from model.features import Encoder
+from model.keys import FeatureError
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.served import ServedStream
@@ -27,7 +28,6 @@ from stream.settings import DataSettings, JoinSettings
 T = TypeVar("T")
 
 TOO_GOOD = 0.98  # an AUC that no honest log has given: above it, some field knows the answer
-BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
 class ProtocolError(Exception):
@@ -41,6 +41,10 @@ class Protocol(NamedTuple):
     delay: float = 0.0  # seconds from an example's time to its label
     together: tuple[str, ...] = ()  # columns that the rows of one page have equal
 
+    def told(self) -> dict[str, Any]:
+        """Return it as it is printed."""
+        return {"protocol": self.name, "delay": format_duration(self.delay), "together": list(self.together)}
+
 
 USUAL = Protocol()
 
@@ -48,9 +52,9 @@ USUAL = Protocol()
 class Evaluation:
     """A model, scored on each example by the prediction that the protocol asks for."""
 
-    def __init__(self, spec: Spec, protocol: Protocol = USUAL) -> None:
+    def __init__(self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None) -> None:
         self.model = OnlineModel(spec)
-        self.scores = RunningScores()
+        self.scores = scores or RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
         self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
@@ -60,17 +64,18 @@ class Evaluation:
         if protocol.delay or protocol.together:
             self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
 
-    def learn(self, block: LoggedBlock) -> None:
-        """Predict, score and learn each example, in order."""
+    def learn(self, block: LoggedBlock) -> dict[int, FeatureError]:
+        """Predict, score and learn each example, in order; return the index of each that no field takes, and the error."""
         features, times, clicked = block.features, block.times, block.labels
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
         if self._served:
-            self.bad += len(self._served.learn_and_score(features, times, clicked, block.pages))
-            return
-        _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
+            misfits = self._served.learn_and_score(features, times, clicked, block.pages)
+        else:
+            _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
+            self.undone += len(undone)
         self.bad += len(misfits)
-        self.undone += len(undone)
+        return misfits
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -97,7 +102,7 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     """
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
-    _check_together(path, data)
+    check_together(path, data)
     compile_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
@@ -106,8 +111,7 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     evaluation.finish()
     seconds = time.perf_counter() - start
     result = evaluation.result()
-    told = {"protocol": protocol.name, "delay": format_duration(protocol.delay), "together": list(protocol.together)}
-    return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **told}
+    return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
 
 
 def protocol_of(
@@ -149,7 +153,7 @@ def _columns(together: str | None) -> tuple[str, ...]:
     return () if together in (None, "none") else tuple(name.strip() for name in together.split(","))
 
 
-def _check_together(path: Path, data: DataSettings) -> None:
+def check_together(path: Path, data: DataSettings) -> None:
     """Raise an error unless the file has the columns of a page."""
     existing = columns(path, data) if data.together else []
     for name in data.together:
@@ -159,8 +163,9 @@ def _check_together(path: Path, data: DataSettings) -> None:
 
 def compile_kernels(spec: Spec) -> None:
     """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
-    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
+    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}), Protocol(delay=1.0))
     small.learn(LoggedBlock.of([Logged(number=0, time=0, label=0, features={}, clicked_at=None)]))
+    small.finish()
     small.result()
 
 
