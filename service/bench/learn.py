@@ -21,6 +21,7 @@ from model.features import Encoder
 from model.settings import Spec
 from service.commands.evaluate import Evaluation, compile_kernels
 from service.settings import Settings
+from stream.ahead import ahead
 from stream.columns import read_blocks
 from stream.event_time import TimeRule
 from stream.files import Logged, read
@@ -91,7 +92,7 @@ def _timed(name: str, learn: Callable[[], Learned]) -> LearnSpeed:
 def _by_file(path: Path, settings: Settings, rows: int) -> Learned:
     evaluation = Evaluation(settings.spec)
     learned = 0
-    for block in read_blocks(path, settings.data, [field.name for field in settings.spec.fields]):
+    for block in ahead(map(evaluation.encoded, read_blocks(path, settings.data, [field.name for field in settings.spec.fields]))):
         evaluation.learn(block)
         learned += len(block)
         if learned >= rows:

@@ -6,6 +6,7 @@ The protocol says when an example is predicted: right before it is learned (``us
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from operator import gt
 from pathlib import Path
@@ -20,6 +21,7 @@ from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.screen import counting
 from service.settings import Settings
+from stream.ahead import ahead
 from stream.columns import LoggedBlock, read_blocks
 from stream.files import Logged, columns
 from stream.log.settings import format_duration, parse_duration
@@ -62,20 +64,23 @@ class Evaluation:
         self._last = -1  # time
         self._served: ServedStream | None = None
         if protocol.delay or protocol.together:
-            self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
+            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000))
+
+    def encoded(self, block: LoggedBlock) -> LoggedBlock:
+        """Return a block with its features as keys, which may be done ahead."""
+        return replace(block, features=block.encoded(self._encoder))
 
     def learn(self, block: LoggedBlock) -> dict[int, FeatureError]:
         """Predict, score and learn each example, in order; return the index of each that no field takes, and the error."""
-        features, times, clicked = block.features, block.times, block.labels
+        encoded, times = block.encoded(self._encoder), block.times
+        self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
         if self._served:
-            misfits = self._served.learn_and_score(features, times, clicked, block.pages)
+            self._served.learn_and_score(encoded, times, block.labels, block.pages)
         else:
-            _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
-            self.undone += len(undone)
-        self.bad += len(misfits)
-        return misfits
+            self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
+        return encoded.bad
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -106,7 +111,8 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     compile_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
-    for block in counting(read_blocks(path, data, {field.name for field in settings.spec.fields}), path.name):
+    blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
+    for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
         evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
