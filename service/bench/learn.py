@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from model.features import Encoder
 from model.settings import Spec
-from service.commands.evaluate import BATCH, Evaluation, batches, compile_kernels
+from service.commands.compile import compile_kernels
+from service.commands.evaluate import BATCH, Evaluation, batches
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.files import Logged, read
@@ -53,7 +54,7 @@ class LearnSpeed(NamedTuple):
 
 def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iterator[LearnSpeed]:
     """Yield the speed of each learner on the first ``rows`` of a file; ``url`` is the log to learn through, default a new SQLite file."""
-    compile_kernels(settings.spec)
+    compile_kernels(settings.model.network)
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
     logged = list(islice(read(path, settings.data), rows))

@@ -18,7 +18,8 @@ from model.features import Encoder
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.served import ServedStream
-from model.settings import Spec, TableSettings
+from model.settings import Spec
+from service.commands.compile import compile_kernels
 from service.screen import counting
 from service.settings import Settings
 from stream.files import Logged, columns, read
@@ -101,7 +102,7 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
     _check_together(path, data)
-    compile_kernels(settings.spec)
+    compile_kernels(settings.model.network)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
     for batch in counting(batches(read(path, data), BATCH), path.name):
@@ -158,13 +159,6 @@ def _check_together(path: Path, data: DataSettings) -> None:
     for name in data.together:
         if name not in existing:
             raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
-
-
-def compile_kernels(spec: Spec) -> None:
-    """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
-    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
-    small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
-    small.result()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

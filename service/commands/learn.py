@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from service.commands.compile import compile_kernels
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
@@ -26,6 +27,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LearnError: the learner can't continue by itself.
         LogError: the log can't be used.
     """
+    compile_kernels(settings.model.network)
     registry = CollectorRegistry()
     with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)

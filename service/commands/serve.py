@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from service.admission import access_of
 from service.api.app import build
 from service.api.served_weights import ServedWeights
+from service.commands.compile import compile_kernels
 from service.listen import server_of
 from service.settings import Settings
 from service.signals import stop_signals
@@ -25,6 +26,7 @@ def serve(settings: Settings) -> None:
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
+    compile_kernels(settings.model.network)
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
     with stop_signals(), open_log(settings.log) as log:

@@ -75,7 +75,9 @@ def test_an_endpoint_answers_those_who_have_its_role_and_nobody_else(
     assert guarded.request(method, path, json=body).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"]
+)
 def test_pages_without_data_and_probes_need_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
 
