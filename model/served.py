@@ -117,4 +117,4 @@ class ServedStream:
         """Return the features of examples ``start`` to ``end``, without copying their keys."""
         fields = len(self._model.spec.fields)
         starts = features.starts[start * fields : end * fields + 1]
-        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0])
+        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0], features.times[start:end])

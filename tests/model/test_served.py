@@ -16,9 +16,10 @@ from model.served import ServedStream
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 SPEC = Spec(
-    model=ModelSettings(hidden=(8, 4), embedding=4, base_rate=True),
+    model=ModelSettings(hidden=(8, 4), embedding=4, base_rate=True, records=True),
     table=TableSettings(capacity=256),
     fields=(Field(name="user"), Field(name="tags", kind="multi")),
+    label_delay=4,
 )
 Row = tuple[dict[str, Value], int, object, float]  # features, time, page, label
 
@@ -127,7 +128,9 @@ def test_only_what_is_undecided_is_held() -> None:
         assert len(run._due) <= 10
 
 
-@pytest.mark.parametrize("model", [{}, {"base_rate": False}, {"wide": False}, {"network": "dcn"}, {"skip": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "model", [{}, {"base_rate": False}, {"wide": False}, {"network": "dcn"}, {"skip": "none"}, {"records": True}], ids=str
+)
 def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_chance(model: dict[str, Any]) -> None:
     random = np.random.default_rng(0)
     spec = SPEC.model_copy(update={"model": SPEC.model.model_copy(update=model), "table": TableSettings(capacity=65_536)})
@@ -144,3 +147,29 @@ def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_c
     assert honest.normalized_entropy >= 0.999
     assert honest.auc == pytest.approx(0.5, abs=0.02)
     assert leaking.auc != pytest.approx(0.5, abs=0.02)  # what the test guards against is there: a row tells of the page's rows before it
+
+
+def test_where_every_page_has_one_click_at_random_records_that_wait_tell_nothing_and_records_of_the_page_itself_do() -> None:
+    """Learned from records alone: where each row of a page is seen as older than the next, a row tells of those before it."""
+    random = np.random.default_rng(0)
+    model = ModelSettings(hidden=(8,), embedding=2, records=True, base_rate=True, wide=False, embedding_rate=1e-30)
+    fields = (Field(name="page"), Field(name="position"))
+    spec = Spec(model=model, table=TableSettings(capacity=32_768), fields=fields, label_delay=100)
+    stream: list[Row] = []
+    for page in range(3_000):
+        click = int(random.integers(5))
+        stream += [({"page": f"p{page}", "position": n}, 1_000 * page, page, float(n == click)) for n in range(5)]
+
+    _, honest, _ = served(stream, 100, [1_000], spec)
+    apart: list[Row] = [
+        (features, time + 200 * n, None, label) for n, (features, time, _, label) in zip(list(range(5)) * 3_000, stream, strict=True)
+    ]
+    _, leaking, _ = served(apart, 100, [1_000], spec)
+
+    assert honest.normalized_entropy is not None
+    assert leaking.normalized_entropy is not None
+    assert honest.normalized_entropy >= 0.999
+    assert honest.auc == pytest.approx(0.5, abs=0.02)
+    assert leaking.normalized_entropy < 0.98
+    assert leaking.auc is not None
+    assert leaking.auc > 0.6
