@@ -14,7 +14,8 @@ from model.evaluation import RunningScores
 from model.features import Encoded, Encoder
 from model.online import OnlineModel
 from model.progressive import learn_and_score
-from stream.events import BadRecordError, Example, Forget, Version, decode_example_or_forget
+from stream.events import BadRecordError, Example, Forget, Version
+from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import Forgotten, ForgottenError, check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
@@ -65,6 +66,7 @@ class Trainer:
     def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None) -> None:
         self.model, self.scores, self.forgotten = model, scores, forgotten or Forgotten()
         self.encoder = Encoder(model.spec.fields)
+        self._values = FieldValues(model.spec.fields)
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
@@ -98,7 +100,9 @@ class Trainer:
             if (record.partition, record.offset) in excluded:
                 continue
             try:
-                event = _decode(record)
+                event = self._values.decode(record.value)
+                if isinstance(event, Forget):
+                    check(event, record)
             except BadRecordError as error:
                 prepared.bad[position] = error
                 continue
@@ -117,7 +121,7 @@ class Trainer:
         """Yield examples as a segment, if there are any."""
         if decoded:
             examples = [each.example for each in decoded]
-            yield _Segment(decoded, self.encoder.encode([each.features for each in examples], [each.time for each in examples]))
+            yield _Segment(decoded, self.encoder.encode(self._values.of(examples), [each.time for each in examples]))
 
     def learn_prepared(self, prepared: Prepared) -> BatchResult:
         """Learn what :meth:`prepare` returned."""
@@ -157,13 +161,6 @@ class Trainer:
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]
-
-
-def _decode(record: Record) -> Example | Forget:
-    event = decode_example_or_forget(record.value)
-    if isinstance(event, Forget):
-        check(event, record)
-    return event
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
