@@ -248,6 +248,5 @@ def test_the_log_keeps_no_weights_from_before_the_snapshot_that_the_newest_repla
     bounds = log.bounds(TOPICS.weights)
     assert len(named) > 3
     assert (bounds[DELTAS].first, bounds[SNAPSHOTS].first) == (named[-2].deltas, named[-2].first)
-    assert sum(len(record.value or b"") for record in records(log, TOPICS.weights, DELTAS)) < 40 * publisher.bytes
     assert follow_to_the_end(log).taken[-1].digest == work.trainer.model.digest()
     publisher.close()
