@@ -6,6 +6,7 @@ Predictions are made on the event loop, each answer from one version of the weig
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -63,7 +64,15 @@ def build(
         async with served_weights.following(follow):
             yield
 
-    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="SML Online",
+        version=version("sml-online"),
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
@@ -74,7 +83,7 @@ def build(
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
     needs_key = access is not None and not access.callers.open
-    app.openapi = lambda: _described(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = cache(lambda: _described(app, needs_key=needs_key))  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 
