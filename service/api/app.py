@@ -19,7 +19,7 @@ from service.api.messages import Accepted, Health, ModelState, Predictions, Pred
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, events, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow, ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -78,7 +78,7 @@ def build(
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, users, console, metrics_route)]
+    routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
