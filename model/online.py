@@ -65,8 +65,8 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        of_stream = self.table.records.counts[-1:], self.table.records.newest[-1:]
-        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts, *of_stream
+        of_stream = self.table.records.counts[-1:]
+        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts, of_stream
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -163,9 +163,9 @@ class OnlineModel:
         row = find(self.weights.keys, np.uint64(key))
         if row < 0:
             return False
-        table, recorded = self.table, self.table.records if self.spec.model.records else ()
-        for array in (table.keys, table.rows, table.used, table.accumulators, *recorded[:2]):
-            array[row] = 0
+        table = self.table
+        for array in (table.keys, table.rows, table.used, table.accumulators, table.records.counts):
+            array[row : row + 1] = 0  # there may be no records
         self.table.touched[row] = True
         self.table.counts[OCCUPIED] -= 1
         return True

@@ -84,7 +84,6 @@ def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, 
     table.accumulators[row, d] = rates.wide_accumulator
     if table.records.counts.shape[0] > 0:
         table.records.counts[row] = 0
-        table.records.newest[row] = 0
 
 
 @inner
@@ -181,7 +180,6 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
             prefetch(table.touched, row)
             if table.records.counts.shape[0] > 0:
                 prefetch(table.records.counts, row)
-                prefetch(table.records.newest, row)
     for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
         prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
 
