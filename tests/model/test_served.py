@@ -121,7 +121,7 @@ def test_only_what_is_undecided_is_held() -> None:
         run.learn_and_score([{"user": 1}] * 50, times, np.zeros(50, np.float32), [None] * 50)
 
         assert start + 50 - scores.total().examples <= 10
-        assert len(run._shown) <= 2
+        assert len(run._waiting) <= 2
         assert len(run._due) <= 10
 
 
