@@ -16,7 +16,7 @@ from model.kernels.forward import Shown, Workspace, rows_scratch
 from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.table import OCCUPIED, Table, find
+from model.kernels.table import EMPTY, OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights, check_size
@@ -40,8 +40,7 @@ class OnlineModel:
         self.weights = Weights(spec, dtype)
         self.examples = 0
         self.accumulators = zeros(self.weights.layout.accumulators, dtype)
-        self.accumulators[...] = spec.model.tower_accumulator
-        self.weights.layout.bias.accumulators_of(self.accumulators)[...] = spec.model.wide_accumulator
+        self.accumulators[...] = self._first_accumulators()
         capacity = spec.table.capacity
         self.table = Table(
             keys=self.weights.keys,
@@ -118,19 +117,42 @@ class OnlineModel:
         start = 0
         while start < len(labels):
             self._save()
-            stop = learn(start, len(labels))
-            if stop < len(labels):
+            end = min(len(labels), start + self._until_halving())
+            stop = learn(start, end)
+            if stop < end:
                 self._restore()
                 learn(start, stop)
                 undone.append(stop)
             self.examples += stop - start
-            start = stop + 1
+            start = stop + (stop < end)
+            if stop == end and self._until_halving() == self.spec.model.accumulator_half_life:
+                self._halve_accumulators()
         return undone
 
     def _rates(self) -> step.Rates:
         model = self.spec.model
         rates = step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
         return rates._replace(base_rate=model.base_rate)
+
+    def _first_accumulators(self) -> NDArray[Any]:
+        """Return what the accumulators of the dense parameters start from, ``(A,)``."""
+        model, layout = self.spec.model, self.weights.layout
+        first = np.full(layout.accumulators, model.tower_accumulator, self.weights.dense.dtype)
+        layout.bias.accumulators_of(first)[...] = model.wide_accumulator
+        return first
+
+    def _until_halving(self) -> int:
+        """Return how many examples come before the accumulators are halved again."""
+        half_life = self.spec.model.accumulator_half_life
+        return half_life - self.examples % half_life if half_life else RUN
+
+    def _halve_accumulators(self) -> None:
+        """Halve every accumulator, to no less than it started from. No row is touched by it: accumulators are not published."""
+        model, occupied = self.spec.model, self.table.keys != EMPTY
+        first_of_row = np.full(model.embedding + 1, model.embedding_accumulator, self.accumulators.dtype)
+        first_of_row[-1] = model.wide_accumulator
+        np.maximum(self.accumulators / 2, self._first_accumulators(), out=self.accumulators)
+        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, first_of_row)
 
     def _save(self) -> None:
         self._journal.length[0] = 0

@@ -65,6 +65,8 @@ class ModelSettings(_Settings):
     """spread of the embeddings of values never seen: 0.05 if not set, and 0.01 for deepfm"""
     wide_rate: Positive = 0.02
     wide_accumulator: Positive = 1.0
+    accumulator_half_life: Annotated[int, Setting(ge=0)] = 0
+    """examples after which what the accumulators have summed is halved, so that a change is always learned as quickly; 0: never"""
 
 
 class TableSettings(_Settings):

@@ -55,7 +55,7 @@ class ServeSettings(Section):
     port: Port = 8000
     """the port of the API, /metrics and /docs"""
     hosts: tuple[str, ...] = ()
-    """the names under which clients know this server; localhost, the listen address and bare addresses always count"""
+    """the names by which clients know this server, joiner and learner; localhost, the listen address and bare addresses always count"""
     certfile: Named | None = None
     """the server's certificate chain, PEM; read again when it changes"""
     keyfile: Named | None = None

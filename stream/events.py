@@ -149,6 +149,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
+    forgot_before: Count | None = None  # the last version before this one that forgot a value
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 

@@ -13,7 +13,8 @@ from typing import Literal
 
 from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
-from stream.files import FileError, Logged
+from stream.file_blocks import FileError
+from stream.files import Logged
 from stream.log.contract import Headers, Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics

@@ -13,7 +13,7 @@ from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.table import find
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 
 class Workspace(NamedTuple):
@@ -42,7 +42,7 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
 
-@kernel
+@inner
 def logit_of(
     net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
 ) -> Any:

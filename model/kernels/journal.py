@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.table import Table
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 
 class Journal(NamedTuple):
@@ -33,7 +33,7 @@ def new_journal(table: Table, keys: int) -> Journal:
     )
 
 
-@kernel
+@inner
 def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     """Record ``row`` as it is, then mark it as used by example ``now``."""
     at = journal.length[0]

@@ -20,7 +20,7 @@ from model.kernels.journal import Journal, remember
 from model.kernels.network import Activations, Network
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 # The largest derivative of the loss by the logit: CLIP, or SHARE of the root of the bias's accumulator, whichever is larger. So one
 # example adds at most CLIP² or a sixteenth to the accumulator, whatever its weight. No weight up to CLIP is cut, and of a stream of
@@ -41,13 +41,13 @@ class Rates(NamedTuple):
     base_rate: bool = False
 
 
-@kernel
+@inner
 def finite(value: Any) -> bool:
     """Return whether ``value`` is a finite number. Not ``isfinite``: its ``x - x`` is reassociated to 0 where x is a sum."""
     return bool(abs(value) < np.inf)
 
 
-@kernel
+@inner
 def admit(
     net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, journal: Journal, now: int
 ) -> None:
@@ -70,7 +70,7 @@ def admit(
             found[i - begin] = row
 
 
-@kernel
+@inner
 def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, rates: Rates) -> None:
     """Give ``row`` to ``key``, with the default embedding of its field and no wide weight."""
     d = table.rows.shape[1] - 1
@@ -83,7 +83,7 @@ def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, 
     table.accumulators[row, d] = rates.wide_accumulator
 
 
-@kernel
+@inner
 def occurrences(found: NDArray[np.int64], start: int, end: int, i: int) -> int:
     """Return how often ``found[i]`` occurs in ``found[start:end]``; 0 if it occurs before ``i``, where it was counted."""
     times = 0
@@ -95,7 +95,7 @@ def occurrences(found: NDArray[np.int64], start: int, end: int, i: int) -> int:
     return times
 
 
-@kernel
+@inner
 def learn_rows(
     net: Network,
     table: Table,
@@ -129,7 +129,7 @@ def learn_rows(
     return total
 
 
-@kernel
+@inner
 def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
     """Take an Adagrad step of gradient ``g`` on one weight of a row; return its accumulator."""
     table.accumulators[row, k] += g * g
@@ -137,7 +137,7 @@ def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
     return table.accumulators[row, k]
 
 
-@kernel
+@inner
 def learn_bias(net: Network, dlogit: Any, rate: Any) -> Any:
     """Take an Adagrad step on the bias; return its accumulator."""
     net.accumulators[net.bias_accumulator] += dlogit * dlogit
@@ -145,7 +145,7 @@ def learn_bias(net: Network, dlogit: Any, rate: Any) -> Any:
     return net.accumulators[net.bias_accumulator]
 
 
-@kernel
+@inner
 def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
     """Prefetch the rows of example ``n + 1``, and the keys of the sets that hold those of example ``n + 2``."""
     starts, last = features.starts, features.starts.shape[0] - 1
@@ -160,7 +160,7 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
         prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
 
 
-@kernel
+@inner
 def derivative(logit: Any, label: Any, importance: Any, fnw: bool, one: Any) -> Any:
     """Return the loss's derivative by the logit, ``(σ(z) − y) · importance``, times the weight of ``fnw``; ``one`` is a typed 1."""
     probability = one / (one + np.exp(-logit))
@@ -170,14 +170,14 @@ def derivative(logit: Any, label: Any, importance: Any, fnw: bool, one: Any) -> 
     return dlogit
 
 
-@kernel
+@inner
 def forget_deferred(act: Activations) -> None:
     """Forget every step that is deferred."""
     act.deferred_step[...] = 0
     act.deferred_gradient[...] = 0  # it may be infinite after a step that was undone, and 0 times infinity is NaN
 
 
-@kernel
+@inner
 def clipped(net: Network, dlogit: Any, rates: Rates) -> Any:
     """Bound a finite derivative by the logit: see ``CLIP``."""
     clip, share = net.dense.dtype.type(rates.clip), net.dense.dtype.type(rates.share)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from service.cli.bench import bench_app
+from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.forget import forget
@@ -62,6 +63,7 @@ def main(
 
 
 app.command()(init)
+app.command("compile")(compile_kernels)
 app.command()(rebuild)
 app.command()(forget)
 app.command()(reproduce)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.commands.evaluate import Protocol, ProtocolError, batches, check_together, compile_kernels
+from service.commands.compile import compile_kernels
+from service.commands.evaluate import Protocol, ProtocolError, batches, check_together
 from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
@@ -113,7 +114,7 @@ def _models(settings: Mapping[str, Settings], protocols: Sequence[Protocol], rep
     named = enumerate(zip(settings.items(), protocols, strict=True))
     models: list[Watched] = []
     for n, ((name, each), protocol) in named:
-        compile_kernels(each.spec)
+        compile_kernels(each.spec.model.network)
         if report:
             models.append(Detailed(name, each.spec, protocol, blocks, n, report.sliced))
         else:
@@ -121,7 +122,7 @@ def _models(settings: Mapping[str, Settings], protocols: Sequence[Protocol], rep
     if report:
         spec = models[0].spec
         for name, reference in (("wide part alone", wide_alone(spec)), ("base rate", base_rate_alone(spec))):
-            compile_kernels(reference)
+            compile_kernels(reference.model.network)
             models.append(Watched(name, reference, protocols[0], blocks, len(models)))
     return models, blocks
 

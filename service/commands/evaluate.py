@@ -6,12 +6,11 @@ The protocol says when an example is predicted: right before it is learned (``us
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from operator import gt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
-
-import numpy as np
 
 from model.evaluation import RunningScores
 from model.features import Encoder
@@ -19,17 +18,19 @@ from model.keys import FeatureError
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.served import ServedStream
-from model.settings import Spec, TableSettings
+from model.settings import Spec
+from service.commands.compile import compile_kernels
 from service.screen import counting
 from service.settings import Settings
-from stream.files import Logged, columns, read
+from stream.ahead import ahead
+from stream.columns import LoggedBlock, read_blocks
+from stream.files import columns
 from stream.log.settings import format_duration, parse_duration
 from stream.settings import DataSettings, JoinSettings
 
 T = TypeVar("T")
 
 TOO_GOOD = 0.98  # an AUC that no honest log has given: above it, some field knows the answer
-BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
 class ProtocolError(Exception):
@@ -64,22 +65,23 @@ class Evaluation:
         self._last = -1  # time
         self._served: ServedStream | None = None
         if protocol.delay or protocol.together:
-            self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
+            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000))
 
-    def learn(self, batch: list[Logged]) -> dict[int, FeatureError]:
+    def encoded(self, block: LoggedBlock) -> LoggedBlock:
+        """Return a block with its features as keys, which may be done ahead."""
+        return replace(block, features=block.encoded(self._encoder))
+
+    def learn(self, block: LoggedBlock) -> dict[int, FeatureError]:
         """Predict, score and learn each example, in order; return the index of each that no field takes, and the error."""
-        times = [logged.time for logged in batch]
+        encoded, times = block.encoded(self._encoder), block.times
+        self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
-        clicked = np.array([logged.label for logged in batch], np.float32)  # (N,)
-        features = [logged.features for logged in batch]
         if self._served:
-            misfits = self._served.learn_and_score(features, times, clicked, [logged.page for logged in batch])
+            self._served.learn_and_score(encoded, times, block.labels, block.pages)
         else:
-            _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
-            self.undone += len(undone)
-        self.bad += len(misfits)
-        return misfits
+            self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
+        return encoded.bad
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -107,11 +109,12 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
     check_together(path, data)
-    compile_kernels(settings.spec)
+    compile_kernels(settings.model.network)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
-    for batch in counting(batches(read(path, data), BATCH), path.name):
-        evaluation.learn(batch)
+    blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
+    for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
+        evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
     result = evaluation.result()
@@ -163,14 +166,6 @@ def check_together(path: Path, data: DataSettings) -> None:
     for name in data.together:
         if name not in existing:
             raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
-
-
-def compile_kernels(spec: Spec) -> None:
-    """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
-    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}), Protocol(delay=1.0))
-    small.learn([Logged(number=0, time=0, label=0, features={}, clicked_at=None)])
-    small.finish()
-    small.result()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

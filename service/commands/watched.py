@@ -16,6 +16,7 @@ from service.commands.evaluate import Evaluation, Protocol
 from service.report.blocks import Blocks
 from service.report.field_worth import FieldWorth
 from service.report.slices import Slices
+from stream.columns import LoggedBlock
 from stream.files import Logged
 
 BATCH = 256  # rows: a row's field worth is that of weights at most so much older than those that predict it
@@ -87,7 +88,7 @@ class Watched:
     def learn(self, batch: list[Logged]) -> dict[int, FeatureError]:
         """Predict, score and learn each example, in order; return the index of each that no field takes, and the error."""
         start = time.process_time()
-        misfits = self.evaluation.learn(batch)
+        misfits = self.evaluation.learn(LoggedBlock.of(batch))
         self.seconds += time.process_time() - start
         for n, logged in enumerate(batch):
             if n not in misfits:

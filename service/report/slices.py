@@ -87,7 +87,7 @@ class Slices:
 def _sliced(field: Field, features: Mapping[str, Value], time: int) -> float | str:
     """Return what of a value tells its slice: of a number, the lower end of its octave."""
     if field.kind in CLOCKS:
-        return CLOCKS[field.kind](time)
+        return int(CLOCKS[field.kind](time))
     value = features.get(field.name)
     if value is None or value in ("", []):
         return "missing"

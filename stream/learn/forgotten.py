@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Encoded, Encoder, Features
-from model.keys import FeatureError, Value
+from model.features import Encoded, Encoder, Examples, Features
+from model.keys import FeatureError
 from model.settings import Field
 from stream.events import BadRecordError, Forget
 from stream.log.contract import Record
@@ -87,19 +87,17 @@ class ForgettingEncoder(Encoder):
         super().__init__(fields)
         self._forgotten = forgotten
 
-    def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
+    def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of those of N examples that can be learned."""
         encoded = super().encode(examples, times)
         if not self._forgotten:
             return encoded
-        kept = [n for n in range(len(examples)) if n not in encoded.bad]
+        kept = [n for n in range(len(times)) if n not in encoded.bad]
         holders = self._forgotten.holders(encoded.features, np.array([times[n] for n in kept], np.int64))
         if not holders:
             return encoded
         left_out = {kept[n]: ForgottenError("features", "a forgotten value", "none") for n in holders}
-        kept = [n for n in kept if n not in left_out]
-        features, _ = super().encode([examples[n] for n in kept], [times[n] for n in kept])
-        return Encoded(features, encoded.bad | left_out)
+        return Encoded(encoded.features.without(holders, len(kept)), encoded.bad | left_out)
 
 
 def check(request: Forget, record: Record) -> None:

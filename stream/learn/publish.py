@@ -116,6 +116,7 @@ class Publisher:
     ) -> None:
         self._writer, self._topics, self._every = writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
+        self._forgot = _forgot(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
@@ -154,7 +155,8 @@ class Publisher:
         )
         if whole:
             self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
-        published = self._commit(_version(header, model.spec, pending, self.snapshots), pack(header, changes), pending)
+        version = _version(header, model.spec, pending, self.snapshots, self._forgot)
+        published = self._commit(version, pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
             self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
@@ -170,6 +172,7 @@ class Publisher:
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
         self._number, self._examples, self._named = version.version, version.examples, version.snapshot
+        self._forgot = _forgot(version)
         self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
@@ -189,7 +192,11 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter) -> Version:
+def _forgot(version: Version) -> int | None:
+    return version.version if version.forgotten else version.forgot_before
+
+
+def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, forgot_before: int | None) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -204,6 +211,7 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         snapshot=snapshots.newest,
         rollback=pending.rollback,
         forgotten=pending.forgotten,
+        forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
     )

@@ -109,10 +109,8 @@ class Trainer:
         examples = [each.example for each in decoded]
         outcome = learn_and_score(
             self.model,
-            self.encoder,
             self.scores,
-            features=[example.features for example in examples],
-            times=[example.time for example in examples],
+            self.encoder.encode([example.features for example in examples], [example.time for example in examples]),
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
             fnw=np.array([example.policy == "fnw" for example in examples], np.bool_),

@@ -230,7 +230,7 @@ def _partitions(db: sqlite3.Connection, topic: str) -> list[tuple[int, int]]:
 
 
 def _unknown(topic: str) -> str:
-    return f"topic {topic!r} does not exist: create it first"
+    return f"topic {topic!r} does not exist: `sml topics create` creates it"
 
 
 def _epoch(db: sqlite3.Connection, owner: str) -> int:

@@ -1,7 +1,8 @@
 """The whole model in plain torch, with a dictionary for its table: the reference that the kernels are tested against.
 
 Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
-per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded. The base rate is counted.
+per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded. The base rate is counted. The accumulators
+are halved by their half-life.
 """
 
 from collections.abc import Sequence
@@ -41,10 +42,8 @@ class ReferenceModel:
         self.defaults = torch.from_numpy(arrays["defaults"])
         self.network = build(spec)
         bind(self.network, arrays)
-        self.accumulators = {
-            name: torch.full((len(p),), spec.model.wide_accumulator if name == "bias" else spec.model.tower_accumulator, dtype=dtype)
-            for name, p in self.network.named_parameters()
-        }
+        self.accumulators = {name: torch.full((len(p),), self._start(name), dtype=dtype) for name, p in self.network.named_parameters()}
+        self.examples = 0
         self.rows: dict[int, Row] = {}
         self.counts = {0.0: 5.0, 1.0: 0.5}  # label → weight of the examples, with the prior of the base rate
 
@@ -67,6 +66,10 @@ class ReferenceModel:
                     module.observe()
             for key, leaf in leaves.items():
                 self._learn_row(key, leaf)
+        self.examples += 1
+        half_life = self.spec.model.accumulator_half_life
+        if half_life and self.examples % half_life == 0:
+            self._halve()
         return float(logit.detach())
 
     def predict(self, keys: Keys) -> float:
@@ -102,6 +105,16 @@ class ReferenceModel:
         before = log(self.counts[1.0] / self.counts[0.0])
         self.counts[label] += weight
         self.network.bias.add_(log(self.counts[1.0] / self.counts[0.0]) - before)
+
+    def _start(self, name: str) -> float:
+        return self.spec.model.wide_accumulator if name == "bias" else self.spec.model.tower_accumulator
+
+    def _halve(self) -> None:
+        for name, accumulators in self.accumulators.items():
+            accumulators.div_(2).clamp_(min=self._start(name))
+        for row in self.rows.values():
+            row.accumulators[:-1].div_(2).clamp_(min=self.spec.model.embedding_accumulator)
+            row.accumulators[-1:].div_(2).clamp_(min=self.spec.model.wide_accumulator)
 
     def _learn_row(self, key: int, leaf: Tensor) -> None:
         model = self.spec.model

@@ -37,12 +37,14 @@ rows = st.lists(
 def served(stream: list[Row], delay: int, cuts: list[int], spec: Spec = SPEC) -> tuple[OnlineModel, Scores, int]:
     """Run the stream in batches that end at ``cuts``; return the model, its scores and how many examples no field took."""
     model, scores = OnlineModel(spec), RunningScores()
-    run = ServedStream(model, Encoder(spec.fields), scores, delay)
+    encoder, run = Encoder(spec.fields), ServedStream(model, scores, delay)
     bad = 0
     bounds = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
     for a, b in pairwise(bounds):
         features, times, pages, labels = zip(*stream[a:b], strict=True)
-        bad += len(run.learn_and_score(features, times, np.array(labels, np.float32), pages))
+        encoded = encoder.encode(features, times)
+        run.learn_and_score(encoded, times, np.array(labels, np.float32), pages)
+        bad += len(encoded.bad)
     run.finish()
     return model, scores.total(), bad
 
@@ -83,7 +85,7 @@ def test_without_delay_and_pages_it_is_the_usual_protocol() -> None:
     stream: list[Row] = [({"user": int(random.integers(9))}, n, None, float(random.random() < 0.3)) for n in range(300)]
     model, scores = OnlineModel(SPEC), RunningScores()
     features, times, _, labels = zip(*stream, strict=True)
-    learn_and_score(model, Encoder(SPEC.fields), scores, features, times, np.array(labels, np.float32))
+    learn_and_score(model, scores, Encoder(SPEC.fields).encode(features, times), np.array(labels, np.float32))
 
     got, their_scores, _ = served(stream, 0, [100, 101])
 
@@ -115,10 +117,10 @@ def test_an_example_that_its_fields_do_not_take_moves_no_clock_and_ends_no_page(
 
 def test_only_what_is_undecided_is_held() -> None:
     scores = RunningScores()
-    run = ServedStream(OnlineModel(SPEC), Encoder(SPEC.fields), scores, delay=10)
+    run = ServedStream(OnlineModel(SPEC), scores, delay=10)
     for start in range(0, 1_000, 50):
         times = list(range(start, start + 50))
-        run.learn_and_score([{"user": 1}] * 50, times, np.zeros(50, np.float32), [None] * 50)
+        run.learn_and_score(Encoder(SPEC.fields).encode([{"user": 1}] * 50, times), times, np.zeros(50, np.float32), [None] * 50)
 
         assert start + 50 - scores.total().examples <= 10
         assert len(run._waiting) <= 2

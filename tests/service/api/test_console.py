@@ -1,4 +1,4 @@
-"""The console page, in a real browser: it needs nothing from elsewhere, follows the weights, and lets a visitor ask for predictions."""
+"""The pages, in a real browser that finds no name but its server's: they need nothing from elsewhere, follow the weights, and predict."""
 
 import json
 import socket
@@ -16,6 +16,7 @@ from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create
 from service.access.limits import Allowances
+from service.api.routes import docs
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -28,6 +29,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
 
@@ -122,6 +124,34 @@ def test_the_page_asks_nobody_but_its_own_server(page: Page, site: Site, address
 
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
     assert errors == []
+
+
+def test_the_description_of_the_api_works_without_the_internet(page: Page, site: Site, address: str) -> None:
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    site.follower.publish(7, trained())
+
+    page.goto("/docs")
+    predict = page.locator(".opblock", has_text="/v1/predict")
+    predict.locator(".opblock-summary-control").click()
+    predict.get_by_role("button", name="Try it out").click()
+    predict.get_by_role("button", name="Execute").click()
+
+    expect(predict.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    assert [url for url in asked if not url.startswith((address, "data:"))] == []
+    assert errors == []
+
+
+def test_swagger_ui_comes_with_its_licences() -> None:
+    folder = Path(docs.__file__).parents[1] / "swagger_ui"
+
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert "SmartBear" in (folder / "NOTICE").read_text(encoding="utf-8")
+    assert "swagger-ui-bundle.js.LICENSE.txt" in (folder / "swagger-ui-bundle.js").read_text(encoding="utf-8")[:200]
+    assert (folder / "swagger-ui-bundle.js.LICENSE.txt").exists()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

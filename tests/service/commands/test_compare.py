@@ -15,6 +15,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.evaluate import USUAL, Evaluation
 from service.commands.watched import base_rate_alone, wide_alone
+from stream.columns import LoggedBlock
 from stream.files import Logged
 
 SETTINGS = """
@@ -153,7 +154,7 @@ def test_the_wide_part_alone_is_a_logistic_regression() -> None:
             gradient = 1 / (1 + math.exp(-logit)) - row.label
             part[1] += gradient**2
             part[0] -= SPEC.model.wide_rate * gradient / part[1] ** 0.5
-    evaluation.learn(rows(300))
+    evaluation.learn(LoggedBlock.of(rows(300)))
 
     assert evaluation.scores.total().log_loss == pytest.approx(np.mean(losses), rel=1e-5)
 
@@ -164,6 +165,6 @@ def test_the_base_rate_alone_predicts_the_click_rate_so_far() -> None:
     for row in rows(300):
         scores.update(np.array([log_odds(counts)], np.float32), np.array([row.label], np.float32))
         counts[row.label] += 1
-    evaluation.learn(rows(300))
+    evaluation.learn(LoggedBlock.of(rows(300)))
 
     assert evaluation.scores.total().log_loss == pytest.approx(scores.total().log_loss, rel=1e-5)
