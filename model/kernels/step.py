@@ -210,7 +210,7 @@ def learn(
     act, branch = work.act, work.branch
     one, tower_rate, wide_rate = net.dense.dtype.type(1), net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
     forget_deferred(act)
-    n, m = start, np.searchsorted(shown.before, start)
+    n, m = start, int(np.searchsorted(shown.before, start))
     while n < labels.shape[0]:
         early = m < shown.before.shape[0] and shown.before[m] <= n
         first = (m if early else n) * net.fields

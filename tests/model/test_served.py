@@ -149,7 +149,7 @@ def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_c
 
 def test_what_is_shown_between_steps_is_predicted_as_by_a_copy_even_where_a_step_is_undone() -> None:
     random = np.random.default_rng(0)
-    examples = [{"user": int(random.integers(5)), "tags": ["a", "b"][: n % 3]} for n in range(60)]
+    examples: list[dict[str, Value]] = [{"user": int(random.integers(5)), "tags": ["a", "b"][: n % 3]} for n in range(60)]
     features = [Encoder(SPEC.fields).encode([each], [0]).features for each in examples]
     labels, importance = (random.random(60) < 0.3).astype(np.float32), np.ones(60, np.float32)
     importance[[0, 13, 14]] = np.inf
