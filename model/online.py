@@ -49,6 +49,7 @@ class OnlineModel:
             accumulators=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
+            records=self.weights.records,
         )
         self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
         self._step = specialized(step.learn)
@@ -64,7 +65,8 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts
+        of_stream = self.table.records.counts[-1:], self.table.records.newest[-1:]
+        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts, *of_stream
 
     def learn(
         self,
@@ -87,13 +89,14 @@ class OnlineModel:
         labels = labels.astype(dtype)
         importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
         fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
-        features = features.contiguous()
+        features = features.contiguous(len(labels))
         logits = np.empty_like(labels)
-        shown = shown or Shown(Features(features.keys[:0], features.starts[:1]), np.empty(0, np.int64), logits[:0])
+        shown = shown or Shown(Features(features.keys[:0], features.starts[:1], features.times[:0]), np.empty(0, np.int64), logits[:0])
+        shown = shown._replace(features=shown.features.contiguous(len(shown.before)))
         undone: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
-            run = Features(features.keys, features.starts[a * fields : b * fields + 1])
+            run = Features(features.keys, features.starts[a * fields : b * fields + 1], features.times[a:b])
             meanwhile = shown._replace(before=shown.before - a)
             undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b], meanwhile)]
         return Learned(logits, undone)
@@ -169,7 +172,8 @@ class OnlineModel:
         row = find(self.weights.keys, np.uint64(key))
         if row < 0:
             return False
-        for array in (self.table.keys, self.table.rows, self.table.used, self.table.accumulators):
+        table, recorded = self.table, self.table.records if self.spec.model.records else ()
+        for array in (table.keys, table.rows, table.used, table.accumulators, *recorded[:2]):
             array[row] = 0
         self.table.touched[row] = True
         self.table.counts[OCCUPIED] -= 1

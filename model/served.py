@@ -74,7 +74,7 @@ class ServedStream:
         known = np.array([self._admit(times[n], pages[n]) for n in kept])
         logits = np.empty(len(kept), self._model.weights.dense.dtype)
         self._waiting.append(_Waiting(features, labels[kept], logits))
-        self._learn_up_to(known[-1], Shown(features.contiguous(), known - self._learned, logits))
+        self._learn_up_to(known[-1], Shown(features, known - self._learned, logits))
         start = int(np.searchsorted(known, known[-1]))
         logits[start:] = self._model.weights.predict(self._part(features, start, len(kept)))
 
@@ -119,4 +119,4 @@ class ServedStream:
         """Return the features of examples ``start`` to ``end``, without copying their keys."""
         fields = len(self._model.spec.fields)
         starts = features.starts[start * fields : end * fields + 1]
-        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0])
+        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0], features.times[start:end])

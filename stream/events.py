@@ -235,7 +235,7 @@ _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 
 _S = TypeVar("_S", bound=Struct)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S | Watermark:
@@ -256,7 +256,7 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
         raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
     try:
         return decoder.decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _fault(kind, value, error) from error
 
 

@@ -18,6 +18,7 @@ from model.kernels.forward import Shown, Workspace, logit_of
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.journal import Journal, remember
 from model.kernels.network import Activations, Network
+from model.kernels.record import MEMORY, observe
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import inner, kernel
@@ -81,6 +82,9 @@ def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, 
         table.accumulators[row, k] = rates.embedding_accumulator
     table.rows[row, d] = 0
     table.accumulators[row, d] = rates.wide_accumulator
+    if table.records.counts.shape[0] > 0:
+        table.records.counts[row] = 0
+        table.records.newest[row] = 0
 
 
 @inner
@@ -130,6 +134,25 @@ def learn_rows(
 
 
 @inner
+def count_example(
+    net: Network, table: Table, features: Features, n: int, found: NDArray[np.int64], label: Any, weight: Any, fnw: bool
+) -> None:
+    """Count example ``n`` in the records of its rows, once in each, and in the stream's; under ``fnw`` a click was seen before."""
+    records, first = table.records, n * net.fields
+    bucket = features.times[n] // records.delay
+    most = records.counts.dtype.type(MEMORY)
+    clicked = min(weight, most) * label
+    seen = clicked * 0 if fnw and label > 0 else min(weight, most)
+    observe(records, records.counts.shape[0] - 1, bucket, seen, clicked)
+    begin = features.starts[first]
+    for f in range(net.fields):
+        start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
+        for i in range(start, end):
+            if found[i] >= 0 and occurrences(found, start, end, i) > 0:
+                observe(records, found[i], bucket, seen, clicked)
+
+
+@inner
 def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
     """Take an Adagrad step of gradient ``g`` on one weight of a row; return its accumulator."""
     table.accumulators[row, k] += g * g
@@ -156,6 +179,9 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
             prefetch(table.accumulators, row)
             prefetch(table.used, row)
             prefetch(table.touched, row)
+            if table.records.counts.shape[0] > 0:
+                prefetch(table.records.counts, row)
+                prefetch(table.records.newest, row)
     for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
         prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
 
@@ -213,13 +239,14 @@ def learn(
     n, m = start, int(np.searchsorted(shown.before, start))
     while n < labels.shape[0]:
         early = m < shown.before.shape[0] and shown.before[m] <= n
-        first = (m if early else n) * net.fields
-        logit = logit_of(net, work, found, table.keys, table.rows, shown.features if early else features, first)
+        of, index = (shown.features, m) if early else (features, n)
+        logit = logit_of(net, work, found, table.keys, table.rows, table.records, of, index)
         if early:
             shown.logits[m] = logit
             forget_deferred(act)  # it was taken on the way
             m += 1
             continue
+        first = n * net.fields
         logits[n] = logit
         now += 1
         if not finite(logits[n]):
@@ -233,9 +260,11 @@ def learn(
         total = backward(net, act, dlogit, tower_rate)
         total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
         total += learn_bias(net, dlogit, wide_rate)
+        bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
         if rates.base_rate:
-            bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
             net.dense[net.bias] += net.dense.dtype.type(count(label_counts, labels[n], bounded, fnw[n]))
+        if table.records.counts.shape[0] > 0:
+            count_example(net, table, features, n, found, labels[n], bounded, fnw[n])
         total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n

@@ -13,6 +13,7 @@ from service.listen import server_of
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
+from stream.log.metrics import measure
 from stream.log.topics import Topics
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
@@ -30,6 +31,7 @@ def serve(settings: Settings) -> None:
     topics, registry = Topics(settings.log.prefix), CollectorRegistry()
     metrics = FollowerMetrics(registry)
     with stop_signals(), log_with_topics(settings) as log:
+        measure(log, topics, registry)
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics, served, metrics).run(should_stop)

@@ -246,7 +246,8 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
     except MigrationError as error:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    logger.info("after version %s the fields change from %s to %s", version.version, *names)
+    records = [f"{'with' if each.model.records else 'without'} records" for each in (model.spec, spec)]
+    logger.info("after version %s the fields change from %s (%s) to %s (%s)", version.version, names[0], records[0], names[1], records[1])
     return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten)
 
 
