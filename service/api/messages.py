@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from service.api.answers import BadRequestError
 from service.api.strict import check_keys
-from stream.events import LATEST_TIME, Time, expected_time
+from stream.arms import Role
+from stream.events import LATEST_TIME, Served, Time, expected_time
 
 MAX_CANDIDATES = 1000
 
@@ -46,16 +47,19 @@ class Prediction(Struct, frozen=True):
     impression_id: str
 
 
-class Predictions(Struct, frozen=True):
+class Predictions(Struct, frozen=True, omit_defaults=True):
     """Predictions for all candidates, in their order, all from one version of the weights.
 
-    ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come.
+    ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come. Where several models serve,
+    ``served`` says which of them answered: what a site that logs its own impressions puts there.
     """
 
     predictions: list[Prediction]
     version: int
     trained_through: int | None  # epoch ms: time of the newest event that was learned
     staleness_seconds: float
+    served: Served | None = None
+    stale_arms: list[str] = []  # that control answers for: their weights are missing or stale
 
 
 class Accepted(Struct, frozen=True):
@@ -64,7 +68,21 @@ class Accepted(Struct, frozen=True):
     accepted: int
 
 
-class ModelState(Struct, frozen=True):
+class ArmState(Struct, frozen=True):
+    """An arm, and its weights, if it has any."""
+
+    arm: str
+    role: Role
+    share: float
+    stale: bool  # control answers for it
+    version: int | None = None
+    digest: str | None = None
+    examples: int | None = None
+    trained_through: int | None = None
+    staleness_seconds: float | None = None
+
+
+class ModelState(Struct, frozen=True, omit_defaults=True):
     """The weights in service: their version, what they have learned, and what the model reads."""
 
     version: int
@@ -77,6 +95,8 @@ class ModelState(Struct, frozen=True):
     network: dict[str, Any]
     table: dict[str, Any]
     fields: list[dict[str, Any]]
+    experiment: str | None = None
+    arms: list[ArmState] = []
 
 
 class Health(Struct, frozen=True):

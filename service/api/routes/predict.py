@@ -1,10 +1,13 @@
 """``POST /v1/predict``: one context, many candidates, one answer from one version of the weights."""
 
 import secrets
+import time
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from msgspec.structs import replace
 
+from service.access.refusals import RefusedError
 from service.api.answers import Answer
 from service.api.dependencies import Body, ServiceDep
 from service.api.messages import Prediction, Predictions, PredictRequest, read_predict_request
@@ -14,6 +17,7 @@ from stream.log.contract import RecordTooLargeError
 
 router = APIRouter(tags=["predict"])
 
+FORCED = "x-sml-arm"
 MOST_LOGGED = 4_194_304  # bytes of context in the impressions of one request
 
 EXAMPLES = {
@@ -36,9 +40,10 @@ EXAMPLES = {
             422: "The body is wrong; the answer says where and why.",
             503: "No weights yet; or the log is away and the impressions could not be logged.",
         },
+        headers={FORCED: "The arm that answers, for debugging; it needs the role operate, and is left out of reports."},
     ),
 )
-async def predict(body: Body, service: ServiceDep) -> Answer:
+async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
     With `"log": true` the answer comes once the log has stored the impressions, with the features as served. A `time` that the joiner
@@ -50,22 +55,37 @@ async def predict(body: Body, service: ServiceDep) -> Answer:
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
-    predictor = service.served_weights.predictor
-    with service.metrics.predict_seconds.time():
-        scored = predictor.predict(request, at)
-    service.metrics.candidates.inc(len(request.candidates))
+    chosen = service.arms.choose(request.context, _forced(http))
+    predictor, start = chosen.weights.predictor, time.perf_counter()
+    scored = predictor.predict(request, at)
+    service.metrics.record_prediction(chosen, len(request.candidates), time.perf_counter() - start)
     request_id = secrets.token_hex(12)
     predictions = [
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
         for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
     ]
     header = predictor.header
-    answer = Predictions(predictions, header.version, header.trained_through, service.served_weights.staleness())
+    answer = Predictions(predictions, header.version, header.trained_through, chosen.weights.staleness(), chosen.served, chosen.stale)
     if request.log:
-        served = zip(predictions, scored.features, strict=True)
-        impressions = [Impression(each.impression_id, at, features, Served(header.version, each.probability)) for each, features in served]
+        served = replace(chosen.served or Served(), version=header.version)
+        impressions = [
+            Impression(each.impression_id, at, features, replace(served, probability=each.probability))
+            for each, features in zip(predictions, scored.features, strict=True)
+        ]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
+
+
+def _forced(http: Request) -> str | None:
+    """Return the arm that a request asks for.
+
+    Raises:
+        RefusedError: its caller may not.
+    """
+    arm = http.headers.get(FORCED)
+    if arm is not None and "operate" not in http.scope["caller"].roles:
+        raise RefusedError(403, f"{FORCED} needs the role 'operate'")
+    return arm
 
 
 def _check_size(request: PredictRequest) -> None:
