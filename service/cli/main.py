@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli.arms import arms_app
 from service.cli.bench import bench_app
 from service.cli.dead_letters import dead_letters_app
 from service.cli.forget import forget
@@ -32,6 +33,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=Fa
 
 for name, group in {
     "topics": topics_app,
+    "arms": arms_app,
     "snapshots": snapshots_app,
     "dead-letters": dead_letters_app,
     "keys": keys_app,

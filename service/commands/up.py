@@ -45,8 +45,10 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         # Its own server, on this machine: the certificate is one for the names under which others know it.
         own = httpx.Client(timeout=ANSWER_TIMEOUT, verify=settings.serve.certfile is None, headers=key_header())
         with own as client, Children(config, folder / "logs", folder_lock) as children:
-            for name in ("join", "learn", "serve"):
-                children.start(name)
+            children.start("join")
+            for arm in settings.arms or (None,):
+                children.start("learn", arm=arm)
+            children.start("serve")
             say("starting (the first start on a machine compiles the kernels)")
             turns = _turns(stop, children, folder_lock)
             for _ in turns:
@@ -97,5 +99,5 @@ def _addresses(settings: Settings, logs: Path) -> str:
 
 def _metrics(settings: Settings) -> list[str]:
     """Return where the metrics are; a process that takes any free port logs which."""
-    ports = (settings.learn.metrics_port, settings.join.metrics_port)
+    ports = (*(each.learn.metrics_port for each in settings.of_every_arm()), settings.join.metrics_port)
     return [f"{settings.serve.url}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]
