@@ -70,6 +70,8 @@ class ServeSettings(Section):
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
 
+    epsilon: Annotated[float, Setting(ge=0, le=1)] = 0.0
+    """of the choices that requests ask for by choose: how many are made at random, to explore"""
     log_requests: Literal["none", "lines", "bodies"] = "none"
     """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
 

@@ -57,6 +57,7 @@ class Served(Struct, frozen=True, omit_defaults=True, gc=False):
     propensity: Annotated[float, Meta(gt=0, le=1)] | None = None  # the share of the units that this arm answered then
     unit: str | None = None  # the key of the unit in hex, the same in every experiment; None: the request named none
     assigned: str | None = None  # the arm that the unit belongs to, if another answered for it
+    choice: Annotated[float, Meta(gt=0, le=1)] | None = None  # the chance with which the server chose it to be shown
     forced: bool = False  # somebody chose the arm by hand: not to be reported
 
 

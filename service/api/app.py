@@ -45,6 +45,7 @@ def build(
     personal: Sequence[str] = (),
     access: Access | None = None,
     arms: Arms | None = None,
+    epsilon: float = 0.0,
 ) -> FastAPI:
     """Build the application.
 
@@ -58,6 +59,7 @@ def build(
         personal: The fields that carry personal data: what is forgotten if a request names none.
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
         arms: The models in service; default: one.
+        epsilon: Of the choices, how many are made at random.
     """
     arms = arms or Arms(clock=clock)
 
@@ -69,7 +71,7 @@ def build(
     app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
-    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
+    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     routers = [part.router for part in (predict, events, model, users, console, metrics_route)]

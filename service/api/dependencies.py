@@ -28,6 +28,7 @@ class Service(NamedTuple):
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
     personal: Sequence[str] = ()  # the fields that carry personal data
+    epsilon: float = 0.0  # of the choices, how many are made at random
 
     @property
     def served_weights(self) -> ServedWeights:

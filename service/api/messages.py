@@ -1,7 +1,7 @@
 """The requests and the answers of the service. Every answer that comes from weights names their version."""
 
 import json
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,16 +27,26 @@ Candidate: TypeAlias = Annotated[
 ]
 
 
+class Top(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most probable candidates."""
+
+    top: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
+
+
 class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One context and its candidates.
 
     A candidate's features override the context's. Its ``id`` is a feature only if a field has that name.
+
+    ``log`` writes impressions before answering, with the features as served, of candidates that are shown: ``true`` where all are, else
+    their ids, ``{"top": k}``, or ``"chosen"``. An impression of a candidate that nobody saw teaches that it is not clicked.
     """
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}
     time: Time | None = None  # epoch ms, from which hour and weekday are derived; default: now
-    log: bool = False  # write the impressions, with the features as served, before answering
+    log: bool | Annotated[list[Identifier], Meta(max_length=MAX_CANDIDATES)] | Top | Literal["chosen"] = False
+    choose: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None  # candidates to show
 
 
 class Prediction(Struct, frozen=True):
@@ -45,6 +55,14 @@ class Prediction(Struct, frozen=True):
     id: Identifier
     probability: float
     impression_id: str
+
+
+class Choice(Struct, frozen=True):
+    """A candidate to show, and the chance with which it was chosen."""
+
+    id: Identifier
+    impression_id: str
+    propensity: float
 
 
 class Predictions(Struct, frozen=True, omit_defaults=True):
@@ -59,6 +77,7 @@ class Predictions(Struct, frozen=True, omit_defaults=True):
     trained_through: int | None  # epoch ms: time of the newest event that was learned
     staleness_seconds: float
     served: Served | None = None
+    chosen: list[Choice] = []  # in the order in which to show them
     stale_arms: list[str] = []  # that control answers for: their weights are missing or stale
 
 
@@ -129,7 +148,8 @@ def read_predict_request(body: bytes) -> PredictRequest:
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
-    named = 1 + bool(request.context) + (request.time is not None) + request.log  # there may be more, with their defaults
+    more = (request.time is not None, request.choose is not None, request.log is not False, isinstance(request.log, Top))
+    named = 1 + bool(request.context) + sum(more)  # there may be more, with their defaults
     check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
     return request
 

@@ -34,8 +34,17 @@ def serve(settings: Settings) -> None:
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics._replace(arm=served.arm), served, metrics).run(should_stop)
 
-        rule, personal = TimeRule.of(settings.join), settings.privacy.fields
-        app = build(log, topics, follow, registry, rule=rule, personal=personal, access=access, arms=_arms(settings, log))
+        app = build(
+            log,
+            topics,
+            follow,
+            registry,
+            rule=TimeRule.of(settings.join),
+            personal=settings.privacy.fields,
+            access=access,
+            arms=_arms(settings, log),
+            epsilon=settings.serve.epsilon,
+        )
         server_of(app, settings).run()
 
 
