@@ -156,6 +156,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
+    log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 

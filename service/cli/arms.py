@@ -18,7 +18,7 @@ def arms_list(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """List the arms: role, share of the units, newest version.
+    """List the arms: role, share of the units, newest version, recent log loss (of predictions made before learning).
 
     \b
         sml arms list

@@ -15,7 +15,7 @@ from stream.weights.versions import newest_version
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Return each arm with its role, its share and its newest version.
+    """Return each arm with its role, its share, and its newest version with the recent log loss.
 
     Raises:
         SettingsError: there are no arms.
@@ -159,6 +159,7 @@ def _state(log: Log, settings: Settings, traffic: Traffic) -> dict[str, Any]:
         "experiment": traffic.experiment,
         "version": version and version.version,
         "examples": version.examples if version else 0,
+        "log_loss": version and version.log_loss,
         "trained_through": version and version.trained_through,
         "digest": version and version.digest,
     }

@@ -41,6 +41,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
             times=times,
             accept_gap=accept_gap,
             weights_retention=settings.log.weights_retention,
+            scored=bool(settings.arms),
         )
         with _shown(registry, stop.is_set) as asked, _retired(log, settings, registry) as is_retired:
 

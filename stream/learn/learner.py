@@ -54,6 +54,7 @@ class Learner:
         times: The rule that accepts event times.
         accept_gap: Go on where examples were deleted before they were learned.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
+        scored: Let each version say the model's recent log loss.
 
     Attributes:
         last: The last version published.
@@ -70,9 +71,10 @@ class Learner:
         times: TimeRule,
         accept_gap: bool = False,
         weights_retention: float = WEIGHTS_RETENTION,
+        scored: bool = False,
     ) -> None:
         self.last: Published | None = None
-        self._weights_retention = weights_retention
+        self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
@@ -152,7 +154,9 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets())
-            session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
+            session = _Session(
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+            )
             try:
                 session.run(should_stop, end)
             finally:
@@ -180,8 +184,10 @@ class _Session:
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,
+        *,
+        scored: bool,
     ) -> None:
-        self.last = recovered.last
+        self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
@@ -222,7 +228,8 @@ class _Session:
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
-        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole)
+        log_loss = self._trainer.scores.recent().log_loss if self._scored else None
+        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole, log_loss=log_loss)
         if self._pending.forgotten:
             self._trainer.forgotten.version = self.last.version.version
             self._checkpoint_writer.hasten()

@@ -131,13 +131,14 @@ class Publisher:
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
+    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False, log_loss: float | None = None) -> Published:
         """Publish the weights of ``model`` as the next version.
 
         Args:
             model: The model; its rows count as published only once the log has them.
             pending: What was read since the last version.
             whole: Publish a full snapshot, not a change of the last version.
+            log_loss: The model's recent log loss, where the version is to say it.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
@@ -154,7 +155,7 @@ class Publisher:
         )
         if whole:
             self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
-        published = self._commit(_version(header, model.spec, pending, self.snapshots), pack(header, changes), pending)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots, log_loss), pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
             self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
@@ -189,7 +190,7 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter) -> Version:
+def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, log_loss: float | None) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -206,4 +207,5 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         forgotten=pending.forgotten,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
+        log_loss=log_loss,
     )

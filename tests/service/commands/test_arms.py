@@ -89,6 +89,7 @@ def test_an_arm_is_started_ramped_promoted_and_the_former_retired_and_it_is_writ
     assert [(each["arm"], each["role"], each["share"], each["examples"]) for each in listed(config)] == [
         ("control", "retired", 0, 0), ("treatment", "control", 1, 20), ("shadow", "shadow", 0, 0),
     ]  # fmt: skip
+    assert 0.3 < listed(config)[1]["log_loss"] < 1
     made = listed(config, "--decisions")
     assert [each["action"] for each in made] == ["start treatment 0.01", "start treatment 0.5", "promote treatment", "retire control"]
     assert all(each["by"].startswith("cli:") and abs(each["time"] / 1000 - time.time()) < 60 for each in made)
