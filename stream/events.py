@@ -157,6 +157,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
     log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
+    forgot_before: Count | None = None  # the last version before this one that forgot a value
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
 
 
@@ -242,7 +243,7 @@ _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 
 _S = TypeVar("_S", bound=Struct)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S | Watermark:
@@ -263,7 +264,7 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
         raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
     try:
         return decoder.decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _fault(kind, value, error) from error
 
 

@@ -8,7 +8,6 @@ import msgspec
 from fastapi import APIRouter, Request
 from msgspec.structs import replace
 
-from service.access.refusals import RefusedError
 from service.api.answers import Answer
 from service.api.choice import choose, logged
 from service.api.dependencies import Body, ServiceDep
@@ -50,11 +49,13 @@ EXAMPLES = {
 async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
-    With `log` the answer comes once the log has stored the impressions, with the features as served; a `time` that the joiner would set
-    aside is then refused. With `choose` it says which candidates to show, and with which chance each was chosen.
+    With `log`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as served;
+    a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
+    was chosen.
     """
     request = read_predict_request(body)
     if request.log:
+        http.scope["caller"].check_role("ingest")
         _check_size(request)
         if request.time is not None:
             service.check_times([("time", request.time)])
@@ -102,8 +103,8 @@ def _forced(http: Request) -> str | None:
         RefusedError: its caller may not.
     """
     arm = http.headers.get(FORCED)
-    if arm is not None and "operate" not in http.scope["caller"].roles:
-        raise RefusedError(403, f"{FORCED} needs the role 'operate'")
+    if arm is not None:
+        http.scope["caller"].check_role("operate")
     return arm
 
 
