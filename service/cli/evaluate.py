@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from service.cli.program import CONFIG, Config, Json, Recorded, answer, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, Recorded, answer, settings_of
 
 if TYPE_CHECKING:
     from service.commands.compare import Report
@@ -34,6 +34,7 @@ def evaluate(
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +50,7 @@ def evaluate(
     """
     from service.commands.evaluate import evaluate as run, protocol_of
 
-    settings = settings_of(config)
+    settings = settings_of(config).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
     if page := _report(report, sliced):
         from service.commands.compare import compare as compared

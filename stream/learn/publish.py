@@ -12,7 +12,7 @@ from xxhash import xxh3_64_hexdigest
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.dead_letters import dead_letter
+from stream.dead_letters import dead_letter, learn_stage
 from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
@@ -72,7 +72,7 @@ class PendingVersion:
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
-            dead_letter(record, "learn", error, topics)
+            dead_letter(record, learn_stage(topics), error, topics)
             for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._dead_lettered
         ]
@@ -132,13 +132,14 @@ class Publisher:
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
+    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False, log_loss: float | None = None) -> Published:
         """Publish the weights of ``model`` as the next version.
 
         Args:
             model: The model; its rows count as published only once the log has them.
             pending: What was read since the last version.
             whole: Publish a full snapshot, not a change of the last version.
+            log_loss: The model's recent log loss, where the version is to say it.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
@@ -155,7 +156,7 @@ class Publisher:
         )
         if whole:
             self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
-        version = _version(header, model.spec, pending, self.snapshots, self._forgot)
+        version = _version(header, model.spec, pending, self.snapshots, self._forgot, log_loss)
         published = self._commit(version, pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
@@ -203,7 +204,14 @@ def _forgot(version: Version) -> int | None:
     return version.version if version.forgotten else version.forgot_before
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, forgot_before: int | None) -> Version:
+def _version(
+    header: WeightsHeader,
+    spec: Spec,
+    pending: PendingVersion,
+    snapshots: SnapshotWriter,
+    forgot_before: int | None,
+    log_loss: float | None,
+) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -221,4 +229,5 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
+        log_loss=log_loss,
     )

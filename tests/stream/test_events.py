@@ -25,6 +25,7 @@ from stream.events import (
     decode_version,
     encode,
 )
+from stream.join.waiting import labelled
 from stream.log.contract import Record
 from stream.log.topics import Topics
 
@@ -186,3 +187,20 @@ def test_a_dead_letter_too_large_for_the_log_still_says_where_the_record_stands(
 
     assert message.value is None
     assert dict(message.headers)["__connect.errors.offset"] == b"7"
+
+
+@pytest.mark.parametrize(
+    "served", [{"propensity": 0}, {"propensity": 1.5}, {"choice": 0}, {"probability": -0.1}, {"version": -1}, {"arm": 3}]
+)
+def test_a_served_that_is_out_of_bounds_is_a_bad_record(served: dict[str, Any]) -> None:
+    record = {"impression_id": "a", "time": 1, "features": {}, "served": served}
+
+    with pytest.raises(BadRecordError, match="field 'served'"):
+        decode_impression(json.dumps(record).encode())
+
+
+def test_an_example_keeps_by_which_arm_its_impression_was_served_and_no_more_where_there_was_none() -> None:
+    by_arm = Served(3, 0.5, "treatment", "first", 0.5, "00ff")
+
+    assert labelled(Impression("a", 1, {}, by_arm), None).served == by_arm
+    assert encode(labelled(Impression("a", 1, {}, Served(3, 0.5)), 2)) == encode(labelled(Impression("a", 1, {}), 2))
