@@ -46,11 +46,12 @@ def losses(settings: Settings, logged: list[Logged], seed: int, side: dict[str, 
     """Return the loss of each example, ``(N,)``."""
     model = settings.model.model_copy(update={**side, "seed": seed})
     spec, scores = settings.model_copy(update={"model": model}).spec, EveryLoss()
-    stream = ServedStream(OnlineModel(spec), Encoder(spec.fields), scores, round(1000 * protocol_of(settings).delay))
+    encoder, stream = Encoder(spec.fields), ServedStream(OnlineModel(spec), scores, round(1000 * protocol_of(settings).delay))
     for a in range(0, len(logged), BATCH):
         part = logged[a : a + BATCH]
         labels = np.array([row.label for row in part], np.float32)
-        stream.learn_and_score([row.features for row in part], [row.time for row in part], labels, [row.page for row in part])
+        times = [row.time for row in part]
+        stream.learn_and_score(encoder.encode([row.features for row in part], times), times, labels, [row.page for row in part])
     stream.finish()
     return np.concatenate(scores.losses)
 

@@ -70,8 +70,8 @@ class Encoder:
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._clocks = [(index, _CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in _CLOCKS]
-        self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
+        self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
+        self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 
     def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -203,7 +203,7 @@ def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
     return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
-_CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them
+CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them
     "hour": lambda time: time // _HOUR % 24,
     "weekday": lambda time: (time // _DAY + 3) % 7,  # Monday is 0; 1970-01-01 was a Thursday
 }

@@ -14,7 +14,7 @@ from model.kernels.dnn import forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.record import Records, log_odds, prior
 from model.kernels.table import find
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 
 class Workspace(NamedTuple):
@@ -22,6 +22,14 @@ class Workspace(NamedTuple):
 
     act: Activations
     branch: CompiledBranch
+
+
+class Shown(NamedTuple):
+    """M examples that are predicted between steps of learning others."""
+
+    features: Features
+    before: NDArray[np.int64]  # (M,), ascending: the step before which each is predicted, as an index of what is learned
+    logits: NDArray[Any]  # (M,), which are filled
 
 
 def workspace(net: Network, branch: Branch) -> Workspace:
@@ -35,7 +43,7 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
     return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
 
 
-@kernel
+@inner
 def logit_of(
     net: Network,
     work: Workspace,
@@ -74,7 +82,7 @@ def logit_of(
     return logit + forward(net, act) + branch.forward(net, act, branch.scratch)
 
 
-@kernel
+@inner
 def read_records(net: Network, x: NDArray[Any], found: NDArray[np.int64], records: Records, features: Features, n: int) -> None:
     """Fill ``x (F,)`` with what the records of each field's rows tell example ``n``; of several, the mean."""
     bucket, first = features.times[n] // records.delay, n * net.fields

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from model.kernels.record import COLUMNS
 from model.kernels.table import Table
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 
 class Journal(NamedTuple):
@@ -36,7 +36,7 @@ def new_journal(table: Table, keys: int) -> Journal:
     )
 
 
-@kernel
+@inner
 def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     """Record ``row`` as it is, then mark it as used by example ``now``."""
     at = journal.length[0]

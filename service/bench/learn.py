@@ -19,8 +19,10 @@ from prometheus_client import CollectorRegistry
 
 from model.features import Encoder
 from model.settings import Spec
-from service.commands.evaluate import Evaluation, compile_kernels
+from service.commands.compile import compile_kernels
+from service.commands.evaluate import Evaluation
 from service.settings import Settings
+from stream.ahead import ahead
 from stream.columns import read_blocks
 from stream.event_time import TimeRule
 from stream.files import Logged, read
@@ -61,7 +63,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
         rows: How many rows; the block of rows that the last of them is in is learned whole.
         url: The log to learn through; None: a new SQLite file.
     """
-    compile_kernels(settings.spec)
+    compile_kernels(settings.model.network)
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
     logged = list(islice(read(path, settings.data), ours.examples))
@@ -91,7 +93,7 @@ def _timed(name: str, learn: Callable[[], Learned]) -> LearnSpeed:
 def _by_file(path: Path, settings: Settings, rows: int) -> Learned:
     evaluation = Evaluation(settings.spec)
     learned = 0
-    for block in read_blocks(path, settings.data, [field.name for field in settings.spec.fields]):
+    for block in ahead(map(evaluation.encoded, read_blocks(path, settings.data, [field.name for field in settings.spec.fields]))):
         evaluation.learn(block)
         learned += len(block)
         if learned >= rows:

@@ -9,12 +9,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli.arms import arms_app
 from service.cli.bench import bench_app
+from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
+from service.cli.evaluate import compare, evaluate
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
-from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
@@ -32,6 +35,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=Fa
 
 for name, group in {
     "topics": topics_app,
+    "arms": arms_app,
     "snapshots": snapshots_app,
     "dead-letters": dead_letters_app,
     "keys": keys_app,
@@ -61,9 +65,12 @@ def main(
 
 
 app.command()(init)
+app.command("compile")(compile_kernels)
 app.command()(rebuild)
 app.command()(forget)
 app.command()(reproduce)
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -122,6 +129,7 @@ def learn(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
     ] = False,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -132,10 +140,11 @@ def learn(
     \b
         sml learn
         sml learn --until-caught-up --json
+        sml learn --arm treatment
     """
     from service.commands.learn import learn as run
 
-    answer(run(settings_of(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    answer(run(settings_of(config).of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
 
 
 @app.command()
@@ -220,46 +229,10 @@ def simulate(
 
 
 @app.command()
-def evaluate(
-    file: Recorded,
-    *,
-    protocol: Annotated[
-        Literal["served", "usual"] | None,
-        typer.Option(
-            help="served: predict with what a server would know; usual: learn each row at once. Default: served if there is a time."
-        ),
-    ] = None,
-    delay: Annotated[str | None, typer.Option(help="From a row's time to its label: 10m, 0, or window (as the joiner waits).")] = None,
-    together: Annotated[
-        str | None, typer.Option(help="Columns that a page's rows have equal: a page is predicted before it is learned. Or none.")
-    ] = None,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Predict, score and learn each row of a file.
-
-    The rows are learned in the file's order, whatever the protocol; no log is needed.
-
-    \b
-        sml evaluate clicks.csv.gz
-        sml evaluate clicks.csv.gz --protocol usual --json
-        sml evaluate clicks.csv.gz --delay 10m --together time,user_id
-    """
-    from service.commands.evaluate import TOO_GOOD, evaluate as run, protocol_of
-
-    settings = settings_of(config)
-    result = run(file, settings, protocol_of(settings, protocol, delay, together))
-    if not result["in_time_order"]:
-        typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
-    if (result["auc"] or 0) > TOO_GOOD:
-        typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
-    answer(result, as_json)
-
-
-@app.command()
 def predict(
     request: Annotated[typer.FileBinaryRead, typer.Argument(help="A request as for /v1/predict; - is stdin.")] = "-",  # type: ignore[assignment]
     *,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -273,7 +246,7 @@ def predict(
     """
     from service.commands.predict import predict as run
 
-    predicted = run(request.read(), settings_of(config))
+    predicted = run(request.read(), settings_of(config).of_arm(arm))
     answer(predicted if as_json else predicted["predictions"], as_json)
 
 

@@ -16,10 +16,10 @@ from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
-from stream.log.topics import Topics
+from stream.log.topics import CONTROL, Topics
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
@@ -39,40 +39,47 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         ForgetError: nothing was learned yet, or the field or the value can't be forgotten.
         LogError: the log can't be used.
     """
-    topics, fields = Topics(settings.log.prefix), fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
+    topics, fields = settings.topics, fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     with open_log(settings.log) as log:
-        newest = newest_version(log, topics)
-        if newest is None:
+        newest = {each.topics: newest_version(log, each.topics) for each in settings.of_every_arm()}
+        starts = {of_arm: published.offset + 1 for of_arm, published in newest.items() if published}
+        if not starts:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
         requests = ask(log, topics, fields, value, until, this_user())
         record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
         impressions = delete_impressions(log, topics, fields, requests)
-        version = _wait(log, topics, newest.offset + 1, requests)
+        by_version = {_of("forgotten_by_version", each): _wait(log, each, start, requests) for each, start in starts.items()}
     return {
         "fields": [field.name for field in fields],
         "keys": [request.forget for request in requests],
         "impressions": impressions,
-        "forgotten_by_version": version if version is not None else "none yet: the learner does it when it runs",
+        **{name: "none yet: the learner does it when it runs" if version is None else version for name, version in by_version.items()},
         "not_reached": NOT_REACHED,
     }
 
 
 def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, Any]]:
-    """Return, for each place that may answer to ``value``, whether it does.
+    """Return, for each place that may answer to ``value``, whether it does; ``answers`` is None where that could not be seen.
 
     Raises:
         ForgetError: the field or the value can't be forgotten.
         LogError: the log can't be used.
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    keys, topics = keys_of(fields, value), Topics(settings.log.prefix)
+    keys, topics = keys_of(fields, value), settings.topics
     with open_log(settings.log) as log:
-        found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
+        found = []
+        for each in settings.of_every_arm():
+            found += [_in_newest_weights(log, each.topics, keys), *_in_checkpoints(Path(each.learn.directory), keys)]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
         requests = [Forget.of(key, LATEST_TIME) for key in keys]
         impressions = count_impressions(log, topics, fields, requests)
     return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
+
+
+def _of(name: str, topics: Topics) -> str:
+    return name if topics.arm == CONTROL else f"{name}_of_{topics.arm}"
 
 
 def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int | None:
@@ -105,15 +112,26 @@ def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, A
     """Follow the weights to their end, as a server does, and look there."""
     newest, end = _Newest(), time.monotonic() + PATIENCE
     Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
-    if newest.header is None or newest.weights is None:
-        return {"where": f"{topics.weights}: no weights could be loaded"}
+    if newest.header is None or newest.weights is None or not newest.caught_up:
+        return {"where": f"{topics.weights}: the newest weights could not be loaded", "answers": None}
     return {"where": f"{topics.weights}, version {newest.header.version}", "answers": any(map(newest.weights.has, keys))}
 
 
 def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
-    for checkpoint in Checkpoints(folder, keep=1).newest_first():
-        weights = checkpoint.restore().model.weights
-        yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": any(map(weights.has, keys))}
+    checkpoints = Checkpoints(folder, keep=1)
+    paths = checkpoints.paths()
+    if not paths:
+        yield {"where": f"{folder}: no checkpoint is here", "answers": None}
+    for path in paths:
+        try:
+            checkpoint = checkpoints.read(path)
+            answers = any(map(checkpoint.restore().model.weights.has, keys))
+        except FileNotFoundError:
+            continue  # the learner has deleted it meanwhile
+        except (DamagedCheckpointError, OSError) as error:
+            yield {"where": f"checkpoint {path}, which can't be read: {error}", "answers": None}
+        else:
+            yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": answers}
 
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
@@ -122,5 +140,5 @@ def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
             httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
         )
     except httpx.HTTPError as error:
-        return {"where": f"{url}: no answer: {error}"}
+        return {"where": f"{url}: no answer: {error}", "answers": None}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}

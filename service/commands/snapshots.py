@@ -9,7 +9,6 @@ from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import open_log
-from stream.log.topics import Topics
 from stream.weights.versions import version_at
 
 
@@ -33,7 +32,7 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
         LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, to)
         published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
@@ -49,7 +48,7 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
         LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, until)
         state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)

@@ -10,9 +10,11 @@ Delivery: every record changes the published weights exactly once, or is set asi
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from model.settings import Spec
 from stream.dead_letters import set_aside
@@ -24,7 +26,8 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
-from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.learn.trainer import Prepared
+from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
@@ -54,6 +57,7 @@ class Learner:
         times: The rule that accepts event times.
         accept_gap: Go on where examples were deleted before they were learned.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
+        scored: Let each version say the model's recent log loss.
 
     Attributes:
         last: The last version published.
@@ -70,9 +74,10 @@ class Learner:
         times: TimeRule,
         accept_gap: bool = False,
         weights_retention: float = WEIGHTS_RETENTION,
+        scored: bool = False,
     ) -> None:
         self.last: Published | None = None
-        self._weights_retention = weights_retention
+        self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
@@ -109,7 +114,7 @@ class Learner:
             while not should_stop():
                 try:
                     # Taken once: a learner that reaches the log again must not fence the one that has taken its place.
-                    writer = writer or stack.enter_context(closing(self._log.writer(f"{self._topics.prefix}.learner")))
+                    writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
@@ -152,7 +157,10 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets())
-            session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
+            session = _Session(
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+            )
+            stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
             finally:
@@ -165,6 +173,13 @@ class Learner:
         last = recovered.last.version
         letters = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
         return PendingVersion(offsets, trained_through(last), reread=last.reread, dead_lettered=letters, new_settings=recovered.migrated)
+
+
+class _Coming(NamedTuple):
+    """Records that were read and are being prepared."""
+
+    prepared: Future[Prepared]
+    offsets: dict[int, int]  # partition → next example after them
 
 
 class _Session:
@@ -180,14 +195,18 @@ class _Session:
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,
+        *,
+        scored: bool,
     ) -> None:
-        self.last = recovered.last
+        self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
         self._pending = pending
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable()
         self._next_report = 0.0
+        self._ahead = ThreadPoolExecutor(1, "ahead")
+        self._coming: _Coming | None = None  # what was read, but not learned: no version and no offset says that it was read
 
     def run(self, should_stop: Callable[[], bool], end: _End) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
@@ -195,8 +214,8 @@ class _Session:
             self._publish(whole=True)
         if self._trainer.forgotten.version > self._checkpoint_writer.saved:
             self._checkpoint_writer.hasten()
-        while not should_stop() and not (end and self._source.reached(end)):
-            self._learn(self._poll())
+        while not should_stop() and not (end and self._coming is None and self._source.reached(end)):
+            self._step()
             if self._publisher.wait(self._pending) == 0:
                 self._publish()
             if self._checkpoint_writer.due():
@@ -207,22 +226,38 @@ class _Session:
         self._checkpoint_writer.finish()
         self._report()
 
-    def _poll(self) -> list[Record]:
-        wait = self._publisher.wait(self._pending)
-        return self._source.poll(_BATCH, _PATIENCE if wait is None else min(wait, _PATIENCE))
+    def _step(self) -> None:
+        """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
+        before = self._coming
+        records = self._source.poll(_BATCH, 0.0 if before else self._patience())
+        offsets = self._source.offsets()
+        self._coming = None
+        if records and (before or len(records) == _BATCH):
+            self._coming = _Coming(self._ahead.submit(self._trainer.prepare, records, rules=self._rules), offsets)
+        elif records:
+            self._learn(self._trainer.prepare(records, rules=self._rules), offsets)
+        if before:
+            self._learn(before.prepared.result(), before.offsets)
 
-    def _learn(self, records: list[Record]) -> None:
-        if not records:
-            return
+    def _patience(self) -> float:
+        wait = self._publisher.wait(self._pending)
+        return _PATIENCE if wait is None else min(wait, _PATIENCE)
+
+    def _learn(self, prepared: Prepared, offsets: dict[int, int]) -> None:
         start = time.perf_counter()
-        result = self._trainer.learn(records, rules=self._rules)
+        result = self._trainer.learn_prepared(prepared)
         self._metrics.record_step(result, time.perf_counter() - start)
-        self._pending.add(records, result, self._topics)
-        self._pending.offsets = self._source.offsets()
+        self._pending.add(prepared.records, result, self._topics)
+        self._pending.offsets = offsets
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ahead.shutdown()
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
-        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole)
+        log_loss = self._trainer.scores.recent().log_loss if self._scored else None
+        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole, log_loss=log_loss)
         if self._pending.forgotten:
             self._trainer.forgotten.version = self.last.version.version
             self._checkpoint_writer.hasten()

@@ -12,13 +12,13 @@ from xxhash import xxh3_64_hexdigest
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.dead_letters import dead_letter
-from stream.events import Forget, Rollback, Run, Version, encode
+from stream.dead_letters import dead_letter, learn_stage
+from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import size_of
-from stream.log.topics import DELTAS, WEIGHTS_RETENTION, Topics
+from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
@@ -72,7 +72,7 @@ class PendingVersion:
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
-            dead_letter(record, "learn", error, topics)
+            dead_letter(record, learn_stage(topics), error, topics)
             for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._dead_lettered
         ]
@@ -114,7 +114,7 @@ class Publisher:
         last: Version | None,
         weights_retention: float = WEIGHTS_RETENTION,
     ) -> None:
-        self._writer, self._topics, self._every = writer, topics, settings.publish_every
+        self._log, self._writer, self._topics, self._every = log, writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self._forgot = _forgot(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
@@ -132,13 +132,14 @@ class Publisher:
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
+    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False, log_loss: float | None = None) -> Published:
         """Publish the weights of ``model`` as the next version.
 
         Args:
             model: The model; its rows count as published only once the log has them.
             pending: What was read since the last version.
             whole: Publish a full snapshot, not a change of the last version.
+            log_loss: The model's recent log loss, where the version is to say it.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
@@ -155,7 +156,7 @@ class Publisher:
         )
         if whole:
             self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
-        version = _version(header, model.spec, pending, self.snapshots, self._forgot)
+        version = _version(header, model.spec, pending, self.snapshots, self._forgot, log_loss)
         published = self._commit(version, pack(header, changes), pending)
         model.mark_published()
         if self.snapshots.due(model.examples):
@@ -171,12 +172,19 @@ class Publisher:
         record = Message(self._topics.versions, None, encode(version), partition=0)
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
-        self._number, self._examples, self._named = version.version, version.examples, version.snapshot
-        self._forgot = _forgot(version)
+        self._number, self._examples, self._forgot = version.version, version.examples, _forgot(version)
+        self.snapshots.count(len(delta))
+        self._name(version.snapshot)
         self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
+
+    def _name(self, snapshot: SnapshotRef | None) -> None:
+        """Take note of the snapshot that the last version names: whoever starts reads it, and nobody what is before the one it replaces."""
+        before, self._named = self._named, snapshot
+        if before and before != snapshot:
+            self._log.release(self._topics.weights, {DELTAS: before.deltas, SNAPSHOTS: before.first})
 
 
 def trained_through(version: Version) -> int | None:
@@ -196,7 +204,14 @@ def _forgot(version: Version) -> int | None:
     return version.version if version.forgotten else version.forgot_before
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, forgot_before: int | None) -> Version:
+def _version(
+    header: WeightsHeader,
+    spec: Spec,
+    pending: PendingVersion,
+    snapshots: SnapshotWriter,
+    forgot_before: int | None,
+    log_loss: float | None,
+) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -214,4 +229,5 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
+        log_loss=log_loss,
     )
