@@ -292,6 +292,8 @@ def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
         return next(filter(None, (_fault_of(f"features.{key}", feature, Feature) for key, feature in value.items())), None)
     try:
         msgspec.convert(value, expected, str_keys=True)
+    except UnicodeEncodeError:
+        return BadRecordError(name, value, "text without half a surrogate pair")
     except msgspec.ValidationError as error:
         if isinstance(value, int) and value > LATEST_TIME and f"<= {LATEST_TIME}" in str(error):
             return BadRecordError(name, value, expected_time(value))

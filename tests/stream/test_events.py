@@ -33,9 +33,10 @@ DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_cl
 GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}
 VERSION = Version(3, "d1", 20, None, {0: 20}, [Run(0, 5, 19)], [(0, 7)], "s", "f", 1_700_000_000_000, snapshot=SnapshotRef(2, 0, 3, 9))
 
+texts = st.text(max_size=5) | st.sampled_from(["\ud800", "\udfff"])  # half a pair: a site that cuts a text in two may send it
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
 names = st.sampled_from([*GOOD, "watermark", "value", "source", "served", "weight", "clicked_at", "offsets", "runs", "version"])
@@ -53,6 +54,12 @@ def rubbish(value: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_a_bad_record(value: bytes) -> None:
     rubbish(value)
+
+
+@pytest.mark.parametrize("name", ["time", "features", "served", "label", "weight", "clicked_at", "policy", "value", "watermark", "version"])
+def test_half_a_surrogate_pair_is_a_bad_record_wherever_it_stands(name: str) -> None:
+    for value in ("\ud800", {"\ud800": 1}, {"version": "\ud800"}, ["\ud800"]):
+        rubbish(json.dumps({**GOOD, name: value}).encode())
 
 
 @given(anything, st.dictionaries(names, anything))
