@@ -1,5 +1,6 @@
 """``sml arms``: which arm answers whom. Each change is a decision in the log, which every server follows without a restart."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 
 from service.audit import record, this_user
 from service.settings import Settings, SettingsError
-from stream.arms import POINTS, ArmError, Traffic, decide, read_traffic
+from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.weights.versions import newest_version
@@ -45,7 +46,7 @@ def start(settings: Settings, arm: str, share: float, experiment: str | None) ->
 
     Raises:
         SettingsError: there is no such arm, or no unit to split the traffic by.
-        ArmError: it is in control or was retired, or control has too little.
+        ArmError: it is in control or was retired, control has too little, or the experiment's name is none.
         LogError: the log can't be used.
     """
 
@@ -55,6 +56,8 @@ def start(settings: Settings, arm: str, share: float, experiment: str | None) ->
             traffic = msgspec.structs.replace(traffic.promoted(traffic.control), experiment=experiment)
         return traffic.with_points(arm, round(share * POINTS))
 
+    if experiment is not None and not re.fullmatch(NAME, experiment):
+        raise ArmError(f"experiment: got {experiment!r}, expected a name of up to 40 small letters, digits, - and _")
     if settings.experiment.unit is None and share > 0:
         raise SettingsError("experiment.unit: got nothing, expected the feature that decides the arm, such as user_id")
     return _decide(settings, arm, f"start {arm} {share:g}", change)

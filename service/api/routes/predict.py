@@ -56,7 +56,6 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     request = read_predict_request(body)
     if request.log:
         http.scope["caller"].check_role("ingest")
-        _check_size(request)
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
@@ -66,6 +65,8 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)
     chosen = choose(scored.probabilities, request.choose, service.epsilon, _chance) if request.choose is not None else []
     shown = logged(request, scored.probabilities, chosen)
+    if shown:
+        _check_size(request, len(shown))
     request_id = secrets.token_hex(12)
     predictions = [
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
@@ -108,12 +109,12 @@ def _forced(http: Request) -> str | None:
     return arm
 
 
-def _check_size(request: PredictRequest) -> None:
-    """Refuse a request whose impressions, each with a copy of the context, would be far larger than itself.
+def _check_size(request: PredictRequest, impressions: int) -> None:
+    """Refuse a request whose ``impressions``, each with a copy of the context, would be far larger than itself.
 
     Raises:
         RecordTooLargeError: they would be.
     """
-    size = len(request.candidates) * len(msgspec.json.encode(request.context))
+    size = impressions * len(msgspec.json.encode(request.context))
     if size > MOST_LOGGED:
         raise RecordTooLargeError(f"the impressions would hold {size:,} bytes of context, expected at most {MOST_LOGGED:,}")

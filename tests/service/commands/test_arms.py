@@ -120,6 +120,7 @@ def test_another_experiment_begins_with_control_alone_and_the_arm_that_is_starte
         (["start", "control", "--share", "0.1"], "control is in control, expected another arm", 1),
         (["start", "treatment", "--share", "1.5"], "less than or equal to 1", 2),
         (["start", "treatment", "--share", "0.9"], "share: got 0.9, expected at most 0.7, which treatment and control have together", 1),
+        (["start", "treatment", "--share", "0.1", "--experiment", "A b"], "experiment: got 'A b', expected a name of up to 40", 1),
         (["promote", "treatment"], "treatment has no weights yet: run `sml learn --arm treatment` first", 1),
         (["retire", "control"], "control answers 0.7 of the units: stop it, or promote another, first", 1),
         (["stop", "control"], "control is in control", 1),
