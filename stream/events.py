@@ -150,6 +150,9 @@ class Version(Struct, frozen=True, omit_defaults=True):
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
+    held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
+    order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
+    by: str | None = None  # whose order it is
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
+from stream.events import Version
 from stream.weights.chunks import WeightsHeader
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class ServedWeights:
         self._clock = clock
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
+        self.held: Version | None = None  # the newest version, if it is held: what is served is older
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

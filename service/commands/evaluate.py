@@ -71,9 +71,9 @@ class Evaluation:
         if self._served:
             self.bad += len(self._served.learn_and_score(features, times, clicked, [logged.page for logged in batch]))
             return
-        _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
-        self.bad += len(misfits)
-        self.undone += len(undone)
+        outcome = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
+        self.bad += len(outcome.misfits)
+        self.undone += len(outcome.undone)
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""

@@ -208,6 +208,7 @@ class Recovery:
         if version.forgotten:
             trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
+        trainer.settle(version)
 
     def _check_digest(self, trainer: Trainer, version: Version) -> None:
         """Compare the weights with those published; if other kernels learned them, note that the model has diverged."""
@@ -245,7 +246,7 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
     logger.info("after version %s the fields change from %s to %s", version.version, *names)
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten)
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, trainer.guard.with_other_fields())
 
 
 def _other_settings(version: Version) -> str:

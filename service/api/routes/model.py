@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from service.api.answers import Answer, Problem
 from service.api.dependencies import ServiceDep
-from service.api.messages import Health, ModelState
+from service.api.messages import Health, Held, ModelState
 from service.api.openapi import operation
 
 router = APIRouter(tags=["state"])
@@ -23,6 +23,7 @@ async def model(service: ServiceDep) -> Answer:
         published_at=header.published_at,
         staleness_seconds=served.staleness(),
         caught_up=served.caught_up,
+        held=Held(served.held.version, served.held.held) if served.held else None,
         network=spec.model.model_dump(mode="json"),
         table=spec.table.model_dump(mode="json"),
         fields=[field.model_dump(mode="json") for field in spec.fields],
