@@ -86,10 +86,11 @@ class Sample:
         return float(counts.max(initial=0)) / len(values)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything as arrays."""
-        empty = np.zeros(0, np.uint64)
+        """Return everything as arrays; none where nothing is kept."""
+        if not self._kept:
+            return {}
         return {
-            "keys": np.concatenate([empty, *(each.keys for each in self._kept)]),
+            "keys": np.concatenate([each.keys for each in self._kept]),
             "starts": np.array([each.starts for each in self._kept], np.int64),
             "logits": self.logits,
             "clicked": self.clicked,
@@ -98,7 +99,8 @@ class Sample:
     @classmethod
     def from_state(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the sample that :meth:`state` returned."""
-        sizes = [int(starts[-1]) for starts in arrays["starts"]]
-        keys = np.split(arrays["keys"], np.cumsum(sizes)[:-1]) if sizes else []
+        if not arrays:
+            return cls()
+        keys = np.split(arrays["keys"], np.cumsum(arrays["starts"][:, -1])[:-1])
         rows = zip(keys, arrays["starts"], arrays["logits"].tolist(), arrays["clicked"].tolist(), strict=True)
         return cls(Kept(*row) for row in rows)
