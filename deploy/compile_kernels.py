@@ -9,6 +9,7 @@ import numpy as np
 
 from model.evaluation import RunningScores
 from model.features import Encoder
+from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -20,6 +21,8 @@ if __name__ == "__main__":
         spec = Spec(model=ModelSettings.model_validate({"network": network}), fields=fields, table=TableSettings(capacity=8))
         model, scores = OnlineModel(spec), RunningScores()
         model.weights.predict(features)
-        scores.update(model.learn(features, labels).logits, labels)
+        logits = model.learn(features, labels).logits
+        scores.update(logits, labels)
+        Guard().observe(features, logits, labels)
         scores.recent()
         model.digest()

@@ -56,7 +56,9 @@ class LearnerMetrics:
         self.version = gauge("version", "The last version published.")
         self.trained_through = gauge("trained_through_seconds", "Time of the newest event learned, in epoch seconds.")
         self.versions = counter("versions", "Versions published, held ones included.")
-        self.held_versions = counter("held_versions", "Versions held by the guard: servers stay on the last good one.")
+        self.held_versions = counter(
+            "held_versions", "Versions held, by the check of the guard: servers stay on the last good one.", "check"
+        )
         self.held = gauge("held", "1 while versions are held for this check of the guard.", "check")
         self.top_value_share = gauge(
             "top_value_share_ratio",
@@ -92,8 +94,8 @@ class LearnerMetrics:
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
-        self.held_versions.inc(bool(version.held))
         for check in CHECKS:
+            self.held_versions.labels(check).inc(check in version.held)
             self.held.labels(check).set(check in version.held)
         self.version.set(version.version)
         self.trained_through.set((version.trained_through or math.nan) / 1000)
@@ -114,7 +116,8 @@ class LearnerMetrics:
         self.unknown_features.set(trainer.encoder.unknown)
         for name, sample in {"recent": trainer.guard.recent, "good": trainer.guard.golden}.items():
             for field, share in zip(trainer.model.spec.fields, sample.top_shares(), strict=False):  # an empty sample has none
-                self.top_value_share.labels(field.name, name).set(share)
+                if field.kind not in ("hour", "weekday"):  # whose value is always the same for a while
+                    self.top_value_share.labels(field.name, name).set(share)
 
     def _record_scores(self, over: str, scores: Scores) -> None:
         for name, gauge in self.scores.items():
