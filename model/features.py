@@ -1,10 +1,10 @@
 """Turn features into keys: what was observed about one example → the 64-bit keys of its rows in the table.
 
-Axes: N examples, F fields, K keys of all examples together.
+Axes: N examples, F fields, V values that examples share, K keys of all examples together.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,19 @@ class Features(NamedTuple):
 
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
+    times: NDArray[np.int64] = np.zeros(0, np.int64)  # [N], epoch ms; empty: all at the time 0
 
-    def contiguous(self) -> "Features":
-        """Return the same keys, each array contiguous, as the kernels read them."""
-        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
+    def contiguous(self, examples: int) -> "Features":
+        """Return the same features of N ``examples``, each array contiguous and every time named, as the kernels read them."""
+        times = np.ascontiguousarray(self.times) if len(self.times) else np.zeros(examples, np.int64)
+        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts), times)
+
+    def without(self, examples: Sequence[int], n: int) -> "Features":
+        """Return the keys of the ``n`` examples but some."""
+        counts = np.delete(np.diff(self.starts).reshape(n, -1), examples, axis=0).ravel()
+        starts = np.delete(self.starts[:-1].reshape(n, -1), examples, axis=0).ravel()
+        times = np.delete(self.times, examples) if len(self.times) else self.times
+        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]), times)
 
 
 class Encoded(NamedTuple):
@@ -32,6 +41,17 @@ class Encoded(NamedTuple):
 
     features: Features
     bad: dict[int, FeatureError]  # index of an example that was left out → why
+
+
+class Column(NamedTuple):
+    """One feature of N examples: example n has ``values[indices[n]]``, so that a value of many examples is made into a key once."""
+
+    values: list[Any]  # (V,), each of one example at least
+    indices: NDArray[np.integer] | None = None  # (N,); None: example n has values[n]
+
+
+Examples: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Column]
+"""The features of N examples by name: of each example, or in columns."""
 
 
 class Encoder:
@@ -50,10 +70,10 @@ class Encoder:
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._clocks = [(index, _CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in _CLOCKS]
-        self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
+        self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
+        self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 
-    def encode(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> Encoded:
+    def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
 
         Args:
@@ -61,38 +81,60 @@ class Encoder:
             times: the time of each, epoch ms, from which hour and weekday are taken.
         """
         bad: dict[int, FeatureError] = {}
-        columns = self._columns(examples, times)
+        columns = self._shared(examples, times) if isinstance(examples, Mapping) else self._single(examples, times)
         try:
-            keys = [field.of_all(column) for field, column in zip(self._keys, columns, strict=True)]
+            keys = self._keys_of(columns)
             self._check_lists(keys)
         except FeatureError:
-            bad = self._refusals(columns)
-            good = [n for n in range(len(examples)) if n not in bad]
-            examples = [examples[n] for n in good]
-            keys = [field.of_all([column[n] for n in good]) for field, column in zip(self._keys, columns, strict=True)]
-        for features in examples:
-            if not self._known.issuperset(features):
-                self.unknown += len(features.keys() - self._known)
-        return Encoded(_flatten(keys, self._list_fields), bad)
+            bad = self._refusals(columns, len(times))
+            good = [n for n in range(len(times)) if n not in bad]
+            examples = examples if isinstance(examples, Mapping) else [examples[n] for n in good]
+            keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
+            times = [times[n] for n in good]
+        self._count_unknown(examples, len(times))
+        return Encoded(_flatten(keys, self._list_fields, len(times))._replace(times=np.array(times, np.int64)), bad)
 
-    def _columns(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[list[Any]]:
-        """Return each field's values, as its keys take them."""
-        columns: list[list[Any]] = [[features.get(name) for features in examples] for name in self._names]
+    def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
+        """Return each field's column, as rows have it: each example with a value of its own."""
+        columns = [Column([features.get(name) for features in examples]) for name in self._names]
         for index, clock in self._clocks:
-            columns[index] = list(map(clock, times))
+            columns[index] = Column(list(map(clock, times)))
         return columns
 
-    def _refusals(self, columns: list[list[Any]]) -> dict[int, FeatureError]:
-        """Return the examples that hold a value that its field can't take, with the error of the first such field."""
-        bad: dict[int, FeatureError] = {}
-        for n, values in enumerate(zip(*columns, strict=True)):
-            try:
-                self._check_lists([[field.of(value)] for field, value in zip(self._keys, values, strict=True)])
-            except FeatureError as error:
-                bad[n] = error
-        return bad
+    def _shared(self, examples: Mapping[str, Column], times: Sequence[int]) -> list[Column]:
+        """Return each field's column."""
+        missing = Column([None], np.zeros(len(times), np.int64))
+        columns = [examples.get(name, missing) for name in self._names]
+        for index, clock in self._clocks:
+            values, indices = np.unique(clock(np.array(times, np.int64)), return_inverse=True)
+            columns[index] = Column(values.tolist(), indices)
+        return columns
 
-    def _check_lists(self, keys: list[list[bytes]]) -> None:
+    def _keys_of(self, columns: Sequence[Column]) -> list[Column]:
+        """Return each column with the keys of its values."""
+        return [Column(field.of_all(values), indices) for field, (values, indices) in zip(self._keys, columns, strict=True)]
+
+    def _refusals(self, columns: Sequence[Column], n: int) -> dict[int, FeatureError]:
+        """Return which of ``n`` examples hold a value that its field can't take, with the error of the first such field."""
+        bad: dict[int, FeatureError] = {}
+        in_lists = np.zeros(n, np.int64)  # keys
+        for index, (field, (values, indices)) in enumerate(zip(self._keys, columns, strict=True)):
+            keys, refused = [], {}
+            for position, value in enumerate(values):
+                try:
+                    keys.append(field.of(value))
+                except FeatureError as error:
+                    refused[position] = error
+                    keys.append(b"")
+            if index in self._list_fields:
+                in_lists += _lengths(Column(keys, indices))
+            if refused:
+                positions = range(n) if indices is None else indices.tolist()
+                bad = {each: refused[position] for each, position in enumerate(positions) if position in refused} | bad
+        overlong = [each for each in np.flatnonzero(in_lists > _MOST_IN_LISTS).tolist() if each not in bad]
+        return dict(sorted((bad | {each: _overlong(int(in_lists[each])) for each in overlong}).items()))
+
+    def _check_lists(self, keys: Sequence[Column]) -> None:
         """Make sure that the lists of no example hold too many values together; ``keys`` are those of each field of N examples.
 
         Raises:
@@ -100,32 +142,68 @@ class Encoder:
         """
         if len(self._list_fields) * MOST_VALUES <= _MOST_IN_LISTS:
             return
-        most = max((sum(map(len, lists)) for lists in zip(*(keys[field] for field in self._list_fields), strict=True)), default=0)
-        if most > _MOST_IN_LISTS * KEY_SIZE:
-            raise FeatureError("features", f"lists of {most // KEY_SIZE} values", f"at most {_MOST_IN_LISTS} values in all lists together")
+        most = int(np.max(sum(_lengths(keys[field]) for field in self._list_fields), initial=0))
+        if most > _MOST_IN_LISTS:
+            raise _overlong(most)
+
+    def _count_unknown(self, examples: Examples, n: int) -> None:
+        if isinstance(examples, Mapping):
+            self.unknown += n * len(examples.keys() - self._known)
+            return
+        for features in examples:
+            if not self._known.issuperset(features):
+                self.unknown += len(features.keys() - self._known)
 
 
-def _flatten(keys: list[list[bytes]], list_fields: Collection[int]) -> Features:
-    """Put the keys of each field of N examples in the order of the examples; only ``list_fields`` may have several keys in one."""
-    fields, n = len(keys), len(keys[0])
+def _overlong(values: int) -> FeatureError:
+    return FeatureError("features", f"lists of {values} values", f"at most {_MOST_IN_LISTS} values in all lists together")
+
+
+def _of_some(column: Column, examples: NDArray[np.int64]) -> Column:
+    """Return a column of some of its examples."""
+    indices = examples if column.indices is None else column.indices[examples]
+    used, indices = np.unique(indices, return_inverse=True)
+    return Column([column.values[value] for value in used.tolist()], indices)
+
+
+def _lengths(keys: Column) -> NDArray[np.int64]:
+    """Return how many keys each example has in a column of lists, ``(N,)``."""
+    lengths = np.array([len(each) for each in keys.values], np.int64) // KEY_SIZE
+    return lengths if keys.indices is None else lengths[keys.indices]
+
+
+def _first(lists: list[bytes]) -> NDArray[np.int64]:
+    """Return where the keys of each list begin when all are joined, ``(V,)``."""
+    lengths = _lengths(Column(lists))
+    return np.cumsum(lengths) - lengths
+
+
+def _flatten(columns: Sequence[Column], list_fields: Collection[int], n: int) -> Features:
+    """Put the keys of each field of ``n`` examples in the order of the examples; only ``list_fields`` may have several keys in one."""
+    fields = len(columns)
     counts = np.ones((n, fields), np.int64)
     for field in list_fields:
-        counts[:, field] = [len(each) // KEY_SIZE for each in keys[field]]
+        counts[:, field] = _lengths(columns[field])
     starts = np.concatenate([[0], np.cumsum(counts)])
     flat = np.empty(starts[-1], np.uint64)
-    for field, column in enumerate(keys):
-        indices = starts[field:-1:fields]  # (N,)
+    for field, (values, indices) in enumerate(columns):
+        keys = np.frombuffer(b"".join(values), ">u8")  # as xxhash writes them
+        positions = starts[field:-1:fields]  # (N,)
         if field in list_fields:
-            count = counts[:, field]  # (N,), keys in each list
-            start = np.repeat(indices, count)  # of the list that each key is in
-            index_within_list = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            indices = start + index_within_list
-        flat[indices] = np.frombuffer(b"".join(column), ">u8")  # as xxhash writes them
+            positions = _ranges(positions, counts[:, field])
+        if indices is not None:
+            keys = keys[_ranges(_first(values)[indices], counts[:, field]) if field in list_fields else indices]
+        flat[positions] = keys
     flat[flat == 0] = 1
     return Features(flat, starts)
 
 
-_CLOCKS: dict[str, Callable[[int], int]] = {
+def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the integers of several ranges, joined."""
+    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+
+CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them
     "hour": lambda time: time // _HOUR % 24,
     "weekday": lambda time: (time // _DAY + 3) % 7,  # Monday is 0; 1970-01-01 was a Thursday
 }

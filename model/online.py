@@ -16,7 +16,7 @@ from model.kernels.forward import Workspace, rows_scratch
 from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.table import OCCUPIED, Table, find
+from model.kernels.table import EMPTY, OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights, check_size
@@ -40,8 +40,7 @@ class OnlineModel:
         self.weights = Weights(spec, dtype)
         self.examples = 0
         self.accumulators = zeros(self.weights.layout.accumulators, dtype)
-        self.accumulators[...] = spec.model.tower_accumulator
-        self.weights.layout.bias.accumulators_of(self.accumulators)[...] = spec.model.wide_accumulator
+        self.accumulators[...] = self._first_accumulators()
         capacity = spec.table.capacity
         self.table = Table(
             keys=self.weights.keys,
@@ -50,6 +49,7 @@ class OnlineModel:
             accumulators=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
+            records=self.weights.records,
         )
         self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
         self._step = specialized(step.learn)
@@ -65,7 +65,8 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts
+        of_stream = self.table.records.counts[-1:], self.table.records.newest[-1:]
+        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts, *of_stream
 
     def learn(
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
@@ -82,12 +83,12 @@ class OnlineModel:
         labels = labels.astype(dtype)
         importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
         fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
-        features = features.contiguous()
+        features = features.contiguous(len(labels))
         logits = np.empty_like(labels)
         undone: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
-            run = Features(features.keys, features.starts[a * fields : b * fields + 1])
+            run = Features(features.keys, features.starts[a * fields : b * fields + 1], features.times[a:b])
             undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
         return Learned(logits, undone)
 
@@ -110,19 +111,42 @@ class OnlineModel:
         start = 0
         while start < len(labels):
             self._save()
-            stop = learn(start, len(labels))
-            if stop < len(labels):
+            end = min(len(labels), start + self._until_halving())
+            stop = learn(start, end)
+            if stop < end:
                 self._restore()
                 learn(start, stop)
                 undone.append(stop)
             self.examples += stop - start
-            start = stop + 1
+            start = stop + (stop < end)
+            if stop == end and self._until_halving() == self.spec.model.accumulator_half_life:
+                self._halve_accumulators()
         return undone
 
     def _rates(self) -> step.Rates:
         model = self.spec.model
         rates = step.Rates(model.tower_rate, model.embedding_rate, model.wide_rate, model.embedding_accumulator, model.wide_accumulator)
         return rates._replace(base_rate=model.base_rate)
+
+    def _first_accumulators(self) -> NDArray[Any]:
+        """Return what the accumulators of the dense parameters start from, ``(A,)``."""
+        model, layout = self.spec.model, self.weights.layout
+        first = np.full(layout.accumulators, model.tower_accumulator, self.weights.dense.dtype)
+        layout.bias.accumulators_of(first)[...] = model.wide_accumulator
+        return first
+
+    def _until_halving(self) -> int:
+        """Return how many examples come before the accumulators are halved again."""
+        half_life = self.spec.model.accumulator_half_life
+        return half_life - self.examples % half_life if half_life else RUN
+
+    def _halve_accumulators(self) -> None:
+        """Halve every accumulator, to no less than it started from. No row is touched by it: accumulators are not published."""
+        model, occupied = self.spec.model, self.table.keys != EMPTY
+        first_of_row = np.full(model.embedding + 1, model.embedding_accumulator, self.accumulators.dtype)
+        first_of_row[-1] = model.wide_accumulator
+        np.maximum(self.accumulators / 2, self._first_accumulators(), out=self.accumulators)
+        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, first_of_row)
 
     def _save(self) -> None:
         self._journal.length[0] = 0
@@ -139,7 +163,8 @@ class OnlineModel:
         row = find(self.weights.keys, np.uint64(key))
         if row < 0:
             return False
-        for array in (self.table.keys, self.table.rows, self.table.used, self.table.accumulators):
+        table, recorded = self.table, self.table.records if self.spec.model.records else ()
+        for array in (table.keys, table.rows, table.used, table.accumulators, *recorded[:2]):
             array[row] = 0
         self.table.touched[row] = True
         self.table.counts[OCCUPIED] -= 1

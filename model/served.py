@@ -7,15 +7,14 @@ Axes: N examples.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
-from model.features import Encoder, Features
-from model.keys import FeatureError, Value
+from model.features import Encoded, Features
 from model.online import OnlineModel
 
 
@@ -37,13 +36,12 @@ class ServedStream:
 
     Args:
         model: The model, which learns.
-        encoder: The encoder of the model's fields.
         scores: The scores, which are updated when an example is learned.
         delay: From an example's time to its label, ms.
     """
 
-    def __init__(self, model: OnlineModel, encoder: Encoder, scores: RunningScores, delay: int) -> None:
-        self._model, self._encoder, self._scores, self._delay = model, encoder, scores, delay
+    def __init__(self, model: OnlineModel, scores: RunningScores, delay: int) -> None:
+        self._model, self._scores, self._delay = model, scores, delay
         self.undone = 0  # steps that were not finite
         self._clock = -1
         self._page: object = None
@@ -55,33 +53,30 @@ class ServedStream:
 
     def learn_and_score(
         self,
-        features: Sequence[Mapping[str, Value]],
+        encoded: Encoded,
         times: Sequence[int],
         labels: NDArray[np.float32],
         pages: Sequence[object],
-    ) -> dict[int, FeatureError]:
+    ) -> None:
         """Predict N examples, and learn and score those whose labels are decided meanwhile.
 
-        Returns the index of each example with a feature that its field does not take, and the error.
-
         Args:
-            features: The features of each example by name.
+            encoded: The keys of the examples.
             times: When each happened, epoch ms.
             labels: 1 for a click, else 0, ``(N,)``.
             pages: What neighbours of one page have equal; None: a page of its own.
         """
-        encoded, misfits = self._encoder.encode(features, times)
+        features, misfits = encoded
         kept = [n for n in range(len(labels)) if n not in misfits]
         if not kept:
-            return misfits
+            return
         known = [self._admit(times[n], pages[n]) for n in kept]
-        shown = _Shown(encoded, labels[kept], np.empty(len(kept), self._model.weights.dense.dtype))
+        shown = _Shown(features, labels[kept], np.empty(len(kept), self._model.weights.dense.dtype))
         self._shown.append(shown)
         starts = np.flatnonzero(np.diff(known, prepend=-1)).tolist()  # neighbours with equal weights are predicted in one call
         for start, end in zip(starts, [*starts[1:], len(kept)], strict=True):
             self._learn_up_to(known[start])
-            shown.logits[start:end] = self._model.weights.predict(self._part(encoded, start, end))
-        return misfits
+            shown.logits[start:end] = self._model.weights.predict(self._part(features, start, end))
 
     def finish(self) -> None:
         """Learn and score what is left when the stream has ended."""
@@ -122,4 +117,4 @@ class ServedStream:
         """Return the features of examples ``start`` to ``end``, without copying their keys."""
         fields = len(self._model.spec.fields)
         starts = features.starts[start * fields : end * fields + 1]
-        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0])
+        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0], features.times[start:end])

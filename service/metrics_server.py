@@ -1,24 +1,25 @@
-"""``/metrics`` on a port of its own, for the processes that serve nothing else.
+"""``/metrics`` on a port of its own, for the processes that serve nothing else, within the bounds of the server's own port.
 
 On this machine anybody may read it; on another address it takes the server's keys and tokens, with the role ``read``.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from threading import Thread
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from service.access.addresses import is_local
-from service.access.callers import Callers, TooManyAttemptsError, credential_of
-from service.access.limits import client_of
-from service.access.refusals import retry_after
-from service.admission import callers_of
-from service.settings import Settings
-
-Start: TypeAlias = Callable[[str, list[tuple[str, str]]], Any]
-Wsgi: TypeAlias = Callable[[dict[str, Any], Start], Iterable[bytes]]
+from service.access.guard import Guard
+from service.admission import access_of
+from service.listen import server_of
+from service.settings import AccessSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -37,36 +38,32 @@ def exposed(registry: CollectorRegistry, settings: Settings, section: str) -> It
     """
     host, port = getattr(settings, section).metrics_host, getattr(settings, section).metrics_port
     settings.access.check_address(f"{section}.metrics_host", host)
+    access = AccessSettings() if is_local(host) else settings.access
+    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": ""})
+    settings = settings.model_copy(update={"serve": serve, "access": access})
+    server = server_of(Guard(_application(registry), access_of(settings)), settings)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # that it starts and ends is told below, and by the process's own end
+    with _listening(host, port) as listener:
+        logger.info("metrics are at http://%s:%s/metrics", host, listener.getsockname()[1])
+        thread = Thread(target=server.run, args=([listener],), name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _application(registry: CollectorRegistry) -> Starlette:
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/metrics", metrics)])
+
+
+def _listening(host: str, port: int) -> socket.socket:
     try:
-        server, thread = start_http_server(port, host, registry=registry)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, dualstack_ipv6=host == "::")
     except OSError as error:
         raise PortTakenError(f"metrics_port: got {port}, expected a free port: {error.strerror}") from error
-    if not settings.access.open and not is_local(host):
-        server.set_app(for_readers(server.get_app(), callers_of(settings)))  # type: ignore[arg-type]  # a WSGI application is any callable
-    logger.info("metrics are at http://%s:%s/metrics", host, server.server_port)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def for_readers(app: Wsgi, callers: Callers) -> Wsgi:
-    """Return the application, for those whose key or token has the role ``read``."""
-
-    def guarded(environment: dict[str, Any], start: Start) -> Iterable[bytes]:
-        given = {b"authorization": "HTTP_AUTHORIZATION", b"x-api-key": "HTTP_X_API_KEY"}
-        headers = {name: environment[key].encode("latin-1") for name, key in given.items() if key in environment}
-        credential = credential_of(headers)
-        try:
-            caller = callers.verified(credential, client_of(environment["REMOTE_ADDR"])) if credential else None
-        except TooManyAttemptsError as error:
-            start("429 Too Many Requests", [("Retry-After", retry_after(error.wait)), ("Content-Length", "0")])
-            return [b""]
-        if caller and "read" in caller.roles:
-            return app(environment, start)
-        start("403 Forbidden" if caller else "401 Unauthorized", [("WWW-Authenticate", 'Bearer realm="sml"'), ("Content-Length", "0")])
-        return [b""]
-
-    return guarded

@@ -25,6 +25,9 @@ from stream.settings import DataSettings, JoinSettings, LearnSettings, least_ret
 _NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
 
 
+_UNTIMED_DELAY = 50  # rows: those of one page, shown together, tell nothing of each other
+
+
 class SettingsError(Exception):
     """The settings can't be used; commands exit with status 2."""
 
@@ -55,7 +58,7 @@ class ServeSettings(Section):
     port: Port = 8000
     """the port of the API, /metrics and /docs"""
     hosts: tuple[str, ...] = ()
-    """the names under which clients know this server; localhost, the listen address and bare addresses always count"""
+    """the names by which clients know this server, joiner and learner; localhost, the listen address and bare addresses always count"""
     certfile: Named | None = None
     """the server's certificate chain, PEM; read again when it changes"""
     keyfile: Named | None = None
@@ -216,7 +219,16 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy)
+        delay = self._label_delay() if self.model.records else 0
+        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+
+    def _label_delay(self) -> int:
+        """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.
+
+        It is the same under every policy: where an impression is learned at once, as a negative, its positive must not read that negative.
+        """
+        untimed = "data" in self.model_fields_set and not self.data.timed
+        return _UNTIMED_DELAY if untimed else round(1000 * (self.join.click_window + self.join.lateness))
 
 
 def load(path: Path) -> Settings:

@@ -149,6 +149,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
+    forgot_before: Count | None = None  # the last version before this one that forgot a value
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
     held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
     order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
@@ -237,7 +238,7 @@ _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 
 _S = TypeVar("_S", bound=Struct)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S | Watermark:
@@ -258,7 +259,7 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
         raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
     try:
         return decoder.decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _fault(kind, value, error) from error
 
 

@@ -5,39 +5,25 @@ a row that can't be read stops the reading with its number, its column, what was
 """
 
 import csv
-import io
 import os
 import reprlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
-
-import msgspec
-import pyarrow as pa
-from pyarrow.parquet import ParquetFile
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 from model.keys import Value
+from stream.file_blocks import COMPRESSED, FileError, Row, blocks
 from stream.settings import DataSettings
 
-CRITEO_COLUMNS = ["click", *(f"I{number}" for number in range(1, 14)), *(f"C{number}" for number in range(1, 27))]
-_COMPRESSED = (".gz", ".zst")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _LABELS = {"0": 0, "1": 1, 0: 0, 1: 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}  # 0 also matches False and 0.0
 _SECONDS_END = 100_000_000_000  # below it (year 5138) a time is in seconds, from it on (1973) in ms
 _MS_END = 1_000 * _SECONDS_END
 _A_TIME = "epoch seconds or milliseconds, or ISO 8601"
 _EMPTY = (None, "")
-
-Columns: TypeAlias = dict[Any, Any]
-
-
-class FileError(Exception):
-    """A recorded log can't be read."""
 
 
 class BadRowError(FileError):
@@ -66,22 +52,63 @@ def read(path: Path, data: DataSettings) -> Iterator[Logged]:
         FileError: it can't be read, or its name does not tell its format.
         BadRowError: a row's label or time is missing or wrong.
     """
-    file_format = format_of(path) if data.format == "auto" else data.format
-    avazu = file_format == "avazu"
-    label = _Column(path, data.label, _LABELS.__getitem__, "0 or 1")
-    time_name = data.time or ("hour" if avazu else None)
-    time = _Column(path, time_name, _yymmddhh, "YYMMDDHH") if avazu else _Column(path, time_name, epoch_ms, _A_TIME)
-    click = _Column(path, data.click_time, epoch_ms, _A_TIME)
-    for number, features in rows(path, file_format):
-        page = tuple([features.get(name) for name in data.together]) if data.together else None
-        clicked = label.pop(features, number)
-        at = time.pop(features, number) if time.name else number
-        clicked_at = click.pop(features, number) if click.name and clicked and features.get(click.name) not in _EMPTY else None
-        features.pop(click.name, None)
-        yield Logged(number, at, clicked, features, clicked_at, page)
+    layout = Layout.of(path, data)
+    for number, features in rows(path, layout.format):
+        yield layout.logged(number, features)
 
 
-class _Column(NamedTuple):
+class Layout(NamedTuple):
+    """What the columns of a file are; those without a role are features."""
+
+    format: str
+    label: "Role"
+    time: "Role"
+    click: "Role"
+    together: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: Path, data: DataSettings) -> Self:
+        """Return the layout that the settings and the file's name tell.
+
+        Raises:
+            FileError: the name does not tell the format.
+        """
+        file_format = _format(path, data)
+        avazu = file_format == "avazu"
+        parse, expected = (_yymmddhh, "YYMMDDHH") if avazu else (epoch_ms, _A_TIME)
+        return cls(
+            file_format,
+            Role(path, data.label, _LABELS.__getitem__, "0 or 1"),
+            Role(path, data.time or ("hour" if avazu else None), parse, expected),
+            Role(path, data.click_time, epoch_ms, _A_TIME),
+            data.together,
+        )
+
+    @property
+    def roles(self) -> frozenset[str | None]:
+        """Return the names of the columns that are no features."""
+        return frozenset((self.label.name, self.time.name, self.click.name))
+
+    def logged(self, number: int, features: Row) -> Logged:
+        """Return a row, whose columns are all in ``features``; those with a role are removed from it.
+
+        Raises:
+            BadRowError: its label or time is missing or wrong.
+        """
+        page = tuple([features.get(name) for name in self.together]) if self.together else None
+        clicked = self.label.pop(features, number)
+        at = self.time.pop(features, number) if self.time.name else number
+        clicked_at = self.click.pop(features, number) if self.click.name and clicked and not absent(features.get(self.click.name)) else None
+        features.pop(self.click.name, None)
+        return Logged(number, at, clicked, features, clicked_at, page)
+
+
+def absent(time: object) -> bool:
+    """Return whether a click has no time of its own."""
+    return time in _EMPTY
+
+
+class Role(NamedTuple):
     """A column that is no feature, and how its values are parsed."""
 
     path: Path
@@ -89,7 +116,7 @@ class _Column(NamedTuple):
     parse: Callable[[Any], int]
     expected: str
 
-    def pop(self, features: Columns, row: int) -> int:
+    def pop(self, features: Row, row: int) -> int:
         """Remove the column from a row's features and return its parsed value."""
         value = features.pop(self.name, None)
         try:
@@ -98,23 +125,41 @@ class _Column(NamedTuple):
             raise BadRowError(self.path, row, str(self.name), value, self.expected) from error
 
 
-def rows(path: Path, file_format: str) -> Iterator[tuple[int, Columns]]:
+def rows(path: Path, file_format: str) -> Iterator[tuple[int, Row]]:
     """Yield each row's number, from 1, and all its columns.
 
     Raises:
         FileError: it can't be read; the message names the last row that could.
     """
-    number = 0
-    try:
-        for number, row in enumerate(_READERS[file_format](path), 1):
-            yield number, row
-    except FileError:
-        raise
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # arrow's own text repeats the file's name
-        raise FileError(f"{path}: got {reason} after row {number}, expected a file to read") from error
-    except (ValueError, csv.Error) as error:  # of arrow, msgspec and the decoder of UTF-8 too
-        raise FileError(f"{path}: got {error} after row {number}, expected {file_format}") from error
+    with Reading(path, file_format) as reading:
+        for block in blocks(path, file_format):
+            for row in block.rows():
+                reading.row += 1
+                yield reading.row, row
+
+
+class Reading:
+    """Names the file, and the last row that could be read, in what goes wrong while it is read.
+
+    Attributes:
+        row: the number of the last row so far.
+    """
+
+    def __init__(self, path: Path, file_format: str) -> None:
+        self.row = 0
+        self._path, self._format = path, file_format
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Raise a FileError for what arrow, msgspec, csv, the system or the decoder of UTF-8 raises."""
+        if isinstance(error, OSError):
+            reason = os.strerror(error.errno) if error.errno else error  # arrow's own text repeats the file's name
+            raise FileError(f"{self._path}: got {reason} after row {self.row}, expected a file to read") from error
+        if isinstance(error, ValueError | csv.Error):
+            raise FileError(f"{self._path}: got {error} after row {self.row}, expected {self._format}") from error
 
 
 def columns(path: Path, data: DataSettings) -> list[str]:
@@ -123,10 +168,13 @@ def columns(path: Path, data: DataSettings) -> list[str]:
     Raises:
         FileError: it can't be read, or has no row.
     """
-    file_format = format_of(path) if data.format == "auto" else data.format
-    for _, row in rows(path, file_format):
+    for _, row in rows(path, _format(path, data)):
         return list(row)
     raise FileError(f"{path}: got no row, expected one at least")
+
+
+def _format(path: Path, data: DataSettings) -> str:
+    return format_of(path) if data.format == "auto" else data.format
 
 
 def format_of(path: Path) -> str:
@@ -139,7 +187,7 @@ def format_of(path: Path) -> str:
         FileError: the name does not tell it.
     """
     name = path.name.lower()
-    for compressed in _COMPRESSED:
+    for compressed in COMPRESSED:
         name = name.removesuffix(compressed)
     suffix = Path(name).suffix
     if suffix not in _SUFFIXES:
@@ -171,75 +219,3 @@ def epoch_ms(value: Any) -> int:
 @lru_cache
 def _yymmddhh(value: str) -> int:
     return round(datetime.strptime(value, "%y%m%d%H").replace(tzinfo=UTC).timestamp() * 1_000)
-
-
-def _open(path: Path) -> Any:
-    """Open ``path`` for reading, decompressed; a truncated file is an error, not an end."""
-    return pa.input_stream(str(path), compression="detect" if path.name.lower().endswith(_COMPRESSED) else None)
-
-
-def _separated(path: Path, delimiter: str, names: list[str] | None = None) -> Iterator[Columns]:
-    """Read CSV or TSV; ``names`` are the columns of a file without a header."""
-    with _open(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        names = names or next(reader, [])
-        width = len(names)
-        if not names or len(set(names)) < width:
-            raise FileError(f"{path}: got the columns {names}, expected a header of different names")
-        for values in reader:
-            if len(values) != width:
-                if not values:  # an empty line
-                    continue
-                raise FileError(f"{path}: got {len(values)} values in line {reader.line_num}, expected {width}")
-            yield dict(zip(names, values, strict=True))
-
-
-def _json_lines(path: Path) -> Iterator[Columns]:
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    with _open(path) as stream, io.BufferedReader(stream) as lines:
-        for line in lines:
-            if not line.isspace():
-                yield decoder.decode(line)
-
-
-def _parquet(path: Path) -> Iterator[Columns]:
-    with _seekable(path) as file, closing(ParquetFile(file)) as table:
-        names = table.schema_arrow.names
-        for batch in table.iter_batches(batch_size=8_192):
-            columns = [_plain(column).to_pylist() for column in batch.columns]
-            for values in zip(*columns, strict=True):
-                yield dict(zip(names, values, strict=True))
-
-
-@contextmanager
-def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """Open ``path``, decompressed into a temporary file if need be: Parquet is read from its end."""
-    if not path.name.lower().endswith(_COMPRESSED):
-        with path.open("rb") as file:
-            yield file
-        return
-    with _open(path) as stream, tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(stream, file)
-        yield file
-
-
-def _plain(column: Any) -> Any:
-    """Convert times to epoch ms, decimals to floats and bytes to text, which a field can take."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-    if pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return column.cast(pa.string())
-    return column
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Columns]]] = {
-    "csv": partial(_separated, delimiter=","),
-    "tsv": partial(_separated, delimiter="\t"),
-    "avazu": partial(_separated, delimiter=","),
-    "criteo": partial(_separated, delimiter="\t", names=CRITEO_COLUMNS),
-    "jsonl": _json_lines,
-    "parquet": _parquet,
-}

@@ -20,7 +20,7 @@ from stream.learn.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import create
-from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, pack
+from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, cut, pack
 from stream.weights.follow import DoubleBuffer, Follower
 from stream.weights.metrics import FollowerMetrics
 from tests.stream.learning import SPEC, TOPICS, examples, learn_all, opened
@@ -126,6 +126,22 @@ def test_a_checkpoint_that_claims_a_large_model_is_named(tmp_path: Path, change:
 def test_a_chunk_that_claims_a_thousand_million_parts_is_refused(part: bytes) -> None:
     with pytest.raises(BrokenWeightsError, match=r"part|no part"):
         Assembler().add([Record("w", 0, 7, 0, b"k", b"value", (("part", part),))])
+
+
+@pytest.mark.parametrize("capacity", [8, 65_536])
+def test_a_delta_that_claims_to_be_larger_than_all_weights_is_refused_and_the_largest_honest_one_is_not(capacity: int) -> None:
+    spec = SPEC.model_copy(update={"table": TableSettings(capacity=capacity)})
+    weights = OnlineModel(spec).weights
+    weights.keys[:] = np.arange(1, capacity + 1)
+    whole = pack(msgspec.structs.replace(HEADER, base=2), weights.arrays())
+    most = DoubleBuffer(msgspec.structs.replace(HEADER, digest=weights.digest()), weights).most_chunks()
+    chunks = [Record("w", 0, n, 0, each.key, each.value, each.headers) for n, each in enumerate(cut("w", 0, whole))]
+    claims = [chunks[0]._replace(headers=(("part", b"%d/%d" % (n, most + 1)),)) for n in range(most + 1)]
+
+    assert Assembler(most).add(chunks) == [whole]
+    assert most <= len(chunks) + 2
+    with pytest.raises(BrokenWeightsError, match=f"part 1 of {most + 1} at offset 0, expected at most {most} parts"):
+        Assembler(most).add(claims)
 
 
 class Unserved:

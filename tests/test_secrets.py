@@ -161,7 +161,7 @@ def _modes(folder: Path) -> dict[str, str]:
 
 
 def test_log_checkpoints_settings_and_logs_are_their_owners_alone(tmp_path: Path) -> None:
-    (tmp_path / "clicks.csv").write_text("user,click\n" + "a,0\nb,1\n" * 50)
+    (tmp_path / "clicks.csv").write_text("user,click\n" + "a,0\na,1\nb,0\n" * 50)
     site = Site(tmp_path, "sqlite:///data/deep/log.db")
     before = os.umask(0o022)  # as it is for most people
     try:

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.record import COLUMNS
 from model.kernels.table import Table
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 
 class Journal(NamedTuple):
@@ -17,6 +18,8 @@ class Journal(NamedTuple):
     used: NDArray[np.int64]  # (K,)
     rows: NDArray[Any]  # (K, d + 1)
     accumulators: NDArray[Any]  # (K, d + 1)
+    counts: NDArray[Any]  # (K, COLUMNS), of the record
+    newest: NDArray[np.int64]  # (K,)
     length: NDArray[np.int64]  # (1,)
 
 
@@ -29,11 +32,13 @@ def new_journal(table: Table, keys: int) -> Journal:
         np.empty(keys, np.int64),
         np.empty(shape, table.rows.dtype),
         np.empty(shape, table.rows.dtype),
+        np.empty((keys, COLUMNS), table.rows.dtype),
+        np.empty(keys, np.int64),
         np.zeros(1, np.int64),
     )
 
 
-@kernel
+@inner
 def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     """Record ``row`` as it is, then mark it as used by example ``now``."""
     at = journal.length[0]
@@ -41,6 +46,10 @@ def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     for k in range(table.rows.shape[1]):
         journal.rows[at, k] = table.rows[row, k]
         journal.accumulators[at, k] = table.accumulators[row, k]
+    if table.records.counts.shape[0] > 0:
+        journal.newest[at] = table.records.newest[row]
+        for k in range(COLUMNS):
+            journal.counts[at, k] = table.records.counts[row, k]
     journal.length[0] = at + 1
     table.used[row] = now
     table.touched[row] = True
@@ -55,4 +64,8 @@ def undo(table: Table, journal: Journal) -> None:
         for k in range(table.rows.shape[1]):
             table.rows[row, k] = journal.rows[at, k]
             table.accumulators[row, k] = journal.accumulators[at, k]
+        if table.records.counts.shape[0] > 0:
+            table.records.newest[row] = journal.newest[at]
+            for k in range(COLUMNS):
+                table.records.counts[row, k] = journal.counts[at, k]
     journal.length[0] = 0

@@ -1,15 +1,12 @@
 """Who a request's credential stands for. What takes time runs in threads, one credential of a kind at a time, with a bounded queue.
 
-A credential that was verified is remembered, so honest callers pass, whatever others try meanwhile. Wrong ones are few: a client, and
-whoever tries one key's secrets, may send ten at once and one a second from then on.
+A credential that was verified is remembered, so honest callers pass, whatever others try meanwhile. Wrong ones are few: a client may send
+ten at once and one a second from then on. They count against the client that sent them, never against the key whose id they name.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Lock
 from typing import TypeAlias
 
 from service.access.keys import Keys
@@ -18,7 +15,8 @@ from service.access.roles import ROLES, Caller
 from service.access.tokens import Tokens
 
 ANYBODY = Caller("anybody", frozenset(ROLES))
-MAX_WAITING = 16  # credentials that wait to be verified
+MAX_WAITING = 64  # credentials that wait to be verified: three seconds of scrypt
+OF_ONE_CLIENT = 4  # of these
 WRONG_AT_ONCE, WRONG_A_SECOND = 10, 1.0
 
 
@@ -48,13 +46,6 @@ class _Verifier:
             self._waiting -= 1
 
 
-@dataclass
-class _Attempt:
-    """A verification, and whom it found."""
-
-    caller: Caller | None = None
-
-
 class Callers:
     """The callers of a server.
 
@@ -65,8 +56,9 @@ class Callers:
 
     def __init__(self, keys: Keys | None = None, tokens: Tokens | None = None) -> None:
         self._keys, self._tokens = keys, tokens
-        self._wrong = Allowances(WRONG_A_SECOND, WRONG_AT_ONCE, in_flight=MAX_WAITING)
-        self._scrypt, self._jwt, self._lock = _Verifier("scrypt"), _Verifier("jwt"), Lock()
+        self._wrong = Allowances(WRONG_A_SECOND, WRONG_AT_ONCE, OF_ONE_CLIENT)
+        self._scrypt, self._jwt = _Verifier("scrypt"), _Verifier("jwt")
+        self._running: dict[str, asyncio.Task[Caller | None]] = {}  # by credential
 
     @property
     def open(self) -> bool:
@@ -78,47 +70,30 @@ class Callers:
         found = self._keys.known(credential) if self._keys else None
         return found or (self._tokens.known(credential) if self._tokens else None)
 
-    def verified(self, credential: str, client: str) -> Caller | None:
-        """Return whom a credential stands for, after as long as that takes; None if it is not valid. Threads wait for one another.
-
-        Raises:
-            TooManyAttemptsError: as :meth:`verify` does.
-        """
-        if found := self.known(credential):
-            return found
-        with self._lock, self._counted(credential, client) as attempt:
-            attempt.caller = (self._keys.verify(credential) if self._keys else None) or (
-                self._tokens.verify(credential) if self._tokens else None
-            )
-        return attempt.caller
-
     async def verify(self, credential: str, client: str) -> Caller | None:
         """Return whom a credential stands for, without holding up the loop; None if it is not valid.
 
         Raises:
-            TooManyAttemptsError: this client has sent many wrong ones, or others with the id of this key.
+            TooManyAttemptsError: this client has sent many wrong ones, or many from everywhere wait to be verified.
         """
-        with self._counted(credential, client) as attempt:
-            if self._keys and self._keys.may_be(credential) is not None:
-                attempt.caller = await self._scrypt.run(self._keys.verify, credential)
-            elif self._tokens and self._tokens.may_be(credential):
-                attempt.caller = await self._jwt.run(self._tokens.verify, credential)
-        return attempt.caller
+        running = self._running.get(credential)
+        if running is None:
+            if wait := self._wrong.enter(client):
+                raise TooManyAttemptsError(wait)
+            running = self._running[credential] = asyncio.create_task(self._verify(credential, client))
+        return await asyncio.shield(running)  # one verification for all requests that bring the same
 
-    @contextmanager
-    def _counted(self, credential: str, client: str) -> Iterator[_Attempt]:
-        """Count an attempt against its client, and against the key that it may be, unless it finds a caller."""
-        key_id = self._keys.may_be(credential) if self._keys else None
-        attempt, entered = _Attempt(), list[str]()
+    async def _verify(self, credential: str, client: str) -> Caller | None:
+        caller = None
         try:
-            for name in (client,) if key_id is None else (client, f"key:{key_id}"):
-                if wait := self._wrong.enter(name):
-                    raise TooManyAttemptsError(wait)
-                entered.append(name)
-            yield attempt
+            if self._keys and self._keys.may_be(credential):
+                caller = await self._scrypt.run(self._keys.verify, credential)
+            elif self._tokens and self._tokens.may_be(credential):
+                caller = await self._jwt.run(self._tokens.verify, credential)
         finally:
-            for name in entered:
-                self._wrong.leave(name, refund=attempt.caller is not None)
+            self._wrong.leave(client, refund=caller is not None)
+            del self._running[credential]
+        return caller
 
 
 Credentials: TypeAlias = dict[bytes, bytes]

@@ -16,7 +16,7 @@ from service.access.origin import SAFE, check_host, check_site
 from service.access.refusals import RefusedError, retry_after
 from service.access.request_id import REQUEST_ID
 from service.access.request_log import RequestLog
-from service.access.roles import PROBES, Caller, needed
+from service.access.roles import PROBES, Caller, Role, needed
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
 MIB = 1_048_576
@@ -129,7 +129,7 @@ class Guard:
             if path not in PROBES:
                 self.access.allowances.leave(name)
 
-    async def _caller(self, scope: Scope, headers: dict[bytes, bytes], role: str | None) -> Caller:
+    async def _caller(self, scope: Scope, headers: dict[bytes, bytes], role: Role | None) -> Caller:
         """Return who sent a request, if that caller has the role that it needs.
 
         Raises:
@@ -149,8 +149,7 @@ class Guard:
                 raise RefusedError(429, str(error), retry_after=retry_after(error.wait)) from error
         if caller is None:
             raise RefusedError(401, "the key or token is not valid", WWW_Authenticate='Bearer realm="sml", error="invalid_token"')
-        if role not in caller.roles:
-            raise RefusedError(403, f"this needs the role {role!r}", WWW_Authenticate=f'Bearer error="insufficient_scope", scope="{role}"')
+        caller.check_role(role)
         return caller
 
 

@@ -2,11 +2,13 @@
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+from service.access.refusals import RefusedError
+
 Role: TypeAlias = Literal["predict", "ingest", "operate", "read"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # Pages without data, and what tells a load balancer whether to send requests here.
-PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
+PUBLIC = frozenset({"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"})
 PROBES = frozenset({"/healthz", "/readyz"})
 _INGEST = frozenset({"/v1/impressions", "/v1/clicks"})
 
@@ -16,6 +18,15 @@ class Caller(NamedTuple):
 
     name: str
     roles: frozenset[str]
+
+    def check_role(self, role: Role) -> None:
+        """Refuse what this caller may not do.
+
+        Raises:
+            RefusedError: it lacks the role.
+        """
+        if role not in self.roles:
+            raise RefusedError(403, f"this needs the role {role!r}", WWW_Authenticate=f'Bearer error="insufficient_scope", scope="{role}"')
 
 
 def needed(method: str, path: str) -> Role | None:

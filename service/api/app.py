@@ -6,6 +6,7 @@ Predictions are made on the event loop, each answer from one version of the weig
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,7 @@ from service.api.messages import Accepted, Health, ModelState, Predictions, Pred
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, events, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow, ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -63,18 +64,26 @@ def build(
         async with served_weights.following(follow):
             yield
 
-    app = FastAPI(title="SML Online", version=version("sml-online"), description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="SML Online",
+        version=version("sml-online"),
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, served_weights)
     app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, users, console, metrics_route)]
+    routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
     needs_key = access is not None and not access.callers.open
-    app.openapi = lambda: _described(app, needs_key=needs_key)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = cache(lambda: _described(app, needs_key=needs_key))  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 

@@ -14,7 +14,7 @@ from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import Topics
@@ -56,7 +56,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
 
 
 def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, Any]]:
-    """Return, for each place that may answer to ``value``, whether it does.
+    """Return, for each place that may answer to ``value``, whether it does; ``answers`` is None where that could not be seen.
 
     Raises:
         ForgetError: the field or the value can't be forgotten.
@@ -90,14 +90,25 @@ def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, A
     try:
         header, weights = newest_weights(log, topics, PATIENCE)
     except BrokenWeightsError as error:
-        return {"where": f"{topics.weights}: {error}"}
+        return {"where": f"{topics.weights}: {error}", "answers": None}
     return {"where": f"{topics.weights}, version {header.version}", "answers": any(map(weights.has, keys))}
 
 
 def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
-    for checkpoint in Checkpoints(folder, keep=1).newest_first():
-        weights = checkpoint.restore().model.weights
-        yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": any(map(weights.has, keys))}
+    checkpoints = Checkpoints(folder, keep=1)
+    paths = checkpoints.paths()
+    if not paths:
+        yield {"where": f"{folder}: no checkpoint is here", "answers": None}
+    for path in paths:
+        try:
+            checkpoint = checkpoints.read(path)
+            answers = any(map(checkpoint.restore().model.weights.has, keys))
+        except FileNotFoundError:
+            continue  # the learner has deleted it meanwhile
+        except (DamagedCheckpointError, OSError) as error:
+            yield {"where": f"checkpoint {path}, which can't be read: {error}", "answers": None}
+        else:
+            yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": answers}
 
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
@@ -106,5 +117,5 @@ def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
             httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
         )
     except httpx.HTTPError as error:
-        return {"where": f"{url}: no answer: {error}"}
+        return {"where": f"{url}: no answer: {error}", "answers": None}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}

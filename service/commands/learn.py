@@ -8,13 +8,14 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from service.commands.compile import compile_kernels
+from service.commands.topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.log.connect import open_log
 from stream.log.topics import Topics
 
 
@@ -26,8 +27,9 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LearnError: the learner can't continue by itself.
         LogError: the log can't be used.
     """
+    compile_kernels(settings.model.network)
     registry = CollectorRegistry()
-    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "learn"):
+    with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
         topics = Topics(settings.log.prefix)
         learner = Learner(

@@ -19,7 +19,7 @@ END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
 LARGEST_LOG = 10_000_000  # bytes: a larger one is put aside at the next start, in the place of the one before it
 
-STREAM_ORDER = ("simulate", "join", "learn", "serve")
+STREAM_ORDER = ("compile", "simulate", "join", "learn", "serve")
 
 
 class ChildDiedError(Exception):
@@ -84,6 +84,19 @@ class Children:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
             self._start(name, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
+
+    def has_done(self, name: str) -> bool:
+        """Return whether a command that does its work once has done it; it is then no child any more.
+
+        Raises:
+            ChildDiedError: it has failed.
+        """
+        child = next(child for child in self._children if child.name == name)
+        if child.process.poll() == 0:
+            self._children.remove(child)
+            return True
+        child.check()
+        return False
 
     def check(self) -> None:
         """Check that all live.

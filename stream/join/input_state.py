@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from stream.log.contract import Partitioner, Record
 
+FORMAT = 1  # of resume points
 NEVER = 2**63  # later than any append time
 
 
@@ -28,7 +29,7 @@ class ResumePoint(Struct, frozen=True):
     partitioner: Partitioner | None = None  # by which the records' partitions were chosen; None: it was not checked
     waiting: bool = True  # whether an impression waits for its label, so that records from ``rewind`` on are needed and not only useful
     settled: bool = False  # whether enough records of both topics were looked at to tell the partitioner
-    format: int = 1
+    format: int = FORMAT
 
 
 class BufferedRecord(Struct, gc=False):

@@ -26,7 +26,8 @@ from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
-from stream.join.recovery import BATCH, check_memory, progress, progress_from_now, recover
+from stream.join.progress import progress
+from stream.join.recovery import BATCH, check_memory, progress_from_now, recover
 from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics

@@ -3,20 +3,18 @@
 The log is the only state. A resume point, committed with each input's next offset, says from where to read and what came before.
 """
 
-import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
-
-import msgspec
 
 from stream.event_time import TimeRule
 from stream.events import BadRecordError
 from stream.inputs import input_topics
 from stream.join.dispatch import new_join, take
 from stream.join.gaps import find_gap, report_gap, without_what_is_gone
-from stream.join.input_state import ResumePoint
+from stream.join.input_state import FORMAT, ResumePoint
+from stream.join.progress import check_time, not_as_committed, progress, read_progress
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
@@ -26,7 +24,6 @@ from stream.settings import JoinSettings
 
 BATCH = 5_000  # records read at once
 BEFORE = 20  # records before the start to look at: those that ended the join before the restart end it again
-_DAY = 86_400_000  # ms: our clock may be wrong, too
 
 
 class RecoveredState(NamedTuple):
@@ -54,11 +51,7 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, acc
     _check_partitions(log, topics)
     committed = {topic: _committed(log, topic, owner, settings, accept_gap=accept_gap) for topic in input_topics(topics)}
     impressions, clicks = committed.values()
-    if not log.progress(owner, topics.impressions) and any(bounds.end for bounds in log.bounds(topics.examples).values()):
-        raise JoinerError(
-            f"{topics.examples!r} holds examples, but there is no progress of {owner!r}: expected both or neither. Joining from "
-            "the start would write every example twice; use another prefix, or leave it behind: --from-now"
-        )
+    _check_whole(log, topics, owner)
     _check_times(committed, settings)
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
     points = [point for entries in committed.values() for _, point in entries.values()]
@@ -74,11 +67,6 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, acc
     return RecoveredState(joins, starts, placement)
 
 
-def progress(next_offset: int, point: ResumePoint) -> Progress:
-    """Return what to commit: an offset with a resume point beside it."""
-    return Progress(next_offset, msgspec.json.encode(point).decode())
-
-
 def progress_from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[TopicPartition, Progress]:
     """Return the progress of a joiner that is at the ends of both inputs and knows nothing of what they held."""
     _check_partitions(log, topics)
@@ -91,15 +79,20 @@ def progress_from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[
 
 def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]], settings: JoinSettings) -> None:
     """Refuse to go on from a time in the future: an earlier version of the joiner believed wrong clocks."""
-    latest = int(time.time() * 1000) + _DAY
     for topic, entries in committed.items():
         for p, (_, point) in entries.items():
-            come = max(point.seen, point.cursor[0])
-            if come > latest and not settings.accept_future:
-                raise JoinerError(
-                    f"{topic} partition {p} has come as far as {come}, expected at most the present: nothing would be in time. "
-                    "`sml join --from-now --until-caught-up`, once, leaves behind what it holds and begins anew"
-                )
+            check_time(f"{topic} partition {p}", max(point.seen, point.cursor[0]), TimeRule.of(settings))
+
+
+def _check_whole(log: Log, topics: Topics, owner: str) -> None:
+    """Refuse examples of a partition whose inputs have no progress: one that was added later has neither."""
+    known = [log.progress(owner, topic) for topic in input_topics(topics)]
+    unknown = [p for p, bounds in log.bounds(topics.examples).items() if bounds.end and not all(p in entries for entries in known)]
+    if unknown:
+        raise JoinerError(
+            f"{topics.examples!r} holds examples, but there is no progress of {owner!r} in partitions {unknown}: expected both or "
+            "neither. Joining from the start would write every example twice; use another prefix, or leave it behind: --from-now"
+        )
 
 
 def _check_partitions(log: Log, topics: Topics) -> None:
@@ -126,14 +119,14 @@ def _committed(log: Log, topic: str, owner: str, settings: JoinSettings, *, acce
 
 
 def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoint]:
-    try:
-        point = msgspec.json.decode(known.metadata, type=ResumePoint)
-    except msgspec.DecodeError as error:
-        raise JoinerError(f"{where}: expected the joiner's resume point beside its offset, got {known.metadata!r}") from error
-    if known.offset > bounds.end:
-        raise JoinerError(
-            f"{where}: read up to offset {known.offset}, but the log ends at {bounds.end}; is it another log, or an older copy?"
-        )
+    point = read_progress(where, known, bounds, ResumePoint)
+    if point.format != FORMAT:
+        raise JoinerError(f"{where}: got progress of format {point.format}, expected {FORMAT}: a later version of this program wrote it")
+    taken = known.offset if point.taken is None else point.taken
+    if not 0 <= point.rewind <= taken <= known.offset:
+        raise not_as_committed(where, known, "0 <= rewind <= taken <= the offset")
+    if min(point.seen, *point.cursor) < -1 or point.appended < 0:
+        raise not_as_committed(where, known, "times and a cursor of at least -1, appended of at least 0")
     return known.offset, point
 
 

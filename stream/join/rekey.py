@@ -9,12 +9,11 @@ So the originals may have any keys and any partitions, as in Kafka Streams' repa
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from stream.dead_letters import dead_letter
@@ -23,6 +22,7 @@ from stream.events import BadRecordError, Watermark, encode
 from stream.inputs import Event, event_of, id_of, input_topics, observed_time
 from stream.join.gaps import report_gap
 from stream.join.metrics import JoinerMetrics
+from stream.join.progress import check_time, progress, read_progress
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import MESSAGE_LIMIT, partition_of, size_of
 from stream.log.topics import JoinerError, Topics
@@ -44,6 +44,18 @@ class CopyPoint(Struct):
     seen: int = -1  # the largest event time or watermark before it; later records are older by ``lateness`` at most
 
 
+def _check_points(topic: str, partitions: int, points: Mapping[int, CopyPoint], rule: TimeRule) -> None:
+    """Refuse progress that would copy records twice, or let event time run ahead; partitions that were added later have none.
+
+    Raises:
+        JoinerError: a partition between others has none, or one has come further than the present.
+    """
+    if missing := [p for p in range(partitions) if p not in points and p < max(points, default=0)]:
+        raise JoinerError(f"{topic}: there is no progress of partitions {missing}, but of later ones: expected both")
+    for p, point in points.items():
+        check_time(f"{topic} partition {p}", point.seen, rule)
+
+
 class Pending(NamedTuple):
     """A record that was read, and waits for its turn."""
 
@@ -61,15 +73,15 @@ class MergedTopic:
         known = log.progress(owner, topic)
         bounds = log.bounds(topic)
         starts = {p: known[p].offset if p in known else bounds[p].first for p in bounds}
-        if beyond := [p for p in bounds if starts[p] > bounds[p].end]:
-            raise JoinerError(f"{topic}: partitions {beyond} end before what was copied of them; is it another log, or an older copy?")
+        points = {p: read_progress(f"{topic} partition {p}", known[p], bounds[p], CopyPoint) for p in bounds if p in known}
+        _check_points(topic, len(bounds), points, rule)
         for p, start in starts.items():
             if start < (first := bounds[p].first):
                 report_gap(
                     f"{topic} partition {p}: records {start} to {first - 1} were deleted before they were copied", accept_gap=accept_gap
                 )
                 starts[p] = first
-        self.seen = {p: msgspec.json.decode(known[p].metadata, type=CopyPoint).seen if p in known else -1 for p in bounds}
+        self.seen = {p: points[p].seen if p in points else -1 for p in bounds}
         self._pending: dict[int, deque[Pending]] = {p: deque() for p in bounds}
         self._unread: set[int] = set()  # partitions of which there is more to read than what is pending
         self._share = max(1, BATCH // len(bounds))  # records of a partition that are read at once
@@ -118,9 +130,7 @@ class MergedTopic:
 
     def progress(self) -> dict[TopicPartition, Progress]:
         """Return what to commit once all that was taken is copied."""
-        return {
-            (self.topic, p): Progress(offset, msgspec.json.encode(CopyPoint(self.seen[p])).decode()) for p, offset in self.offsets().items()
-        }
+        return {(self.topic, p): progress(offset, CopyPoint(self.seen[p])) for p, offset in self.offsets().items()}
 
     def _event_time(self, partition: int) -> int:
         """Return how far the partition's event time has come with its next record."""
@@ -241,8 +251,7 @@ def rekeyer_of(topics: Topics) -> str:
 
 def progress_at_end(log: Log, topics: Topics) -> dict[TopicPartition, Progress]:
     """Return the progress of a rekeyer that is at the ends of the topics and knows nothing of what they held."""
-    metadata = msgspec.json.encode(CopyPoint()).decode()
-    return {(topic, p): Progress(bounds.end, metadata) for topic in input_topics(topics) for p, bounds in log.bounds(topic).items()}
+    return {(topic, p): progress(bounds.end, CopyPoint()) for topic in input_topics(topics) for p, bounds in log.bounds(topic).items()}
 
 
 def with_original_append_time(record: Record) -> Record:

@@ -81,4 +81,4 @@ class ExampleSource:
         message = f"{gap} were deleted before they were learned"
         if not self._accept_gap:
             raise GapError(f"{message}; --accept-gap goes on without them")
-        logger.warning("%s: going on without them", message)
+        logger.warning("%s: going on without them; a request to forget that was among them has to be made again", message)

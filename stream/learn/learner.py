@@ -10,9 +10,11 @@ Delivery: every record changes the published weights exactly once, or is set asi
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from model.settings import Spec
 from stream.dead_letters import set_aside
@@ -25,7 +27,8 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
-from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Record, Writer
+from stream.learn.trainer import Prepared
+from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
@@ -153,6 +156,7 @@ class Learner:
             )
             pending = self._pending(recovered, source.offsets())
             session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
+            stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
             finally:
@@ -172,6 +176,13 @@ def _ordered(version: Version) -> str | None:
     if version.rollback:
         return "rolled back"
     return {"approve": "approved", "hold": "held", None: None}[version.order]
+
+
+class _Coming(NamedTuple):
+    """Records that were read and are being prepared."""
+
+    prepared: Future[Prepared]
+    offsets: dict[int, int]  # partition → next example after them
 
 
 class _Session:
@@ -196,6 +207,8 @@ class _Session:
         approved = publisher.holds and not recovered.trainer.guard.held
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
         self._next_report = 0.0
+        self._ahead = ThreadPoolExecutor(1, "ahead")
+        self._coming: _Coming | None = None  # what was read, but not learned: no version and no offset says that it was read
 
     def run(self, should_stop: Callable[[], bool], end: _End) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
@@ -203,8 +216,8 @@ class _Session:
             self._publish(whole=True)
         if self._trainer.forgotten.version > self._checkpoint_writer.saved:
             self._checkpoint_writer.hasten()
-        while not should_stop() and not (end and self._source.reached(end)):
-            self._learn(self._poll())
+        while not should_stop() and not (end and self._coming is None and self._source.reached(end)):
+            self._step()
             if self._publisher.wait(self._pending) == 0:
                 self._publish()
             if self._checkpoint_writer.due():
@@ -215,18 +228,33 @@ class _Session:
         self._checkpoint_writer.finish()
         self._report()
 
-    def _poll(self) -> list[Record]:
-        wait = self._publisher.wait(self._pending)
-        return self._source.poll(_BATCH, _PATIENCE if wait is None else min(wait, _PATIENCE))
+    def _step(self) -> None:
+        """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
+        before = self._coming
+        records = self._source.poll(_BATCH, 0.0 if before else self._patience())
+        offsets = self._source.offsets()
+        self._coming = None
+        if records and (before or len(records) == _BATCH):
+            self._coming = _Coming(self._ahead.submit(self._trainer.prepare, records, rules=self._rules), offsets)
+        elif records:
+            self._learn(self._trainer.prepare(records, rules=self._rules), offsets)
+        if before:
+            self._learn(before.prepared.result(), before.offsets)
 
-    def _learn(self, records: list[Record]) -> None:
-        if not records:
-            return
+    def _patience(self) -> float:
+        wait = self._publisher.wait(self._pending)
+        return _PATIENCE if wait is None else min(wait, _PATIENCE)
+
+    def _learn(self, prepared: Prepared, offsets: dict[int, int]) -> None:
         start = time.perf_counter()
-        result = self._trainer.learn(records, rules=self._rules)
+        result = self._trainer.learn_prepared(prepared)
         self._metrics.record_step(result, time.perf_counter() - start)
-        self._pending.add(records, result, self._topics)
-        self._pending.offsets = self._source.offsets()
+        self._pending.add(prepared.records, result, self._topics)
+        self._pending.offsets = offsets
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ahead.shutdown()
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()

@@ -16,12 +16,12 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter
-from stream.events import Forget, Rollback, Run, Version, encode
+from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import size_of
-from stream.log.topics import DELTAS, WEIGHTS_RETENTION, Topics
+from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
@@ -119,9 +119,10 @@ class Publisher:
         last: Version | None,
         weights_retention: float = WEIGHTS_RETENTION,
     ) -> None:
-        self._writer, self._topics, self._every = writer, topics, settings.publish_every
+        self._log, self._writer, self._topics, self._every = log, writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self.holds = bool(last and last.held)  # the last version was held
+        self._forgot = _forgot(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
@@ -165,7 +166,7 @@ class Publisher:
         if whole and not held:
             self.snapshots.write(header, model.spec, arrays, self._end)
         delta = b"" if held else pack(header, {} if whole else arrays)
-        published = self._commit(_version(header, model.spec, pending, self.snapshots, held), delta, pending)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots, self._forgot, held), delta, pending)
         if released:  # however often versions are held and good again, snapshots stay within the budget
             self._next += sum(array.nbytes for array in arrays.values()) / BUDGET
         model.mark_published()
@@ -187,9 +188,11 @@ class Publisher:
         record = Message(self._topics.versions, None, encode(version), partition=0)
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
-        self._number, self._examples, self._named = version.version, version.examples, version.snapshot
+        self._number, self._examples, self._forgot = version.version, version.examples, _forgot(version)
         self._tell(version)
         self.holds = bool(version.held)
+        self.snapshots.count(len(delta))
+        self._name(version.snapshot)
         if chunks:
             self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
@@ -203,6 +206,12 @@ class Publisher:
             logger.warning("version %s is held, servers stay on the one before: %s", version.version, why)
         elif self.holds and not version.held:
             logger.warning("version %s is good, and published as a whole", version.version)
+
+    def _name(self, snapshot: SnapshotRef | None) -> None:
+        """Take note of the snapshot that the last version names: whoever starts reads it, and nobody what is before the one it replaces."""
+        before, self._named = self._named, snapshot
+        if before and before != snapshot:
+            self._log.release(self._topics.weights, {DELTAS: before.deltas, SNAPSHOTS: before.first})
 
 
 def trained_through(version: Version) -> int | None:
@@ -218,7 +227,18 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, held: dict[str, str]) -> Version:
+def _forgot(version: Version) -> int | None:
+    return version.version if version.forgotten else version.forgot_before
+
+
+def _version(
+    header: WeightsHeader,
+    spec: Spec,
+    pending: PendingVersion,
+    snapshots: SnapshotWriter,
+    forgot_before: int | None,
+    held: dict[str, str],
+) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -233,6 +253,7 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         snapshot=snapshots.newest,
         rollback=pending.rollback,
         forgotten=pending.forgotten,
+        forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
         held=held,

@@ -4,7 +4,7 @@
 2. the runs of the versions after it are learned again, in the order that those versions recorded;
 3. after each version, the digest must be the published one, unless other kernels learned it.
 
-Checkpoints and runs that a rollback has left behind are skipped.
+Checkpoints and runs that a rollback has left behind are skipped, and so is a checkpoint that could bring a forgotten value back.
 """
 
 import logging
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
+_OF_A_COMMIT = 2  # offsets of ``versions`` that one version takes at most: its record, and Kafka's marker of its transaction
 
 
 class LearnError(Exception):
@@ -123,15 +124,12 @@ class Recovery:
         return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
 
     def _choose_checkpoint(self, until: int | None, first: int) -> tuple[Checkpoint | None, Lineage]:
-        """Return the checkpoint to begin with, and the lineage that says which versions after it to learn again.
-
-        ``first`` is the offset of the first version that the log still holds.
-        """
+        """Return the checkpoint to begin with, and which versions after it to learn again; the log holds them from offset ``first``."""
         for checkpoint in self._checkpoints.newest_first():
             number = checkpoint.version.version
             if until is not None and number > until:
                 continue
-            if not (self._outlived(checkpoint, until) if checkpoint.offset < first else self._is_in_log(checkpoint)):
+            if not (self._outlived(checkpoint, until, first) if checkpoint.offset < first else self._is_in_log(checkpoint)):
                 logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
                 continue
             lineage = read_lineage(self._log, self._topics, max(checkpoint.offset + 1, first), until)
@@ -142,23 +140,26 @@ class Recovery:
             return checkpoint, lineage
         return None, read_lineage(self._log, self._topics, first, until)
 
-    def _outlived(self, checkpoint: Checkpoint, until: int | None) -> bool:
-        """Return whether to begin with a checkpoint that the log no longer knows: it is older than the retention of ``versions``.
+    def _outlived(self, checkpoint: Checkpoint, until: int | None, first: int) -> bool:
+        """Return whether to begin with a checkpoint that is older than all versions that the log still holds.
 
         Raises:
             GapError: versions came after it, and it is not known what they had learned.
         """
-        number, newest = checkpoint.version.version, newest_version(self._log, self._topics)
-        if until is not None:
-            return number == until
-        if newest is None:
-            logger.warning("%s holds no version any more: going on from the checkpoint of version %s", self._topics.versions, number)
-        else:
-            message = f"versions after {number}, the last of which is {newest.version.version}, were deleted before they were learned again"
-            if not self._accept_gap:
-                raise GapError(f"{message}; --accept-gap goes on from the checkpoint of version {number}")
+        number = checkpoint.version.version
+        if until is not None and number != until:
+            return False
+        with closing(read_versions(self._log, self._topics, first)) as versions:
+            oldest = next((published.version for published in versions), None)
+        if oldest is not None or first > checkpoint.offset + _OF_A_COMMIT:
+            message = f"versions after {number} were deleted before they were learned again"
+            if until is None and not self._accept_gap:
+                raise GapError(f"{message}; --accept-gap goes on from the checkpoint of version {number}, if none of them forgot a value")
+            if oldest is None or (oldest.forgot_before or 0) > number:
+                logger.warning("%s, and one of them may have forgotten a value, which the checkpoint would bring back", message)
+                return False
             logger.warning("%s: going on from the checkpoint of version %s", message, number)
-        self._diverged = True
+        self._diverged = until is None
         return True
 
     def _begin_anew(self, until: int | None, first: int) -> Recovered:
@@ -204,7 +205,7 @@ class Recovery:
             raise OtherSettingsError(_other_settings(version))
         excluded = set(version.excluded)
         for run in version.runs:
-            self._learn_run(trainer, run, excluded, runs)
+            self._learn_run(trainer, version, run, excluded, runs)
         if version.forgotten:
             trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
@@ -223,7 +224,7 @@ class Recovery:
         logger.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
         self._diverged = True
 
-    def _learn_run(self, trainer: Trainer, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
+    def _learn_run(self, trainer: Trainer, version: Version, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
         try:
             for records in runs.read(run):
                 trainer.learn(records, excluded)
@@ -232,6 +233,7 @@ class Recovery:
             if not self._accept_gap:
                 raise GapError(f"{message}; --accept-gap goes on without them") from error
             logger.warning("%s: going on without them", message)
+            trainer.forget_again(version)  # its requests may be among them
             self._diverged = True
 
 
@@ -245,7 +247,8 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
     except MigrationError as error:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    logger.info("after version %s the fields change from %s to %s", version.version, *names)
+    records = [f"{'with' if each.model.records else 'without'} records" for each in (model.spec, spec)]
+    logger.info("after version %s the fields change from %s (%s) to %s (%s)", version.version, names[0], records[0], names[1], records[1])
     return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, trainer.guard.with_other_fields())
 
 

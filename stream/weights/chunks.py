@@ -6,17 +6,19 @@ taken for another's. A delta is the change from the version before it; one witho
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from model.array_file import ArrayFileError, Arrays, dump, load
 from stream.log.contract import Message, Record
 
 CHUNK = 900_000  # bytes: below the usual limit of a message, 1 MiB
-MOST_CHUNKS = 100_000  # of a delta or a snapshot: 90 GB
+MOST_CHUNKS = 100_000  # of a snapshot, or of any delta: 90 GB
+_OF_HEADER = 100_000  # bytes of a delta's header, and of the names of its arrays
 
 
 class BrokenWeightsError(Exception):
@@ -88,10 +90,25 @@ def read_manifest(record: Record) -> WeightsHeader:
         raise BrokenWeightsError(f"the record at offset {record.offset} is no snapshot's manifest: {error}") from error
 
 
-class Assembler:
-    """Assembles deltas from their chunks, which follow one another in the log."""
+def most_chunks(arrays: Sequence[NDArray[Any]]) -> int:
+    """Return of how many chunks a delta can be that replaces all of these arrays.
 
-    def __init__(self) -> None:
+    >>> import numpy as np
+    >>> most_chunks([np.zeros(300_000)])
+    3
+    """
+    return 1 + (sum(array.nbytes for array in arrays) + _OF_HEADER) // CHUNK
+
+
+class Assembler:
+    """Assembles deltas from their chunks, which follow one another in the log.
+
+    Args:
+        most: Of how many chunks a delta can be; one that claims to be of more is refused, and nothing of it is kept.
+    """
+
+    def __init__(self, most: int = MOST_CHUNKS) -> None:
+        self._most = most
         self._chunks: list[Record] = []  # of the delta that is not complete yet
 
     def add(self, records: Iterable[Record]) -> list[bytes]:
@@ -102,8 +119,8 @@ class Assembler:
         """
         complete = []
         for record in records:
+            part, parts = _part(record, self._most)
             self._chunks.append(record)
-            part, parts = _part(record)
             if part != len(self._chunks) - 1 or record.key != self._chunks[0].key:
                 raise BrokenWeightsError(f"part {part + 1} of {parts} at offset {record.offset} follows {len(self._chunks) - 1} parts")
             if part == parts - 1:
@@ -127,12 +144,12 @@ def assemble_snapshot(records: list[Record]) -> bytes:
     return complete[0]
 
 
-def _part(record: Record) -> tuple[int, int]:
+def _part(record: Record, most: int) -> tuple[int, int]:
     """Read the index of a chunk, and how many chunks there are."""
     try:
         part, parts = map(int, dict(record.headers)["part"].split(b"/"))
     except (KeyError, ValueError, AttributeError) as error:  # AttributeError: the header is null, as Kafka's may be
         raise BrokenWeightsError(f"the record at offset {record.offset} is no part of any weights") from error
-    if not 0 <= part < parts <= MOST_CHUNKS:
-        raise BrokenWeightsError(f"part {part + 1} of {parts} at offset {record.offset}, expected at most {MOST_CHUNKS} parts")
+    if not 0 <= part < parts <= most:
+        raise BrokenWeightsError(f"part {part + 1} of {parts} at offset {record.offset}, expected at most {most} parts")
     return part, parts

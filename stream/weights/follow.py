@@ -20,7 +20,7 @@ from stream.events import BadRecordError, SnapshotRef, Version, decode_version
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
-from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, unpack
+from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 
@@ -92,7 +92,7 @@ class Follower:
             return
         end = self._log.bounds(self._topics.weights)[DELTAS].end
         double_buffer = self._load(newest.version.snapshot)
-        assembler = Assembler()
+        assembler = Assembler(double_buffer.most_chunks())
         with (
             closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader,
             closing(self._log.reader(self._topics.versions, {0: newest.offset})) as versions,
@@ -166,8 +166,8 @@ def newest_weights(log: Log, topics: Topics, patience: float = _NEWEST) -> tuple
     """
     newest, end = _Newest(), time.monotonic() + patience
     Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
-    if newest.taken is None:
-        raise BrokenWeightsError("no weights could be loaded")
+    if newest.taken is None or not newest.caught_up:
+        raise BrokenWeightsError("the newest weights could not be loaded")
     return newest.taken
 
 
@@ -204,6 +204,12 @@ class DoubleBuffer:
         except (*_MISFITS, ArithmeticError, MemoryError) as error:
             raise BrokenWeightsError(f"the snapshot of version {header.version} holds no weights: {error!r}") from error
         return cls(header, weights)
+
+    def most_chunks(self) -> int:
+        """Return of how many chunks a delta can be: one that changes every row."""
+        weights = self._spare
+        rows = weights.keys, weights.keys, weights.rows, *weights.records[:2]  # a row's position is as large as its key
+        return most_chunks([weights.dense, *rows])
 
     def apply(self, deltas: Iterable[Packed]) -> None:
         """Apply ``deltas`` to the spare.

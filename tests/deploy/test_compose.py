@@ -1,11 +1,13 @@
 """docker-compose.yml is valid, and what it runs is real: every command, every setting, every health check."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from service.access.origin import allowed_hosts, check_host, host_name
 from stream.log.settings import SecuritySettings
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.deploy.conftest import SERVICES
@@ -84,3 +86,15 @@ def test_grafana_finds_the_dashboard_where_it_is_mounted() -> None:
 
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
     assert (ROOT / "deploy/grafana/dashboards" / Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).name).exists()
+
+
+def test_every_name_under_which_prometheus_and_the_simulator_ask_is_one_that_is_answered() -> None:
+    jobs = read("deploy/prometheus/prometheus.yml")["scrape_configs"]
+    targets = [target for job in jobs for static in job.get("static_configs", []) for target in static["targets"]]
+    simulated = COMPOSE["services"]["simulator"]["command"].rpartition("//")[2]
+
+    allowed = allowed_hosts("0.0.0.0", json.loads(COMPOSE["services"]["server"]["environment"]["SML_SERVE__HOSTS"]))
+
+    assert {host_name(each) for each in (*targets, simulated)} == {"joiner", "learner", "server"}
+    for each in (*targets, simulated):
+        check_host({b"host": each.encode()}, allowed)

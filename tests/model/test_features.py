@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from xxhash import xxh3_64_intdigest
 
-from model.features import Encoder
+from model.features import Column, Encoder
 from model.keys import FeatureError, Value, bucket, canonical
 from model.settings import Field
 
@@ -22,7 +22,7 @@ SCALARS = st.text(max_size=5) | st.integers() | st.floats(allow_infinity=False) 
 
 def encoded(encoder: Encoder, features: dict[str, Value], time: int = 0) -> list[list[int]]:
     """Encode one example; return the keys of each field."""
-    (keys, starts), bad = encoder.encode([features], [time])
+    (keys, starts, _), bad = encoder.encode([features], [time])
     if bad:
         raise bad[0]
     return [keys[i:j].tolist() for i, j in pairwise(starts)]
@@ -231,7 +231,7 @@ EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS,
 
 @given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
 def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_the_same_reason(examples: list[tuple[Any, int]]) -> None:
-    (keys, starts), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
+    (keys, starts, _), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
 
     assert (keys.dtype, starts.dtype) == (np.dtype(np.uint64), np.dtype(np.int64))
     positions = iter([keys[i:j].tolist() for i, j in pairwise(starts)])
@@ -242,6 +242,32 @@ def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_th
         else:
             assert [next(positions) for _ in FIELDS] == encoded(Encoder(FIELDS), features, time)
     assert list(positions) == []
+
+
+@given(
+    columns=st.fixed_dictionaries(
+        {}, optional={name: st.lists(SCALARS | st.lists(SCALARS, max_size=3), min_size=1, max_size=4) for name in "abcdex"}
+    ),
+    times=st.lists(st.integers(0, 10**13), max_size=8),
+    data=st.data(),
+)
+def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
+    columns: dict[str, list[Any]], times: list[int], data: st.DataObject
+) -> None:
+    shared = {}
+    for name, values in columns.items() if times else ():
+        indices = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=len(times), max_size=len(times)))
+        used, positions = np.unique(indices, return_inverse=True)
+        shared[name] = Column([values[n] for n in used], positions)
+    rows = [{name: values[indices[n]] for name, (values, indices) in shared.items() if indices is not None} for n in range(len(times))]
+    by_columns, by_rows = Encoder(FIELDS), Encoder(FIELDS)
+
+    features, bad = by_columns.encode(shared, times)
+    expected, refused = by_rows.encode(rows, times)
+
+    assert [each.tolist() for each in features] == [each.tolist() for each in expected]
+    assert [(n, str(error)) for n, error in bad.items()] == [(n, str(error)) for n, error in refused.items()]
+    assert by_columns.unknown == by_rows.unknown
 
 
 def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:

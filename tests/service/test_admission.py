@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from service.access.keys import create
 from service.admission import access_of
-from service.metrics_server import exposed
-from service.settings import AccessSettings, ServeSettings, Settings, SettingsError, load
+from service.metrics_server import PortTakenError, exposed
+from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings, SettingsError, load
 from stream.settings import JoinSettings, LearnSettings
 from tests.ports import free_port
 from tests.service.access.serving import serving as served
@@ -171,6 +172,52 @@ def test_simulated_traffic_comes_in_with_a_key(folder: Path) -> None:
         assert site.log.messages
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", EVERYWHERE])
+def test_slow_and_many_clients_of_the_metrics_are_let_go_and_honest_ones_are_answered_meanwhile(tmp_path: Path, host: str) -> None:
+    reader, _ = create(tmp_path / "keys.json", ["read"])
+    limits, port = LimitSettings(receive_timeout=1.0, connections=12), free_port()
+    access = AccessSettings(keys=str(tmp_path / "keys.json"))
+    settings = Settings(access=access, limits=limits, join=JoinSettings(metrics_host=host, metrics_port=port))
+    with exposed(CollectorRegistry(), settings, "join"), contextlib.ExitStack() as stack:
+        before = threading.active_count()
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))) for _ in range(40)]
+        for each in slow[:3]:
+            each.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-")
+
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {reader}"})
+        assert (answer.status_code, threading.active_count() - before) == (200, 0 if host == "127.0.0.1" else 1)  # the one of scrypt
+
+        codes = []
+        for each in slow:
+            each.settimeout(5)
+            with contextlib.suppress(ConnectionResetError):
+                codes.append(each.recv(65_536)[9:12])
+        assert codes.count(b"408") == 6  # half of the connections are for one address
+        assert set(codes) == {b"408", b"503"}
+
+
+def test_a_page_that_gave_its_name_the_address_of_the_metrics_reads_none() -> None:
+    port = free_port()
+    with exposed(CollectorRegistry(), Settings(join=JoinSettings(metrics_port=port)), "join"):
+        statuses = [
+            httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": name}).status_code
+            for path, name in (("/metrics", "localhost"), ("/metrics", "rebound.example.org"), ("/", "localhost"))
+        ]
+
+    assert statuses == [200, 421, 404]
+
+
+def test_a_port_of_metrics_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with (
+            pytest.raises(PortTakenError, match=f"metrics_port: got {port}, expected a free port: Address already in use"),
+            exposed(CollectorRegistry(), Settings(join=JoinSettings(metrics_port=port)), "join"),
+        ):
+            raise AssertionError
+
+
 def metrics(registry: CollectorRegistry) -> None:
     Gauge("sml_test", "A number.", registry=registry).set(3)
 
@@ -195,14 +242,15 @@ def test_who_guesses_a_key_at_the_metrics_of_a_learner_is_bounded_and_a_known_ke
     reader, _ = create(tmp_path / "keys.json", ["read"])
     access = AccessSettings(keys=str(tmp_path / "keys.json"))
     port, registry = free_port(), CollectorRegistry()
-    with exposed(registry, Settings(access=access, learn=LearnSettings(metrics_host=EVERYWHERE, metrics_port=port)), "learn"):
+    settings = Settings(access=access, learn=LearnSettings(metrics_host=EVERYWHERE, metrics_port=port))
+    with exposed(registry, settings, "learn"), httpx.Client(timeout=60) as client:
 
         def status(key: str) -> int:
-            return httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code
+            return client.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {key}"}).status_code
 
         assert status(reader) == 200
         with ThreadPoolExecutor(16) as guessers:
-            answers = list(guessers.map(status, [reader[:-2] + "AA"] * 60))
+            answers = list(guessers.map(status, [f"{reader[:-4]}{number:04}" for number in range(60)]))
 
         assert set(answers) == {401, 429}
         assert answers.count(401) < 40

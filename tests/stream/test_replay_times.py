@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from stream.event_time import FUTURE, TimeRule
 from stream.events import Watermark, decode_click, decode_impression
-from stream.files import FileError, Logged
+from stream.file_blocks import FileError
+from stream.files import Logged
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record

@@ -3,7 +3,7 @@
 import secrets
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from service.api.answers import Answer
 from service.api.dependencies import Body, ServiceDep
@@ -38,14 +38,15 @@ EXAMPLES = {
         },
     ),
 )
-async def predict(body: Body, service: ServiceDep) -> Answer:
+async def predict(http: Request, body: Body, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
-    With `"log": true` the answer comes once the log has stored the impressions, with the features as served. A `time` that the joiner
-    would set aside is then refused.
+    With `"log": true`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as
+    served. A `time` that the joiner would set aside is then refused.
     """
     request = read_predict_request(body)
     if request.log:
+        http.scope["caller"].check_role("ingest")
         _check_size(request)
         if request.time is not None:
             service.check_times([("time", request.time)])

@@ -35,6 +35,8 @@ shapes = st.fixed_dictionaries(
         "skip_input": st.sampled_from(["pre", "post"]),
         "wide": st.booleans(),
         "base_rate": st.booleans(),
+        "records": st.booleans(),
+        "accumulator_half_life": st.integers(0, 3),
         "seed": st.integers(0, 9),
     }
 )
@@ -54,7 +56,7 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 @given(shape=shapes, seed=st.integers(0, 10**6), most=st.integers(1, 3))
 def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], seed: int, most: int) -> None:
     """One step at rate 1 moves a weight by g / √A, so that the gradient can be read back from weights and accumulators."""
-    model = spec(**LR_ONE, **shape | {"base_rate": False})  # it moves the bias too
+    model = spec(**LR_ONE, **shape | {"base_rate": False, "accumulator_half_life": 0})  # what moves the bias and the accumulators too
     online, reference = in_double(model)
     before = online.weights.dense.copy()
     stream = examples(np.random.default_rng(seed), 1, most=most)
@@ -85,9 +87,10 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
 def test_every_network_with_every_term_learns_as_autograd_does(network: str, skip: str, skip_input: str, skip_cross: bool) -> None:
     """Three steps, relative to 1e-10 over everything learned."""
     online, reference = in_double(
-        spec(network=network, skip=skip, skip_input=skip_input, skip_cross=skip_cross, hidden=(6, 5), embedding=3)
+        spec(network=network, skip=skip, skip_input=skip_input, skip_cross=skip_cross, hidden=(6, 5), embedding=3, records=True)
     )
     stream = examples(np.random.default_rng(0), 3, values=2, most=2)
+    stream.features.times[...] = [0, 6, 12]  # each is decided when the next comes
 
     ours, theirs = learn_both(online, reference, stream)
 
@@ -101,6 +104,7 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
     """Relative to 1e-10 over everything learned."""
     online, reference = in_double(spec(**LR_ONE, **shape))
     stream = examples(np.random.default_rng(seed), 4, values=2, most=2)
+    stream.features.times[...] = [0, 4, 9, 15]
 
     ours, theirs = learn_both(online, reference, stream)
 
@@ -129,7 +133,8 @@ def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(
 
 def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.ndarray]:
     """Return examples ``a`` to ``b``."""
-    return Features(stream.features.keys, stream.features.starts[a * fields : b * fields + 1]), stream.labels[a:b]
+    keys, starts, times = stream.features
+    return Features(keys, starts[a * fields : b * fields + 1], times[a:b]), stream.labels[a:b]
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,14 +144,15 @@ def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.nda
     expiring=st.booleans(),
     overflow=st.sets(st.integers(0, 1499), max_size=3),
     skip_cross=st.booleans(),
+    half_life=st.integers(0, 700),
 )
 def test_weights_are_bit_identical_however_a_run_is_cut(
-    network: str, cuts: set[int], expiring: bool, overflow: set[int], skip_cross: bool
+    network: str, cuts: set[int], expiring: bool, overflow: set[int], skip_cross: bool, half_life: int
 ) -> None:
     """The state depends on the order of the examples alone, with rows expiring and with steps undone too."""
     stream = examples(np.random.default_rng(2), 1500, values=400 if expiring else 40, most=2)
     stream.labels[list(overflow)] = 1e30  # its step is not finite
-    model = spec(capacity=512, network=network, hidden=(16, 8), skip_cross=skip_cross)
+    model = spec(capacity=512, network=network, hidden=(16, 8), skip_cross=skip_cross, accumulator_half_life=half_life)
     whole, pieces = Unbounded(model), Unbounded(model)
 
     excluded = whole.learn(stream.features, stream.labels).undone
@@ -215,7 +221,8 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
     """So a restart may skip it."""
     stream = examples(np.random.default_rng(4), 60)
     stream.labels[30] = 1e30
-    with_it, without = Unbounded(spec(base_rate=True)), Unbounded(spec(base_rate=True))
+    model = spec(base_rate=True, records=True, accumulator_half_life=15)
+    with_it, without = Unbounded(model), Unbounded(model)
 
     with_it.learn(stream.features, stream.labels)
     without.learn(*cut(stream, 3, 0, 30))
@@ -225,12 +232,12 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
         np.testing.assert_array_equal(array, without.state()[name], err_msg=name)
 
 
-@pytest.mark.parametrize("base_rate", [False, True])
+@pytest.mark.parametrize("carried", [{}, {"base_rate": True, "records": True, "accumulator_half_life": 450}], ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str, base_rate: bool) -> None:
+def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str, carried: dict[str, Any]) -> None:
     """A checkpoint holds everything that the next step depends on."""
     stream = examples(np.random.default_rng(5), 2000, values=300)
-    model = spec(capacity=256, network=network, base_rate=base_rate)
+    model = spec(capacity=256, network=network, **carried)
     whole, first = OnlineModel(model), OnlineModel(model)
 
     whole.learn(stream.features, stream.labels)
@@ -242,10 +249,27 @@ def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str,
     assert second.examples == whole.examples == 2000
 
 
-def test_changes_carry_one_digest_to_the_next() -> None:
+def test_accumulators_are_halved_when_their_half_life_is_over() -> None:
+    """Each accumulator is halved, to no less than it started from; the weights stay."""
+    stream = examples(np.random.default_rng(9), 1500)
+    never, ahead, just_now = (OnlineModel(spec(accumulator_half_life=half_life)) for half_life in (0, 1501, 1500))
+
+    for model in (never, ahead, just_now):
+        model.learn(stream.features, stream.labels)
+
+    assert never.digest() == ahead.digest() == just_now.digest()  # accumulators are no part of it
+    np.testing.assert_array_equal(ahead.accumulators, never.accumulators)
+    np.testing.assert_array_equal(just_now.accumulators, np.maximum(never.accumulators / 2, OnlineModel(spec()).accumulators))
+    occupied = never.weights.keys != 0
+    halved = np.maximum(never.table.accumulators[occupied] / 2, np.array([*[0.001] * never.spec.model.embedding, 1], np.float32))
+    np.testing.assert_array_equal(just_now.table.accumulators[occupied], halved)
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_changes_carry_one_digest_to_the_next(records: bool) -> None:
     """What a follower applies gives it the learner's weights, bit for bit."""
     stream = examples(np.random.default_rng(6), 900, values=300)
-    model = spec(capacity=256)
+    model = spec(capacity=256, records=records)
     online, follower = OnlineModel(model), OnlineModel(model).weights
     for a in range(0, 900, 300):
         online.learn(*cut(stream, 3, a, a + 300))
@@ -254,6 +278,7 @@ def test_changes_carry_one_digest_to_the_next() -> None:
         online.mark_published()
 
         assert follower.digest() == online.digest()
+        np.testing.assert_array_equal(follower.predict(stream.features), online.weights.predict(stream.features))
 
 
 def test_importance_multiplies_the_gradient() -> None:

@@ -1,19 +1,21 @@
 """Who may do what: a caller does what its roles allow, and learns nothing else from a refusal."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from fastapi.testclient import TestClient
 
-from service.access.callers import Callers
+from service.access.callers import MAX_WAITING, Callers, TooManyAttemptsError
 from service.access.guard import Access
 from service.access.keys import Keys, create
 from service.access.limits import Allowances
 from service.access.origin import allowed_hosts
-from service.access.roles import Role
+from service.access.roles import Caller, Role
 from tests.service.fakes import TRAINED_THROUGH, Site, trained
 
 PREDICT = {"candidates": [{"id": "a"}]}
@@ -75,7 +77,34 @@ def test_an_endpoint_answers_those_who_have_its_role_and_nobody_else(
     assert guarded.request(method, path, json=body).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz", "/readyz"])
+def test_a_prediction_that_logs_impressions_needs_the_role_of_those_who_send_them(held: Held) -> None:
+    both, _ = create(held.path, ["predict", "ingest"])
+    site = Site(access=Access(Callers(Keys(held.path)), Allowances(1e6, 1e6, 100), HOSTS))
+    with site.client() as client:
+        site.follower.publish(7, trained())
+
+        def ask(key: str, **more: object) -> tuple[int, int]:
+            answer = client.post("/v1/predict", json=PREDICT | more, headers={"Authorization": f"Bearer {key}"} if key else {})
+            assert answer.status_code == 200 or set(answer.json()) == {"detail"}
+            return answer.status_code, len(site.log.messages)
+
+        assert ask(held.keys["predict"]) == (200, 0)
+        assert ask(held.keys["predict"], log=True) == (403, 0)
+        assert ask(held.keys["ingest"], log=True) == (403, 0)
+        assert ask("", log=True) == (401, 0)
+        assert ask(both, log=True) == (200, 1)
+
+
+def test_no_answer_sends_a_client_to_the_host_that_it_named(guarded: TestClient, held: Held) -> None:
+    for path in ("/v1/users", "/v1/model/", "/metrics/", "/v1/predict/"):
+        answer = guarded.get(path, headers={**held.header("read"), "Host": "192.0.2.9"}, follow_redirects=False)
+
+        assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"]
+)
 def test_pages_without_data_and_probes_need_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
 
@@ -113,6 +142,85 @@ def test_a_flood_of_wrong_secrets_is_bounded_and_holds_up_no_key_that_is_known(g
     assert statuses.count(401) <= 11 + took
     assert statuses[-1] == 429
     assert guarded.get("/v1/model", headers=held.header("read")).status_code == 200
+
+
+def test_who_guesses_with_the_id_of_a_key_keeps_its_holder_out_of_nothing(held: Held) -> None:
+    callers, key = Callers(Keys(held.path)), held.keys["ingest"]
+
+    async def guess(number: int) -> None:
+        with contextlib.suppress(TooManyAttemptsError):
+            assert await callers.verify(f"{key[:-4]}{number:04}", f"192.0.2.{number // 20}") is None
+
+    async def run() -> Caller | None:
+        guesses = [asyncio.create_task(guess(number)) for number in range(60)]
+        await asyncio.sleep(0)
+        found = await callers.verify(key, "198.51.100.7")
+        await asyncio.gather(*guesses)
+        return found
+
+    found = asyncio.run(run())
+
+    assert found is not None
+    assert found.roles == {"ingest"}
+
+
+class SlowKeys:
+    """Keys of which none is right, each found out in a thread."""
+
+    verified = 0
+
+    def known(self, _: str) -> None:
+        """Know none."""
+
+    def may_be(self, _: str) -> bool:
+        """Let each be verified."""
+        return True
+
+    def verify(self, _: str) -> Caller | None:
+        """Count it."""
+        self.verified += 1
+        time.sleep(0.001)
+        return None
+
+
+def test_guesses_from_a_thousand_addresses_wait_in_a_bounded_queue() -> None:
+    keys, refused = SlowKeys(), list[float]()
+    callers = Callers(cast("Keys", keys))
+
+    async def guess(number: int) -> None:
+        try:
+            await callers.verify(f"{number}", f"client {number % 1_000}")
+        except TooManyAttemptsError as error:
+            refused.append(error.wait)
+
+    async def run() -> None:
+        await asyncio.gather(*(guess(number) for number in range(2_000)))
+
+    asyncio.run(run())
+
+    assert keys.verified == MAX_WAITING
+    assert len(refused) == 2_000 - MAX_WAITING
+
+
+def test_a_key_that_comes_in_many_requests_at_once_is_verified_once(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = Keys(held.path)
+    verify, verified = keys.verify, list[str]()
+
+    def counted(key: str) -> Caller | None:
+        verified.append(key)
+        return verify(key)
+
+    monkeypatch.setattr(keys, "verify", counted)
+    callers = Callers(keys)
+
+    async def run() -> list[Caller | None]:
+        return await asyncio.gather(*(callers.verify(held.keys["read"], "192.0.2.1") for _ in range(100)))
+
+    found = asyncio.run(run())
+
+    assert len(found) == 100
+    assert None not in found
+    assert len(verified) == 1
 
 
 def test_requests_a_second_are_bounded_for_each_key_alone(held: Held) -> None:

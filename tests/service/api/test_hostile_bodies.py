@@ -6,6 +6,7 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api.messages import MAX_READ_AGAIN
 from service.api.routes.predict import MOST_LOGGED
 from tests.service.fakes import Site
 
@@ -30,6 +31,15 @@ def test_a_key_that_stands_twice_among_many_is_found_at_once(client: TestClient)
 
     assert (answer.status_code, answer.json()["field"]) == (422, "z")
     assert time.perf_counter() - started < 3  # it was 7 to 11 seconds while each key was counted
+
+
+def test_a_long_body_that_is_wrong_is_not_read_again_to_name_the_feature(client: TestClient) -> None:
+    fields = [
+        client.post("/v1/predict", content=f'{{"candidates":[{{"id":1,"a":{{}}}}],"z":"{"z" * length}"}}').json()["field"]
+        for length in (10, MAX_READ_AGAIN)
+    ]
+
+    assert fields == ["candidates[0].a", "candidates[0]"]
 
 
 @pytest.mark.parametrize(

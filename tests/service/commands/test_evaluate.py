@@ -10,11 +10,13 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.delay import FIELDS, RATE, Run, batches
 from model.evaluation import RunningScores
-from model.settings import ModelSettings, TableSettings
+from model.settings import Field, ModelSettings, TableSettings
 from service.cli import app
-from service.commands.evaluate import evaluate, protocol_of
+from service.commands.evaluate import Evaluation, evaluate, protocol_of
 from service.commands.simulated_site import Site
 from service.settings import Settings
+from stream.columns import LoggedBlock
+from stream.files import read
 from stream.settings import DataSettings, JoinSettings
 
 SETTINGS = """
@@ -138,6 +140,25 @@ def test_what_a_joined_stream_served_is_what_evaluating_its_log_gives(tmp_path: 
     evaluated = evaluate(file, settings)
 
     assert scores.total().log_loss == pytest.approx(evaluated["log_loss"], rel=0.005)
+
+
+@pytest.mark.parametrize("together", [(), ("time", "user")])
+def test_a_file_read_ahead_in_columns_gives_what_its_rows_give(file: Path, together: tuple[str, ...]) -> None:
+    settings = Settings(
+        model=ModelSettings(hidden=(16, 8), embedding=4),
+        table=TableSettings(capacity=4096),
+        field=(Field(name="user"), Field(name="item")),
+        data=DataSettings(time="time", together=together),
+    )
+    protocol = protocol_of(settings)
+    by_rows = Evaluation(settings.spec, protocol)
+    for row in read(file, settings.data):
+        by_rows.learn(LoggedBlock.of([row]))
+    by_rows.finish()
+
+    by_columns = evaluate(file, settings, protocol)
+
+    assert by_columns.items() >= by_rows.result().items()
 
 
 def test_a_column_that_knows_the_answer_is_warned_of(file: Path) -> None:

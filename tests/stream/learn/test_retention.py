@@ -9,13 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints
-from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.recovery import GapError, Recovery, RecoveryError
 from stream.learn.rollback import rebuild
 from stream.log.contract import Log, Retention
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
+from tests.stream.learn.forgetting import WHO, by, holds, request
 from tests.stream.learning import SPEC, TOPICS, examples, forget, learn_all, learner, opened
 
 
@@ -51,14 +52,69 @@ def test_versions_that_are_gone_before_they_were_learned_again_stop_the_learner(
     learn_all(log, tmp_path / "elsewhere", accept_gap=True)
     forget(tmp_path, TOPICS.versions, 0, saved.offset + 1)
 
-    with pytest.raises(
-        GapError, match=f"versions after {saved.version.version}, .* were deleted .* --accept-gap goes on from the checkpoint"
-    ):
+    with pytest.raises(GapError, match=f"versions after {saved.version.version} were deleted .* --accept-gap goes on from the checkpoint"):
         learn_all(log, tmp_path)
 
     log.append(examples(5, first=30))
     assert learn_all(log, tmp_path, accept_gap=True).offsets == {0: 35}
     assert learn_all(log, tmp_path).offsets == {0: 35}
+
+
+@pytest.mark.parametrize("all_gone", [False, True])
+def test_a_checkpoint_from_before_a_request_that_the_log_holds_no_longer_brings_nothing_back(
+    log: Log, tmp_path: Path, all_gone: bool
+) -> None:
+    log.append([*examples(20), *by(WHO, 10)])
+    learn_all(log, tmp_path)
+    saved = next(iter(Checkpoints(tmp_path / "checkpoints", 3).newest_first()))
+    assert holds(saved.restore().model.weights)
+    log.append([request(), *examples(10, first=30)])
+    forgot = learn_all(log, tmp_path / "elsewhere")
+    for n in range(3):
+        log.append(examples(5, first=40 + 5 * n))
+        learn_all(log, tmp_path / "elsewhere")
+    versions, gone = log.bounds(TOPICS.versions)[0], end_of(log, TOPICS.examples) - 5
+    forget(tmp_path, TOPICS.versions, 0, versions.end if all_gone else versions.end - 1)
+    forget(tmp_path, TOPICS.examples, 0, gone)
+
+    with pytest.raises(GapError, match=r"--accept-gap goes on from the checkpoint of version \d+, if none of them forgot a value"):
+        learn_all(log, tmp_path)
+    with pytest.raises(RecoveryError, match="can't be made again"):
+        rebuild(log, TOPICS, SPEC, Checkpoints(tmp_path / "checkpoints", 3), saved.version.version)
+    last = learn_all(log, tmp_path, accept_gap=True)
+
+    assert forgot.forgotten
+    assert last.examples == 5  # a new model
+    assert not holds(next(iter(Checkpoints(tmp_path / "checkpoints", 3).newest_first())).restore().model.weights)
+
+
+def test_a_checkpoint_that_knows_of_the_last_request_is_used_though_versions_after_it_are_gone(log: Log, tmp_path: Path) -> None:
+    log.append([*examples(20), *by(WHO, 10), request()])
+    learn_all(log, tmp_path)
+    saved = next(iter(Checkpoints(tmp_path / "checkpoints", 3).newest_first()))
+    for n in range(3):
+        log.append(examples(5, first=30 + 5 * n))
+        learn_all(log, tmp_path / "elsewhere")
+    forget(tmp_path, TOPICS.versions, 0, end_of(log, TOPICS.versions) - 1)
+
+    last = learn_all(log, tmp_path, accept_gap=True)
+
+    assert last.examples > saved.version.examples
+    assert last.forgot_before is not None
+    assert last.forgot_before <= saved.version.version
+
+
+def test_a_request_whose_record_is_gone_is_carried_out_as_the_version_says(log: Log, tmp_path: Path) -> None:
+    log.append([*examples(20), *by(WHO, 10)])
+    learn_all(log, tmp_path)
+    log.append([request(), *examples(10, first=30)])
+    last = learn_all(log, tmp_path / "elsewhere")
+    forget(tmp_path, TOPICS.examples, 0, last.offsets[0] - 1)
+
+    recovered = Recovery(log, TOPICS, SPEC, Checkpoints(tmp_path / "checkpoints", 3), accept_gap=True).recover()
+
+    assert recovered.saved >= 0
+    assert not holds(recovered.trainer.model.weights)
 
 
 def test_a_model_whose_checkpoints_and_first_versions_are_gone_begins_anew_if_it_is_told_to(log: Log, tmp_path: Path) -> None:

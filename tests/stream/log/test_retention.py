@@ -169,7 +169,7 @@ def test_the_file_reuses_what_was_deleted_while_ten_times_as_much_goes_through_i
             log.append([Message("topic", b"", bytes(1_400))] * 20)
         _, end = log.bounds("topic")[0]
 
-    assert path.stat().st_size < 0.4 * 1_400 * end
+    assert path.stat().st_size < 0.6 * 1_400 * end
 
 
 def test_a_log_of_an_earlier_program_opens_and_is_bounded_once_it_is_told(tmp_path: Path) -> None:
@@ -209,3 +209,17 @@ def test_how_long_a_topic_is_kept_can_be_asked_and_changed(log: Log) -> None:
     assert log.retention(for_ever) == Retention(7_200.0)
     log.retain(topic, Retention())
     assert log.retention(topic) == Retention()
+
+
+def test_what_nobody_needs_goes_at_once_and_the_rest_stays(tmp_path: Path) -> None:
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        log.create("topic", 3, retention=DAY)
+        log.append([Message("topic", b"", bytes(10), partition=n % 3) for n in range(15)])
+
+        log.release("topic", {0: 2, 1: 99})
+        log.append([Message("topic", b"", b"", partition=0)])  # its write comes after the release
+
+        assert log.bounds("topic") == {0: (2, 6), 1: (5, 5), 2: (0, 5)}
+        log.release("topic", {0: 1})
+        log.append([Message("topic", b"", b"", partition=1)])
+        assert log.bounds("topic") == {0: (2, 6), 1: (5, 6), 2: (0, 5)}
