@@ -21,7 +21,6 @@ from model.guard.guard import WARM, Guard
 from model.online import OnlineModel
 from model.progressive import predict_then_learn
 from model.settings import Spec
-from service.commands.evaluate import batches
 from service.commands.init import init
 from service.commands.simulated_site import Floats, Site
 from service.settings import load
@@ -58,9 +57,9 @@ def recorded(path: Path, data: DataSettings, visitor: str) -> Stream:
     with TemporaryDirectory() as folder:
         init(path, data, Path(folder) / "sml.toml", every=False)
         settings = load(Path(folder) / "sml.toml")
-    rows = [([each.features for each in batch], batch) for batch in batches(read(path, settings.data), 4096)]
-    features, _ = Encoder(settings.spec.fields).encode([each for some, _ in rows for each in some], [r.time for _, b in rows for r in b])
-    return Stream(settings.spec, features, np.array([row.label for _, batch in rows for row in batch], np.float32), visitor)
+    rows = list(read(path, settings.data))
+    features, _ = Encoder(settings.spec.fields).encode([row.features for row in rows], [row.time for row in rows])
+    return Stream(settings.spec, features, np.array([row.label for row in rows], np.float32), visitor)
 
 
 class EventfulSite(Site):
