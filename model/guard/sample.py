@@ -81,7 +81,8 @@ class Sample:
         return [self._top_share(field) for field in range(fields)]
 
     def _top_share(self, field: int) -> float:
-        values = [np.unique(each.keys[each.starts[field] : each.starts[field + 1]]) for each in self._kept]
+        values = [each.keys[each.starts[field] : each.starts[field + 1]] for each in self._kept]
+        values = [np.unique(several) if len(several) > 1 else several for several in values]
         _, counts = np.unique(np.concatenate(values), return_counts=True)
         return float(counts.max(initial=0)) / len(values)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from stream.events import Version, encode
+from stream.learn.publish import last_forgetting
 from stream.learn.recovery import LearnError
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics
@@ -43,7 +44,14 @@ def give_order(log: Log, topics: Topics, order: Literal["approve", "hold"], by: 
             raise OrderError(f"version {last.version} is not held: there is nothing to approve")
         held = last.held if order == "approve" else last.held | {"person": f"held by {by}"}
         changes = {"version": last.version + 1, "published_at": int(time.time() * 1000), "held": held, "order": order, "by": by}
-        nothing: dict[str, Any] = {"runs": [], "excluded": [], "forgotten": [], "rollback": None, "spec": None}
+        nothing: dict[str, Any] = {
+            "runs": [],
+            "excluded": [],
+            "forgotten": [],
+            "rollback": None,
+            "spec": None,
+            "forgot_before": last_forgetting(last),
+        }
         version = msgspec.structs.replace(last, **changes, **nothing)
         writer.commit([Message(topics.versions, None, encode(version), partition=0)], {})
         return version

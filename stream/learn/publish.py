@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
 
+from model.array_file import Arrays
 from model.fingerprint import fingerprint
 from model.guard.guard import Guard
 from model.online import OnlineModel
@@ -122,7 +123,7 @@ class Publisher:
         self._log, self._writer, self._topics, self._every = log, writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self.holds = bool(last and last.held)  # the last version was held
-        self._forgot = _forgot(last) if last else None  # the last version that forgot a value
+        self._forgot = last_forgetting(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
@@ -152,8 +153,7 @@ class Publisher:
             LogUnavailableError: the outcome is not known; recover before going on.
         """
         whole = whole or self.holds
-        arrays = model.weights.arrays() if whole else model.changes()
-        held = guard.judge(model, arrays, pending.trained_through) if guard else {}
+        arrays, held = self._judged(model, pending, guard, whole=whole)
         header = WeightsHeader(
             version=self._number + 1,
             base=None if whole else self._number,
@@ -173,6 +173,16 @@ class Publisher:
         self._snapshot_if_due(model, header)
         return published
 
+    def _judged(self, model: OnlineModel, pending: PendingVersion, guard: Guard | None, *, whole: bool) -> tuple[Arrays, dict[str, str]]:
+        """Return what is to be published, and why it is held instead; all weights are copied only if the changes are good."""
+        arrays, held = model.changes(), dict[str, str]()
+        if guard:
+            held = guard.judge(model, arrays, pending.trained_through)
+        if whole and not held:
+            arrays = model.weights.arrays()
+            held = guard.judge(model, arrays, pending.trained_through) if guard else {}
+        return arrays, held
+
     def _snapshot_if_due(self, model: OnlineModel, header: WeightsHeader) -> None:
         if self.holds and self.snapshots.due(None):
             self.snapshots.repeat()
@@ -188,7 +198,7 @@ class Publisher:
         record = Message(self._topics.versions, None, encode(version), partition=0)
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
-        self._number, self._examples, self._forgot = version.version, version.examples, _forgot(version)
+        self._number, self._examples, self._forgot = version.version, version.examples, last_forgetting(version)
         self._tell(version)
         self.holds = bool(version.held)
         self.snapshots.count(len(delta))
@@ -227,7 +237,8 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _forgot(version: Version) -> int | None:
+def last_forgetting(version: Version) -> int | None:
+    """Return the number of the last version, up to this one, that forgot a value."""
     return version.version if version.forgotten else version.forgot_before
 
 
