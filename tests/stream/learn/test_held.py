@@ -198,3 +198,14 @@ def test_an_order_reaches_a_learner_at_work(log: Log, tmp_path: Path) -> None:
 
     assert (last.held, last.offsets) == ({"person": "held by cli:ada"}, {0: GOOD + 3000})
     assert len(records(log, TOPICS.versions)) == last.version + 1
+
+
+def test_nan_in_the_stream_is_set_aside_and_holds_nothing(log: Log, tmp_path: Path) -> None:
+    record = b'{"impression_id": "nan", "time": 1, "features": {"user": "u1", "item": "i1", "price": NaN}, "label": 1}'
+    log.append([Message(TOPICS.examples, b"nan", record)] * 50)
+
+    last = learn(log, tmp_path)
+
+    assert [each for each in all_versions(log) if each.held] == []
+    assert last.offsets == {0: GOOD + 50}
+    assert len(records(log, TOPICS.dead_letters)) == 50
