@@ -3,7 +3,7 @@
     finite       a weight to be published is not a finite number
     norm         the dense weights are ``NORM`` times as long as in the last good version
     log_loss     the last n examples were predicted worse than the good ones before by ``LOSS`` entropies, each compared with its click rate
-    calibration  their clicks and their predictions differ by odds of ``ODDS``
+    calibration  their clicks and their predictions differ by odds of ``ODDS``, unless those of the good ones did
     golden       predictions of 64 examples of the good time have moved by ``MOVED`` of their entropy since they were learned,
                  or by ``REORDERED`` once a shift of them all is taken out
     values       one value has taken over a field: no check, but a hint at what made the others fail
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.guard.sample import SIZE, Kept, Sample
-from model.guard.window import LAST, Sums, Window, entropy
+from model.guard.window import GOOD, LAST, Sums, Window, entropy
 from model.kernels.delay import stream_logits
 from model.online import OnlineModel
 from model.settings import Field
@@ -159,7 +159,7 @@ class Guard:
                     f"over the last {sums.examples:,.0f} examples {sums.excess:+.3f} from that of always predicting their click rate; "
                     f"in good versions {good.excess:+.3f}"
                 )
-            if "calibration" not in found and _is_off(sums):
+            if "calibration" not in found and _is_off(sums, good):
                 found["calibration"] = (
                     f"of the last {sums.examples:,.0f} examples {sums.rate:.1%} were clicked, and {sums.mean_prediction:.1%} predicted"
                 )
@@ -230,17 +230,28 @@ def _norm(model: OnlineModel) -> float:
     return float(np.linalg.norm(model.weights.dense))
 
 
+# Where examples have weights, clicks and log loss differ from what the predictions lead one to expect all the time: what counts is how they
+# differed in the good time.
 def _is_worse(sums: Sums, good: Sums) -> bool:
-    """Return whether the log loss is too far above that of the good time, and above what the predictions themselves lead one to expect."""
-    too_far = sums.excess - min(good.excess, 0.0) > LOSS * entropy(good.rate)
-    return too_far and sums.loss - sums.expected > SIGMA * math.sqrt(sums.loss_variance)
+    """Return whether the log loss is too far above that of the good time, and by more than chance."""
+    too_far = sums.excess - good.excess > LOSS * entropy(good.rate)
+    usual = sums.expected + (good.loss - good.expected) * sums.examples / good.examples
+    return too_far and sums.loss - usual > SIGMA * math.sqrt(max(1.0, _ratio(good)) * sums.loss_variance)
 
 
-def _is_off(sums: Sums) -> bool:
+def _is_off(sums: Sums, good: Sums) -> bool:
     """Return whether clicks and predictions differ too much, and by more than chance."""
-    clicked = (sums.clicks + 0.5) / (sums.examples + 1)  # so that its odds are finite
-    too_far = abs(_logit(clicked) - _logit(sums.mean_prediction)) > math.log(ODDS)
-    return too_far and abs(sums.clicks - sums.predicted) > SIGMA * math.sqrt(sums.variance)
+    too_far = abs(_offset(sums, 1.0) - _offset(good, 1 / GOOD)) > math.log(ODDS)
+    return too_far and abs(sums.clicks - _ratio(good) * sums.predicted) > SIGMA * math.sqrt(_ratio(good) * sums.variance)
+
+
+def _ratio(good: Sums) -> float:
+    return good.clicks / good.predicted if good.predicted else 1.0
+
+
+def _offset(sums: Sums, one: float) -> float:
+    """Return how far the logit of the click rate is above that of the mean prediction, after half of ``one`` click and of one other."""
+    return _logit((sums.clicks + one / 2) / (sums.examples + one)) - _logit(sums.mean_prediction)
 
 
 def _logit(p: float) -> float:

@@ -168,6 +168,22 @@ def test_the_state_does_not_depend_on_how_the_examples_were_cut_and_is_whole() -
     assert {name: array.tobytes() for name, array in Guard.from_state(in_parts.state()).state().items()} == whole
 
 
+@pytest.mark.parametrize("rate", [0.3, 0.01, 0.001])
+def test_a_stream_whose_clicks_and_predictions_always_differ_is_not_held_for_that_as_where_examples_have_weights(rate: float) -> None:
+    guard, random = Guard(), np.random.default_rng(0)
+    features, _ = encoded(honest(1000))
+
+    found = []
+    for _ in range(40):
+        labels = (random.random(1000) < rate).astype(np.float32)
+        logits = np.log(rate / (1 - rate)) - 2.5 + random.normal(0, 0.3, 1000)
+        guard.observe(features, logits.astype(np.float32), labels)
+        guard.settle(OnlineModel(SPEC), {}, 0)
+        found.append(guard._of_window())
+
+    assert found[17:] == [{}] * 23
+
+
 def test_sums_are_those_of_the_formulas_written_out() -> None:
     guard = Guard()
     features, labels = encoded(honest(64 * 80 + 10))
