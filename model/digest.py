@@ -25,7 +25,6 @@ def rehash(
     hashes: NDArray[np.uint64],
     total: NDArray[np.uint64],
     record_bits: NDArray[np.uint32],
-    newest: NDArray[np.int64],
 ) -> None:
     """Update ``hashes (C,)`` and their sum ``total (1,)`` for the rows at ``positions``; the hash of an empty row is 0.
 
@@ -39,8 +38,7 @@ def rehash(
             for k in range(bits.shape[1]):
                 value = (value ^ np.uint64(bits[position, k])) * _ODD
                 value ^= value >> _SHIFT
-            if newest.shape[0] > 0:
-                value = (value ^ np.uint64(newest[position])) * _ODD
+            if record_bits.shape[0] > 0:
                 for k in range(record_bits.shape[1]):
                     value = (value ^ np.uint64(record_bits[position, k])) * _ODD
                     value ^= value >> _SHIFT

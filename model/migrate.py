@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
+from model.kernels.record import BUCKET, LOW_BITS
 from model.layout import Layout
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec
@@ -55,9 +56,12 @@ def _records(arrays: Arrays, old: Spec, new: Spec, empty: Weights) -> Arrays:
     if not new.model.records:
         return {}
     if not old.model.records:
-        positions = np.append(arrays["positions"], len(empty.keys))
-        return {"records": empty.records.counts[positions], "newest": empty.records.newest[positions]}
-    return {"newest": arrays["newest"] * max(old.label_delay, 1) // max(new.label_delay, 1)}
+        return {"records": empty.records.counts[np.append(arrays["positions"], len(empty.keys))]}
+    records = arrays["records"].copy()
+    high, low = records[:, BUCKET : BUCKET + 2].astype(np.int64).T
+    newest = ((high << LOW_BITS) + low) * max(old.label_delay, 1) // max(new.label_delay, 1)
+    records[:, BUCKET], records[:, BUCKET + 1] = newest >> LOW_BITS, newest & (2**LOW_BITS - 1)
+    return {"records": records}
 
 
 class _Kept(NamedTuple):

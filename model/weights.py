@@ -50,7 +50,7 @@ class Weights:
         self.keys = zeros(capacity, np.uint64)
         self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
         recorded = capacity + 1 if spec.model.records else 0
-        self.records = Records(zeros((recorded, COLUMNS), dtype), zeros(recorded, np.int64), max(spec.label_delay, 1))
+        self.records = Records(zeros((recorded, COLUMNS), dtype), max(spec.label_delay, 1))
         self._predict = specialized(predict)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
@@ -121,8 +121,7 @@ class Weights:
 
     def digest(self) -> str:
         """Return a digest of 128 bits over the dense parameters and every occupied row's position, key and values, records included."""
-        of_stream = self.records.counts[-1:].tobytes() + self.records.newest[-1:].tobytes()
-        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes() + of_stream)
+        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes() + self.records.counts[-1:].tobytes())
 
     def rehash(self, positions: NDArray[np.int64]) -> None:
         """Update the digest after the rows at ``positions`` have changed."""
@@ -133,7 +132,6 @@ class Weights:
             self._hashes,
             self._hash,
             self.records.counts.view(np.uint32),
-            self.records.newest,
         )
 
     def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
@@ -142,8 +140,7 @@ class Weights:
             positions = np.flatnonzero(self.keys)
         arrays = {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
         if self.spec.model.records:
-            recorded = self._with_stream(positions)
-            arrays |= {"records": self.records.counts[recorded], "newest": self.records.newest[recorded]}
+            arrays["records"] = self.records.counts[self._with_stream(positions)]
         return arrays
 
     def _with_stream(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -163,8 +160,7 @@ class Weights:
         self.keys[positions] = arrays["keys"]
         self.rows[positions] = arrays["rows"]
         if self.spec.model.records:
-            recorded = self._with_stream(positions)
-            self.records.counts[recorded], self.records.newest[recorded] = arrays["records"], arrays["newest"]
+            self.records.counts[self._with_stream(positions)] = arrays["records"]
         self.rehash(positions)
 
     def _check(self, arrays: Arrays) -> None:
@@ -178,7 +174,7 @@ class Weights:
             "rows": (self.rows.dtype, (count, self.rows.shape[1])),
         }
         if self.spec.model.records:
-            expected |= {"records": (self.rows.dtype, (count + 1, COLUMNS)), "newest": (np.dtype(np.int64), (count + 1,))}
+            expected["records"] = (self.rows.dtype, (count + 1, COLUMNS))
         for name, own in expected.items():
             got = (arrays[name].dtype, arrays[name].shape)
             if got != own:

@@ -24,6 +24,14 @@ class Workspace(NamedTuple):
     branch: CompiledBranch
 
 
+class Shown(NamedTuple):
+    """M examples that are predicted between steps of learning others."""
+
+    features: Features
+    before: NDArray[np.int64]  # (M,), ascending: the step before which each is predicted, as an index of what is learned
+    logits: NDArray[Any]  # (M,), which are filled
+
+
 def workspace(net: Network, branch: Branch) -> Workspace:
     """Allocate what a pass needs."""
     act = activations(net)

@@ -18,8 +18,7 @@ class Journal(NamedTuple):
     used: NDArray[np.int64]  # (K,)
     rows: NDArray[Any]  # (K, d + 1)
     accumulators: NDArray[Any]  # (K, d + 1)
-    counts: NDArray[Any]  # (K, COLUMNS), of the record
-    newest: NDArray[np.int64]  # (K,)
+    records: NDArray[Any]  # (K, COLUMNS)
     length: NDArray[np.int64]  # (1,)
 
 
@@ -33,7 +32,6 @@ def new_journal(table: Table, keys: int) -> Journal:
         np.empty(shape, table.rows.dtype),
         np.empty(shape, table.rows.dtype),
         np.empty((keys, COLUMNS), table.rows.dtype),
-        np.empty(keys, np.int64),
         np.zeros(1, np.int64),
     )
 
@@ -47,9 +45,8 @@ def remember(table: Table, journal: Journal, row: int, now: int) -> None:
         journal.rows[at, k] = table.rows[row, k]
         journal.accumulators[at, k] = table.accumulators[row, k]
     if table.records.counts.shape[0] > 0:
-        journal.newest[at] = table.records.newest[row]
         for k in range(COLUMNS):
-            journal.counts[at, k] = table.records.counts[row, k]
+            journal.records[at, k] = table.records.counts[row, k]
     journal.length[0] = at + 1
     table.used[row] = now
     table.touched[row] = True
@@ -65,7 +62,6 @@ def undo(table: Table, journal: Journal) -> None:
             table.rows[row, k] = journal.rows[at, k]
             table.accumulators[row, k] = journal.accumulators[at, k]
         if table.records.counts.shape[0] > 0:
-            table.records.newest[row] = journal.newest[at]
             for k in range(COLUMNS):
-                table.records.counts[row, k] = journal.counts[at, k]
+                table.records.counts[row, k] = journal.records[at, k]
     journal.length[0] = 0

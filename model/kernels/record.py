@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from model.kernels.target import ordered_sum
 
-COLUMNS = 6  # three pairs of counts
-DECIDED, WAITING, NEWEST = 0, 2, 4  # where each pair begins
+DECIDED, WAITING, NEWEST, BUCKET = 0, 2, 4, 6  # where each pair of counts begins, and k in two parts, which single precision holds
+COLUMNS = 8  # half a cache line
+LOW_BITS = 24  # of k, in its second part
 MEMORY = 500.0  # examples: of older ones, less and less is kept
 PRIOR = 2.0  # examples at the stream's rate, added to a row's own
 _PRIOR_SEEN, _PRIOR_CLICKED = 5.5, 0.5  # of the stream itself, as in model.kernels.base_rate
@@ -35,22 +36,34 @@ class Records(NamedTuple):
     """The records of the table's ``C`` rows, then that of the whole stream; none where the model has no records."""
 
     counts: NDArray[Any]  # (C + 1, COLUMNS) or (0, COLUMNS)
-    newest: NDArray[np.int64]  # (C + 1,) or (0,), the bucket k
     delay: int  # ms, the length of a bucket
+
+
+@ordered_sum
+def newest_bucket(record: NDArray[Any]) -> int:
+    """Return the newest bucket in which a record's value was seen."""
+    return (int(record[BUCKET]) << LOW_BITS) + int(record[BUCKET + 1])
+
+
+@ordered_sum
+def set_newest_bucket(record: NDArray[Any], bucket: int) -> None:
+    """Set the newest bucket, which is below 2⁴⁸: any time that is accepted is."""
+    record[BUCKET], record[BUCKET + 1] = bucket >> LOW_BITS, bucket & (2**LOW_BITS - 1)
 
 
 @ordered_sum
 def kept(n: Any, c: Any, most: Any) -> Any:
     """Return the counts, scaled so that they are those of ``most`` examples where they were of more."""
-    share = most / max(n, most)
-    return n * share, c * share
+    if n > most:
+        return most, c * (most / n)
+    return n, c
 
 
 @ordered_sum
 def decided(records: Records, row: int, bucket: int) -> Any:
     """Return the counts ``(n, c)`` that are decided by ``bucket``."""
-    counts, newest = records.counts[row], records.newest[row]
-    most = counts.dtype.type(MEMORY)
+    counts = records.counts[row]
+    newest, most = newest_bucket(counts), counts.dtype.type(MEMORY)
     n, c = counts[DECIDED], counts[DECIDED + 1]
     if bucket > newest:
         n, c = kept(n + counts[WAITING], c + counts[WAITING + 1], most)
@@ -62,14 +75,15 @@ def decided(records: Records, row: int, bucket: int) -> Any:
 @ordered_sum
 def observe(records: Records, row: int, bucket: int, seen: Any, clicked: Any) -> None:
     """Count an example of ``bucket``: ``seen`` and ``clicked`` are its weights."""
-    counts, newest = records.counts[row], records.newest[row]
+    counts = records.counts[row]
+    newest = newest_bucket(counts)
     if bucket > newest:
         counts[DECIDED], counts[DECIDED + 1] = decided(records, row, bucket)
         for k in range(2):
             counts[WAITING + k] = counts[NEWEST + k] if bucket == newest + 1 else 0
             counts[NEWEST + k] = 0
         newest = bucket
-        records.newest[row] = bucket
+        set_newest_bucket(counts, bucket)
     at, most = DECIDED, counts.dtype.type(MEMORY)
     if bucket >= newest - 1:
         at, most = NEWEST if bucket == newest else WAITING, counts.dtype.type(_MOST_WAITING)

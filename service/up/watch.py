@@ -107,7 +107,9 @@ def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
             continue
         for family in families:
             if family.type == "counter":
-                counts |= {(each.name, tuple(value for _, value in sorted(each.labels.items()))): each.value for each in family.samples}
+                for each in family.samples:
+                    key = (each.name, tuple(value for _, value in sorted(each.labels.items())))
+                    counts[key] = counts.get(key, 0.0) + each.value  # two arms have a learner each
     return counts
 
 

@@ -58,6 +58,7 @@ class Learner:
         times: The rule that accepts event times.
         accept_gap: Go on where examples were deleted before they were learned.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
+        scored: Let each version say the model's recent log loss.
 
     Attributes:
         last: The last version published.
@@ -74,9 +75,10 @@ class Learner:
         times: TimeRule,
         accept_gap: bool = False,
         weights_retention: float = WEIGHTS_RETENTION,
+        scored: bool = False,
     ) -> None:
         self.last: Published | None = None
-        self._weights_retention = weights_retention
+        self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
@@ -113,7 +115,7 @@ class Learner:
             while not should_stop():
                 try:
                     # Taken once: a learner that reaches the log again must not fence the one that has taken its place.
-                    writer = writer or stack.enter_context(closing(self._log.writer(f"{self._topics.prefix}.learner")))
+                    writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
@@ -155,7 +157,9 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets())
-            session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
+            session = _Session(
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+            )
             stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
@@ -198,8 +202,10 @@ class _Session:
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,
+        *,
+        scored: bool,
     ) -> None:
-        self.last = recovered.last
+        self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
@@ -259,7 +265,8 @@ class _Session:
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
         trainer = self._trainer
-        self.last = self._publisher.publish(trainer.model, self._pending, whole=whole, guard=trainer.guard)
+        log_loss = trainer.scores.recent().log_loss if self._scored else None
+        self.last = self._publisher.publish(trainer.model, self._pending, whole=whole, log_loss=log_loss, guard=trainer.guard)
         trainer.settle(self.last.version)
         if self._pending.forgotten:
             trainer.forgotten.version = self.last.version.version

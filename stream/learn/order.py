@@ -35,7 +35,7 @@ def give_order(log: Log, topics: Topics, order: Literal["approve", "hold"], by: 
         FencedError: a learner has taken the model meanwhile; nothing was published.
         LogError: the log can't be used.
     """
-    with closing(log.writer(f"{topics.prefix}.learner")) as writer:
+    with closing(log.writer(topics.learner)) as writer:
         newest = newest_version(log, topics)
         if newest is None:
             raise OrderError(f"{topics.versions} holds no version: nothing was learned yet")

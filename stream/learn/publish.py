@@ -16,7 +16,7 @@ from model.fingerprint import fingerprint
 from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.dead_letters import dead_letter
+from stream.dead_letters import dead_letter, learn_stage
 from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
@@ -78,7 +78,7 @@ class PendingVersion:
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
-            dead_letter(record, "learn", error, topics)
+            dead_letter(record, learn_stage(topics), error, topics)
             for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._dead_lettered
         ]
@@ -139,13 +139,22 @@ class Publisher:
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False, guard: Guard | None = None) -> Published:
+    def publish(
+        self,
+        model: OnlineModel,
+        pending: PendingVersion,
+        *,
+        whole: bool = False,
+        log_loss: float | None = None,
+        guard: Guard | None = None,
+    ) -> Published:
         """Publish the weights of ``model`` as the next version, or hold them.
 
         Args:
             model: The model; its rows count as published only once the log has them.
             pending: What was read since the last version.
             whole: Publish a full snapshot, not a change of the last version.
+            log_loss: The model's recent log loss, where the version is to say it.
             guard: Who says whether to hold them; None: nobody holds them.
 
         Raises:
@@ -166,7 +175,7 @@ class Publisher:
         if whole and not held:
             self.snapshots.write(header, model.spec, arrays, self._end)
         delta = b"" if held else pack(header, {} if whole else arrays)
-        published = self._commit(_version(header, model.spec, pending, self.snapshots, self._forgot, held), delta, pending)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots, self._forgot, log_loss, held), delta, pending)
         if released:  # however often versions are held and good again, snapshots stay within the budget
             self._next += sum(array.nbytes for array in arrays.values()) / BUDGET
         model.mark_published()
@@ -248,6 +257,7 @@ def _version(
     pending: PendingVersion,
     snapshots: SnapshotWriter,
     forgot_before: int | None,
+    log_loss: float | None,
     held: dict[str, str],
 ) -> Version:
     return Version(
@@ -267,5 +277,6 @@ def _version(
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
+        log_loss=log_loss,
         held=held,
     )

@@ -68,6 +68,7 @@ class Trainer:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
+        self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
@@ -165,7 +166,7 @@ class Trainer:
             self.forgotten.leave_out(segment.encoded, [example.time for example in examples]),
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
-            fnw=np.array([example.policy == "fnw" for example in examples], np.bool_),
+            fnw=np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_),
         )
         self.guard.observe(outcome.features, outcome.logits, outcome.labels)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}

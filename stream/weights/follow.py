@@ -208,7 +208,7 @@ class DoubleBuffer:
     def most_chunks(self) -> int:
         """Return of how many chunks a delta can be: one that changes every row."""
         weights = self._spare
-        rows = weights.keys, weights.keys, weights.rows, *weights.records[:2]  # a row's position is as large as its key
+        rows = weights.keys, weights.keys, weights.rows, weights.records.counts  # a row's position is as large as its key
         return most_chunks([weights.dense, *rows])
 
     def apply(self, deltas: Iterable[Packed]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from model.evaluation import RunningScores, Scores
 from model.features import Encoder
+from model.kernels.forward import Shown
 from model.keys import Value
 from model.online import OnlineModel
 from model.progressive import learn_and_score
@@ -124,7 +125,7 @@ def test_only_what_is_undecided_is_held() -> None:
         run.learn_and_score(Encoder(SPEC.fields).encode([{"user": 1}] * 50, times), times, np.zeros(50, np.float32), [None] * 50)
 
         assert start + 50 - scores.total().examples <= 10
-        assert len(run._shown) <= 2
+        assert len(run._waiting) <= 2
         assert len(run._due) <= 10
 
 
@@ -147,6 +148,27 @@ def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_c
     assert honest.normalized_entropy >= 0.999
     assert honest.auc == pytest.approx(0.5, abs=0.02)
     assert leaking.auc != pytest.approx(0.5, abs=0.02)  # what the test guards against is there: a row tells of the page's rows before it
+
+
+def test_what_is_shown_between_steps_is_predicted_as_by_a_copy_even_where_a_step_is_undone() -> None:
+    random = np.random.default_rng(0)
+    examples: list[dict[str, Value]] = [{"user": int(random.integers(5)), "tags": "a,b"[: n % 4]} for n in range(60)]
+    features = [Encoder(SPEC.fields).encode([each], [0]).features for each in examples]
+    labels, importance = (random.random(60) < 0.3).astype(np.float32), np.ones(60, np.float32)
+    importance[[0, 13, 14]] = np.inf
+    before = np.sort(random.integers(60, size=60))
+    shown = Shown(Encoder(SPEC.fields).encode(examples, [0] * 60).features, before, np.empty(60, np.float32))
+    model, copy = OnlineModel(SPEC), OnlineModel(SPEC)
+
+    undone = model.learn(shown.features, labels, importance, shown=shown).undone
+
+    assert undone == [0, 13, 14]
+    expected = []
+    for n in range(60):
+        expected += [copy.weights.predict(features[m])[0] for m in np.flatnonzero(before == n)]
+        copy.learn(features[n], labels[n : n + 1], importance[n : n + 1])
+    assert shown.logits.tolist() == expected
+    assert model.digest() == copy.digest()
 
 
 def test_where_every_page_has_one_click_at_random_records_that_wait_tell_nothing_and_records_of_the_page_itself_do() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.kernels.record import COLUMNS, MEMORY, NEWEST, Records, decided, log_odds, observe, prior
+from model.kernels.record import BUCKET, COLUMNS, MEMORY, NEWEST, Records, decided, log_odds, newest_bucket, observe, prior
 from model.online import OnlineModel
 from model.settings import Spec
 from tests.model.examples import examples, pack, spec
@@ -15,7 +15,7 @@ SEEN = st.tuples(st.integers(0, 12), st.floats(0, 3), st.booleans(), st.integers
 
 def empty(rows: int = 2) -> Records:
     """Return records of buckets of ten milliseconds; the last is the stream's."""
-    return Records(np.zeros((rows, COLUMNS)), np.zeros(rows, np.int64), 10)
+    return Records(np.zeros((rows, COLUMNS)), 10)
 
 
 @given(st.lists(SEEN, max_size=30))
@@ -27,12 +27,12 @@ def test_a_record_tells_what_is_decided_whatever_the_order_of_times_and_is_not_c
     for bucket, weight, clicked, reader in stream:
         observe(records, 0, bucket, weight, weight * clicked)
         longhand.add(bucket, weight, weight * clicked)
-        before = records.counts.copy(), records.newest.copy()
+        before = records.counts.copy()
 
         got = decided(records, 0, reader)
 
         assert got == pytest.approx(longhand.decided(reader))
-        assert all((now == then).all() for now, then in zip(records[:2], before, strict=True))
+        assert (records.counts == before).all()
         assert not records.counts[1].any()
 
 
@@ -48,6 +48,16 @@ def test_the_input_is_the_log_odds_above_those_of_the_stream(stream: list[tuple[
         told = log_odds(records, 0, reader, *prior(records, reader))
 
         assert told == pytest.approx(log_odds_above(row.decided(reader), rate_of(whole.decided(reader))), abs=1e-9)
+
+
+@pytest.mark.parametrize("bucket", [0, 1, 2**24 - 1, 2**24, 1_790_000_000_000, 2**48 - 1, -7])
+def test_a_bucket_of_any_time_is_held_exactly_in_single_precision(bucket: int) -> None:
+    records = Records(np.zeros((1, COLUMNS), np.float32), 1)
+    records.counts[0, BUCKET] = -1  # long before
+
+    observe(records, 0, bucket, np.float32(1), np.float32(0))
+
+    assert newest_bucket(records.counts[0]) == bucket
 
 
 def test_a_value_never_seen_tells_nothing_at_all() -> None:
@@ -76,7 +86,7 @@ def test_a_server_reads_what_the_learner_will_read_bit_for_bit(stream: list[tupl
 
 
 def test_a_record_follows_its_last_five_hundred_examples_and_a_crowd_is_counted_to_its_end() -> None:
-    records = Records(np.zeros((1, COLUMNS), np.float32), np.zeros(1, np.int64), 10)
+    records = Records(np.zeros((1, COLUMNS), np.float32), 10)
     for bucket in range(5_000):
         observe(records, 0, bucket, np.float32(1), np.float32(bucket % 2))
     for bucket in range(5_000, 5_500):
@@ -99,7 +109,7 @@ def test_a_record_follows_its_last_five_hundred_examples_and_a_crowd_is_counted_
 def of_value(model: OnlineModel, key: int) -> list[float]:
     """Return the counts of a value's record."""
     (position,) = np.flatnonzero(model.weights.keys == key)
-    counts: list[float] = model.weights.records.counts[position].tolist()
+    counts: list[float] = model.weights.records.counts[position, :BUCKET].tolist()
     return counts
 
 
@@ -120,7 +130,7 @@ def test_an_example_is_counted_in_its_bucket_and_only_where_the_model_has_record
 
     assert of_value(model, 7) == [3, 2, 0, 0, 1, 0]
     assert of_value(model, 9) == [0, 0, 0, 0, 1, 1]
-    assert model.weights.records.counts[-1].tolist() == [4, 3, 0, 0, 1, 0]
+    assert model.weights.records.counts[-1].tolist() == [4, 3, 0, 0, 1, 0, 0, 3]
     assert without.weights.records.counts.size == 0
     assert without.weights.arrays().keys() == {"dense", "positions", "keys", "rows"}
 
@@ -139,7 +149,7 @@ def test_where_a_click_comes_after_its_negative_the_impression_is_counted_once_a
     learn(model, [7, 9, 7], [0, 0, 1], [3, 5, 3], [True] * 3)
 
     assert of_value(model, 7) == [0, 0, 0, 0, 1, 1]
-    assert model.weights.records.counts[-1].tolist() == [0, 0, 0, 0, 2, 1]
+    assert model.weights.records.counts[-1].tolist() == [0, 0, 0, 0, 2, 1, 0, 1]
     learn(model, [7], [1], [3], [True])
     (position,) = np.flatnonzero(model.weights.keys == 7)
     assert decided(model.weights.records, int(position), 1) == (0, 0)
@@ -175,8 +185,8 @@ def test_the_digest_covers_the_records() -> None:
     before = model.digest()
     (position,) = np.flatnonzero(model.weights.keys == 7)
 
-    counts, newest, _ = model.weights.records
-    for one in (counts[position], counts[-1], newest[-1:]):
+    counts = model.weights.records.counts
+    for one in (counts[position, :BUCKET], counts[position, BUCKET:], counts[-1]):
         one[...] += 1
         model.table.touched[position] = True
         assert model.digest() != before
