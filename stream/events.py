@@ -159,6 +159,9 @@ class Version(Struct, frozen=True, omit_defaults=True):
     log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
     forgot_before: Count | None = None  # the last version before this one that forgot a value
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
+    held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
+    order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
+    by: str | None = None  # whose order it is
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -87,6 +87,13 @@ class Accepted(Struct, frozen=True):
     accepted: int
 
 
+class Held(Struct, frozen=True):
+    """Versions that are not served: the newest of them, and why, by the check of the guard that holds it."""
+
+    version: int
+    why: dict[str, str]
+
+
 class ArmState(Struct, frozen=True):
     """An arm, and its weights, if it has any."""
 
@@ -111,6 +118,7 @@ class ModelState(Struct, frozen=True, omit_defaults=True):
     published_at: int
     staleness_seconds: float
     caught_up: bool
+    held: Held | None  # None: versions are good, and served as they come
     network: dict[str, Any]
     table: dict[str, Any]
     fields: list[dict[str, Any]]

@@ -43,6 +43,11 @@ class ServerMetrics:
             "Time of the newest event that the weights in service have learned, in epoch seconds.",
             lambda: (arms.control.predictor.header.trained_through or math.nan) / 1000,
         )
+        gauge(
+            "weights_held",
+            "1 while newer versions are held, and these weights are the last good ones.",
+            lambda: float(bool(arms.control.held)),
+        )
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
         self.of_arms = ArmMetrics(registry, arms) if arms.split else None
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
+from stream.events import Version
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
 
@@ -33,6 +34,7 @@ class ServedWeights:
         self._clock, self.arm = clock, arm
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
+        self.held: Version | None = None  # the newest version, if it is held: what is served is older
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

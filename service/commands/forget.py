@@ -7,9 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from prometheus_client import CollectorRegistry
 
-from model.weights import Weights
 from service.audit import record, this_user
 from service.own_key import key_header
 from service.settings import Settings
@@ -20,9 +18,8 @@ from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import CONTROL, Topics
-from stream.weights.chunks import WeightsHeader
-from stream.weights.follow import Follower
-from stream.weights.metrics import FollowerMetrics
+from stream.weights.chunks import BrokenWeightsError
+from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 
 PATIENCE = 10.0  # seconds to wait for the learner
@@ -95,26 +92,13 @@ def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int |
     return None
 
 
-class _Newest:
-    """Takes the newest weights that a follower hands over."""
-
-    def __init__(self) -> None:
-        self.header: WeightsHeader | None = None
-        self.weights: Weights | None = None
-        self.caught_up = False
-
-    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
-        """Keep them."""
-        self.header, self.weights = header, weights
-
-
 def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, Any]:
     """Follow the weights to their end, as a server does, and look there."""
-    newest, end = _Newest(), time.monotonic() + PATIENCE
-    Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
-    if newest.header is None or newest.weights is None or not newest.caught_up:
-        return {"where": f"{topics.weights}: the newest weights could not be loaded", "answers": None}
-    return {"where": f"{topics.weights}, version {newest.header.version}", "answers": any(map(newest.weights.has, keys))}
+    try:
+        header, weights = newest_weights(log, topics, PATIENCE)
+    except BrokenWeightsError as error:
+        return {"where": f"{topics.weights}: {error}", "answers": None}
+    return {"where": f"{topics.weights}, version {header.version}", "answers": any(map(weights.has, keys))}
 
 
 def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from service.api.answers import Answer, Problem
 from service.api.arms import Arms, Split
 from service.api.dependencies import ServiceDep
-from service.api.messages import ArmState, Health, ModelState
+from service.api.messages import ArmState, Health, Held, ModelState
 from service.api.openapi import operation
 from service.api.served_weights import ServedWeights
 
@@ -26,6 +26,7 @@ async def model(service: ServiceDep) -> Answer:
         published_at=header.published_at,
         staleness_seconds=served.staleness(),
         caught_up=served.caught_up,
+        held=Held(served.held.version, served.held.held) if served.held else None,
         network=spec.model.model_dump(mode="json"),
         table=spec.table.model_dump(mode="json"),
         fields=[field.model_dump(mode="json") for field in spec.fields],
