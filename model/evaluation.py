@@ -8,7 +8,7 @@ Axes: N examples of one update; W the window; B bins of the logit.
 
 from collections.abc import Mapping
 from math import log
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,14 @@ class Scores(NamedTuple):
     auc: float | None
     normalized_entropy: float | None
     calibration: float | None
+
+
+class Group(NamedTuple):
+    """Examples whose predictions are neighbours."""
+
+    examples: int
+    prediction: float  # their mean
+    click_rate: float
 
 
 class _Tally(NamedTuple):
@@ -76,7 +84,7 @@ class RunningScores:
     def total(self) -> Scores:
         """Return the scores of everything so far; the AUC is exact to within :meth:`auc_error`, the others to rounding."""
         tally = self._tally
-        return _scores(tally.sums, tally.counts, _area(tally.bins))
+        return _scores(tally.sums, tally.counts, area_under_curve(tally.bins))
 
     def auc_error(self) -> float | None:
         """Return a bound on the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
@@ -90,6 +98,16 @@ class RunningScores:
             return None
         return float(np.prod(self._tally.bins.astype(np.float64), axis=1).sum()) / (2 * others * clicks)
 
+    def calibration_curve(self, groups: int = 20) -> list[Group]:
+        """Return at most so many groups, about equally large, in ascending order of the prediction, which is known to within its bin."""
+        counts = self._tally.bins.sum(axis=1)  # (B,)
+        if not counts.any():
+            return []
+        group = (np.cumsum(counts) - counts / 2) * groups // counts.sum()  # (B,), of each bin
+        predictions = 1 / (1 + np.exp(REACH - (np.arange(BINS) + 0.5) / _PER_UNIT))
+        columns = [np.bincount(group.astype(np.int64), each) for each in (counts, counts * predictions, self._tally.bins[:, 1])]
+        return [Group(int(n), float(p / n), float(c / n)) for n, p, c in zip(*columns, strict=True) if n]
+
     def recent(self) -> Scores:
         """Return the scores of the examples of the window, all exact."""
         size = min(int(self._tally.counts.sum()), len(self._tally.logits))
@@ -99,7 +117,7 @@ class RunningScores:
         np.add.at(groups, (group, clicked.astype(np.int64)), 1)
         sums = np.zeros(2)
         _add(logits, clicked, sums)
-        return _scores(sums, groups.sum(axis=0), _area(groups))
+        return _scores(sums, groups.sum(axis=0), area_under_curve(groups))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return everything as named arrays, copied, for a checkpoint."""
@@ -112,6 +130,12 @@ class RunningScores:
         for name, array in progressive._tally._asdict().items():
             array[...] = arrays[name]
         return progressive
+
+
+def log_losses(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the log loss of each prediction, ``log(1 + eᶻ) − y z``, ``(N,)``."""
+    logits = logits.astype(np.float64)
+    return np.asarray(np.logaddexp(0, logits) - labels * logits)
 
 
 @ordered_sum
@@ -141,7 +165,7 @@ def _update(logits: NDArray[np.float32], labels: NDArray[np.float32], tally: _Ta
         tally.bins[int(min(max((logit + REACH) * _PER_UNIT, 0.0), BINS - 1.0)), int(clicked)] += 1
 
 
-def _area(groups: NDArray[np.int64]) -> float | None:
+def area_under_curve(groups: NDArray[np.int64]) -> float | None:
     """Return the AUC of ``(G, 2)`` counts of others and clicks, in ascending order of the prediction; a tie counts half."""
     others, clicks = groups[:, 0].astype(np.float64), groups[:, 1].astype(np.float64)
     pairs = float(others.sum() * clicks.sum())

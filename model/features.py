@@ -21,16 +21,19 @@ class Features(NamedTuple):
 
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
+    times: NDArray[np.int64] = np.zeros(0, np.int64)  # [N], epoch ms; empty: all at the time 0
 
-    def contiguous(self) -> "Features":
-        """Return the same keys, each array contiguous, as the kernels read them."""
-        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
+    def contiguous(self, examples: int) -> "Features":
+        """Return the same features of N ``examples``, each array contiguous and every time named, as the kernels read them."""
+        times = np.ascontiguousarray(self.times) if len(self.times) else np.zeros(examples, np.int64)
+        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts), times)
 
     def without(self, examples: Sequence[int], n: int) -> "Features":
         """Return the keys of the ``n`` examples but some."""
         counts = np.delete(np.diff(self.starts).reshape(n, -1), examples, axis=0).ravel()
         starts = np.delete(self.starts[:-1].reshape(n, -1), examples, axis=0).ravel()
-        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]))
+        times = np.delete(self.times, examples) if len(self.times) else self.times
+        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]), times)
 
 
 class Encoded(NamedTuple):
@@ -67,8 +70,8 @@ class Encoder:
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._clocks = [(index, _CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in _CLOCKS]
-        self._known = frozenset(field.name for field in fields if field.kind not in _CLOCKS)
+        self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
+        self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 
     def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -87,8 +90,9 @@ class Encoder:
             good = [n for n in range(len(times)) if n not in bad]
             examples = examples if isinstance(examples, Mapping) else [examples[n] for n in good]
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
-        self._count_unknown(examples, len(times) - len(bad))
-        return Encoded(_flatten(keys, self._list_fields, len(times) - len(bad)), bad)
+            times = [times[n] for n in good]
+        self._count_unknown(examples, len(times))
+        return Encoded(_flatten(keys, self._list_fields, len(times))._replace(times=np.array(times, np.int64)), bad)
 
     def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
         """Return each field's column, as rows have it: each example with a value of its own."""
@@ -199,7 +203,7 @@ def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
     return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
-_CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them
+CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them
     "hour": lambda time: time // _HOUR % 24,
     "weekday": lambda time: (time // _DAY + 3) % 7,  # Monday is 0; 1970-01-01 was a Thursday
 }

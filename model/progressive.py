@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
-from model.features import Encoder, Examples, Features
+from model.features import Encoded, Features
 from model.kernels.delay import stream_logits
 from model.keys import FeatureError
 from model.online import Learned, OnlineModel
@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
     learned: Sequence[int]  # indices of the examples that were learned and scored
     misfits: dict[int, FeatureError]  # index → the feature that its field does not take
     undone: Sequence[int]  # indices of the examples whose step was not finite
+    features: Features  # of the M examples without misfits
+    logits: NDArray[np.float32]  # (M,) as they were scored; NaN where the step was undone
+    labels: NDArray[np.float32]  # (M,)
 
 
 def predict_then_learn(
@@ -49,36 +52,33 @@ def predict_then_learn(
 
 def learn_and_score(
     model: OnlineModel,
-    encoder: Encoder,
     scores: RunningScores,
-    features: Examples,
-    times: Sequence[int],
+    encoded: Encoded,
     labels: NDArray[np.float32],
     importance: NDArray[np.float32] | None = None,
     fnw: NDArray[np.bool_] | None = None,
 ) -> Outcome:
-    """Encode, predict, learn and score N examples, in order.
+    """Predict, learn and score N examples, in order.
 
     Args:
         model: The model, which learns.
-        encoder: The encoder of the model's fields.
         scores: The scores, which are updated.
-        features: The features of the examples by name.
-        times: When each happened, epoch ms.
+        encoded: The keys of the examples.
         labels: 1 for a click, else 0, ``(N,)``.
         importance: What each example's gradient is multiplied by, ``(N,)``; None: 1.
         fnw: Which examples are of a stream where clicks come later, ``(N,)``; None: no example.
     """
-    encoded, misfits = encoder.encode(features, times)
+    features, misfits = encoded
     indices: Sequence[int] = range(len(labels))
     if misfits:
         indices = [n for n in indices if n not in misfits]
         labels = labels[indices]
         importance = None if importance is None else importance[indices]
         fnw = None if fnw is None else fnw[indices]
-    logits, undone = predict_then_learn(model, encoded, labels, importance, fnw)
+    logits, undone = predict_then_learn(model, features, labels, importance, fnw)
     scores.update(logits, labels)  # passes over what was undone
     if not undone:
-        return Outcome(indices, misfits, [])
+        return Outcome(indices, misfits, [], features, logits, labels)
     without = set(undone)
-    return Outcome([each for n, each in enumerate(indices) if n not in without], misfits, [indices[n] for n in undone])
+    learned = [each for n, each in enumerate(indices) if n not in without]
+    return Outcome(learned, misfits, [indices[n] for n in undone], features, logits, labels)

@@ -1,6 +1,7 @@
 """What people see on stderr while a command works: lines, and the progress of long work."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
@@ -25,6 +26,22 @@ def counting(batches: Iterable[S], what: str) -> Iterator[S]:
         for batch in batches:
             yield batch
             progress.advance(task, len(batch))
+
+
+def showing(steps: Iterable[str], what: str) -> None:
+    """Go through steps of work, each of which is named before it is done; show which it is, and how long it takes."""
+    begun = time.monotonic()
+    if not sys.stderr.isatty():
+        for step in steps:
+            say(f"{what}: {step}")
+        say(f"{what}: done in {time.monotonic() - begun:.0f} s")
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None)
+        for step in steps:
+            progress.update(task, description=f"{what}: {step}")
+        progress.update(task, description=f"{what}: done")
 
 
 class _Pace(ProgressColumn):

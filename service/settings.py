@@ -28,6 +28,9 @@ from stream.settings import DataSettings, JoinSettings, LearnSettings, least_ret
 _NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
 
 
+_UNTIMED_DELAY = 50  # rows: those of one page, shown together, tell nothing of each other
+
+
 class SettingsError(Exception):
     """The settings can't be used; commands exit with status 2."""
 
@@ -70,6 +73,8 @@ class ServeSettings(Section):
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
 
+    epsilon: Annotated[float, Setting(ge=0, le=1)] = 0.0
+    """of the choices that requests ask for by choose: how many are made at random, to explore"""
     log_requests: Literal["none", "lines", "bodies"] = "none"
     """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
 
@@ -273,7 +278,16 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy)
+        delay = self._label_delay() if self.model.records else 0
+        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+
+    def _label_delay(self) -> int:
+        """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.
+
+        It is the same under every policy: where an impression is learned at once, as a negative, its positive must not read that negative.
+        """
+        untimed = "data" in self.model_fields_set and not self.data.timed
+        return _UNTIMED_DELAY if untimed else round(1000 * (self.join.click_window + self.join.lateness))
 
 
 def load(path: Path) -> Settings:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,6 +27,7 @@ POINTS = 1_000_000_000  # shares are exact to so many parts
 
 Name: TypeAlias = Annotated[str, Meta(pattern=f"^{NAME}$")]
 Ranges: TypeAlias = list[tuple[Count, Name]]  # where each ends, and whose it is; it begins where the one before ends
+Role: TypeAlias = Literal["control", "challenger", "shadow", "retired"]
 Span: TypeAlias = tuple[int, int, str]  # from, up to, whose
 
 
@@ -65,6 +66,12 @@ class Traffic(Struct, frozen=True, omit_defaults=True):
         """Return the share of the units that these arms have together."""
         points = self.points()
         return sum(points.get(arm, 0) for arm in arms) / POINTS
+
+    def role(self, arm: str) -> Role:
+        """Return what an arm is."""
+        if arm == self.control:
+            return "control"
+        return "retired" if arm in self.retired else "challenger" if self.points().get(arm) else "shadow"
 
     def point(self, unit: bytes) -> int:
         """Return the point of the unit with this key."""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.features import Column, Examples
+from model.features import Column, Encoded, Encoder, Examples
 from stream.file_blocks import Arrays, blocks
 from stream.files import Layout, Logged, Reading, Role, absent
 from stream.settings import DataSettings
@@ -24,7 +24,7 @@ class LoggedBlock:
 
     times: list[int]  # (N,), epoch ms; a row's number if the file has no time
     labels: NDArray[np.float32]  # (N,), 1 for a click, else 0
-    features: Examples
+    features: Examples | Encoded
     pages: Sequence[tuple[Any, ...] | None]  # (N,), as of Logged
 
     @classmethod
@@ -32,6 +32,10 @@ class LoggedBlock:
         """Return rows as a block."""
         labels = np.array([row.label for row in rows], np.float32)
         return cls([row.time for row in rows], labels, [row.features for row in rows], [row.page for row in rows])
+
+    def encoded(self, encoder: Encoder) -> Encoded:
+        """Return the keys of its features."""
+        return self.features if isinstance(self.features, Encoded) else encoder.encode(self.features, self.times)
 
     def __len__(self) -> int:
         """Return N."""

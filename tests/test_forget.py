@@ -42,7 +42,7 @@ def places(site: Site) -> list[dict[str, Any]]:
     """Return where ``sml forget --verify`` has looked, and what it found; its exit status must agree."""
     done = site.run("forget", "--value", WHO, "--verify", "--json")
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    assert done.returncode == any(each.get("answers") for each in found), done.stderr
+    assert done.returncode == any(each.get("answers", False) is not False for each in found), done.stderr
     return found
 
 
@@ -87,6 +87,29 @@ def test_a_person_is_forgotten_everywhere_and_stays_forgotten(site: Site) -> Non
         site.start(name)
     site.wait_for(lambda: all_is_learned(site), "all to be learned after the rollback")
     assert not answering(site)
+
+
+def test_what_could_not_be_looked_into_is_not_said_to_be_without_the_value(tmp_path: Path) -> None:
+    (tmp_path / "sml.toml").write_text(SETTINGS.replace("[join]", '[privacy]\nfields = ["user"]\n\n[join]', 1))
+    site = Site(tmp_path, f"sqlite:///{tmp_path}/log.db")
+    with connect(site.url) as log:
+        create(log, site.topics, 2)
+    site.run("learn", "--until-caught-up")
+    checkpoints = sorted((tmp_path / "data" / "checkpoints").glob("*.checkpoint"))
+
+    def unseen() -> list[str]:
+        return [each["where"] for each in places(site) if each.get("answers", False) is None]
+
+    (no_server,) = unseen()
+    checkpoints[-1].write_bytes(b"damaged")
+    damaged, _ = unseen()
+    for path in checkpoints:
+        path.unlink()
+    gone, _ = unseen()
+
+    assert "no answer" in no_server
+    assert f"{checkpoints[-1].name}, which can't be read" in damaged
+    assert "no checkpoint is here" in gone
 
 
 def test_nothing_can_be_forgotten_before_anything_was_learned(site: Site) -> None:

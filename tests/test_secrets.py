@@ -124,6 +124,7 @@ LOGLESS = {
     "snapshots",
     "rebuild",
     "keys",
+    "experiment",
 }  # or not before a version is known
 
 

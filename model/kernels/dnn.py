@@ -11,11 +11,11 @@ from typing import Any
 from model.kernels import skip
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.network import BIAS, BIAS_ACCUMULATORS, IN, OUT, WEIGHT, WEIGHT_ACCUMULATORS, Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 from model.terms import NO_TERM
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations) -> Any:
     """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias."""
     p = net.dense
@@ -46,7 +46,7 @@ def forward(net: Network, act: Activations) -> Any:
     return logit + total
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step on every dense parameter; ``dlogit`` is the loss's derivative by the logit.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.kernels.intrinsics import SINGLE, root
 from model.kernels.matrix import affine, flush_and_map, learn_vector, move_rows, update_accumulators
 from model.kernels.network import ACCUMULATORS, META, SCALE, SKIP, SQUARE, WIDTH, Activations, Network
-from model.kernels.target import kernel, view
+from model.kernels.target import inner, kernel, view
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero
@@ -46,7 +46,7 @@ def tanh_approx(values: NDArray[Any]) -> None:
         values[k] = x * p * (one / q)
 
 
-@kernel
+@inner
 def activate(activation: int, values: NDArray[Any]) -> None:
     """Apply the activation of a skip term, in place."""
     half = values.dtype.type(0.5)
@@ -63,7 +63,7 @@ def activate(activation: int, values: NDArray[Any]) -> None:
             values[k] = half + half * values[k]
 
 
-@kernel
+@inner
 def derivative_at(activation: int, value: Any) -> Any:
     """Return the derivative of an activation where its result is ``value``."""
     one = value * 0 + 1
@@ -76,7 +76,7 @@ def derivative_at(activation: int, value: Any) -> Any:
     return one
 
 
-@kernel
+@inner
 def flush(net: Network, act: Activations) -> None:
     """Take every step that is deferred."""
     if not net.deferred:
@@ -86,7 +86,7 @@ def flush(net: Network, act: Activations) -> None:
         move_rows(net.dense[start : start + n * n], act.deferred_step[term, :n], act.deferred_gradient[term, :n], act.all_indices[:n])
 
 
-@kernel
+@inner
 def find_scale(net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
     """Fill ``scale`` with ``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
     p, at, n = net.dense, net.terms[term], scale.shape[0]
@@ -107,7 +107,7 @@ def find_scale(net: Network, act: Activations, term: int, x: NDArray[Any], activ
             scale[k] /= root(p[at[SQUARE] + k] + p.dtype.type(EPSILON))
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]) -> Any:
     """Return ``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16).
 
@@ -130,7 +130,7 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
     return total
 
 
-@kernel
+@inner
 def renorm(square: NDArray[Any], x: NDArray[Any], grad_scale: NDArray[Any]) -> Any:
     """Take the gradient through ``1 / √(v + ε)``, then update the mean square ``v``; return the sum of ``v``."""
     epsilon, memory = square.dtype.type(EPSILON), square.dtype.type(MEMORY)
@@ -142,7 +142,7 @@ def renorm(square: NDArray[Any], x: NDArray[Any], grad_scale: NDArray[Any]) -> A
     return total
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, term: int, active: NDArray[np.int64], dlogit: Any, rate: Any, grad_x: NDArray[Any]) -> Any:
     """Learn a skip term; fill ``grad_x``, the gradient of its input, to which ``s`` adds nothing (Eq. 16's stop-gradient)."""
     p, at = net.dense, net.terms[term]

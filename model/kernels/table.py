@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.record import Records
 from model.kernels.target import kernel
 
 WAYS = 8
@@ -25,6 +26,7 @@ class Table(NamedTuple):
     accumulators: NDArray[Any]  # (C, d + 1), Adagrad's
     touched: NDArray[np.bool_]  # (C,), since the flags were last cleared
     counts: NDArray[np.int64]  # (2,), rows occupied, values expired
+    records: Records
 
 
 @kernel
@@ -42,6 +44,13 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
         if keys[row] == key:
             return row
     return -1
+
+
+@kernel
+def mark_held(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], held: NDArray[np.bool_]) -> None:
+    """Fill ``held``: whether each wanted key has a row."""
+    for i in range(wanted.shape[0]):
+        held[i] = find(keys, wanted[i]) >= 0
 
 
 @kernel

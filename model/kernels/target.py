@@ -3,14 +3,13 @@
 Import :func:`kernel` before anything else of numba: the target is fixed when the first kernel is compiled.
 """
 
-import os
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
-from xxhash import xxh3_64_hexdigest
+
+from model.kernels import cache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,11 +20,8 @@ if platform.machine() in ("x86_64", "AMD64"):
     config.CPU_NAME = "x86-64-v3"
     config.CPU_FEATURES = ""
 
-# numba looks for changes only in the file of the kernel that is called, not in those of the kernels that it calls.
-_MODEL = Path(__file__).parent.parent
-if not config.CACHE_DIR and os.access(_MODEL, os.W_OK):
-    _SOURCES = b"".join(path.read_bytes() for path in sorted(_MODEL.rglob("*.py")))
-    config.CACHE_DIR = str(_MODEL / "__pycache__" / f"kernels-{xxh3_64_hexdigest(_SOURCES)}")
+if not config.CACHE_DIR and (kept := cache.folder()):
+    config.CACHE_DIR = str(kept)
 
 # Without nnan and ninf: with them the compiler assumes that isfinite(nan) is true.
 _FLAGS: dict[str, Any] = {
@@ -37,6 +33,7 @@ _FLAGS: dict[str, Any] = {
     # A kernel called from another is part of it. Otherwise each caller has its own copy, compiled apart, and which of them runs
     # depends on what the process loaded before: a process that has just compiled would get other bits than the next.
     "forceinline": True,
+    "no_cfunc_wrapper": True,  # it would compile the kernel once more, for callers of another language
     "_nrt": False,  # kernels allocate nothing, so no array in them needs to be counted: a slice would cost two locked additions
 }
 
@@ -44,6 +41,11 @@ _FLAGS: dict[str, Any] = {
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for the fixed target, on its first call."""
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that only kernels call: without what Python calls it by, into which it would be compiled once more."""
+    return numba.njit(**{**_FLAGS, "no_cpython_wrapper": True})(function)  # type: ignore[no-any-return]
 
 
 def view(function: Callable[P, R]) -> Callable[P, R]:

@@ -41,6 +41,7 @@ class Certificates:
 
     def __init__(self, files: Files) -> None:
         self._files, self._states = files, files.states()
+        self._refused = self._states  # those that could not be used, which are tried again: there may have been no file to spare
         self.context = _context(files)
 
     def reload(self) -> None:
@@ -51,13 +52,15 @@ class Certificates:
         states = self._files.states()
         if states == self._states:
             return
-        self._states = states
         try:
             _context(self._files)  # half of a change would leave the context without a key that fits
             _load(self.context, self._files)
         except CertificateError as error:
-            logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400 - the message says it all
+            if states != self._refused:
+                logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400 - the message says it all
+            self._refused = states
         else:
+            self._states = states
             logger.info("the certificate was read again from %s", self._files.certfile)
 
 

@@ -66,6 +66,7 @@ class Keys:
         """
         self._path, self._clock, self._changing = path, clock, threading.Lock()
         self._looked_at, self._state = clock(), state_of(path)
+        self._refused: object = self._state  # the state that could not be read, which is tried again: there may have been no file to spare
         self._records = {record.id: record for record in read(path)}
         self._remembered: dict[str, tuple[bytes, Caller]] = {}  # id → SHA-256 of the key that was verified, and whom it stands for
 
@@ -105,12 +106,14 @@ class Keys:
         self._looked_at, state = now, state_of(self._path)
         if state == self._state:
             return
-        self._state = state
         try:
             records = {record.id: record for record in read(self._path)}
         except KeysError as error:
-            logger.error("the keys stay as they were: %s", error)  # noqa: TRY400 - the message says it all
+            if state != self._refused:
+                logger.error("the keys stay as they were: %s", error)  # noqa: TRY400 - the message says it all
+            self._refused = state
             return
+        self._state = state
         with self._changing:
             self._remembered = {key: held for key, held in self._remembered.items() if records.get(key) == self._records.get(key)}
             self._records = records

@@ -20,6 +20,7 @@ from service.access.limits import client_of
 from service.access.refusals import problem
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
+MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers
 
 
 class Bounds(NamedTuple):
@@ -49,6 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.deadline: float | None = None  # when what is being received must have come
         self.stuck_since: float | None = None  # since when the client takes no more of the answer
         self.head: int | None = 0  # bytes of the head that have come; None: it is complete
+        self.framing = 0  # bytes that have come since, without the body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection, or answer that there are too many."""
@@ -80,6 +82,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.head += len(data)
             if self.head > MAX_HEAD:
                 self.refuse(431, f"the head of a request holds more than {MAX_HEAD:,} bytes")
+        elif self.deadline is not None:
+            self.framing += len(data)
+            if self.framing > MAX_FRAMING:
+                self.refuse(400, f"the body is framed by more than {MAX_FRAMING:,} bytes")
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -87,8 +93,19 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.head is None:
             self._expect_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; not one that follows the body, which nobody reads."""
+        if self.head is not None:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self.framing -= len(body)
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """End a head: its body is next."""
+        self.framing = 0
         self.head, self.deadline = None, time.monotonic() + self.bounds.receive_timeout
         super().on_headers_complete()
 

@@ -19,8 +19,10 @@ from prometheus_client import CollectorRegistry
 
 from model.features import Encoder
 from model.settings import Spec
-from service.commands.evaluate import Evaluation, compile_kernels
+from service.commands.compile import compile_kernels
+from service.commands.evaluate import Evaluation
 from service.settings import Settings
+from stream.ahead import ahead
 from stream.columns import read_blocks
 from stream.event_time import TimeRule
 from stream.files import Logged, read
@@ -61,7 +63,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
         rows: How many rows; the block of rows that the last of them is in is learned whole.
         url: The log to learn through; None: a new SQLite file.
     """
-    compile_kernels(settings.spec)
+    compile_kernels(settings.model.network)
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
     logged = list(islice(read(path, settings.data), ours.examples))
@@ -91,7 +93,7 @@ def _timed(name: str, learn: Callable[[], Learned]) -> LearnSpeed:
 def _by_file(path: Path, settings: Settings, rows: int) -> Learned:
     evaluation = Evaluation(settings.spec)
     learned = 0
-    for block in read_blocks(path, settings.data, [field.name for field in settings.spec.fields]):
+    for block in ahead(map(evaluation.encoded, read_blocks(path, settings.data, [field.name for field in settings.spec.fields]))):
         evaluation.learn(block)
         learned += len(block)
         if learned >= rows:
@@ -182,7 +184,7 @@ def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None
 
     torch.set_num_threads(1)
     few = logged[:EAGER_ROWS]
-    (keys, starts), _ = Encoder(spec.fields).encode([row.features for row in few], [row.time for row in few])
+    (keys, starts, _), _ = Encoder(spec.fields).encode([row.features for row in few], [row.time for row in few])
     eager = Eager(spec, len(few))
     first = (keys[starts[:-1]] % np.uint64(ROWS)).astype(np.int64)  # of several values, the first
     eager.ids = torch.from_numpy(first.reshape(len(few), -1))

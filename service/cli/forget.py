@@ -18,7 +18,8 @@ def forget(
     """Forget a person: what the model has learned of a value.
 
     The learner empties the value's row, and learns no impression from before the request any more; servers and checkpoints follow,
-    and a rollback does it again. What can't be reached is printed. With --verify the exit status is 1 if anything answers to the value.
+    and a rollback does it again. What can't be reached is printed. With --verify the exit status is 1 if anything
+    answers to the value, or could not be looked into: each place stands there with its answer.
 
     \b
         sml forget --field user_id --value u17
@@ -32,5 +33,5 @@ def forget(
         return
     found = look(settings, value, field)
     answer(found, as_json)
-    if any(each.get("answers") for each in found):
+    if any(each.get("answers", False) is not False for each in found):
         raise typer.Exit(1)

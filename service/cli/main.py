@@ -9,8 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli.arms import arms_app
 from service.cli.bench import bench_app
+from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
+from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
 from service.cli.forget import forget
 from service.cli.init import init
@@ -33,6 +36,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=Fa
 
 for name, group in {
     "topics": topics_app,
+    "arms": arms_app,
     "snapshots": snapshots_app,
     "dead-letters": dead_letters_app,
     "keys": keys_app,
@@ -63,9 +67,12 @@ def main(
 
 
 app.command()(init)
+app.command("compile")(compile_kernels)
 app.command()(rebuild)
 app.command()(forget)
 app.command()(reproduce)
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -221,44 +228,6 @@ def simulate(
     from service.commands.simulate import simulate as run
 
     answer(run(settings_of(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
-
-
-@app.command()
-def evaluate(
-    file: Recorded,
-    *,
-    protocol: Annotated[
-        Literal["served", "usual"] | None,
-        typer.Option(
-            help="served: predict with what a server would know; usual: learn each row at once. Default: served if there is a time."
-        ),
-    ] = None,
-    delay: Annotated[str | None, typer.Option(help="From a row's time to its label: 10m, 0, or window (as the joiner waits).")] = None,
-    together: Annotated[
-        str | None, typer.Option(help="Columns that a page's rows have equal: a page is predicted before it is learned. Or none.")
-    ] = None,
-    arm: Arm = None,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Predict, score and learn each row of a file.
-
-    The rows are learned in the file's order, whatever the protocol; no log is needed.
-
-    \b
-        sml evaluate clicks.csv.gz
-        sml evaluate clicks.csv.gz --protocol usual --json
-        sml evaluate clicks.csv.gz --delay 10m --together time,user_id
-    """
-    from service.commands.evaluate import TOO_GOOD, evaluate as run, protocol_of
-
-    settings = settings_of(config).of_arm(arm)
-    result = run(file, settings, protocol_of(settings, protocol, delay, together))
-    if not result["in_time_order"]:
-        typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
-    if (result["auc"] or 0) > TOO_GOOD:
-        typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
-    answer(result, as_json)
 
 
 @app.command()

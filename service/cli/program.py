@@ -33,7 +33,7 @@ class Program(TyperGroup):
             status = _status(error)
             if status is None:
                 raise
-            typer.secho(f"sml: {error}", err=True, fg="red")
+            typer.secho("\n".join(map(_printable, f"sml: {error}".split("\n"))), err=True, fg="red")
             raise typer.Exit(status) from error
 
 
@@ -65,15 +65,24 @@ def answer(value: Any, as_json: bool) -> None:
         typer.echo(json.dumps(value))
     elif isinstance(value, list):
         for item in value:
-            typer.echo("  ".join(f"{name} {_short(part)}" for name, part in item.items()))
+            typer.echo(_printable("  ".join(f"{name} {_short(part)}" for name, part in item.items())))
     else:
         width = max(map(len, value))
         for name, part in value.items():
-            typer.echo(f"{name:{width}}  {_short(part)}")
+            typer.echo(_printable(f"{name:{width}}  {_short(part)}"))
 
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+
+
+def _printable(text: str) -> str:
+    """Return a line that does nothing to a terminal, whatever a record or a name in it holds.
+
+    >>> _printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def print_version(wanted: bool) -> None:

@@ -60,6 +60,32 @@ def snapshots_rollback(
     answer(go_back(settings_of(config).of_arm(arm), to, replay=replay), as_json)
 
 
+@snapshots_app.command("approve")
+def snapshots_approve(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Serve the versions that the guard holds, and judge the next ones by them.
+
+    For a change that is real: the learner publishes what it has learned so far. Without a running learner, that waits for the next one.
+
+    \b
+        sml snapshots approve
+    """
+    from service.commands.snapshots import order
+
+    answer(order(settings_of(config).of_arm(arm), "approve"), as_json)
+
+
+@snapshots_app.command("hold")
+def snapshots_hold(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Serve no newer version, whatever the guard says, until `sml snapshots approve`. Learning goes on.
+
+    \b
+        sml snapshots hold
+    """
+    from service.commands.snapshots import order
+
+    answer(order(settings_of(config).of_arm(arm), "hold"), as_json)
+
+
 def rebuild(
     *,
     until: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version, or a time: the newest version at that time.")],

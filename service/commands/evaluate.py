@@ -6,6 +6,7 @@ The protocol says when an example is predicted: right before it is learned (``us
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from operator import gt
 from pathlib import Path
@@ -13,21 +14,23 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from model.evaluation import RunningScores
 from model.features import Encoder
+from model.keys import FeatureError
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.served import ServedStream
-from model.settings import Spec, TableSettings
+from model.settings import Spec
+from service.commands.compile import compile_kernels
 from service.screen import counting
 from service.settings import Settings
+from stream.ahead import ahead
 from stream.columns import LoggedBlock, read_blocks
-from stream.files import Logged, columns
+from stream.files import columns
 from stream.log.settings import format_duration, parse_duration
-from stream.settings import DataSettings, JoinSettings
+from stream.settings import DataSettings
 
 T = TypeVar("T")
 
 TOO_GOOD = 0.98  # an AUC that no honest log has given: above it, some field knows the answer
-BATCH = 4096  # examples encoded together; what is learned does not depend on it
 
 
 class ProtocolError(Exception):
@@ -41,6 +44,10 @@ class Protocol(NamedTuple):
     delay: float = 0.0  # seconds from an example's time to its label
     together: tuple[str, ...] = ()  # columns that the rows of one page have equal
 
+    def told(self) -> dict[str, Any]:
+        """Return it as it is printed."""
+        return {"protocol": self.name, "delay": format_duration(self.delay), "together": list(self.together)}
+
 
 USUAL = Protocol()
 
@@ -48,9 +55,9 @@ USUAL = Protocol()
 class Evaluation:
     """A model, scored on each example by the prediction that the protocol asks for."""
 
-    def __init__(self, spec: Spec, protocol: Protocol = USUAL) -> None:
+    def __init__(self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None) -> None:
         self.model = OnlineModel(spec)
-        self.scores = RunningScores()
+        self.scores = scores or RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
         self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
@@ -58,19 +65,23 @@ class Evaluation:
         self._last = -1  # time
         self._served: ServedStream | None = None
         if protocol.delay or protocol.together:
-            self._served = ServedStream(self.model, self._encoder, self.scores, round(protocol.delay * 1000))
+            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000))
 
-    def learn(self, block: LoggedBlock) -> None:
-        """Predict, score and learn each example, in order."""
-        features, times, clicked = block.features, block.times, block.labels
+    def encoded(self, block: LoggedBlock) -> LoggedBlock:
+        """Return a block with its features as keys, which may be done ahead."""
+        return replace(block, features=block.encoded(self._encoder))
+
+    def learn(self, block: LoggedBlock) -> dict[int, FeatureError]:
+        """Predict, score and learn each example, in order; return the index of each that no field takes, and the error."""
+        encoded, times = block.encoded(self._encoder), block.times
+        self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
         if self._served:
-            self.bad += len(self._served.learn_and_score(features, times, clicked, block.pages))
-            return
-        _, misfits, undone = learn_and_score(self.model, self._encoder, self.scores, features, times, clicked)
-        self.bad += len(misfits)
-        self.undone += len(undone)
+            self._served.learn_and_score(encoded, times, block.labels, block.pages)
+        else:
+            self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
+        return encoded.bad
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -97,17 +108,17 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     """
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
-    _check_together(path, data)
-    compile_kernels(settings.spec)
+    check_together(path, data)
+    compile_kernels(settings.model.network)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
-    for block in counting(read_blocks(path, data, {field.name for field in settings.spec.fields}), path.name):
+    blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
+    for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
         evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
     result = evaluation.result()
-    told = {"protocol": protocol.name, "delay": format_duration(protocol.delay), "together": list(protocol.together)}
-    return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **told}
+    return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
 
 
 def protocol_of(
@@ -127,12 +138,12 @@ def protocol_of(
     Raises:
         ProtocolError: the delay is no duration, or needs a time that the file doesn't have.
     """
-    timed = bool(settings.data.time) or settings.data.format == "avazu"
+    timed = settings.data.timed
     name = name or ("served" if timed else "usual")
     delay = delay or ("window" if name == "served" else "0s")
     pages = settings.data.together if together is None and name == "served" else _columns(together)
     try:
-        seconds = decided_after(settings.join) if delay == "window" else parse_duration("0s" if delay == "0" else delay)
+        seconds = settings.join.decided_after if delay == "window" else parse_duration("0s" if delay == "0" else delay)
     except ValueError as error:
         raise ProtocolError(f"delay: got {delay!r}, expected {error}, or window") from error
     if seconds and not timed:
@@ -140,28 +151,16 @@ def protocol_of(
     return Protocol(name, seconds, pages)
 
 
-def decided_after(settings: JoinSettings) -> float:
-    """Return how long after its impression a label is learned, in seconds: at once under ``fnw`` and ``fnc``."""
-    return settings.click_window + settings.lateness if settings.label_policy == "window" else 0.0
-
-
 def _columns(together: str | None) -> tuple[str, ...]:
     return () if together in (None, "none") else tuple(name.strip() for name in together.split(","))
 
 
-def _check_together(path: Path, data: DataSettings) -> None:
+def check_together(path: Path, data: DataSettings) -> None:
     """Raise an error unless the file has the columns of a page."""
     existing = columns(path, data) if data.together else []
     for name in data.together:
         if name not in existing:
             raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
-
-
-def compile_kernels(spec: Spec) -> None:
-    """Compile the kernels, by an example without features, so that compiling does not count in the speed."""
-    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}))
-    small.learn(LoggedBlock.of([Logged(number=0, time=0, label=0, features={}, clicked_at=None)]))
-    small.result()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

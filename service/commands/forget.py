@@ -7,22 +7,19 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from prometheus_client import CollectorRegistry
 
-from model.weights import Weights
 from service.audit import record, this_user
 from service.own_key import key_header
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import CONTROL, Topics
-from stream.weights.chunks import WeightsHeader
-from stream.weights.follow import Follower
-from stream.weights.metrics import FollowerMetrics
+from stream.weights.chunks import BrokenWeightsError
+from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 
 PATIENCE = 10.0  # seconds to wait for the learner
@@ -60,7 +57,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
 
 
 def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, Any]]:
-    """Return, for each place that may answer to ``value``, whether it does.
+    """Return, for each place that may answer to ``value``, whether it does; ``answers`` is None where that could not be seen.
 
     Raises:
         ForgetError: the field or the value can't be forgotten.
@@ -95,32 +92,30 @@ def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int |
     return None
 
 
-class _Newest:
-    """Takes the newest weights that a follower hands over."""
-
-    def __init__(self) -> None:
-        self.header: WeightsHeader | None = None
-        self.weights: Weights | None = None
-        self.caught_up = False
-
-    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
-        """Keep them."""
-        self.header, self.weights = header, weights
-
-
 def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, Any]:
     """Follow the weights to their end, as a server does, and look there."""
-    newest, end = _Newest(), time.monotonic() + PATIENCE
-    Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
-    if newest.header is None or newest.weights is None:
-        return {"where": f"{topics.weights}: no weights could be loaded"}
-    return {"where": f"{topics.weights}, version {newest.header.version}", "answers": any(map(newest.weights.has, keys))}
+    try:
+        header, weights = newest_weights(log, topics, PATIENCE)
+    except BrokenWeightsError as error:
+        return {"where": f"{topics.weights}: {error}", "answers": None}
+    return {"where": f"{topics.weights}, version {header.version}", "answers": any(map(weights.has, keys))}
 
 
 def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:
-    for checkpoint in Checkpoints(folder, keep=1).newest_first():
-        weights = checkpoint.restore().model.weights
-        yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": any(map(weights.has, keys))}
+    checkpoints = Checkpoints(folder, keep=1)
+    paths = checkpoints.paths()
+    if not paths:
+        yield {"where": f"{folder}: no checkpoint is here", "answers": None}
+    for path in paths:
+        try:
+            checkpoint = checkpoints.read(path)
+            answers = any(map(checkpoint.restore().model.weights.has, keys))
+        except FileNotFoundError:
+            continue  # the learner has deleted it meanwhile
+        except (DamagedCheckpointError, OSError) as error:
+            yield {"where": f"checkpoint {path}, which can't be read: {error}", "answers": None}
+        else:
+            yield {"where": f"checkpoint of version {checkpoint.version.version}", "answers": answers}
 
 
 def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
@@ -129,5 +124,5 @@ def _in_server(url: str, value: str, field: str) -> dict[str, Any]:
             httpx.get(f"{url}/v1/users/{quote(value, safe='')}", params={"field": field}, headers=key_header()).raise_for_status().json()
         )
     except httpx.HTTPError as error:
-        return {"where": f"{url}: no answer: {error}"}
+        return {"where": f"{url}: no answer: {error}", "answers": None}
     return {"where": f"{url}, version {answer['version']}", "answers": answer["fields"][field]}

@@ -3,12 +3,12 @@
 import typer
 from prometheus_client import CollectorRegistry
 
+from service.commands.topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.log.connect import open_log
 from stream.log.metrics import measure
 
 
@@ -27,7 +27,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, open_log(settings.log) as log, exposed(registry, settings, "join"):
+    with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"):
         measure(log, settings.topics, registry)
         joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
         if from_now:

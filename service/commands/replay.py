@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from service.commands.topics import log_with_topics
 from service.screen import counting, say
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import iso
 from stream.files import read
-from stream.log.connect import open_log
 from stream.log.settings import format_duration
 from stream.replay import Events, Replay
 from stream.settings import JoinSettings
@@ -31,7 +31,7 @@ def replay(
     start = time.perf_counter()
     if future:
         say("note: with --future, joiner and learner accept these records only under `[join] accept_future = true`")
-    with stop_signals() as stop, open_log(settings.log) as log:
+    with stop_signals() as stop, log_with_topics(settings) as log:
         run = Replay(log, settings.topics, settings.join, events, speed, future=future)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
             pass

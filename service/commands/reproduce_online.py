@@ -10,13 +10,15 @@ from paper.online.stream import SAMPLES, Stream, encode
 from paper.online.study import OnlineStudy
 from paper.reproduce import Done, reproduce
 from paper.runs import Results
-from service.commands.evaluate import BATCH, batches
+from service.commands.evaluate import batches
 from service.commands.init import read_sample
 from service.onboarding.settings_file import settings_text
 from service.screen import counting
 from service.settings import Settings
 from stream.files import read
 from stream.settings import DataSettings
+
+_BATCH = 4096  # rows encoded together
 
 
 def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> Done:
@@ -39,7 +41,7 @@ def reproduce_online(files: Mapping[str, Path], seeds: int, pages: Path, most: i
 
 def _stream(name: str, path: Path) -> Stream:
     data = SAMPLES[name].data
-    return encode(name, _fields(path, data), counting(batches(read(path, data), BATCH), f"{name}: encoding"))
+    return encode(name, _fields(path, data), counting(batches(read(path, data), _BATCH), f"{name}: encoding"))
 
 
 def _fields(path: Path, data: DataSettings) -> tuple[Field, ...]:

@@ -11,6 +11,7 @@ from threading import Event
 import httpx
 import typer
 
+from service.commands.compile import are_compiled
 from service.commands.topics import create
 from service.own_key import key_header
 from service.screen import say
@@ -45,9 +46,13 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         # Its own server, on this machine: the certificate is one for the names under which others know it.
         own = httpx.Client(timeout=ANSWER_TIMEOUT, verify=settings.serve.certfile is None, headers=key_header())
         with own as client, Children(config, folder / "logs", folder_lock) as children:
-            for name in ("join", "learn", "serve"):
-                children.start(name)
-            say("starting (the first start on a machine compiles the kernels)")
+            if not _compile_kernels(settings, stop, children, folder_lock):
+                return
+            children.start("join")
+            for arm in settings.arms or (None,):
+                children.start("learn", arm=arm)
+            children.start("serve")
+            say("starting")
             turns = _turns(stop, children, folder_lock)
             for _ in turns:
                 if _is_ready(client, settings):
@@ -60,6 +65,21 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
                 for line in watch.new_lines():
                     say(line)
             say("ending: the learner publishes and saves what it has learned")
+
+
+def _compile_kernels(settings: Settings, stop: Event, children: Children, folder_lock: FolderLock) -> bool:
+    """Compile the kernels, if need be, before several processes would; return False if asked to end before that.
+
+    Raises:
+        ChildDiedError: it has failed.
+    """
+    if are_compiled(settings.model.network):
+        return True
+    children.start("compile", logged=False)
+    while not stop.wait(CHECK_EVERY) and not folder_lock.is_taken_over():
+        if children.has_done("compile"):
+            return True
+    return False
 
 
 def _turns(stop: Event, children: Children, folder_lock: FolderLock) -> Iterator[None]:
@@ -97,5 +117,5 @@ def _addresses(settings: Settings, logs: Path) -> str:
 
 def _metrics(settings: Settings) -> list[str]:
     """Return where the metrics are; a process that takes any free port logs which."""
-    ports = (settings.learn.metrics_port, settings.join.metrics_port)
+    ports = (*(each.learn.metrics_port for each in settings.of_every_arm()), settings.join.metrics_port)
     return [f"{settings.serve.url}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]

@@ -43,7 +43,7 @@ class Admin:
             (found,) = self._client.describe_topics([topic])
             error = errors.for_code(found["error_code"])
             if error is errors.UnknownTopicOrPartitionError:
-                raise UnknownTopicError(f"topic {topic!r} does not exist: create it first")
+                raise UnknownTopicError(f"topic {topic!r} does not exist: `sml topics create` creates it")
             if error is not errors.NoError:
                 raise error(topic)
         return len(found["partitions"])

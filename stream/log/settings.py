@@ -149,3 +149,8 @@ class LogSettings(Section):
     """the most bytes of dead letters: above it the oldest go first"""
     weights_retention: Annotated[Duration, Setting(ge=1)] = WEIGHTS_RETENTION
     """how long deltas and snapshots of the weights are kept; a snapshot is written four times in it, even if nothing is learned"""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the log is a file of this machine."""
+        return self.url.startswith("sqlite:")

@@ -29,7 +29,7 @@ def test_what_does_not_fit_or_is_undone_is_named_and_the_rest_is_learned_and_sco
     importance = np.where(np.isin(np.arange(COUNT), UNDONE), np.inf, 1).astype(np.float32)
     together, alone, scores, expected = OnlineModel(SPEC), OnlineModel(SPEC), RunningScores(), RunningScores()
 
-    outcome = learn_and_score(together, Encoder(SPEC.fields), scores, features, TIMES, LABELS, importance)
+    outcome = learn_and_score(together, scores, Encoder(SPEC.fields).encode(features, TIMES), LABELS, importance)
 
     rest = [n for n in range(COUNT) if n not in MISFITS + UNDONE]
     for n in rest:

@@ -27,9 +27,10 @@ from stream.settings import LearnSettings
 from stream.weights.versions import read_versions
 
 SPEC = Spec(
-    model=ModelSettings(hidden=(8, 4), embedding=4),
+    model=ModelSettings(hidden=(8, 4), embedding=4, records=True),
     table=TableSettings(capacity=256),
     fields=(Field(name="user"), Field(name="item"), Field(name="price", kind="numeric")),
+    label_delay=5,
 )
 TOPICS = Topics("learning")
 OPTIONS = {"times", "accept_gap", "weights_retention"}  # of a learner, beside its settings and topics

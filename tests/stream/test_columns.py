@@ -39,7 +39,7 @@ def outcome(path: Path, data: DataSettings, reader: Callable[..., Any], fields: 
     encoder = Encoder(fields)
     try:
         for block in reader(path, data):
-            (keys, starts), bad = encoder.encode(block.features, block.times)
+            (keys, starts, _), bad = block.encoded(encoder)
             kept = [n for n in range(len(block)) if n not in bad]
             examples = [keys[starts[i * len(fields)] : starts[(i + 1) * len(fields)]].tolist() for i in range(len(kept))]
             of = dict(zip(kept, examples, strict=True)) | {n: str(error) for n, error in bad.items()}
@@ -300,8 +300,8 @@ def test_the_recorded_logs_are_the_same_and_taken_in_columns(name: str, data: Da
     fields = [Field.model_validate({"name": each, "kind": ("multi" if each == "tag" else "categorical")}) for each in names]
     columns = list(islice(in_columns(path, data, fields), 2))
     rows = LoggedBlock.of(list(islice(read(path, data), sum(map(len, columns)))))
-    expected = Encoder(fields).encode(rows.features, rows.times).features
-    encoded = [Encoder(fields).encode(block.features, block.times).features for block in columns]
+    expected = rows.encoded(Encoder(fields)).features
+    encoded = [block.encoded(Encoder(fields)).features for block in columns]
 
     assert all(isinstance(block.features, dict) for block in columns)
     assert np.array_equal(np.concatenate([each.keys for each in encoded]), expected.keys)

@@ -14,7 +14,7 @@ from model.kernels.intrinsics import SINGLE, power_of_two
 from model.kernels.matrix import affine
 from model.kernels.memory import Scratch, array1, array2, array3, array4
 from model.kernels.network import COLUMNS, Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 PARTS = 4
 QUERY, KEY, VALUE, RESIDUAL = range(PARTS)
@@ -52,7 +52,7 @@ def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     }
 
 
-@kernel
+@inner
 def attended(scratch: Scratch) -> Attended:
     """Return the scratch arrays by their names."""
     return Attended(
@@ -69,7 +69,7 @@ def attended(scratch: Scratch) -> Attended:
     )
 
 
-@kernel
+@inner
 def exponential(values: NDArray[Any], most: Any) -> None:
     """Compute ``exp(v_k - most)`` in place. In single precision ``2ⁿ p(r)`` as in Cephes' expf, vectorised when compiled: within 2 ulp."""
     if values.itemsize > SINGLE:
@@ -92,7 +92,7 @@ def exponential(values: NDArray[Any], most: Any) -> None:
         values[k] = (p * r * r + r + np.float32(1)) * power_of_two(n)
 
 
-@kernel
+@inner
 def softmax(values: NDArray[Any]) -> None:
     """Compute ``exp(v_k) / Σ exp(v)`` in place."""
     most = values[0]
@@ -107,7 +107,7 @@ def softmax(values: NDArray[Any]) -> None:
         values[k] *= total
 
 
-@kernel
+@inner
 def transpose(mapped: NDArray[Any], a: int, width: int, transposed: NDArray[Any]) -> None:
     """Copy a head's keys and values, whose columns start at ``a``, so that each matrix and its transpose are contiguous."""
     fields = mapped.shape[1]
@@ -117,7 +117,7 @@ def transpose(mapped: NDArray[Any], a: int, width: int, transposed: NDArray[Any]
             transposed[1, c * fields + k] = transposed[3, k * width + c] = mapped[VALUE, k, a + c]
 
 
-@kernel
+@inner
 def attend(
     mapped: NDArray[Any], share: NDArray[Any], kept: Attended, all_indices: NDArray[np.int64], width: int, out: NDArray[Any]
 ) -> None:
@@ -136,7 +136,7 @@ def attend(
                 out[m, a + c] = value * 0 if value <= 0 else value  # NaN stays NaN
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     """Return ``w · x^L`` with ``x^{l+1} = relu(attend(x^l) + x^l W_res)``, every field's ``(in,)`` mapped to ``(n,)`` (Eq. 8)."""
     kept = attended(scratch)
@@ -156,7 +156,7 @@ def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     return output_forward(net, kept.flat[0])
 
 
-@kernel
+@inner
 def attend_backward(
     mapped: NDArray[Any], share: NDArray[Any], kept: Attended, all_indices: NDArray[np.int64], width: int, grad_out: NDArray[Any]
 ) -> None:
@@ -181,7 +181,7 @@ def attend_backward(
                     grad_key[c] += q * query[c]
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = attended(scratch)

@@ -15,7 +15,7 @@ import numba
 
 from model.kernels.memory import Scratch, allocate
 from model.kernels.network import Activations, Network
-from model.kernels.target import kernel, pointer
+from model.kernels.target import inner, pointer
 
 
 class Branch(NamedTuple):
@@ -49,13 +49,13 @@ def _pointers(branch: Branch, net: Any, act: Any, scratch: Any) -> tuple[Any, An
     return pointer(branch.forward, forward), pointer(branch.backward, backward)
 
 
-@kernel
+@inner
 def no_term(net: Network, act: Activations, scratch: Scratch) -> Any:  # noqa: ARG001
     """Return 0: the tower stands alone."""
     return net.dense.dtype.type(0)
 
 
-@kernel
+@inner
 def no_step(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
     """Return 0: there is nothing to learn."""
     return net.dense.dtype.type(0)

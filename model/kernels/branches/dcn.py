@@ -12,7 +12,7 @@ from model.kernels.branches.parameters import accumulators_at, output_backward, 
 from model.kernels.matrix import learn_vector
 from model.kernels.memory import Scratch, array2
 from model.kernels.network import Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
 class Crossed(NamedTuple):
@@ -29,13 +29,13 @@ def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     return {"x": (layers + 1, width), "z": (layers, width), "gradient": (4, width)}
 
 
-@kernel
+@inner
 def crossed(scratch: Scratch) -> Crossed:
     """Return the scratch arrays by their names."""
     return Crossed(array2(scratch, 0), array2(scratch, 1), array2(scratch, 2))
 
 
-@kernel
+@inner
 def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) -> Any:
     """Return a layer's own term, if it has one; ``x`` is the layer's output."""
     term = net.layers.shape[0] + layer
@@ -46,7 +46,7 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
     return skip.forward(net, act, term, act.all_indices[: x.shape[0]])
 
 
-@kernel
+@inner
 def skip_backward(net: Network, act: Activations, layer: int, dlogit: Any, rate: Any, grad_x: NDArray[Any], grad_term: NDArray[Any]) -> Any:
     """Learn a layer's own term; add its gradient to ``grad_x``, that of the layer's output. ``grad_term`` is scratch of the same length."""
     term = net.layers.shape[0] + layer
@@ -58,7 +58,7 @@ def skip_backward(net: Network, act: Activations, layer: int, dlogit: Any, rate:
     return total
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     """Return ``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 (x_l · w_l) + b_l + x_l``."""
     kept = crossed(scratch)
@@ -79,7 +79,7 @@ def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     return logit + output_forward(net, kept.x[layers])
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = crossed(scratch)

@@ -10,10 +10,10 @@ from model.kernels.branches.parameters import accumulators_at, output_backward, 
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.memory import Scratch
 from model.kernels.network import Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     """Return ``w · x_C + Σ_l F(x_l)`` with ``x_{l+1} = x_0 ⊙ (x_l W_l + b_l) + x_l``."""
     kept = crossed(scratch)
@@ -30,7 +30,7 @@ def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     return logit + output_forward(net, kept.x[layers])
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = crossed(scratch)

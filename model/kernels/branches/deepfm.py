@@ -9,7 +9,7 @@ from typing import Any
 
 from model.kernels.memory import Scratch, array1
 from model.kernels.network import Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
 def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
@@ -17,7 +17,7 @@ def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     return {"total": (net.embedding,), "x": (net.fields * net.embedding,)}
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     """Return ``½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²)``."""
     d, x = net.embedding, act.x[0]
@@ -37,7 +37,7 @@ def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     return net.dense.dtype.type(0.5) * (both - squares)
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:  # noqa: ARG001
     """Add the input's gradient, ``dlogit (Σ_g v_g − v_f)``, to ``act.gradient[0]``."""
     d, grad_input = net.embedding, act.gradient[0]

@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from model.kernels.intrinsics import root
 from model.kernels.matrix import affine, learn_vector
 from model.kernels.network import ACCUMULATOR_START, COLUMNS, ROWS, START, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
-@kernel
+@inner
 def weights_at(net: Network, index: int) -> slice:
     """Return where in ``net.dense`` a parameter of the branch lies, flat."""
     at = net.branch_parameters[index]
     return slice(at[START], at[START] + at[ROWS] * at[COLUMNS])
 
 
-@kernel
+@inner
 def accumulators_at(net: Network, index: int) -> slice:
     """Return where in ``net.accumulators`` its accumulators lie."""
     at = net.branch_parameters[index]
     return slice(at[ACCUMULATOR_START], at[ACCUMULATOR_START] + at[ROWS])
 
 
-@kernel
+@inner
 def map_each(weight: NDArray[Any], zeros: NDArray[Any], x: NDArray[Any], all_indices: NDArray[np.int64], out: NDArray[Any]) -> None:
     """Compute ``out_p = Σ_j x_pj W_j`` for each position ``p``; ``n`` is the length of ``zeros (n,)``."""
     n = zeros.shape[0]
@@ -37,7 +37,7 @@ def map_each(weight: NDArray[Any], zeros: NDArray[Any], x: NDArray[Any], all_ind
         affine(weight, zeros, x[p], all_indices[:inputs], out[p, :n])
 
 
-@kernel
+@inner
 def learn_each(
     weight: NDArray[Any],
     accumulators: NDArray[Any],
@@ -71,7 +71,7 @@ def learn_each(
     return total
 
 
-@kernel
+@inner
 def learn_row(weight: NDArray[Any], accumulators: NDArray[Any], index: int, gradient: NDArray[Any], rate: Any) -> Any:
     """Take an Adagrad step on weights that share the accumulator at ``index``: it grows by ``mean(g²)``."""
     square = weight.dtype.type(0)
@@ -84,7 +84,7 @@ def learn_row(weight: NDArray[Any], accumulators: NDArray[Any], index: int, grad
     return accumulators[index]
 
 
-@kernel
+@inner
 def output_forward(net: Network, x: NDArray[Any]) -> Any:
     """Return ``w · x``, ``w`` being the branch's last parameter."""
     output = net.dense[weights_at(net, net.branch_parameters.shape[0] - 1)]
@@ -94,7 +94,7 @@ def output_forward(net: Network, x: NDArray[Any]) -> Any:
     return logit
 
 
-@kernel
+@inner
 def output_backward(net: Network, x: NDArray[Any], dlogit: Any, rate: Any, grad_x: NDArray[Any]) -> Any:
     """Learn ``w``; ``grad_x`` gets the gradient of ``x``, and ``x`` becomes that of ``w``."""
     last = net.branch_parameters.shape[0] - 1

@@ -15,7 +15,7 @@ from model.kernels.branches.parameters import accumulators_at, learn_each, map_e
 from model.kernels.matrix import affine
 from model.kernels.memory import Scratch, array1, array2, array3
 from model.kernels.network import COLUMNS, Activations, Network
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
 class Compressed(NamedTuple):
@@ -44,7 +44,7 @@ def scratch_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     }
 
 
-@kernel
+@inner
 def compressed(scratch: Scratch) -> Compressed:
     """Return the scratch arrays by their names."""
     return Compressed(
@@ -52,7 +52,7 @@ def compressed(scratch: Scratch) -> Compressed:
     )
 
 
-@kernel
+@inner
 def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     """Return ``Σ_l w_l · Σ_k x^l_k`` with ``x^{l+1}_{k h} = Σ_ij W^l_{ij h} x^l_{k i} x^0_{k j}`` (xDeepFM's Eq. 6, 7 and 8)."""
     kept = compressed(scratch)
@@ -73,7 +73,7 @@ def forward(net: Network, act: Activations, scratch: Scratch) -> Any:
     return output_forward(net, kept.pooled[0])
 
 
-@kernel
+@inner
 def unmix(x0: NDArray[Any], grad_x: NDArray[Any], mixed: NDArray[Any], grad_mixed: NDArray[Any], grad_x0: NDArray[Any]) -> None:
     """Go back through ``x_h = Σ_j x⁰_j u_jh`` at one position: ``∂u_jh = x⁰_j ∂x_h`` and ``∂x⁰_j += u_j · ∂x``."""
     n = grad_x.shape[0]
@@ -86,7 +86,7 @@ def unmix(x0: NDArray[Any], grad_x: NDArray[Any], mixed: NDArray[Any], grad_mixe
         grad_x0[j] += dot
 
 
-@kernel
+@inner
 def backward(net: Network, act: Activations, scratch: Scratch, dlogit: Any, rate: Any) -> Any:
     """Take one Adagrad step; add the input's gradient to ``act.gradient[0]``. Return a sum that is finite if and only if the step is."""
     kept = compressed(scratch)

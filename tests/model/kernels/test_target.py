@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,33 +16,42 @@ from model.kernels import matrix, target
 
 _PROGRAM = """
 import sys
+from pathlib import Path
 import numpy as np
-from model.kernels import matrix
+from model.compiled import compiling
+from model.kernels import matrix, target
 from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
+
+if "compile" in sys.argv:
+    for _ in compiling("dnn"):
+        pass
+kept = len(list(Path(target.config.CACHE_DIR).rglob("*.nbc")))
 
 spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings(capacity=64), fields=(Field(name="a"), Field(name="b")))
 model, random = OnlineModel(spec), np.random.default_rng(0)
 examples = [{"a": int(random.integers(50)), "b": int(random.integers(50))} for _ in range(500)]
 features, _ = Encoder(spec.fields).encode(examples, times=[0] * 500)
-if "apart" in sys.argv:
+if "apart" in sys.argv and "compile" not in sys.argv:
     one = np.ones(2, np.float32)
     matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one.copy())
 if "predict" in sys.argv:
     model.weights.predict(features)
 model.learn(features, (random.random(500) < 0.3).astype(np.float32))
-print(model.digest())
+model.learn(features, np.zeros(500, np.float32), np.full(500, np.inf, np.float32))
+print(model.digest(), len(list(Path(target.config.CACHE_DIR).rglob("*.nbc"))) - kept)
 """
 
 
-def test_kernels_just_compiled_and_kernels_loaded_give_the_same_bits(tmp_path: Path) -> None:
+def test_kernels_compiled_ahead_are_all_and_give_the_same_bits_as_kernels_loaded(tmp_path: Path) -> None:
     def digest(*before: str) -> str:
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
         return subprocess.run([sys.executable, "-c", _PROGRAM, *before], env=environment, check=True, capture_output=True, text=True).stdout
 
-    compiled = digest("apart")  # into an empty cache
+    compiled = digest("apart", "compile")  # into an empty cache
 
+    assert compiled.endswith(" 0\n")  # none was left to be compiled
     assert {digest(), digest("apart"), digest("predict")} == {compiled}
 
 
@@ -57,21 +65,3 @@ def test_no_root_and_no_quotient_is_taken_by_the_processors_estimates() -> None:
     instructions = learn.inspect_asm(learn.signatures[0])
     assert "vsqrtps" in instructions
     assert not re.search(r"rsqrt|vrcp", instructions)
-
-
-def test_an_edit_of_a_kernel_in_a_folder_of_its_own_changes_the_caches_name(tmp_path: Path) -> None:
-    shutil.copytree(Path(target.__file__).parents[1], tmp_path / "model", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON"))}
-
-    def cache() -> Path:
-        program = "from model.kernels import target; print(target.config.CACHE_DIR)"
-        command = [sys.executable, "-c", program]
-        return Path(subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout.strip())
-
-    before = cache()
-    with (tmp_path / "model" / "kernels" / "dnn.py").open("a") as kernel:
-        kernel.write("# edited\n")
-    after = cache()
-
-    assert before.parent == after.parent == tmp_path / "model" / "__pycache__"
-    assert before.name != after.name

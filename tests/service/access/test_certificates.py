@@ -1,5 +1,6 @@
 """TLS with real certificates: the server's, clients', another in place of the first without a restart; and behind a proxy."""
 
+import resource
 import socket
 import ssl
 import time
@@ -77,6 +78,22 @@ def test_a_certificate_that_is_replaced_by_rubbish_stays_as_it_was(files: Certif
 
         eventually(lambda: "the certificate stays as it was" in caplog.text)
         assert serial(port, files.client()) == first
+
+
+def test_a_certificate_that_is_replaced_while_no_file_can_be_opened_is_used_once_one_can(
+    files: Certified, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(ServeSettings(certfile=str(files.server))) as (port, _):
+        first = serial(port, files.client())
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files.renew()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            eventually(lambda: "the certificate stays as it was" in caplog.text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+        eventually(lambda: serial(port, files.client()) != first)
 
 
 def test_only_clients_with_a_certificate_of_the_authority_are_served(files: Certified) -> None:

@@ -102,7 +102,9 @@ def test_no_answer_sends_a_client_to_the_host_that_it_named(guarded: TestClient,
         assert (answer.status_code, answer.headers.get("location")) == (404, None)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"]
+)
 def test_pages_without_data_and_probes_need_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
 

@@ -1,6 +1,7 @@
 """API keys: shown once, kept as hashes, known to a running server within a second, and never slow or guessable for anybody."""
 
 import json
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -154,6 +155,25 @@ def test_a_file_that_became_unreadable_leaves_the_keys_as_they_were(path: Path, 
 
         assert keys.known(key)
     assert caplog.text.count("the keys stay as they were") == 1
+
+
+def test_a_key_that_is_revoked_while_no_file_can_be_opened_counts_no_longer_once_one_can(path: Path) -> None:
+    clock = Clock()
+    key, record = create(path, ["read"])
+    keys = Keys(path, clock)
+    keys.verify(key)
+    revoke(path, record.id)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        clock.now += 1.1
+        assert keys.known(key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    clock.now += 1.1
+
+    assert keys.known(key) is None
 
 
 def test_a_server_does_not_begin_with_a_file_that_it_cannot_read(path: Path) -> None:

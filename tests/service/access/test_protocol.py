@@ -1,9 +1,11 @@
 """Slow, silent and too many clients, on real sockets: each is answered and let go, and honest ones are served meanwhile."""
 
 import contextlib
+import resource
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -136,6 +138,45 @@ def test_a_head_without_an_end_is_refused(port: int) -> None:
 
         assert b"HTTP/1.1 431 " in rest(endless)
     assert ok(port)
+
+
+CHUNKED = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"0\r\n", (b"X-A: " + b"a" * 60 + b"\r\n") * 1_000),
+        (b"0\r\nX-A: ", b"a" * 65_536),
+        (b"5;a=", b"a" * 65_536),
+        (b"", b"1;a\r\n \r\n" * 8_192),
+    ],
+    ids=["trailers", "one trailer", "an extension", "small chunks"],
+)
+def test_what_frames_a_body_without_an_end_is_refused_and_kept_nowhere(port: int, begin: bytes, piece: bytes) -> None:
+    def memory() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = memory()
+    with connected(port) as endless:
+        endless.sendall(CHUNKED + begin)
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 200_000_000:
+                endless.sendall(piece)
+                sent += len(piece)
+
+        assert sent < 20_000_000  # what the sockets of both ends hold, too
+        assert memory() - before < 20_000_000
+    assert ok(port)
+
+
+def test_a_body_in_chunks_is_read_and_headers_after_it_count_for_nothing(port: int) -> None:
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY)
+    with connected(port) as client:
+        for trailer in (b"", b"Content-Type: text/plain\r\nX-A: b\r\n"):
+            client.sendall(CHUNKED + chunks + b"0\r\n" + trailer + b"\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The console page, in a real browser: it needs nothing from elsewhere, follows the weights, and lets a visitor ask for predictions."""
+"""The pages, in a real browser that finds no name but its server's: they need nothing from elsewhere, follow the weights, and predict."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from model.settings import Field
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.keys import Keys, create
+from service.access.keys import Keys, create as create_key
 from service.access.limits import Allowances
+from service.api.routes import docs
+from stream.log.contract import Message
+from stream.log.metrics import measure
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Kept, create
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -28,6 +34,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
 
@@ -87,6 +94,19 @@ def test_the_page_follows_the_weights(page: Page, site: Site) -> None:
     expect(page.locator("#age")).to_contain_text("ago")
 
 
+def test_the_page_says_how_large_the_embedded_log_is_and_what_bounds_it(page: Page, site: Site, tmp_path: Path) -> None:
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        create(log, site.topics, 1, kept=Kept(records=3 * 86_400.0))
+        log.append([Message(site.topics.examples, None, bytes(900_000))] * 3)
+        measure(log, site.topics, site.app.state.service.registry)
+
+        page.goto("/")
+
+        expect(page.locator("#log")).to_have_text(
+            re.compile(r"^log \d\.\d MB, records kept for 3 days, weights until two newer snapshots$")
+        )
+
+
 def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     page.goto("/")
     site.follower.publish(7, trained())
@@ -97,6 +117,14 @@ def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     expect(page.locator("#predictions tr")).to_have_count(3)
     expect(page.locator("#predictions")).to_contain_text("%")
     expect(page.locator("#answer")).to_contain_text("version 7")
+
+
+def test_the_page_keeps_no_more_points_than_it_draws(page: Page) -> None:
+    page.goto("/")
+
+    kept = page.evaluate("() => { for (let n = 0; n < 1000; n++) draw('asked-line', n); return lines['asked-line'].length }")
+
+    assert kept == 120
 
 
 def test_a_bad_request_is_explained(page: Page, site: Site) -> None:
@@ -122,6 +150,34 @@ def test_the_page_asks_nobody_but_its_own_server(page: Page, site: Site, address
 
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
     assert errors == []
+
+
+def test_the_description_of_the_api_works_without_the_internet(page: Page, site: Site, address: str) -> None:
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    site.follower.publish(7, trained())
+
+    page.goto("/docs")
+    predict = page.locator(".opblock", has_text="/v1/predict")
+    predict.locator(".opblock-summary-control").click()
+    predict.get_by_role("button", name="Try it out").click()
+    predict.get_by_role("button", name="Execute").click()
+
+    expect(predict.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    assert [url for url in asked if not url.startswith((address, "data:"))] == []
+    assert errors == []
+
+
+def test_swagger_ui_comes_with_its_licences() -> None:
+    folder = Path(docs.__file__).parents[1] / "swagger_ui"
+
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert "SmartBear" in (folder / "NOTICE").read_text(encoding="utf-8")
+    assert "swagger-ui-bundle.js.LICENSE.txt" in (folder / "swagger-ui-bundle.js").read_text(encoding="utf-8")[:200]
+    assert (folder / "swagger-ui-bundle.js.LICENSE.txt").exists()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -203,8 +259,8 @@ def test_no_page_elsewhere_can_show_the_console_in_a_frame_or_post_to_the_server
 
 
 def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(browser: Browser, tmp_path: Path) -> None:
-    reader, _ = create(tmp_path / "keys.json", ["read", "predict"])
-    stranger, _ = create(tmp_path / "keys.json", ["ingest"])
+    reader, _ = create_key(tmp_path / "keys.json", ["read", "predict"])
+    stranger, _ = create_key(tmp_path / "keys.json", ["ingest"])
     site = Site(access=Access(Callers(Keys(tmp_path / "keys.json")), Allowances(1e6, 1e6, 100)))
     with served(site) as address:
         page = browser.new_page(base_url=address)

@@ -51,6 +51,19 @@ def test_show_gives_the_bytes_as_they_came(settings: Path) -> None:
     assert json.loads(run("show", "0", "--json", "--config", settings))["value"] == "\\xff1"
 
 
+def test_what_a_record_holds_does_nothing_to_the_terminal_that_shows_it(settings: Path) -> None:
+    odd = "\x1b]0;title\x07\x1b[2J\r\nroot: promoted\u202e\x9b"
+    with connect(f"sqlite:///{settings.parent}/log.db") as log:
+        record = Record(odd, 0, 2, 0, odd.encode(), odd.encode(), ())
+        log.append([dead_letter(record, odd, BadRecordError(odd, odd, odd), TOPICS)])
+
+    for arguments in (["list"], ["show", "2"], ["show", "2", "--json"]):
+        shown = run(*arguments, "--config", settings).decode()
+        assert "promoted" in shown
+        assert all(each.isprintable() for line in shown.split("\n") for each in line), arguments
+        assert not any(line.startswith("root") for line in shown.split("\n"))
+
+
 def test_show_of_what_is_not_there_fails_and_says_what_is(settings: Path) -> None:
     result = CliRunner().invoke(app, ["dead-letters", "show", "9", "--config", str(settings)])
 

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmarks.delay import FIELDS, RATE, Run, batches
-from model.evaluation import RunningScores
-from model.settings import ModelSettings, TableSettings
 from service.cli import app
-from service.commands.evaluate import evaluate, protocol_of
-from service.commands.simulated_site import Site
+from service.commands.evaluate import protocol_of
 from service.settings import Settings
 from stream.settings import DataSettings, JoinSettings
 
@@ -108,36 +104,6 @@ def test_a_protocol_that_cannot_be_followed_is_told_in_a_line(file: Path, option
     assert done.exit_code == 1
     assert message in done.stderr
     assert "Traceback" not in done.output
-
-
-def test_what_a_joined_stream_served_is_what_evaluating_its_log_gives(tmp_path: Path) -> None:
-    """The simulated site: served, joined and learned in its time, and then evaluated from the file that recorded it."""
-    site = Site(seed=0, rate=RATE)
-    visits = [site.visit() for _ in range(4_000)]
-    join = JoinSettings(click_window=60, lateness=1)
-    online, scores = Run(join), RunningScores()
-    shown: list[Any] = []
-    clicks: dict[str, int] = {}
-    predictions: list[float] = []
-    for impressions, clicked, _, now in batches(visits, lambda share: -5.0 * np.log1p(-share)):
-        predictions += online.serve(impressions).tolist()
-        shown += impressions
-        clicks |= {click.impression_id: click.time for click in clicked}
-        online.take(impressions, clicked, now)
-    rows = [
-        each.features | {"time": each.time, "click": int(clicks.get(each.impression_id, 2**60) <= each.time + 60_000)} for each in shown
-    ]
-    file = tmp_path / "site.jsonl"
-    file.write_text("".join(json.dumps(row | {"time": row["time"] + 1_760_000_000_000}) + "\n" for row in rows))
-    served = np.array(predictions)
-    scores.update(np.log(served / (1 - served)).astype(np.float32), np.array([row["click"] for row in rows], np.float32))
-
-    settings = Settings(
-        model=ModelSettings(hidden=(64, 32)), table=TableSettings(capacity=65_536), field=FIELDS, join=join, data=DataSettings(time="time")
-    )
-    evaluated = evaluate(file, settings)
-
-    assert scores.total().log_loss == pytest.approx(evaluated["log_loss"], rel=0.005)
 
 
 def test_a_column_that_knows_the_answer_is_warned_of(file: Path) -> None:

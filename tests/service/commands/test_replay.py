@@ -19,8 +19,8 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.url = path, f"sqlite:///{path}/log.db"
-        (path / "sml.toml").write_text(f'[log]\nurl = "{self.url}"\n[data]\ntime = "time"\n[[field]]\nname = "user"\n')
-        self.sml("topics", "create")
+        learn = f'[learn]\ndirectory = "{path}/checkpoints"\nmetrics_port = 0'
+        (path / "sml.toml").write_text(f'[log]\nurl = "{self.url}"\n[data]\ntime = "time"\n{learn}\n[[field]]\nname = "user"\n')
 
     def sml(self, *words: str) -> Result:
         """Run a command."""
@@ -86,3 +86,10 @@ def test_rows_that_may_yet_be_clicked_are_told(folder: Folder) -> None:
     a_second_ago = int(time.time() * 1000) - 1000
 
     assert "clicks may yet come for the rows after" in folder.replay([NOW - DAY, a_second_ago]).stderr
+
+
+def test_on_an_embedded_log_nothing_has_to_be_created_first(folder: Folder) -> None:
+    replayed, learned = folder.replay([NOW - DAY], "--as", "examples"), folder.sml("learn", "--until-caught-up", "--json")
+
+    assert replayed.exit_code == 0, replayed.stderr
+    assert json.loads(learned.stdout.splitlines()[-1])["examples"] == 1

@@ -117,6 +117,8 @@ def test_no_topic_is_created_on_the_way(log: Log) -> None:
     ):
         with pytest.raises(UnknownTopicError):
             attempt()
+    with pytest.raises(UnknownTopicError, match="`sml topics create` creates it"):
+        log.bounds("unknown")
 
 
 def test_poll_waits_for_the_first_record(log: Log) -> None:

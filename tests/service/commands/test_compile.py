@@ -1,0 +1,30 @@
+"""Kernels are compiled once, in one process, and nobody waits for it without a word."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "sml.toml"
+    path.write_text('[[field]]\nname = "item"\n')
+    return path
+
+
+def test_one_of_two_processes_compiles_with_a_word_and_the_other_waits(settings: Path, unmarked: Path) -> None:
+    command = [sys.executable, "-m", "service", "compile", "--config", str(settings)]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(unmarked)}
+
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(process.communicate(timeout=120)[1] for process in both)
+    later = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == later.stderr == ""
+    assert [line.partition(":")[0] for line in said[1].splitlines()] == ["compiling the kernels of dnn, once on this machine"] * 4
+    assert re.search(r": done in \d+ s$", said[1].rstrip())
