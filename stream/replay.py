@@ -9,8 +9,10 @@ Times after now are refused: readers would set them aside. Records with made-up 
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Literal
 
+from stream.ahead import ahead
 from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
 from stream.file_blocks import FileError
@@ -20,7 +22,7 @@ from stream.log.settings import format_duration
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
 
-BATCH = 1_000  # rows appended at once
+BATCH = 4_000  # rows appended at once: each append waits until it is durable
 
 Events = Literal["impressions", "examples"]
 
@@ -81,16 +83,17 @@ class Replay:
         Raises:
             FutureRowError: a time is after now; nothing of its batch was written.
         """
-        for batch in self._batches(rows, pause):
-            self._check(batch)
-            events, clicks = self._messages(batch)
-            self._log.append(events)  # durable before their clicks: in the log, a click is never older than its impression
-            if clicks:
-                self._log.append(clicks)
-            self.rows += len(batch)
-            yield batch
-            if pause(0):
-                break
+        with closing(ahead((batch, self._events_of(batch)) for batch in self._batches(rows, pause))) as batches:
+            for batch, events in batches:
+                self._check(batch)
+                clicks = self._clicks_by(batch)
+                self._log.append(events)  # durable before their clicks: in the log, a click is never older than its impression
+                if clicks:
+                    self._log.append(clicks)
+                self.rows += len(batch)
+                yield batch
+                if pause(0):
+                    break
         self._log.append([*self._due_clicks(None), *(() if pause(0) else self._last_watermarks())])
 
     def _batches(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
@@ -117,22 +120,27 @@ class Replay:
                 if at is not None and at > now + self._rule.clock_skew:
                     raise FutureRowError(row.number, column, at, now, self._rule.clock_skew)
 
-    def _messages(self, batch: list[Logged]) -> tuple[list[Message], list[Message]]:
-        """Return the impressions of the rows, and the clicks that are due by then; or their examples, and no clicks."""
-        events: list[Message] = []
+    def _events_of(self, batch: list[Logged]) -> list[Message]:
+        """Return the impressions of the rows, or their examples. Changes nothing, so it may run ahead."""
+        if self._events == "examples":
+            topic = self._topics.examples
+            return [self._message(topic, row.number, _example(row)) for row in batch]
+        topic = self._topics.impressions
+        return [self._message(topic, row.number, Impression(str(row.number), row.time, row.features)) for row in batch]
+
+    def _clicks_by(self, batch: list[Logged]) -> list[Message]:
+        """Take note of the rows' times and clicks; return the clicks that are due by then."""
         clicks: list[Message] = []
         for row in batch:
             self.backwards += row.time < self.last
             self.late += row.time < self.last - self._horizon
             self.last = max(self.last, row.time)
             if self._events == "examples":
-                events.append(self._message(self._topics.examples, row.number, _example(row)))
                 continue
             clicks += self._due_clicks(row.time)
-            events.append(self._message(self._topics.impressions, row.number, Impression(str(row.number), row.time, row.features)))
             if row.label:
                 heapq.heappush(self._clicks, (row.time if row.clicked_at is None else row.clicked_at, row.number))
-        return events, clicks
+        return clicks
 
     def _message(self, topic: str, number: int, event: Impression | Click | Example) -> Message:
         return Message(topic, str(number).encode(), encode(event), self._headers)

@@ -86,6 +86,11 @@ class DataSettings(Section):
     together: tuple[str, ...] = ()
     """the columns that neighbouring rows of one page have equal: `sml evaluate` predicts a page before it learns it"""
 
+    @property
+    def timed(self) -> bool:
+        """Whether the file says when each impression was shown."""
+        return bool(self.time) or self.format == "avazu"
+
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
         named = [column for column in (self.label, self.time, self.click_time) if column is not None]

@@ -138,7 +138,7 @@ def protocol_of(
     Raises:
         ProtocolError: the delay is no duration, or needs a time that the file doesn't have.
     """
-    timed = bool(settings.data.time) or settings.data.format == "avazu"
+    timed = settings.data.timed
     name = name or ("served" if timed else "usual")
     delay = delay or ("window" if name == "served" else "0s")
     pages = settings.data.together if together is None and name == "served" else _columns(together)

@@ -15,7 +15,7 @@ import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from stream.join.waiting import OF_RECORD, Waiting, labelled, memory_of
+from stream.join.waiting import OF_RECORD, Waiting, impression_in, labelled, memory_of
 from stream.join.window import Join
 from stream.log.contract import Record
 
@@ -131,6 +131,6 @@ class ImmediateJoin(Join):
         self._add_example(waiting, waiting.clicked_at)
 
     def _add_example(self, waiting: Waiting, clicked_at: int | None) -> None:
-        if waiting.impression:
-            example = labelled(waiting.impression, clicked_at)
+        if waiting.value:
+            example = labelled(impression_in(waiting.value), clicked_at)
             self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

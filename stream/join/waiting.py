@@ -1,13 +1,16 @@
 """What waits in a join: an impression for its label, and a click for its impression."""
 
+from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from stream.events import Click, Example, Impression
 from stream.log.contract import Record
 
-OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # bytes of memory, measured
+OF_WAITING, OF_TAKEN = 330, 240  # bytes of memory, measured: of an impression that waits, and of one that may still be a duplicate's
+OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # of a click or tombstone; of a decoded record
 
 
 def memory_of(record: Record) -> int:
@@ -23,11 +26,15 @@ class Waiting(Struct, gc=False, order=True):
     offset: int
     impression_id: str
     time: int
-    impression: Impression | None  # None: forgotten; it stays to meet its clicks, so that no other impression gets them
+    value: bytes | None  # its record's, to be decoded again; None: forgotten; it stays to meet its clicks, so that no other gets them
     record: Record | None = None  # kept if it came so late that its window may have been closed
     clicked_at: int | None = None
     late_at: int | None = None  # the time of the first click that came too late
-    memory: int = 0  # bytes that it takes, about
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes."""
+        return OF_WAITING + len(self.value or b"")
 
 
 class Unmatched(Struct, gc=False):
@@ -47,7 +54,11 @@ def source(event: Impression | Click) -> str:
     return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
 
 
+impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode  # a value that was decoded before
+
+
 def labelled(impression: Impression, clicked_at: int | None) -> Example:
     """Make an example of an impression: a positive if it was clicked, else a negative."""
     label: Literal[0, 1] = 0 if clicked_at is None else 1
-    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at)
+    served = impression.served if impression.served and impression.served.arm else None
+    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at, served=served)

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
-from stream.join.waiting import OF_RECORD, Unmatched, Waiting, labelled, memory_of, source
+from stream.join.waiting import OF_RECORD, OF_TAKEN, Unmatched, Waiting, impression_in, labelled, source
 from stream.log.contract import Record
 
 
@@ -80,7 +80,7 @@ class Join:
     @property
     def memory(self) -> int:
         """Return about how many bytes all takes that waits, or may still matter to what comes."""
-        return self._waiting_memory + OF_RECORD * (len(self.impressions.buffered) + len(self.clicks.buffered))
+        return self._waiting_memory + OF_TAKEN * len(self.impressions.buffered) + OF_RECORD * len(self.clicks.buffered)
 
     @property
     def watermark(self) -> int:
@@ -105,7 +105,7 @@ class Join:
             self.counts["impression", "duplicate"] += 1
             return
         suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, event, record if suspect else None, memory=memory_of(record))
+        waiting = Waiting(event.time, offset, name, event.time, record.value, record if suspect else None)
         self._waiting_memory += waiting.memory
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
@@ -116,8 +116,9 @@ class Join:
         """Take the next record of the impressions, a tombstone."""
         watermark = self.impressions.seen - self.lateness
         for waiting in self._waiting.get(impression_id, ()):
-            if waiting.impression and watermark < waiting.time + self.window:
-                waiting.impression = None
+            if waiting.value and watermark < waiting.time + self.window:
+                self._waiting_memory -= len(waiting.value)
+                waiting.value = None
                 return
         self.counts["anomaly", "vain_tombstone"] += 1
 
@@ -229,24 +230,24 @@ class Join:
         """Decide an impression, which may then go on waiting for a late click; or end that wait."""
         if waiting.due > waiting.time:
             return self._settle_late(waiting)
-        if waiting.impression and waiting.record and self._is_closed(waiting.record, waiting.time):
-            self._set_aside(waiting.record, waiting.impression)
+        if waiting.value and waiting.record and self._is_closed(waiting.record, waiting.time):
+            self._set_aside(waiting.record, impression_in(waiting.value))
             self._remove(waiting)
             return None
-        self.counts["impression", "decided" if waiting.impression else "forgotten"] += 1
-        if self._extra and waiting.impression and waiting.clicked_at is None:
+        self.counts["impression", "decided" if waiting.value else "forgotten"] += 1
+        if self._extra and waiting.value and waiting.clicked_at is None:
             waiting.due += self._extra
             heappush(self._queue, waiting)
         else:
             self._remove(waiting)
-        return labelled(waiting.impression, waiting.clicked_at) if waiting.impression else None
+        return labelled(impression_in(waiting.value), waiting.clicked_at) if waiting.value else None
 
     def _settle_late(self, waiting: Waiting) -> Example | None:
         self._remove(waiting)
-        if waiting.impression is None or waiting.late_at is None:
+        if waiting.value is None or waiting.late_at is None:
             return None
         self.counts["anomaly", "late_click_learned"] += 1
-        return labelled(waiting.impression, waiting.late_at)
+        return labelled(impression_in(waiting.value), waiting.late_at)
 
     def _remove(self, waiting: Waiting) -> None:
         self._waiting_memory -= waiting.memory

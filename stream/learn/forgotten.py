@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Encoded, Encoder, Examples, Features
+from model.features import Encoded, Features
 from model.keys import FeatureError
-from model.settings import Field
 from stream.events import BadRecordError, Forget
 from stream.log.contract import Record
 
@@ -67,6 +66,17 @@ class Forgotten:
         held: list[int] = np.unique(examples[times[examples] <= until]).tolist()
         return held
 
+    def leave_out(self, encoded: Encoded, times: Sequence[int]) -> Encoded:
+        """Return N examples, of ``times`` in epoch ms, without those that hold a value that was forgotten after their time."""
+        if not self:
+            return encoded
+        kept = [n for n in range(len(times)) if n not in encoded.bad]
+        holders = self.holders(encoded.features, np.array([times[n] for n in kept], np.int64))
+        if not holders:
+            return encoded
+        left_out = {kept[n]: ForgottenError("features", "a forgotten value", "none") for n in holders}
+        return Encoded(encoded.features.without(holders, len(kept)), encoded.bad | left_out)
+
     def state(self) -> Arrays:
         """Return everything as arrays."""
         times = [self._until[key] for key in self._keys.tolist()]
@@ -78,26 +88,6 @@ class Forgotten:
         if not arrays:
             return cls()
         return cls(dict(zip(arrays["keys"].tolist(), arrays["until"].tolist(), strict=True)), int(arrays["version"][0]))
-
-
-class ForgettingEncoder(Encoder):
-    """An encoder that leaves out examples that hold a forgotten value, as it does those that hold a bad one."""
-
-    def __init__(self, fields: Sequence[Field], forgotten: Forgotten) -> None:
-        super().__init__(fields)
-        self._forgotten = forgotten
-
-    def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
-        """Return the keys of those of N examples that can be learned."""
-        encoded = super().encode(examples, times)
-        if not self._forgotten:
-            return encoded
-        kept = [n for n in range(len(times)) if n not in encoded.bad]
-        holders = self._forgotten.holders(encoded.features, np.array([times[n] for n in kept], np.int64))
-        if not holders:
-            return encoded
-        left_out = {kept[n]: ForgottenError("features", "a forgotten value", "none") for n in holders}
-        return Encoded(encoded.features.without(holders, len(kept)), encoded.bad | left_out)
 
 
 def check(request: Forget, record: Record) -> None:

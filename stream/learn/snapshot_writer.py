@@ -14,7 +14,8 @@ from model.settings import Spec
 from stream.events import SnapshotRef
 from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
-from stream.weights.chunks import WeightsHeader, cut, manifest, pack, read_manifest
+from stream.weights.chunks import BrokenWeightsError, WeightsHeader, cut, manifest, pack, read_manifest
+from stream.weights.follow import newest_weights
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +55,11 @@ class SnapshotWriter:
             return False
         return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
 
-    def due(self, examples: int) -> bool:
-        """Return whether it is time for a snapshot of weights that have learned so many ``examples``."""
+    def due(self, examples: int | None) -> bool:
+        """Return whether it is time for a snapshot of weights that have learned so many ``examples``; None: of the same as the newest."""
         age = abs(time.time() - self._made)  # abs: once a clock that was ahead is put right, no snapshot is put off
         early = self._deltas >= max(_DELTAS * self._size, _LEAST_DELTAS) and age >= _LEAST_AGE
-        return self._writing is None and (early or age >= (self._every if examples != self._examples else self._at_least_every))
+        return self._writing is None and (early or age >= (self._at_least_every if examples in (None, self._examples) else self._every))
 
     def count(self, delta: int) -> None:
         """Count the bytes of a delta that was published."""
@@ -78,6 +79,11 @@ class SnapshotWriter:
         self._remember(header, arrays)
         self._writing = self._thread.submit(_write, self._log, self._topics, header, spec, arrays, deltas)
 
+    def repeat(self) -> None:
+        """Begin to write the weights again that the log's snapshot and deltas lead to, for a learner that has gone on from there."""
+        self._made, self._deltas = time.time(), 0
+        self._writing = self._thread.submit(_repeat, self._log, self._topics)
+
     def collect(self) -> None:
         """Make the snapshot being written the newest, if it is complete by now.
 
@@ -91,7 +97,7 @@ class SnapshotWriter:
             self.newest = writing.result()
         except RefusedError:
             raise
-        except LogError as error:
+        except (LogError, BrokenWeightsError) as error:
             logger.warning("a snapshot could not be written, the next will be: %s", error)
 
     def close(self) -> None:
@@ -105,6 +111,11 @@ class SnapshotWriter:
     def _read_header(self, ref: SnapshotRef) -> WeightsHeader:
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
             return read_manifest(reader.poll(1, timeout=10.0)[0])
+
+
+def _repeat(log: Log, topics: Topics) -> SnapshotRef:
+    header, weights = newest_weights(log, topics)
+    return _write(log, topics, header, weights.spec, weights.arrays(), log.bounds(topics.weights)[DELTAS].end)
 
 
 def _write(log: Log, topics: Topics, header: WeightsHeader, spec: Spec, arrays: Arrays, deltas: int) -> SnapshotRef:

@@ -4,17 +4,20 @@ What is learned depends on the records and their order alone. Records are learne
 by the same call.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
+from model.features import Encoded, Encoder
+from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.progressive import learn_and_score
-from stream.events import BadRecordError, Example, Forget, Version, decode_example_or_forget
-from stream.learn.forgotten import ForgettingEncoder, Forgotten, ForgottenError, check
+from stream.events import BadRecordError, Example, Forget, Version
+from stream.learn.field_values import FieldValues
+from stream.learn.forgotten import Forgotten, ForgottenError, check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
 
@@ -42,16 +45,35 @@ class _Decoded(NamedTuple):
     time: int  # that event time reaches when it is learned, epoch ms
 
 
-class Trainer:
-    """A model with its encoder, its scores and the values that it has forgotten."""
+class _Segment(NamedTuple):
+    """Examples with no request to forget between them."""
 
-    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None) -> None:
-        self.model, self.scores, self.forgotten = model, scores, forgotten or Forgotten()
-        self.encoder = ForgettingEncoder(model.spec.fields, self.forgotten)
+    decoded: list[_Decoded]
+    encoded: Encoded
+
+
+class Prepared(NamedTuple):
+    """Records, decoded and encoded."""
+
+    records: Sequence[Record]
+    steps: list[_Segment | Forget]  # in order
+    bad: dict[int, Exception]  # position of a record that could not be decoded → why
+    refused: dict[int, Exception]  # position of an example that a rule refused → why
+
+
+class Trainer:
+    """A model with its encoder, its scores, the values that it has forgotten, and the guard that judges its versions."""
+
+    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None, guard: Guard | None = None) -> None:
+        self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
+        self.encoder = Encoder(model.spec.fields)
+        self._values = FieldValues(model.spec.fields)
+        self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
         self.model.forget(request.key)
+        self.guard.forget(request.key)
         self.forgotten.add(request)
 
     def forget_again(self, version: Version) -> None:
@@ -60,38 +82,68 @@ class Trainer:
             self.forget(request)
             self.forgotten.version = version.version
 
+    def settle(self, version: Version) -> None:
+        """Let the guard take note of what became of the version that has just been made: the same when it is made again."""
+        if version.order == "approve" or (version.rollback and self.guard.held):
+            self.guard.approve()
+        else:
+            self.guard.settle(self.model, version.held, version.trained_through)
+
     def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> BatchResult:
         """Predict, learn and score each example, and carry out each request to forget, in order.
+
+        The arguments are those of :meth:`prepare`.
+        """
+        return self.learn_prepared(self.prepare(records, excluded, rules))
+
+    def prepare(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> Prepared:
+        """Decode and encode records. It neither reads nor changes what is learned, so it may run ahead, in one thread at a time.
 
         Args:
             records: Records of the topic ``examples``.
             excluded: Partition and offset of the records to skip.
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
         """
-        learned: list[_Decoded] = []
-        decoded: list[_Decoded] = []  # to be learned next
-        requests: list[Forget] = []
-        bad: dict[int, Exception] = {}  # position → why
-        refused: dict[int, Exception] = {}
+        prepared = Prepared(records, [], {}, {})
+        decoded: list[_Decoded] = []  # since the last request
         for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
                 continue
             try:
-                event = _decode(record)
+                event = self._values.decode(record.value)
+                if isinstance(event, Forget):
+                    check(event, record)
             except BadRecordError as error:
-                bad[position] = error
+                prepared.bad[position] = error
                 continue
             if isinstance(event, Forget):
-                learned += self._learn(decoded, bad, refused) if decoded else []
+                prepared.steps.extend((*self._segments(decoded), event))
                 decoded = []
-                self.forget(event)
-                requests.append(event)
                 continue
             try:
                 decoded.append(_Decoded(position, event, rules.observed(event, record) if rules else event.time))
             except BadRecordError as error:
-                refused[position] = error
-        learned += self._learn(decoded, bad, refused)
+                prepared.refused[position] = error
+        prepared.steps.extend(self._segments(decoded))
+        return prepared
+
+    def _segments(self, decoded: list[_Decoded]) -> Iterator[_Segment]:
+        """Yield examples as a segment, if there are any."""
+        if decoded:
+            examples = [each.example for each in decoded]
+            yield _Segment(decoded, self.encoder.encode(self._values.of(examples), [each.time for each in examples]))
+
+    def learn_prepared(self, prepared: Prepared) -> BatchResult:
+        """Learn what :meth:`prepare` returned."""
+        records, steps, bad, refused = prepared
+        learned: list[_Decoded] = []
+        requests: list[Forget] = []
+        for step in steps:
+            if isinstance(step, Forget):
+                self.forget(step)
+                requests.append(step)
+            else:
+                learned += self._learn(step, bad, refused)
         erased = [position for position, error in bad.items() if isinstance(error, ForgottenError)]
         for position in erased:
             del bad[position]
@@ -104,27 +156,22 @@ class Trainer:
             erased=len(erased),
         )
 
-    def _learn(self, decoded: list[_Decoded], bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
+    def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
         """Learn examples, and return those learned; add misfits to ``bad``, and examples whose step was undone to ``refused``."""
+        decoded = segment.decoded
         examples = [each.example for each in decoded]
         outcome = learn_and_score(
             self.model,
             self.scores,
-            self.encoder.encode([example.features for example in examples], [example.time for example in examples]),
+            self.forgotten.leave_out(segment.encoded, [example.time for example in examples]),
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
-            fnw=np.array([example.policy == "fnw" for example in examples], np.bool_),
+            fnw=np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_),
         )
+        self.guard.observe(outcome.features, outcome.logits, outcome.labels)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]
-
-
-def _decode(record: Record) -> Example | Forget:
-    event = decode_example_or_forget(record.value)
-    if isinstance(event, Forget):
-        check(event, record)
-    return event
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:

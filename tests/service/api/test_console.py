@@ -119,6 +119,14 @@ def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     expect(page.locator("#answer")).to_contain_text("version 7")
 
 
+def test_the_page_keeps_no_more_points_than_it_draws(page: Page) -> None:
+    page.goto("/")
+
+    kept = page.evaluate("() => { for (let n = 0; n < 1000; n++) draw('asked-line', n); return lines['asked-line'].length }")
+
+    assert kept == 120
+
+
 def test_a_bad_request_is_explained(page: Page, site: Site) -> None:
     page.goto("/")
     site.follower.publish(7, trained())

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from stream.events import Click, Example, Impression, Watermark
+from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Partitioner, Record
@@ -148,7 +148,7 @@ class Run:
     def _record(self, stream: int, offset: int, event: Any) -> tuple[Record, Any, int]:
         time, times = event_time(event), self.appended[stream]
         appended = times[offset] if times else 0
-        return Record("any", 0, offset, appended, None, None), event, min(time, appended) if times else time
+        return Record("any", 0, offset, appended, None, encode(event)), event, min(time, appended) if times else time
 
 
 def event_time(record: ImpressionEvent | ClickEvent) -> int:

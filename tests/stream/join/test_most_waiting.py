@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Impression, encode
+from stream.events import Impression, decode_impression, encode
+from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.log.contract import Log, Message
+from stream.join.window import Join
+from stream.log.contract import Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import TooMuchWaitsError, create
 from stream.settings import JoinSettings
@@ -77,6 +80,26 @@ def test_what_waits_is_measured(log: Log) -> None:
     waiting = registry.get_sample_value("sml_joiner_waiting_bytes")
     assert waiting
     assert 1_000_000 < waiting < 10_000_000
+
+
+@pytest.mark.parametrize("features", [2, 20])
+def test_what_waits_takes_about_the_memory_that_is_said_and_little_beside_its_records(features: int) -> None:
+    count, sizes = 20_000, 0
+    join = Join(600_000, 60_000, ResumePoint(0), ResumePoint(0))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for n in range(count):
+        made_up = Impression(f"impression-{n:09}", TIME + n, {f"feature_{each}": f"value {n}" for each in range(features)})
+        value = bytes(bytearray(encode(made_up)))  # as long as it is: the encoder's own is larger
+        record = Record(TOPICS.impressions, 0, 10**6 + n, TIME + n, None, value)
+        event = decode_impression(record.value)
+        join.add_impression(record, event, TIME + n)
+        sizes += len(value)
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    assert taken / join.memory == pytest.approx(1, abs=0.2)
+    assert (taken - sizes) / count < 600
 
 
 def test_the_sentence_comes_before_the_memory_ends(tmp_path: Path) -> None:

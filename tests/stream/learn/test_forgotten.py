@@ -132,8 +132,13 @@ def test_however_the_stream_is_cut_the_weights_are_the_same_and_nobody_forgotten
 
     whole.learn(stream)
     edges = sorted({0, *[cut for cut in cuts if cut < len(stream)], len(stream)})
-    for start, end in pairwise(edges):
-        parts.learn(stream[start:end])
+    prepared = None
+    for start, end in pairwise(edges):  # each part is prepared before the one before it is learned
+        before, prepared = prepared, parts.prepare(stream[start:end])
+        if before:
+            parts.learn_prepared(before)
+    if prepared:
+        parts.learn_prepared(prepared)
     until: dict[int, int] = {}  # longhand: one record at a time, by a dict
     for record, (who, time, is_request) in zip(stream, made_up, strict=True):
         if is_request:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
+from stream.learn import learner as learner_module
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, LogUnavailableError, Message
 from tests.stream.learn.fragile import Killed, fragile
@@ -55,9 +56,23 @@ def test_the_weights_do_not_depend_on_how_polls_cut_the_stream(seed: int, tmp_pa
     with opened(folder) as log:
         log.append(examples(200))
 
-        last = learn_all(fragile(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(learner_module, "_BATCH", 7)  # a poll of so many is prepared while the one before is learned
+            last = learn_all(fragile(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
 
         assert last.digest == learned_directly(records(log, TOPICS.examples))
+
+
+def test_what_was_read_but_not_learned_is_in_no_version(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner_module, "_BATCH", 10)
+    log.append(examples(100))
+    polls = itertools.count()
+
+    learner(log, tmp_path).run(lambda: next(polls) > 3)
+
+    last = all_versions(log)[-1]
+    assert 0 < last.examples == last.offsets[0] < 100
+    assert learn_all(log, tmp_path).digest == learned_directly(records(log, TOPICS.examples))
 
 
 def test_an_example_is_learned_as_much_as_its_weight_says(log: Log, tmp_path: Path) -> None:
@@ -133,7 +148,10 @@ def test_what_was_excluded_is_left_out_again_by_a_learner_that_recovers(log: Log
 
 @pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(partitions: int, seed: int, tmp_path: Path) -> None:
+def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(
+    partitions: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "_BATCH", 5)  # a poll of so many is prepared while the one before is learned
     chance = random.Random(seed)
 
     def maybe_killed() -> None:
