@@ -7,6 +7,7 @@ import numpy as np
 
 from model.evaluation import RunningScores
 from model.features import Encoder
+from model.guard.guard import Guard
 from model.kernels.cache import mark
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, NetworkName, Spec, TableSettings
@@ -26,6 +27,7 @@ def compiling(network: NetworkName) -> Iterator[str]:
     scores = RunningScores()
     scores.update(logits, labels)
     scores.recent()
+    Guard().observe(features, logits, labels)
     model.digest()
     if marked := mark(network):
         with suppress(OSError):  # a cache that was filled for us, and is not ours to write

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.kernels.forward import Workspace, logit_of, rows_scratch
 from model.kernels.network import OUT, SKIP, WIDTH, Network
+from model.kernels.record import Records
 from model.kernels.table import find
 from model.kernels.target import kernel
 from model.terms import NO_TERM
@@ -31,7 +32,8 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     network = weights.network()
     wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
     terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
-    _decompose(network, weights.workspace(network), rows_scratch(network, features), weights.keys, weights.rows, features, terms)
+    table = weights.keys, weights.rows, weights.records
+    _decompose(network, weights.workspace(network), rows_scratch(network, features), *table, features.contiguous(n), terms)
     return terms
 
 
@@ -42,13 +44,14 @@ def _decompose(
     found: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
+    records: Records,
     features: Features,
     terms: Contributions,
 ) -> None:
     act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
-        logit_of(net, work, found, keys, rows, features, first)
+        logit_of(net, work, found, keys, rows, records, features, n)
         terms.branch[n] = branch.forward(net, act, branch.scratch)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]

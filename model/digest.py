@@ -24,10 +24,12 @@ def rehash(
     positions: NDArray[np.int64],
     hashes: NDArray[np.uint64],
     total: NDArray[np.uint64],
+    record_bits: NDArray[np.uint32],
 ) -> None:
     """Update ``hashes (C,)`` and their sum ``total (1,)`` for the rows at ``positions``; the hash of an empty row is 0.
 
-    ``bits (C, d + 1)`` are the rows' values as they lie in memory, so that a difference in the last bit shows.
+    ``bits (C, d + 1)`` and ``record_bits`` are the values of rows and of their records (there may be none) as they lie in memory, so that
+    a difference in the last bit shows.
     """
     for position in positions:
         value = np.uint64(0)
@@ -36,5 +38,9 @@ def rehash(
             for k in range(bits.shape[1]):
                 value = (value ^ np.uint64(bits[position, k])) * _ODD
                 value ^= value >> _SHIFT
+            if record_bits.shape[0] > 0:
+                for k in range(record_bits.shape[1]):
+                    value = (value ^ np.uint64(record_bits[position, k])) * _ODD
+                    value ^= value >> _SHIFT
         total[0] += value - hashes[position]
         hashes[position] = value

@@ -21,16 +21,19 @@ class Features(NamedTuple):
 
     keys: NDArray[np.uint64]  # [K]
     starts: NDArray[np.int64]  # [N * F + 1]
+    times: NDArray[np.int64] = np.zeros(0, np.int64)  # [N], epoch ms; empty: all at the time 0
 
-    def contiguous(self) -> "Features":
-        """Return the same keys, each array contiguous, as the kernels read them."""
-        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts))
+    def contiguous(self, examples: int) -> "Features":
+        """Return the same features of N ``examples``, each array contiguous and every time named, as the kernels read them."""
+        times = np.ascontiguousarray(self.times) if len(self.times) else np.zeros(examples, np.int64)
+        return Features(np.ascontiguousarray(self.keys), np.ascontiguousarray(self.starts), times)
 
     def without(self, examples: Sequence[int], n: int) -> "Features":
         """Return the keys of the ``n`` examples but some."""
         counts = np.delete(np.diff(self.starts).reshape(n, -1), examples, axis=0).ravel()
         starts = np.delete(self.starts[:-1].reshape(n, -1), examples, axis=0).ravel()
-        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]))
+        times = np.delete(self.times, examples) if len(self.times) else self.times
+        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]), times)
 
 
 class Encoded(NamedTuple):
@@ -87,8 +90,9 @@ class Encoder:
             good = [n for n in range(len(times)) if n not in bad]
             examples = examples if isinstance(examples, Mapping) else [examples[n] for n in good]
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
-        self._count_unknown(examples, len(times) - len(bad))
-        return Encoded(_flatten(keys, self._list_fields, len(times) - len(bad)), bad)
+            times = [times[n] for n in good]
+        self._count_unknown(examples, len(times))
+        return Encoded(_flatten(keys, self._list_fields, len(times))._replace(times=np.array(times, np.int64)), bad)
 
     def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
         """Return each field's column, as rows have it: each example with a value of its own."""

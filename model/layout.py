@@ -49,7 +49,8 @@ class Layout:
     For each hidden layer ``i``: ``tower.i.weight (in, out)``, ``tower.i.bias``, and what its skip term has of
     ``skip.i.meta (out, out)``, ``skip.i.meta_bias``, ``skip.i.scale``, ``skip.i.weight``, ``skip.i.square``. Then the branch's,
     if the network has one: for each of its layers ``branch.i.…``, with what its skip term has, and ``branch.output``. Then ``output``,
-    ``bias``, and ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned.
+    ``bias``, and ``defaults (F, d)``, the embeddings of values never seen, which are drawn once and not learned. With records,
+    ``records (F, out)`` follows ``tower.0.weight``.
 
     Attributes:
         layers, terms, branch_parameters: as :class:`~model.kernels.network.Network` has them.
@@ -84,8 +85,11 @@ class Layout:
         axes = Axes(inputs, outputs)
         shape = axes.shape(len(self.spec.fields))
         weight = self._add(f"tower.{i}.weight", axes, std=(2 / shape[0]) ** 0.5)  # He
+        rows = shape[0]
+        if i == 0 and self.spec.model.records:  # right behind the weight: to the kernels the two are one matrix
+            rows += self._add("records", Axes((FIELD,), outputs), std=weight.std).shape[0]
         bias = self._add(f"tower.{i}.bias", Axes(outputs))
-        row = [*shape, weight.start, bias.start, weight.accumulator_start, bias.accumulator_start]
+        row = [rows, shape[1], weight.start, bias.start, weight.accumulator_start, bias.accumulator_start]
         return row, self._term(f"skip.{i}", outputs, TERMS[self.spec.model.skip])
 
     def _term(self, name: str, width: tuple[int, ...], term: Term) -> list[int]:

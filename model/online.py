@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
-from model.kernels.forward import Workspace, rows_scratch
+from model.kernels.forward import Shown, Workspace, rows_scratch
 from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
@@ -49,6 +49,7 @@ class OnlineModel:
             accumulators=zeros(self.weights.rows.shape, dtype),
             touched=np.zeros(capacity, np.bool_),
             counts=np.zeros(2, np.int64),
+            records=self.weights.records,
         )
         self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
         self._step = specialized(step.learn)
@@ -64,10 +65,16 @@ class OnlineModel:
 
     def _dense_state(self) -> tuple[NDArray[Any], ...]:
         """Return what a run changes in place beside the table's rows, which its journal restores."""
-        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts
+        of_stream = self.table.records.counts[-1:]
+        return self.weights.dense, self.accumulators, self.table.counts, self.label_counts, of_stream
 
     def learn(
-        self, features: Features, labels: NDArray[Any], importance: NDArray[Any] | None = None, fnw: NDArray[np.bool_] | None = None
+        self,
+        features: Features,
+        labels: NDArray[Any],
+        importance: NDArray[Any] | None = None,
+        fnw: NDArray[np.bool_] | None = None,
+        shown: Shown | None = None,
     ) -> Learned:
         """Predict each example, then learn it, in order. An example whose step is not finite leaves no trace.
 
@@ -76,34 +83,38 @@ class OnlineModel:
             labels: 1 for a click, else 0, ``(N,)``.
             importance: the factor of each example's gradient, ``(N,)``; default 1.
             fnw: which examples come from a stream whose clicks come later, ``(N,)``, and are weighed for it; default none.
+            shown: other examples, which are predicted before one of the N steps each; default none. A later one's logit stays as it is.
         """
         fields, dtype = len(self.spec.fields), self.weights.dense.dtype
         labels = labels.astype(dtype)
         importance = np.ones_like(labels) if importance is None else importance.astype(dtype)
         fnw = np.zeros(len(labels), np.bool_) if fnw is None else np.ascontiguousarray(fnw)
-        features = features.contiguous()
+        features = features.contiguous(len(labels))
         logits = np.empty_like(labels)
+        shown = shown or Shown(Features(features.keys[:0], features.starts[:1], features.times[:0]), np.empty(0, np.int64), logits[:0])
+        shown = shown._replace(features=shown.features.contiguous(len(shown.before)))
         undone: list[int] = []
         for a in range(0, len(labels), RUN):
             b = min(a + RUN, len(labels))
-            run = Features(features.keys, features.starts[a * fields : b * fields + 1])
-            undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b])]
+            run = Features(features.keys, features.starts[a * fields : b * fields + 1], features.times[a:b])
+            meanwhile = shown._replace(before=shown.before - a)
+            undone += [a + n for n in self._learn_run(run, labels[a:b], importance[a:b], fnw[a:b], logits[a:b], meanwhile)]
         return Learned(logits, undone)
 
     def _learn_run(
-        self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any]
+        self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any], shown: Shown
     ) -> list[int]:
         """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
         keys = int(features.starts[-1] - features.starts[0])
         if keys > len(self._journal.row):
             self._journal = new_journal(self.table, keys)
         network, rates = self._network(), self._rates()
-        found = rows_scratch(network, features)
+        found = max(rows_scratch(network, features), rows_scratch(network, shown.features), key=len)
 
         def learn(start: int, end: int) -> int:
             now, journal = self.examples, self._journal
             run = (network, self._workspace, found, self.table, features, labels[:end], importance, fnw, rates, start, now, logits, journal)
-            return self._step(*run, self.label_counts)
+            return self._step(*run, self.label_counts, shown)
 
         undone: list[int] = []
         start = 0
@@ -161,8 +172,9 @@ class OnlineModel:
         row = find(self.weights.keys, np.uint64(key))
         if row < 0:
             return False
-        for array in (self.table.keys, self.table.rows, self.table.used, self.table.accumulators):
-            array[row] = 0
+        table = self.table
+        for array in (table.keys, table.rows, table.used, table.accumulators, table.records.counts):
+            array[row : row + 1] = 0  # there may be no records
         self.table.touched[row] = True
         self.table.counts[OCCUPIED] -= 1
         return True

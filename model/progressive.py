@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
     learned: Sequence[int]  # indices of the examples that were learned and scored
     misfits: dict[int, FeatureError]  # index → the feature that its field does not take
     undone: Sequence[int]  # indices of the examples whose step was not finite
+    features: Features  # of the M examples without misfits
+    logits: NDArray[np.float32]  # (M,) as they were scored; NaN where the step was undone
+    labels: NDArray[np.float32]  # (M,)
 
 
 def predict_then_learn(
@@ -75,6 +78,7 @@ def learn_and_score(
     logits, undone = predict_then_learn(model, features, labels, importance, fnw)
     scores.update(logits, labels)  # passes over what was undone
     if not undone:
-        return Outcome(indices, misfits, [])
+        return Outcome(indices, misfits, [], features, logits, labels)
     without = set(undone)
-    return Outcome([each for n, each in enumerate(indices) if n not in without], misfits, [indices[n] for n in undone])
+    learned = [each for n, each in enumerate(indices) if n not in without]
+    return Outcome(learned, misfits, [indices[n] for n in undone], features, logits, labels)

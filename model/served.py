@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
 from model.features import Encoded, Features
+from model.kernels.forward import Shown
 from model.online import OnlineModel
 
 
-class _Shown(NamedTuple):
-    """Examples that were predicted in one call, until they are learned."""
+class _Waiting(NamedTuple):
+    """Examples that were read together, until they are learned."""
 
     features: Features
     labels: NDArray[np.float32]  # (N,)
@@ -48,8 +49,8 @@ class ServedStream:
         self._read = 0  # examples, those of the batch being read included
         self._learned = 0
         self._known = 0  # examples that are learned when the page is shown
-        self._due: deque[tuple[int, int]] = deque()  # (clock when the label is decided, examples up to there), for examples in _shown
-        self._shown: deque[_Shown] = deque()
+        self._due: deque[tuple[int, int]] = deque()  # (clock when the label is decided, examples up to there), for examples in _waiting
+        self._waiting: deque[_Waiting] = deque()
 
     def learn_and_score(
         self,
@@ -70,13 +71,12 @@ class ServedStream:
         kept = [n for n in range(len(labels)) if n not in misfits]
         if not kept:
             return
-        known = [self._admit(times[n], pages[n]) for n in kept]
-        shown = _Shown(features, labels[kept], np.empty(len(kept), self._model.weights.dense.dtype))
-        self._shown.append(shown)
-        starts = np.flatnonzero(np.diff(known, prepend=-1)).tolist()  # neighbours with equal weights are predicted in one call
-        for start, end in zip(starts, [*starts[1:], len(kept)], strict=True):
-            self._learn_up_to(known[start])
-            shown.logits[start:end] = self._model.weights.predict(self._part(features, start, end))
+        known = np.array([self._admit(times[n], pages[n]) for n in kept])
+        logits = np.empty(len(kept), self._model.weights.dense.dtype)
+        self._waiting.append(_Waiting(features, labels[kept], logits))
+        self._learn_up_to(known[-1], Shown(features, known - self._learned, logits))
+        start = int(np.searchsorted(known, known[-1]))
+        logits[start:] = self._model.weights.predict(self._part(features, start, len(kept)))
 
     def finish(self) -> None:
         """Learn and score what is left when the stream has ended."""
@@ -96,25 +96,27 @@ class ServedStream:
         self._due.append((decided, self._read))
         return self._known
 
-    def _learn_up_to(self, count: int) -> None:
-        """Learn and score the next examples until ``count`` are learned."""
+    def _learn_up_to(self, count: int, shown: Shown | None = None) -> None:
+        """Learn and score the next examples until ``count`` are learned, and predict what is shown before that."""
         while self._learned < count:
-            shown = self._shown[0]
-            size = min(len(shown.labels), count - self._learned)
-            labels, logits = shown.labels[:size], shown.logits[:size].copy()
-            result = self._model.learn(self._part(shown.features, 0, size), labels)
+            waiting = self._waiting[0]
+            size = min(len(waiting.labels), count - self._learned)
+            labels = waiting.labels[:size]
+            result = self._model.learn(self._part(waiting.features, 0, size), labels, shown=shown)
+            shown = shown and shown._replace(before=shown.before - size)
+            logits = waiting.logits[:size].copy()  # of the examples themselves, which were shown before they were learned
             logits[result.undone] = np.nan
             self._scores.update(logits, labels)
             self.undone += len(result.undone)
             self._learned += size
-            if size == len(shown.labels):
-                self._shown.popleft()
+            if size == len(waiting.labels):
+                self._waiting.popleft()
             else:
-                rest = self._part(shown.features, size, len(shown.labels))
-                self._shown[0] = _Shown(rest, shown.labels[size:], shown.logits[size:])  # the logits stay a view, which may yet be filled
+                rest = self._part(waiting.features, size, len(waiting.labels))
+                self._waiting[0] = _Waiting(rest, waiting.labels[size:], waiting.logits[size:])  # a view of what may yet be filled
 
     def _part(self, features: Features, start: int, end: int) -> Features:
         """Return the features of examples ``start`` to ``end``, without copying their keys."""
         fields = len(self._model.spec.fields)
         starts = features.starts[start * fields : end * fields + 1]
-        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0])
+        return Features(features.keys[starts[0] : starts[-1]], starts - starts[0], features.times[start:end])

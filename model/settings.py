@@ -55,6 +55,8 @@ class ModelSettings(_Settings):
     """each value also adds a weight of its own to the logit"""
     base_rate: bool = False
     """the bias follows the log-odds of the click rate so far, and learns only what is left; `sml init` turns it on"""
+    records: bool = False
+    """each value's own click rate, by the labels that were known when an example was shown, is an input too; `sml init` turns it on"""
     seed: int = 0
     tower_rate: Positive = 0.01
     tower_accumulator: Positive = 0.003
@@ -84,3 +86,5 @@ class Spec(_Settings):
     fields: tuple[Field, ...]
     label_policy: Literal["window", "fnw", "fnc"] = "window"
     """how labels that come late are learned: under fnc the weights predict what the stream shows, and serving corrects it"""
+    label_delay: Annotated[int, Setting(ge=0)] = 0
+    """of models with records: how long after its time an example's label is known, ms"""

@@ -17,6 +17,7 @@ from model.kernels.delay import corrected
 from model.kernels.forward import Workspace, predict, rows_scratch, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Network
+from model.kernels.record import COLUMNS, Records
 from model.kernels.table import find
 from model.kernels.target import specialized
 from model.layout import Layout
@@ -37,6 +38,7 @@ class Weights:
         dense: the dense parameters, ``(P,)``, laid out by :class:`~model.layout.Layout`.
         keys: the table's keys, ``(C,)``; 0 is an empty row.
         rows: embedding and wide weight of each row, ``(C, d + 1)``.
+        records: each row's own record.
     """
 
     def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
@@ -47,6 +49,8 @@ class Weights:
         self.dense[...] = self.layout.initial()
         self.keys = zeros(capacity, np.uint64)
         self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
+        recorded = capacity + 1 if spec.model.records else 0
+        self.records = Records(zeros((recorded, COLUMNS), dtype), max(spec.label_delay, 1))
         self._predict = specialized(predict)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
@@ -100,11 +104,10 @@ class Weights:
 
     def predict(self, features: Features) -> NDArray[Any]:
         """Return the logit of each example, ``(N,)``. Call it from one thread at a time."""
-        features = features.contiguous()
-        fields = len(self.spec.fields)
-        logits = np.empty((features.starts.shape[0] - 1) // fields, self.dense.dtype)
+        logits = np.empty((features.starts.shape[0] - 1) // len(self.spec.fields), self.dense.dtype)
+        features = features.contiguous(len(logits))
         network = self.network()
-        self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, features, logits)
+        self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, self.records, features, logits)
         return logits
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
@@ -117,18 +120,32 @@ class Weights:
         return bool(find(self.keys, np.uint64(key)) >= 0)
 
     def digest(self) -> str:
-        """Return a digest of 128 bits over the dense parameters and every occupied row's position, key and values."""
-        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes())
+        """Return a digest of 128 bits over the dense parameters and every occupied row's position, key and values, records included."""
+        return xxh3_128_hexdigest(self.dense.tobytes() + self._hash.tobytes() + self.records.counts[-1:].tobytes())
 
     def rehash(self, positions: NDArray[np.int64]) -> None:
         """Update the digest after the rows at ``positions`` have changed."""
-        rehash(self.keys, self.rows.view(np.uint32), positions, self._hashes, self._hash)
+        rehash(
+            self.keys,
+            self.rows.view(np.uint32),
+            positions,
+            self._hashes,
+            self._hash,
+            self.records.counts.view(np.uint32),
+        )
 
     def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
         """Return copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
         if positions is None:
             positions = np.flatnonzero(self.keys)
-        return {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
+        arrays = {"dense": self.dense.copy(), "positions": positions, "keys": self.keys[positions], "rows": self.rows[positions]}
+        if self.spec.model.records:
+            arrays["records"] = self.records.counts[self._with_stream(positions)]
+        return arrays
+
+    def _with_stream(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of these rows' records, and that of the stream's."""
+        return np.append(positions, len(self.keys))
 
     def apply(self, arrays: Arrays) -> None:
         """Overwrite the dense parameters and the rows named in ``arrays``.
@@ -142,6 +159,8 @@ class Weights:
         self.dense[...] = arrays["dense"]
         self.keys[positions] = arrays["keys"]
         self.rows[positions] = arrays["rows"]
+        if self.spec.model.records:
+            self.records.counts[self._with_stream(positions)] = arrays["records"]
         self.rehash(positions)
 
     def _check(self, arrays: Arrays) -> None:
@@ -154,6 +173,8 @@ class Weights:
             "keys": (self.keys.dtype, (count,)),
             "rows": (self.rows.dtype, (count, self.rows.shape[1])),
         }
+        if self.spec.model.records:
+            expected["records"] = (self.rows.dtype, (count + 1, COLUMNS))
         for name, own in expected.items():
             got = (arrays[name].dtype, arrays[name].shape)
             if got != own:

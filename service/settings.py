@@ -10,19 +10,25 @@ import os
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field as Setting, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field as Setting, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
+from service import arm_settings
 from service.access.addresses import is_local, is_trusted_url, networks, split
+from service.arm_settings import ArmSettings, ExperimentSettings
+from stream.arms import Traffic
 from stream.log.settings import Duration, LogSettings, Port, Section, format_duration
-from stream.log.topics import Kept
+from stream.log.topics import CONTROL, Kept, Topics
 from stream.settings import DataSettings, JoinSettings, LearnSettings, least_retention
 
 _NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
+
+
+_UNTIMED_DELAY = 50  # rows: those of one page, shown together, tell nothing of each other
 
 
 class SettingsError(Exception):
@@ -67,6 +73,8 @@ class ServeSettings(Section):
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
 
+    epsilon: Annotated[float, Setting(ge=0, le=1)] = 0.0
+    """of the choices that requests ask for by choose: how many are made at random, to explore"""
     log_requests: Literal["none", "lines", "bodies"] = "none"
     """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
 
@@ -156,7 +164,10 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
     data: DataSettings = DataSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
+    arms: dict[arm_settings.Name, ArmSettings] = {}
     field: tuple[Field, ...] = ()
+    _arm: str = PrivateAttr(default=CONTROL)
 
     @classmethod
     def settings_customise_sources(
@@ -169,6 +180,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Rank the environment above the file."""
         return env_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arms_inherit(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return arm_settings.inherit(data)
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Self:
+        arm_settings.check(self.arms, self.experiment, self.join)
+        return self
 
     @field_validator("field")
     @classmethod
@@ -207,6 +228,47 @@ class Settings(BaseSettings):
         records, letters = max(self.log.retention, least), max(self.log.dead_letter_retention, least)
         return Kept(records, letters, self.log.dead_letter_bytes, self.log.weights_retention)
 
+    def of_arm(self, name: str | None) -> Self:
+        """Return the settings of an arm: of control if no name is given.
+
+        Raises:
+            SettingsError: there is no such arm.
+        """
+        if not self.arms and name in {None, CONTROL}:
+            return self
+        name = name or CONTROL
+        if name not in self.arms:
+            raise SettingsError(f"arms: got {name!r}, expected {' or '.join(self.arms) or f'[arms.{name}] in the settings'}")
+        arm, port, folder = self.arms[name], self.learn.metrics_port, Path(self.learn.directory)
+        learn = {
+            "directory": str(folder if name == CONTROL else folder / name),
+            "metrics_port": port and port + 10 * list(self.arms).index(name) if arm.metrics_port is None else arm.metrics_port,
+        }
+        own = self.model_copy(
+            update={
+                "model": arm.model,
+                "table": arm.table,
+                "join": self.join.model_copy(update={"label_policy": arm.join.label_policy}),
+                "learn": self.learn.model_copy(update=learn),
+            }
+        )
+        own._arm = name  # noqa: SLF001 - its own, of the same class
+        return own
+
+    def of_every_arm(self) -> list[Self]:
+        """Return the settings of each arm, these alone where there are none."""
+        return [self.of_arm(name) for name in self.arms] or [self]
+
+    @property
+    def topics(self) -> Topics:
+        """The names of the topics: of versions and weights, those of the arm."""
+        return Topics(self.log.prefix, arm=self._arm)
+
+    @property
+    def traffic(self) -> Traffic:
+        """How an experiment between the arms begins."""
+        return Traffic.of(self.experiment.name, arm_settings.shares_of(self.arms))
+
     @property
     def spec(self) -> Spec:
         """The settings that decide what the weights mean.
@@ -216,7 +278,16 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy)
+        delay = self._label_delay() if self.model.records else 0
+        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+
+    def _label_delay(self) -> int:
+        """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.
+
+        It is the same under every policy: where an impression is learned at once, as a negative, its positive must not read that negative.
+        """
+        untimed = "data" in self.model_fields_set and not self.data.timed
+        return _UNTIMED_DELAY if untimed else round(1000 * (self.join.click_window + self.join.lateness))
 
 
 def load(path: Path) -> Settings:
@@ -234,10 +305,16 @@ def load(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: got {error}, expected TOML") from error
     except ValidationError as error:
-        details = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]  # it follows from another error
+        details = [detail for detail in error.errors() if not _follows(detail, error)]
         raise SettingsError("\n".join(f"{_source(detail, path)}: {_message(detail)}" for detail in details)) from error
     except VariableError as error:
         raise SettingsError(f"environment: got {error}, expected JSON in a variable that is a list or a table") from error
+
+
+def _follows(detail: ErrorDetails, error: ValidationError) -> bool:
+    """Return whether a setting is wrong only because another is: one that arms inherit is reported once."""
+    inherited = detail["loc"][:1] == ("arms",) and any(other["loc"] == detail["loc"][2:] for other in error.errors())
+    return inherited or detail["type"] == "default_factory_not_called"
 
 
 def _source(detail: ErrorDetails, path: Path) -> str:
@@ -248,7 +325,7 @@ def _source(detail: ErrorDetails, path: Path) -> str:
 
 def _message(detail: ErrorDetails) -> str:
     """Return the setting, what was received and what was expected; for an unknown setting the nearest known one."""
-    where = ".".join(str(part) for part in detail["loc"])
+    where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if not where:  # settings that don't fit together: the message names them
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
@@ -273,6 +350,8 @@ def _received(detail: ErrorDetails) -> str:
 def _known(table: tuple[int | str, ...]) -> list[str]:
     """Return the names of the settings in the table at this path: ``("join",)``, ``("field", 3)``, or ``()`` for the tables themselves."""
     section: type[BaseModel] = Field if table[:1] == ("field",) else Settings
+    if table[:1] == ("arms",):
+        section, table = ArmSettings, table[2:]
     for name in () if section is Field else table:
         section = type(section.model_fields[str(name)].default)
     return list(section.model_fields)

@@ -17,7 +17,7 @@ from stream.inputs import event_of, id_of
 from stream.log.contract import Log, LogError, Message, OffsetGoneError, Progress, Record
 from stream.log.message import partition_of, size_of
 from stream.log.reading import read_all
-from stream.log.topics import Topics
+from stream.log.topics import CONTROL, Topics
 from stream.placement import MisroutedError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
 
     Args:
         record: What could not be used.
-        stage: The process that set it aside: ``rekey``, ``join`` or ``learn``.
+        stage: The process that set it aside: ``rekey``, ``join``, ``learn``, or ``learn.ARM`` of an arm other than control.
         error: Why.
         topics: The names of the topics.
     """
@@ -85,6 +85,11 @@ def dead_letter(record: Record, stage: str, error: Exception, topics: Topics) ->
     return Message(topics.dead_letters, record.key, record.value, record.headers + named, partition=0)
 
 
+def learn_stage(topics: Topics) -> str:
+    """Return the stage of the learner of these topics."""
+    return "learn" if topics.arm == CONTROL else f"learn.{topics.arm}"
+
+
 def dead_letters(log: Log, topics: Topics, start: int = 0) -> Iterator[DeadLetter]:
     """Yield the dead letters from offset ``start`` up to what is now the end; skip records that are none."""
     bounds = log.bounds(topics.dead_letters)[0]
@@ -96,7 +101,7 @@ def set_aside(log: Log, topics: Topics, start: Mapping[int, int], end: Mapping[i
     """Yield partition and offset of each example from ``start`` up to ``end`` that a learner has set aside."""
     for letter in dead_letters(log, topics):
         within = start.get(letter.partition, 0) <= letter.offset < end.get(letter.partition, 0)
-        if within and (letter.topic, letter.stage) == (topics.examples, "learn"):
+        if within and (letter.topic, letter.stage) == (topics.examples, learn_stage(topics)):
             yield letter.partition, letter.offset
 
 
@@ -122,7 +127,7 @@ def retried_until(log: Log, topics: Topics) -> int:
 
 
 def retry(log: Log, topics: Topics) -> Retried:
-    """Write back what was set aside since the last retry.
+    """Write back what was set aside since the last retry, but what a learner of an arm did: control's has the same record, or learned it.
 
     Raises:
         FencedError: another retry has begun meanwhile; what this one wrote counts.
@@ -131,7 +136,7 @@ def retry(log: Log, topics: Topics) -> Retried:
     with closing(log.writer(_owner(topics))) as writer:
         letters = dead_letters(log, topics, retried_until(log, topics))
         while batch := list(islice(letters, BATCH)):
-            messages = [_original(log, topics, letter) for letter in batch]
+            messages = [_original(log, topics, letter) for letter in batch if not letter.stage.startswith("learn.")]
             progress = {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)}
             writer.commit([message for message in messages if message], progress)
             counts.update(message is not None for message in messages)

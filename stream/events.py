@@ -48,11 +48,17 @@ class Watermark(Struct, frozen=True):
 
 
 class Served(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The version and the arm by which an impression was shown."""
+    """By which arm and version of the weights an impression was shown, and how that arm was chosen."""
 
     version: Count | None = None
     probability: Annotated[float, Meta(ge=0, le=1)] | None = None
-    arm: str | None = None
+    arm: str | None = None  # whose weights answered
+    experiment: str | None = None
+    propensity: Annotated[float, Meta(gt=0, le=1)] | None = None  # the share of the units that this arm answered then
+    unit: str | None = None  # the key of the unit in hex, the same in every experiment; None: the request named none
+    assigned: str | None = None  # the arm that the unit belongs to, if another answered for it
+    choice: Annotated[float, Meta(gt=0, le=1)] | None = None  # the chance with which the server chose it to be shown
+    forced: bool = False  # somebody chose the arm by hand: not to be reported
 
 
 class Impression(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -84,6 +90,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     weight: Annotated[float, Meta(ge=0)] | None = None
     clicked_at: Time | None = None
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed
+    served: Served | None = None  # if it names an arm
 
 
 class Forget(Struct, frozen=True, omit_defaults=True):
@@ -149,8 +156,12 @@ class Version(Struct, frozen=True, omit_defaults=True):
     rollback: Rollback | None = None  # it happened before the runs
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
+    log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
     forgot_before: Count | None = None  # the last version before this one that forgot a value
     reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
+    held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
+    order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
+    by: str | None = None  # whose order it is
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:
@@ -284,6 +295,8 @@ def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
         return next(filter(None, (_fault_of(f"features.{key}", feature, Feature) for key, feature in value.items())), None)
     try:
         msgspec.convert(value, expected, str_keys=True)
+    except UnicodeEncodeError:
+        return BadRecordError(name, value, "text without half a surrogate pair")
     except msgspec.ValidationError as error:
         if isinstance(value, int) and value > LATEST_TIME and f"<= {LATEST_TIME}" in str(error):
             return BadRecordError(name, value, expected_time(value))

@@ -33,6 +33,11 @@ class JoinSettings(Section):
     metrics_host: str = "127.0.0.1"
     """the address of the joiner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
 
+    @property
+    def decided_after(self) -> float:
+        """How long after its impression a label is learned, in seconds: at once under ``fnw`` and ``fnc``."""
+        return self.click_window + self.lateness if self.label_policy == "window" else 0.0
+
 
 class LearnSettings(Section):
     """The learner's loop."""
@@ -80,6 +85,11 @@ class DataSettings(Section):
     """the column of the click's time, if the file has one"""
     together: tuple[str, ...] = ()
     """the columns that neighbouring rows of one page have equal: `sml evaluate` predicts a page before it learns it"""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the file says when each impression was shown."""
+        return bool(self.time) or self.format == "avazu"
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:

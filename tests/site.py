@@ -57,12 +57,13 @@ class Site:
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1]) if answer else done.stdout
 
-    def start(self, name: str, *words: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a command under its name; append its output to ``NAME.log``."""
-        with (self.folder / f"{name}.log").open("ab") as output:
+    def start(self, name: str, *words: str, called: str | None = None, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a command under its name, or as it is ``called``; append its output to ``NAME.log``."""
+        called = called or name
+        with (self.folder / f"{called}.log").open("ab") as output:
             command, environment = [sys.executable, "-m", "service", name, *words], self.environment | settings
-            self.processes[name] = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output)
-        return self.processes[name]
+            self.processes[called] = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output)
+        return self.processes[called]
 
     def kill(self, name: str) -> None:
         """Kill a process, as a crash would."""

@@ -148,6 +148,7 @@ class Unserved:
     """A service that is given no weights."""
 
     caught_up = False
+    held: Version | None = None
 
     def hand_over(self, header: object, weights: object) -> None:
         raise AssertionError((header, weights))

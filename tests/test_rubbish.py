@@ -35,10 +35,9 @@ from tests.stream.weights.test_follow import follow_to_the_end
 JOIN = JoinSettings(click_window=0.010, lateness=0.003)
 NOW = int(time.time() * 1000)
 
-scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6
-)
+texts = st.text(max_size=5) | st.just("\ud800")
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | texts
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6)
 names = st.sampled_from(["impression_id", "time", "features", "label", "weight", "clicked_at", "value", "served", "watermark", "policy"])
 ids = st.sampled_from("abcdef")
 times = st.integers(0, 60)

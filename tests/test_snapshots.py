@@ -90,3 +90,15 @@ def test_a_rollback_is_followed_within_a_second_and_learning_goes_on(site: Site,
     assert asked == [this_user()]
     assert "the model was rolled back: going on from there" in site.said("learn")
     assert site.end() == {"learn": 0, "serve": 0}
+
+
+def test_a_person_holds_and_approves_by_name_and_each_is_written_down(site: Site, log: Log) -> None:
+    held = site.run("snapshots", "hold")
+    approved = site.run("snapshots", "approve")
+
+    *_, first, second = (version for version, _ in read_versions(log, site.topics, 0))
+    assert (held.returncode, approved.returncode) == (0, 0)
+    assert (first.order, first.by, first.held) == ("hold", this_user(), {"person": f"held by {this_user()}"})
+    assert (second.order, second.by) == ("approve", this_user())
+    assert f"{this_user()}: held {site.topics.versions}, by version {first.version}" in held.stderr
+    assert site.sml("learn", "--until-caught-up")["version"] == second.version + 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from xxhash import xxh3_64_hexdigest
 
 MODEL = Path(__file__).parent.parent
-OUTSIDE = ("contributions", "digest", "evaluation", "features", "terms")  # modules with kernels, or with what they take, that lie outside
+OUTSIDE = ("contributions", "digest", "evaluation", "features", "guard/window", "terms")  # with kernels, or with what they take
 
 
 @cache

@@ -1,6 +1,6 @@
 """The forward pass of one example: its rows in the table → the network's input → the logit.
 
-Shapes: N examples, F fields, d the width of an embedding; an example's input is ``(F d,)``.
+Shapes: N examples, F fields, d the width of an embedding; an example's input is ``(F d,)``, or with records ``(F d + F,)``.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from model.features import Features
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import forward
 from model.kernels.network import Activations, Network, activations
+from model.kernels.record import Records, log_odds, prior
 from model.kernels.table import find
 from model.kernels.target import inner, kernel
 
@@ -21,6 +22,14 @@ class Workspace(NamedTuple):
 
     act: Activations
     branch: CompiledBranch
+
+
+class Shown(NamedTuple):
+    """M examples that are predicted between steps of learning others."""
+
+    features: Features
+    before: NDArray[np.int64]  # (M,), ascending: the step before which each is predicted, as an index of what is learned
+    logits: NDArray[Any]  # (M,), which are filled
 
 
 def workspace(net: Network, branch: Branch) -> Workspace:
@@ -36,10 +45,17 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
 
 @inner
 def logit_of(
-    net: Network, work: Workspace, found: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[Any], features: Features, first: int
+    net: Network,
+    work: Workspace,
+    found: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[Any],
+    records: Records,
+    features: Features,
+    n: int,
 ) -> Any:
-    """Return the logit of the example whose fields' keys start at ``starts[first]``; fill ``found`` with each key's row, -1 if new."""
-    act, branch = work.act, work.branch
+    """Return the logit of example ``n``; fill ``found`` with the row of each of its keys, -1 if new."""
+    act, branch, first = work.act, work.branch, n * net.fields
     d = rows.shape[1] - 1
     p = net.dense
     x = act.x[0]
@@ -61,7 +77,24 @@ def logit_of(
                     x[f * d + k] += share * rows[row, k]
                 if net.wide:
                     logit += share * rows[row, d]
+    if records.counts.shape[0] > 0:
+        read_records(net, act.x[0, net.fields * d :], found, records, features, n)
     return logit + forward(net, act) + branch.forward(net, act, branch.scratch)
+
+
+@inner
+def read_records(net: Network, x: NDArray[Any], found: NDArray[np.int64], records: Records, features: Features, n: int) -> None:
+    """Fill ``x (F,)`` with what the records of each field's rows tell example ``n``; of several, the mean."""
+    bucket, first = features.times[n] // records.delay, n * net.fields
+    others, clicks = prior(records, bucket)
+    begin = features.starts[first]
+    for f in range(net.fields):
+        start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
+        total = x.dtype.type(0)
+        for i in range(start, end):
+            if found[i] >= 0:
+                total += log_odds(records, found[i], bucket, others, clicks)
+        x[f] = total / x.dtype.type(end - start)
 
 
 @kernel
@@ -71,9 +104,10 @@ def predict(
     found: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
+    records: Records,
     features: Features,
     logits: NDArray[Any],
 ) -> None:
     """Fill ``logits (N,)``; change nothing that is learned."""
     for n in range(logits.shape[0]):
-        logits[n] = logit_of(net, work, found, keys, rows, features, n * net.fields)
+        logits[n] = logit_of(net, work, found, keys, rows, records, features, n)

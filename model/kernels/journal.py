@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.record import COLUMNS
 from model.kernels.table import Table
 from model.kernels.target import inner, kernel
 
@@ -17,6 +18,7 @@ class Journal(NamedTuple):
     used: NDArray[np.int64]  # (K,)
     rows: NDArray[Any]  # (K, d + 1)
     accumulators: NDArray[Any]  # (K, d + 1)
+    records: NDArray[Any]  # (K, COLUMNS)
     length: NDArray[np.int64]  # (1,)
 
 
@@ -29,6 +31,7 @@ def new_journal(table: Table, keys: int) -> Journal:
         np.empty(keys, np.int64),
         np.empty(shape, table.rows.dtype),
         np.empty(shape, table.rows.dtype),
+        np.empty((keys, COLUMNS), table.rows.dtype),
         np.zeros(1, np.int64),
     )
 
@@ -41,6 +44,9 @@ def remember(table: Table, journal: Journal, row: int, now: int) -> None:
     for k in range(table.rows.shape[1]):
         journal.rows[at, k] = table.rows[row, k]
         journal.accumulators[at, k] = table.accumulators[row, k]
+    if table.records.counts.shape[0] > 0:
+        for k in range(COLUMNS):
+            journal.records[at, k] = table.records.counts[row, k]
     journal.length[0] = at + 1
     table.used[row] = now
     table.touched[row] = True
@@ -55,4 +61,7 @@ def undo(table: Table, journal: Journal) -> None:
         for k in range(table.rows.shape[1]):
             table.rows[row, k] = journal.rows[at, k]
             table.accumulators[row, k] = journal.accumulators[at, k]
+        if table.records.counts.shape[0] > 0:
+            for k in range(COLUMNS):
+                table.records.counts[row, k] = journal.records[at, k]
     journal.length[0] = 0

@@ -14,10 +14,11 @@ from model.features import Features
 from model.kernels.base_rate import count
 from model.kernels.delay import weight
 from model.kernels.dnn import backward
-from model.kernels.forward import Workspace, logit_of
+from model.kernels.forward import Shown, Workspace, logit_of
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.journal import Journal, remember
-from model.kernels.network import Network
+from model.kernels.network import Activations, Network
+from model.kernels.record import MEMORY, observe
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import inner, kernel
@@ -81,6 +82,8 @@ def start_row(net: Network, table: Table, row: int, key: np.uint64, field: int, 
         table.accumulators[row, k] = rates.embedding_accumulator
     table.rows[row, d] = 0
     table.accumulators[row, d] = rates.wide_accumulator
+    if table.records.counts.shape[0] > 0:
+        table.records.counts[row] = 0
 
 
 @inner
@@ -130,6 +133,25 @@ def learn_rows(
 
 
 @inner
+def count_example(
+    net: Network, table: Table, features: Features, n: int, found: NDArray[np.int64], label: Any, weight: Any, fnw: bool
+) -> None:
+    """Count example ``n`` in the records of its rows, once in each, and in the stream's; under ``fnw`` a click was seen before."""
+    records, first = table.records, n * net.fields
+    bucket = features.times[n] // records.delay
+    most = records.counts.dtype.type(MEMORY)
+    clicked = min(weight, most) * label
+    seen = clicked * 0 if fnw and label > 0 else min(weight, most)
+    observe(records, records.counts.shape[0] - 1, bucket, seen, clicked)
+    begin = features.starts[first]
+    for f in range(net.fields):
+        start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
+        for i in range(start, end):
+            if found[i] >= 0 and occurrences(found, start, end, i) > 0:
+                observe(records, found[i], bucket, seen, clicked)
+
+
+@inner
 def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
     """Take an Adagrad step of gradient ``g`` on one weight of a row; return its accumulator."""
     table.accumulators[row, k] += g * g
@@ -156,6 +178,8 @@ def look_ahead(table: Table, features: Features, fields: int, n: int) -> None:
             prefetch(table.accumulators, row)
             prefetch(table.used, row)
             prefetch(table.touched, row)
+            if table.records.counts.shape[0] > 0:
+                prefetch(table.records.counts, row)
     for i in range(starts[min((n + 2) * fields, last)], starts[min((n + 3) * fields, last)]):
         prefetch(table.keys, first_way(features.keys[i], table.keys.shape[0]))
 
@@ -168,6 +192,13 @@ def derivative(logit: Any, label: Any, importance: Any, fnw: bool, one: Any) -> 
     if fnw:
         dlogit *= weight(label, probability, one)
     return dlogit
+
+
+@inner
+def forget_deferred(act: Activations) -> None:
+    """Forget every step that is deferred."""
+    act.deferred_step[...] = 0
+    act.deferred_gradient[...] = 0  # it may be infinite after a step that was undone, and 0 times infinity is NaN
 
 
 @inner
@@ -194,19 +225,28 @@ def learn(
     logits: NDArray[Any],
     journal: Journal,
     label_counts: NDArray[np.float64],  # of the base rate
+    shown: Shown,
 ) -> int:
-    """Predict, then learn, each example from ``start`` on; ``now`` is the number of the example before it.
+    """Predict, then learn, each example from ``start`` on, and predict what is shown meanwhile; ``now`` numbers the example before it.
 
     Returns N, or the index of the first example whose step is not finite: the caller must then undo the run.
     """
     act, branch = work.act, work.branch
     one, tower_rate, wide_rate = net.dense.dtype.type(1), net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
-    act.deferred_step[...] = 0
-    act.deferred_gradient[...] = 0  # it may be infinite after a step that was undone, and 0 times infinity is NaN
-    for n in range(start, labels.shape[0]):
+    forget_deferred(act)
+    n, m = start, int(np.searchsorted(shown.before, start))
+    while n < labels.shape[0]:
+        early = m < shown.before.shape[0] and shown.before[m] <= n
+        of, index = (shown.features, m) if early else (features, n)
+        logit = logit_of(net, work, found, table.keys, table.rows, table.records, of, index)
+        if early:
+            shown.logits[m] = logit
+            forget_deferred(act)  # it was taken on the way
+            m += 1
+            continue
         first = n * net.fields
+        logits[n] = logit
         now += 1
-        logits[n] = logit_of(net, work, found, table.keys, table.rows, features, first)
         if not finite(logits[n]):
             return n
         unbounded = derivative(logits[n], labels[n], importance[n], fnw[n], one)
@@ -218,11 +258,14 @@ def learn(
         total = backward(net, act, dlogit, tower_rate)
         total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
         total += learn_bias(net, dlogit, wide_rate)
+        bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
         if rates.base_rate:
-            bounded = importance[n] * (dlogit / unbounded) if unbounded != 0 else importance[n]
             net.dense[net.bias] += net.dense.dtype.type(count(label_counts, labels[n], bounded, fnw[n]))
+        if table.records.counts.shape[0] > 0:
+            count_example(net, table, features, n, found, labels[n], bounded, fnw[n])
         total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n
+        n += 1
     flush(net, act)
     return int(labels.shape[0])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.record import Records
 from model.kernels.target import kernel
 
 WAYS = 8
@@ -25,6 +26,7 @@ class Table(NamedTuple):
     accumulators: NDArray[Any]  # (C, d + 1), Adagrad's
     touched: NDArray[np.bool_]  # (C,), since the flags were last cleared
     counts: NDArray[np.int64]  # (2,), rows occupied, values expired
+    records: Records
 
 
 @kernel

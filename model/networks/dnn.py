@@ -40,6 +40,8 @@ class DNN(nn.Module):
         z_i   = x_{i-1} W_i + b_i,   x_i = relu(z_i)
         logit = w · x_L + Σ_i F(z_i) + Σ_f w_f + b          (Eq. 5, and the wide term)
 
+    With records, what each field's own record tells is an input, too: ``z_1 = x_0 W_1 + r R + b_1``.
+
     The sum runs over all L hidden layers. As printed, Eq. 5 ends at L - 1: we read its layers as numbered from 0,
     since a last layer without its term would be one that the paper's ablations never mention.
     ``F`` reads ``z_i`` (``skip_input = "pre"``), or ``x_i`` (``"post"``).
@@ -56,16 +58,20 @@ class DNN(nn.Module):
         self.pre = model.skip_input == "pre"
         self.tower = nn.ModuleList(Affine(*pair) for pair in pairwise(widths))
         self.skip = nn.ModuleList(SkipTerm(width, TERMS[model.skip]) for width in model.hidden)
+        if model.records:
+            self.records = nn.Parameter(torch.empty(len(spec.fields), widths[1]))
         self.output = nn.Parameter(torch.empty(widths[-1]))
         self.bias = nn.Parameter(torch.empty(1))
         self.branch = branch
 
-    def forward(self, embedded: Tensor, wide: Tensor) -> Tensor:
-        """Map embeddings ``(B, F, d)`` and wide weights ``(B, F)`` to logits ``(B,)``."""
+    def forward(self, embedded: Tensor, wide: Tensor, records: Tensor | None = None) -> Tensor:
+        """Map embeddings ``(B, F, d)``, wide weights ``(B, F)`` and what records tell ``(B, F)`` to logits ``(B,)``."""
         logit = wide.sum(1) + self.bias  # (B,)
         x = embedded.flatten(1)  # (B, F d)
-        for layer, skip in zip(self.tower, self.skip, strict=True):
+        for i, (layer, skip) in enumerate(zip(self.tower, self.skip, strict=True)):
             z = layer(x)  # (B, n)
+            if i == 0 and records is not None:
+                z = z + records @ self.records
             x = F.relu(z)
             logit = logit + skip(z if self.pre else x)
         if self.branch is not None:

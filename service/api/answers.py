@@ -10,7 +10,8 @@ class BadRequestError(ValueError):
     def __init__(self, field: str, reason: str) -> None:
         """Name the field at fault, as a path into the body, and the reason."""
         super().__init__(f"{field}: {reason}")
-        self.field, self.reason = field, reason
+        # The names of JSON may hold half a surrogate pair, which no answer can.
+        self.field, self.reason = (text.encode(errors="replace").decode() for text in (field, reason))
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from service.access.guard import Access, Guard
+from service.api.arms import Arms
 from service.api.dependencies import Service
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
 from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
-from service.api.served_weights import Follow, ServedWeights
+from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
@@ -44,6 +45,8 @@ def build(
     clock: Callable[[], float] = time.time,
     personal: Sequence[str] = (),
     access: Access | None = None,
+    arms: Arms | None = None,
+    epsilon: float = 0.0,
 ) -> FastAPI:
     """Build the application.
 
@@ -56,12 +59,14 @@ def build(
         clock: Returns epoch seconds, to compare those times with.
         personal: The fields that carry personal data: what is forgotten if a request names none.
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
+        arms: The models in service; default: one.
+        epsilon: Of the choices, how many are made at random.
     """
-    served_weights = ServedWeights(clock)
+    arms = arms or Arms(clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with served_weights.following(follow):
+        async with arms.following(follow):
             yield
 
     app = FastAPI(
@@ -74,8 +79,8 @@ def build(
         redirect_slashes=False,
     )
     registry = registry or CollectorRegistry()
-    metrics = ServerMetrics(registry, served_weights)
-    app.state.service = Service(served_weights, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal)
+    metrics = ServerMetrics(registry, arms)
+    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry
 
 from service.api.answers import BadRequestError
+from service.api.arms import Arms
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
@@ -19,7 +20,7 @@ from stream.log.topics import Topics
 class Service(NamedTuple):
     """The collaborators of all endpoints."""
 
-    served_weights: ServedWeights
+    arms: Arms
     log: Log
     topics: Topics
     metrics: ServerMetrics
@@ -27,6 +28,12 @@ class Service(NamedTuple):
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
     personal: Sequence[str] = ()  # the fields that carry personal data
+    epsilon: float = 0.0  # of the choices, how many are made at random
+
+    @property
+    def served_weights(self) -> ServedWeights:
+        """The weights in service: those of the arm in control."""
+        return self.arms.control
 
     def now(self) -> int:
         """Return the time of the server's clock, in epoch ms."""

@@ -1,14 +1,15 @@
 """The requests and the answers of the service. Every answer that comes from weights names their version."""
 
 import json
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
 from service.api.answers import BadRequestError
 from service.api.strict import check_keys
-from stream.events import LATEST_TIME, Time, expected_time
+from stream.arms import Role
+from stream.events import LATEST_TIME, Served, Time, expected_time
 
 MAX_CANDIDATES = 1000
 
@@ -26,16 +27,26 @@ Candidate: TypeAlias = Annotated[
 ]
 
 
+class Top(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most probable candidates."""
+
+    top: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
+
+
 class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One context and its candidates.
 
     A candidate's features override the context's. Its ``id`` is a feature only if a field has that name.
+
+    ``log`` writes impressions before answering, with the features as served, of candidates that are shown: ``true`` where all are, else
+    their ids, ``{"top": k}``, or ``"chosen"``. An impression of a candidate that nobody saw teaches that it is not clicked.
     """
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}
     time: Time | None = None  # epoch ms, from which hour and weekday are derived; default: now
-    log: bool = False  # write the impressions, with the features as served, before answering
+    log: bool | Annotated[list[Identifier], Meta(max_length=MAX_CANDIDATES)] | Top | Literal["chosen"] = False
+    choose: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None  # candidates to show
 
 
 class Prediction(Struct, frozen=True):
@@ -46,16 +57,28 @@ class Prediction(Struct, frozen=True):
     impression_id: str
 
 
-class Predictions(Struct, frozen=True):
+class Choice(Struct, frozen=True):
+    """A candidate to show, and the chance with which it was chosen."""
+
+    id: Identifier
+    impression_id: str
+    propensity: float
+
+
+class Predictions(Struct, frozen=True, omit_defaults=True):
     """Predictions for all candidates, in their order, all from one version of the weights.
 
-    ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come.
+    ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come. Where several models serve,
+    ``served`` says which of them answered: what a site that logs its own impressions puts there.
     """
 
     predictions: list[Prediction]
     version: int
     trained_through: int | None  # epoch ms: time of the newest event that was learned
     staleness_seconds: float
+    served: Served | None = None
+    chosen: list[Choice] = []  # in the order in which to show them
+    stale_arms: list[str] = []  # that control answers for: their weights are missing or stale
 
 
 class Accepted(Struct, frozen=True):
@@ -64,7 +87,28 @@ class Accepted(Struct, frozen=True):
     accepted: int
 
 
-class ModelState(Struct, frozen=True):
+class Held(Struct, frozen=True):
+    """Versions that are not served: the newest of them, and why, by the check of the guard that holds it."""
+
+    version: int
+    why: dict[str, str]
+
+
+class ArmState(Struct, frozen=True):
+    """An arm, and its weights, if it has any."""
+
+    arm: str
+    role: Role
+    share: float
+    stale: bool  # control answers for it
+    version: int | None = None
+    digest: str | None = None
+    examples: int | None = None
+    trained_through: int | None = None
+    staleness_seconds: float | None = None
+
+
+class ModelState(Struct, frozen=True, omit_defaults=True):
     """The weights in service: their version, what they have learned, and what the model reads."""
 
     version: int
@@ -74,9 +118,12 @@ class ModelState(Struct, frozen=True):
     published_at: int
     staleness_seconds: float
     caught_up: bool
+    held: Held | None  # None: versions are good, and served as they come
     network: dict[str, Any]
     table: dict[str, Any]
     fields: list[dict[str, Any]]
+    experiment: str | None = None
+    arms: list[ArmState] = []
 
 
 class Health(Struct, frozen=True):
@@ -111,7 +158,8 @@ def read_predict_request(body: bytes) -> PredictRequest:
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
-    named = 1 + bool(request.context) + (request.time is not None) + request.log  # there may be more, with their defaults
+    more = (request.time is not None, request.choose is not None, request.log is not False, isinstance(request.log, Top))
+    named = 1 + bool(request.context) + sum(more)  # there may be more, with their defaults
     check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
     return request
 

@@ -3,18 +3,20 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.served_weights import NoWeightsError, ServedWeights
+from service.api.arms import Arms, Chosen
+from service.api.served_weights import NoWeightsError
 from stream.weights.metrics import BUCKETS
 
 
 class ServerMetrics:
     """The server's metrics: requests are counted as they come, the weights are read at each scrape."""
 
-    def __init__(self, registry: CollectorRegistry, served: ServedWeights) -> None:
+    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
         """Register the metrics."""
         self.requests = Counter("sml_server_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(
@@ -29,15 +31,67 @@ class ServerMetrics:
         def gauge(name: str, text: str, value: Callable[[], float]) -> None:
             Gauge(f"sml_server_{name}", text, registry=registry).set_function(lambda: _or_nan(value))
 
-        gauge("weights_version", "Version of the weights in service.", lambda: served.predictor.header.version)
-        gauge("weights_examples", "Examples that the weights in service have learned.", lambda: served.predictor.header.examples)
-        gauge("weights_age_seconds", "Time since the weights in service were published: the staleness of an answer.", served.staleness)
+        gauge("weights_version", "Version of the weights in service.", lambda: arms.control.predictor.header.version)
+        gauge("weights_examples", "Examples that the weights in service have learned.", lambda: arms.control.predictor.header.examples)
+        gauge(
+            "weights_age_seconds",
+            "Time since the weights in service were published: the staleness of an answer.",
+            lambda: arms.control.staleness(),  # noqa: PLW0108 - another arm may be in control by then
+        )
         gauge(
             "weights_trained_through_seconds",
             "Time of the newest event that the weights in service have learned, in epoch seconds.",
-            lambda: (served.predictor.header.trained_through or math.nan) / 1000,
+            lambda: (arms.control.predictor.header.trained_through or math.nan) / 1000,
         )
-        gauge("ready", "1 when the weights have caught up with the log.", lambda: float(served.caught_up))
+        gauge(
+            "weights_held",
+            "1 while newer versions are held, and these weights are the last good ones.",
+            lambda: float(bool(arms.control.held)),
+        )
+        gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
+        self.of_arms = ArmMetrics(registry, arms) if arms.split else None
+
+    def record_prediction(self, chosen: Chosen, candidates: int, seconds: float) -> None:
+        """Record an answer."""
+        self.predict_seconds.observe(seconds)
+        self.candidates.inc(candidates)
+        if self.of_arms:
+            self.of_arms.record(chosen, seconds)
+
+
+class ArmMetrics:
+    """What is measured of each arm; there are as many as the settings name."""
+
+    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
+        """Register the metrics."""
+        self.answers = Counter(
+            "sml_server_arm_answers", "Requests answered by an arm, by why it did.", ["arm", "reason"], registry=registry
+        )
+        self.predict_seconds = Histogram(
+            "sml_server_arm_predict_seconds", "Time to predict all candidates of one request.", ["arm"], buckets=BUCKETS, registry=registry
+        )
+        gauges: dict[str, tuple[str, Callable[[str], float]]] = {
+            "share": ("Share of the units that belong to an arm.", lambda arm: arms.split.shares.get(arm, 0.0) if arms.split else 0.0),
+            "stale": (
+                "1 when control answers for an arm, whose weights are missing or stale.",
+                lambda arm: not arms.answers(arm, arms.control),
+            ),
+            "weights_version": ("Version of an arm's weights.", lambda arm: arms.weights[arm].predictor.header.version),
+            "weights_age_seconds": ("Time since an arm's weights were published.", lambda arm: arms.weights[arm].staleness()),
+            "weights_trained_through_seconds": (
+                "Time of the newest event that an arm's weights have learned, in epoch seconds.",
+                lambda arm: (arms.weights[arm].predictor.header.trained_through or math.nan) / 1000,
+            ),
+        }
+        for name, (text, value) in gauges.items():
+            gauge = Gauge(f"sml_server_arm_{name}", text, ["arm"], registry=registry)
+            for arm in arms.weights:
+                gauge.labels(arm).set_function(partial(_or_nan, partial(value, arm)))
+
+    def record(self, chosen: Chosen, seconds: float) -> None:
+        """Record an answer."""
+        self.answers.labels(chosen.weights.arm, chosen.reason).inc()
+        self.predict_seconds.labels(chosen.weights.arm).observe(seconds)
 
 
 class Measured:

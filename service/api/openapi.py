@@ -30,6 +30,7 @@ def operation(
     reads: Any = None,
     examples: Mapping[str, Any] | None = None,
     problems: Mapping[int, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the keyword arguments of a route, which describe its endpoint to FastAPI and OpenAPI.
 
@@ -39,6 +40,7 @@ def operation(
         reads: The type of the request's body, if it has one.
         examples: Bodies to try, by what they show.
         problems: The statuses that come with a :class:`Problem`, and the meaning of each.
+        headers: The headers that it reads, and the meaning of each.
     """
     responses = {status: {"description": answers.__doc__, **_content(answers)}}
     for code, meaning in sorted((REFUSALS | dict(problems or {})).items()):
@@ -47,6 +49,9 @@ def operation(
     if reads is not None:
         shown = {name: {"value": value} for name, value in (examples or {}).items()}
         described["openapi_extra"] = {"requestBody": {"required": True, **_content(reads, examples=shown)}}
+        if headers:
+            kind = {"in": "header", "schema": {"type": "string"}}
+            described["openapi_extra"]["parameters"] = [{"name": name, "description": text, **kind} for name, text in headers.items()]
     return described
 
 

@@ -15,6 +15,8 @@ from typing import TypeAlias
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
+from stream.events import Version
+from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
 
 logger = logging.getLogger(__name__)
@@ -27,13 +29,19 @@ class NoWeightsError(Exception):
 class ServedWeights:
     """Holds the newest weights, which a follower hands over from its own thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, arm: str = CONTROL) -> None:
         """Begin without weights; ``clock`` returns epoch seconds."""
-        self._clock = clock
+        self._clock, self.arm = clock, arm
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
+        self.held: Version | None = None  # the newest version, if it is held: what is served is older
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights have arrived."""
+        return self._predictor is not None
 
     @property
     def predictor(self) -> Predictor:
@@ -68,11 +76,11 @@ class ServedWeights:
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 
     @asynccontextmanager
-    async def following(self, follow: "Follow") -> AsyncIterator[None]:
-        """Run ``follow`` in a thread until the block ends."""
+    async def following(self, follow: "Follow", is_retired: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
+        """Run ``follow`` in a thread until the block ends, or until the arm is retired: then the weights are let go."""
         self._loop = asyncio.get_running_loop()
         stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(follow, stop.is_set), name="follower")
+        thread = threading.Thread(target=self._run, args=(follow, stop.is_set, is_retired), name="follower")
         self.followed = True
         thread.start()
         try:
@@ -84,13 +92,15 @@ class ServedWeights:
     async def _take(self, header: WeightsHeader, weights: Weights) -> None:
         self._predictor = self._predictor.next(header, weights) if self._predictor else Predictor(header, weights)
 
-    def _run(self, follow: "Follow", should_stop: Callable[[], bool]) -> None:
+    def _run(self, follow: "Follow", should_stop: Callable[[], bool], is_retired: Callable[[], bool]) -> None:
         try:
-            follow(self, should_stop)
+            follow(self, lambda: should_stop() or is_retired())
         except Exception:
             logger.exception("The follower has ended: the weights stay as they are until the server is restarted")
         finally:
             self.followed = False
+            if is_retired():
+                self._predictor = None  # a request at work holds the weights until it is answered
 
 
 Follow: TypeAlias = Callable[[ServedWeights, Callable[[], bool]], None]

@@ -185,7 +185,7 @@ def _eager(spec: Spec, logged: Sequence[Logged]) -> Callable[[], tuple[int, None
 
     torch.set_num_threads(1)
     few = logged[:EAGER_ROWS]
-    (keys, starts), _ = Encoder(spec.fields).encode([row.features for row in few], [row.time for row in few])
+    (keys, starts, _), _ = Encoder(spec.fields).encode([row.features for row in few], [row.time for row in few])
     eager = Eager(spec, len(few))
     first = (keys[starts[:-1]] % np.uint64(ROWS)).astype(np.int64)  # of several values, the first
     eager.ids = torch.from_numpy(first.reshape(len(few), -1))

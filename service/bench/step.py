@@ -21,7 +21,6 @@ except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
 from model.features import Features
-from model.kernels.network import IN
 from model.kernels.target import kernel
 from model.networks.build import build
 from model.networks.dnn import bind
@@ -194,7 +193,7 @@ def traffic(model: OnlineModel) -> dict[str, Traffic]:
 def _shares(model: OnlineModel) -> list[float]:
     """Return the share of each layer's inputs that is not silenced, over the values that the table holds."""
     named = model.weights.layout.named(model.weights.dense)
-    width = model.weights.layout.layers[0, IN]
+    width = named["tower.0.weight"].shape[0]
     embeddings = model.weights.rows[model.weights.keys != 0, :-1].ravel()
     x = embeddings[: min(64, len(embeddings) // width) * width].reshape(-1, width)
     shares = []

@@ -1,11 +1,15 @@
 """``sml evaluate`` and ``sml compare``: the options of what is learned from a file."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from service.cli.program import CONFIG, Config, Json, Recorded, answer, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, Recorded, answer, settings_of
+
+if TYPE_CHECKING:
+    from service.commands.compare import Report
 
 Protocol = Annotated[
     Literal["served", "usual"] | None,
@@ -30,6 +34,7 @@ def evaluate(
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -43,21 +48,18 @@ def evaluate(
         sml evaluate clicks.csv.gz --delay 10m --together time,user_id
         sml evaluate clicks.csv.gz --report page.html --slice country --slice hour
     """
-    from service.commands.evaluate import TOO_GOOD, evaluate as run, protocol_of
+    from service.commands.evaluate import evaluate as run, protocol_of
 
-    settings = settings_of(config)
+    settings = settings_of(config).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
-    if report:
-        from service.commands.compare import Report, compare as compared
+    if page := _report(report, sliced):
+        from service.commands.compare import compare as compared
 
-        [found] = compared(file, {str(config): settings}, [followed], Report(report, sliced))
+        [found] = compared(file, {str(config): settings}, [followed], page)
         result = {**found.result, **followed.told()}
     else:
         result = run(file, settings, followed)
-    if not result["in_time_order"]:
-        typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
-    if (result["auc"] or 0) > TOO_GOOD:
-        typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
+    _warn(result)
     answer(result, as_json)
 
 
@@ -81,16 +83,36 @@ def compare(
         sml compare clicks.csv.gz sml.toml wider.toml
         sml compare clicks.csv.gz sml.toml wider.toml deeper.toml --report page.html --json
     """
-    from service.commands.compare import Report, compare as run, verdict
+    from service.commands.compare import compare as run, verdict
     from service.commands.evaluate import protocol_of
 
     read = {str(path): settings_of(path) for path in settings}
     if len(read) < 2:  # noqa: PLR2004 - one can't be compared
         raise typer.BadParameter("expected two different files of settings or more", param_hint="TOML")
     protocols = [protocol_of(each, protocol, delay, together) for each in read.values()]
-    compared = run(file, read, protocols, Report(report, sliced) if report else None)
+    compared = run(file, read, protocols, _report(report, sliced))
+    _warn(compared[0].result)
     if as_json:
         answer({"verdict": verdict(compared), "settings": [each.plain() for each in compared]}, as_json)
         return
     answer([each.plain() for each in compared], as_json)
     typer.echo(verdict(compared))
+
+
+def _warn(result: Mapping[str, Any]) -> None:
+    """Say what makes scores doubtful."""
+    from service.commands.evaluate import TOO_GOOD
+
+    if not result["in_time_order"]:
+        typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
+    if (result["auc"] or 0) > TOO_GOOD:
+        typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
+
+
+def _report(path: Path | None, sliced: list[str] | None) -> "Report | None":
+    """Return the page that is asked for."""
+    from service.commands.compare import Report
+
+    if sliced and not path:
+        raise typer.BadParameter("expected --report too, the page that is sliced", param_hint="--slice")
+    return Report(path, sliced) if path else None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli.arms import arms_app
 from service.cli.bench import bench_app
 from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
@@ -16,7 +17,7 @@ from service.cli.evaluate import compare, evaluate
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
-from service.cli.program import CONFIG, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
@@ -34,6 +35,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=Fa
 
 for name, group in {
     "topics": topics_app,
+    "arms": arms_app,
     "snapshots": snapshots_app,
     "dead-letters": dead_letters_app,
     "keys": keys_app,
@@ -127,6 +129,7 @@ def learn(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
     ] = False,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -137,10 +140,11 @@ def learn(
     \b
         sml learn
         sml learn --until-caught-up --json
+        sml learn --arm treatment
     """
     from service.commands.learn import learn as run
 
-    answer(run(settings_of(config), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    answer(run(settings_of(config).of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
 
 
 @app.command()
@@ -228,6 +232,7 @@ def simulate(
 def predict(
     request: Annotated[typer.FileBinaryRead, typer.Argument(help="A request as for /v1/predict; - is stdin.")] = "-",  # type: ignore[assignment]
     *,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -241,7 +246,7 @@ def predict(
     """
     from service.commands.predict import predict as run
 
-    predicted = run(request.read(), settings_of(config))
+    predicted = run(request.read(), settings_of(config).of_arm(arm))
     answer(predicted if as_json else predicted["predictions"], as_json)
 
 

@@ -18,6 +18,7 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file.
 Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="Stop after the records that the log held at the start.")]
+Arm = Annotated[str | None, typer.Option("--arm", help="Which of [arms] in the settings; default: control.", metavar="NAME")]
 CONFIG = Path("sml.toml")
 
 

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, answer, group, settings_of
 
 snapshots_app = group("The checkpoints, which are the saved states of the model.")
 
 
 @snapshots_app.command("list")
-def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
+def snapshots_list(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
     """List the checkpoints, the oldest first.
 
     \b
@@ -20,11 +20,11 @@ def snapshots_list(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """
     from service.commands.snapshots import kept
 
-    answer(kept(settings_of(config)), as_json)
+    answer(kept(settings_of(config).of_arm(arm)), as_json)
 
 
 @snapshots_app.command("verify")
-def snapshots_verify(*, config: Config = CONFIG, as_json: Json = False) -> None:
+def snapshots_verify(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
     """Verify the checkpoints: files by their checksums, weights by their digests. The exit status is 1 if one is damaged.
 
     \b
@@ -32,7 +32,7 @@ def snapshots_verify(*, config: Config = CONFIG, as_json: Json = False) -> None:
     """
     from service.commands.snapshots import verified
 
-    checked = verified(settings_of(config))
+    checked = verified(settings_of(config).of_arm(arm))
     answer(checked if as_json else [{each["file"]: each["problem"] or "is as it was saved"} for each in checked], as_json)
     if any(each["problem"] for each in checked):
         raise typer.Exit(1)
@@ -43,6 +43,7 @@ def snapshots_rollback(
     *,
     to: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version, or a time: the newest version at that time.")],
     replay: Annotated[bool, typer.Option("--replay", help="Learn the examples after it again; default: continue behind them.")] = False,
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -56,13 +57,40 @@ def snapshots_rollback(
     """
     from service.commands.snapshots import go_back
 
-    answer(go_back(settings_of(config), to, replay=replay), as_json)
+    answer(go_back(settings_of(config).of_arm(arm), to, replay=replay), as_json)
+
+
+@snapshots_app.command("approve")
+def snapshots_approve(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Serve the versions that the guard holds, and judge the next ones by them.
+
+    For a change that is real: the learner publishes what it has learned so far. Without a running learner, that waits for the next one.
+
+    \b
+        sml snapshots approve
+    """
+    from service.commands.snapshots import order
+
+    answer(order(settings_of(config).of_arm(arm), "approve"), as_json)
+
+
+@snapshots_app.command("hold")
+def snapshots_hold(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Serve no newer version, whatever the guard says, until `sml snapshots approve`. Learning goes on.
+
+    \b
+        sml snapshots hold
+    """
+    from service.commands.snapshots import order
+
+    answer(order(settings_of(config).of_arm(arm), "hold"), as_json)
 
 
 def rebuild(
     *,
     until: Annotated[str, typer.Option(metavar="VERSION|TIME", help="A version, or a time: the newest version at that time.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the state to.")] = Path("rebuilt"),
+    arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -78,4 +106,4 @@ def rebuild(
     """
     from service.commands.snapshots import rebuilt
 
-    answer(rebuilt(settings_of(config), until, output), as_json)
+    answer(rebuilt(settings_of(config).of_arm(arm), until, output), as_json)

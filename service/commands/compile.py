@@ -5,7 +5,7 @@ Of processes that start at the same time one compiles, and the others wait for i
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from model.kernels.cache import mark
@@ -32,11 +32,11 @@ def compile_kernels(network: NetworkName) -> None:
 
 @contextmanager
 def _alone(marked: Path | None) -> Iterator[None]:
-    """Wait until no other process compiles into the same folder."""
-    if marked is None:
-        yield
-        return
-    marked.parent.mkdir(parents=True, exist_ok=True)
-    with (marked.parent / "compiling.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Wait until no other process compiles into the same folder, if it is ours to write."""
+    with ExitStack() as opened:
+        if marked is not None:
+            with suppress(OSError):
+                marked.parent.mkdir(parents=True, exist_ok=True)
+                lock = opened.enter_context((marked.parent / "compiling.lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -5,7 +5,6 @@ from typing import Any
 from service.settings import Settings
 from stream.dead_letters import dead_letter_at, dead_letters, retried_until, retry
 from stream.log.connect import open_log
-from stream.log.topics import Topics
 
 
 def counted(settings: Settings) -> list[dict[str, Any]]:
@@ -14,7 +13,7 @@ def counted(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         LogError: the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     with open_log(settings.log) as log:
         retried = retried_until(log, topics)
@@ -33,7 +32,7 @@ def shown(settings: Settings, offset: int) -> tuple[dict[str, Any], bytes]:
     Raises:
         LogError: there is no such dead letter, or the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     with open_log(settings.log) as log:
         letter = dead_letter_at(log, topics, offset)
     record = letter.record
@@ -58,7 +57,7 @@ def written_back(settings: Settings) -> dict[str, int]:
         LogError: the log can't be used, or another retry has started.
     """
     with open_log(settings.log) as log:
-        return retry(log, Topics(settings.log.prefix))._asdict()
+        return retry(log, settings.topics)._asdict()
 
 
 def _text(data: bytes | None) -> str | None:

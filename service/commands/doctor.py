@@ -7,7 +7,8 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite.binding import get_host_cpu_features
 
+from model.features import Encoder
 from model.fingerprint import fingerprint
 from model.kernels import target
 from model.online import OnlineModel
@@ -24,9 +26,10 @@ from service.settings import Settings
 from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.load import measured
-from stream.log.topics import Topics, check_learners, wanted
+from stream.log.topics import CONTROL, Topics, check_learners, wanted
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
+_EXAMPLES = 256  # by which the time of a step is measured
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -53,13 +56,17 @@ class Memory(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Examine everything that `sml up` and its parts need."""
-    memory = memory_of(settings.spec)
-    yield from _memory(memory)
+    arms = settings.of_every_arm()
+    memories = {each.topics.arm: memory_of(each.spec) for each in arms}
+    yield from _memory(memories)
+    yield from (_learning_time(each) for each in arms if settings.arms)
     yield _waiting(settings.join.most_waiting)
     yield _processor()
     yield from _log(settings)
     yield from _ports(settings)
-    yield _folder(Path(settings.learn.directory), memory.learner * (settings.learn.keep + 1))
+    for each in arms:
+        name = _of_arm("checkpoints", each.topics.arm)
+        yield _folder(name, Path(each.learn.directory), memories[each.topics.arm].learner * (settings.learn.keep + 1))
 
 
 def memory_of(spec: Spec) -> Memory:
@@ -91,14 +98,37 @@ def _bytes(whole: Any) -> int:
     return sum(arrays.values())
 
 
-def _memory(memory: Memory) -> Iterator[Finding]:
-    learner = f"{_size(memory.learner)}: the table {_size(memory.table)}, the network {_size(memory.dense)}"
-    yield Finding("learner's memory", True, f"{learner}; as much again for a moment while it saves")
-    yield Finding("server's memory", True, f"{_size(memory.server)}: two copies of the weights")
+def _memory(memories: Mapping[str, Memory]) -> Iterator[Finding]:
+    for arm, memory in memories.items():
+        learner = f"{_size(memory.learner)}: the table {_size(memory.table)}, the network {_size(memory.dense)}"
+        yield Finding(_of_arm("learner's memory", arm), True, f"{learner}; as much again for a moment while it saves")
+    server, learners = (sum(getattr(memory, what) for memory in memories.values()) for what in ("server", "learner"))
+    of_each = f" of each of {len(memories)} arms" if len(memories) > 1 else ""
+    yield Finding("server's memory", True, f"{_size(server)}: two copies of the weights{of_each}")
     if _MEMORY.exists():
         available = _machine("MemAvailable")
-        wanted = 2 * memory.learner + memory.server
+        wanted = 2 * learners + server
         yield Finding("memory available", wanted < available, f"{_size(available)}, for {_size(wanted)} of learner and server together")
+
+
+def _learning_time(settings: Settings) -> Finding:
+    """Measure the step of an arm, on made-up examples and a small table."""
+    spec = settings.spec.model_copy(update={"table": TableSettings(capacity=8 * _EXAMPLES)})
+    values = {"categorical": str, "multi": str, "numeric": float, "hour": str, "weekday": str}
+    rows = [{field.name: values[field.kind](n % 97) for field in spec.fields} for n in range(_EXAMPLES)]
+    features, _ = Encoder(spec.fields).encode(rows, [0] * _EXAMPLES)
+    labels = np.arange(_EXAMPLES, dtype=np.float32) % 2
+    seconds = []
+    for _ in range(4):  # the first loads the kernels, or compiles them
+        model, start = OnlineModel(spec), time.perf_counter()
+        model.learn(features, labels)
+        seconds.append(time.perf_counter() - start)
+    each = float(np.median(seconds[1:])) / _EXAMPLES
+    return Finding(_of_arm("learning time", settings.topics.arm), True, f"{each * 1e6:,.1f} µs an example, {1 / each:,.0f} a second")
+
+
+def _of_arm(what: str, arm: str) -> str:
+    return what if arm == CONTROL else f"{what} of {arm}"
 
 
 def _waiting(most: int) -> Finding:
@@ -128,8 +158,8 @@ def _log(settings: Settings) -> Iterator[Finding]:
     try:
         with open_log(settings.log) as log:
             yield Finding("log", True, f"{url} answers{_secured(settings)}")
-            topics = Topics(settings.log.prefix, by_id=settings.join.rekey)
-            yield _topics(log, topics)
+            topics = settings.topics._replace(by_id=settings.join.rekey)
+            yield _topics(log, topics, tuple(settings.arms))
             yield from _retentions(log, settings)
             inputs = topics._replace(by_id=False)
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
@@ -144,12 +174,15 @@ def _secured(settings: Settings) -> str:
     return f" by {settings.log.security.protocol}" if settings.log.url.startswith("kafka:") else ""
 
 
-def _topics(log: Log, topics: Topics) -> Finding:
+def _topics(log: Log, topics: Topics, arms: Sequence[str] = ()) -> Finding:
     """Check that each topic exists, and that an impression, its clicks and its example have the same partition."""
     streams = (topics.impressions, topics.clicks, topics.examples)
     try:
         of_streams = [len(log.bounds(topic)) for topic in streams]
-        check_learners(log, topics)
+        for arm in arms or (CONTROL,):
+            check_learners(log, topics._replace(arm=arm))
+        if arms:
+            log.bounds(topics.arms)
     except LogError as error:
         return Finding("topics", False, f"{error}; `sml topics create` creates what is missing")
     fine = len(set(of_streams)) == 1
@@ -159,8 +192,8 @@ def _topics(log: Log, topics: Topics) -> Finding:
 def _retentions(log: Log, settings: Settings) -> Iterator[Finding]:
     """Check that no topic keeps its records longer, or shorter, than the settings say, and foretell the bytes that all will take."""
     total = 0.0
-    names, rekey = Topics(settings.log.prefix), settings.join.rekey
-    for name, _, expected in wanted(names, settings.log.partitions, settings.kept, rekey=rekey):
+    names, rekey = settings.topics, settings.join.rekey
+    for name, _, expected in wanted(names, settings.log.partitions, settings.kept, rekey=rekey, arms=tuple(settings.arms)):
         try:
             kept, load = log.retention(name), measured(log, name)
         except UnknownTopicError:  # reported above
@@ -198,7 +231,10 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = {
         "serve.port": (settings.serve.host, settings.serve.port),
-        "learn.metrics_port": (settings.learn.metrics_host, settings.learn.metrics_port),
+        **{
+            _of_arm("learn.metrics_port", each.topics.arm): (settings.learn.metrics_host, each.learn.metrics_port)
+            for each in settings.of_every_arm()
+        },
         "join.metrics_port": (settings.join.metrics_host, settings.join.metrics_port),
     }
     taken: dict[int, str] = {}
@@ -215,12 +251,12 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, True, f"{port} is free" if port else "any free port")
 
 
-def _folder(folder: Path, wanted: int) -> Finding:
+def _folder(name: str, folder: Path, wanted: int) -> Finding:
     existing = _existing(folder)
     free = shutil.disk_usage(existing).free
     if not _writable(folder):
-        return Finding("checkpoints", False, f"{existing} can't be written to")
-    return Finding("checkpoints", wanted < free, f"{folder}: {_size(free)} free, for at most {_size(wanted)}")
+        return Finding(name, False, f"{existing} can't be written to")
+    return Finding(name, wanted < free, f"{folder}: {_size(free)} free, for at most {_size(wanted)}")
 
 
 def _writable(folder: Path) -> bool:

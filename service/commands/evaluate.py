@@ -26,7 +26,7 @@ from stream.ahead import ahead
 from stream.columns import LoggedBlock, read_blocks
 from stream.files import Logged, columns
 from stream.log.settings import format_duration, parse_duration
-from stream.settings import DataSettings, JoinSettings
+from stream.settings import DataSettings
 
 T = TypeVar("T")
 
@@ -139,22 +139,17 @@ def protocol_of(
     Raises:
         ProtocolError: the delay is no duration, or needs a time that the file doesn't have.
     """
-    timed = bool(settings.data.time) or settings.data.format == "avazu"
+    timed = settings.data.timed
     name = name or ("served" if timed else "usual")
     delay = delay or ("window" if name == "served" else "0s")
     pages = settings.data.together if together is None and name == "served" else _columns(together)
     try:
-        seconds = decided_after(settings.join) if delay == "window" else parse_duration("0s" if delay == "0" else delay)
+        seconds = settings.join.decided_after if delay == "window" else parse_duration("0s" if delay == "0" else delay)
     except ValueError as error:
         raise ProtocolError(f"delay: got {delay!r}, expected {error}, or window") from error
     if seconds and not timed:
         raise ProtocolError(f"delay: got {delay!r} for a file without a time, expected 0, or the column of the time in [data] time")
     return Protocol(name, seconds, pages)
-
-
-def decided_after(settings: JoinSettings) -> float:
-    """Return how long after its impression a label is learned, in seconds: at once under ``fnw`` and ``fnc``."""
-    return settings.click_window + settings.lateness if settings.label_policy == "window" else 0.0
 
 
 def _columns(together: str | None) -> tuple[str, ...]:

@@ -7,9 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from prometheus_client import CollectorRegistry
 
-from model.weights import Weights
 from service.audit import record, this_user
 from service.own_key import key_header
 from service.settings import Settings
@@ -19,10 +17,9 @@ from stream.forget import ForgetError, ask, count_impressions, delete_impression
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
-from stream.log.topics import Topics
-from stream.weights.chunks import WeightsHeader
-from stream.weights.follow import Follower
-from stream.weights.metrics import FollowerMetrics
+from stream.log.topics import CONTROL, Topics
+from stream.weights.chunks import BrokenWeightsError
+from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 
 PATIENCE = 10.0  # seconds to wait for the learner
@@ -39,21 +36,22 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         ForgetError: nothing was learned yet, or the field or the value can't be forgotten.
         LogError: the log can't be used.
     """
-    topics, fields = Topics(settings.log.prefix), fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
+    topics, fields = settings.topics, fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     with open_log(settings.log) as log:
-        newest = newest_version(log, topics)
-        if newest is None:
+        newest = {each.topics: newest_version(log, each.topics) for each in settings.of_every_arm()}
+        starts = {of_arm: published.offset + 1 for of_arm, published in newest.items() if published}
+        if not starts:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
         requests = ask(log, topics, fields, value, until, this_user())
         record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
         impressions = delete_impressions(log, topics, fields, requests)
-        version = _wait(log, topics, newest.offset + 1, requests)
+        by_version = {_of("forgotten_by_version", each): _wait(log, each, start, requests) for each, start in starts.items()}
     return {
         "fields": [field.name for field in fields],
         "keys": [request.forget for request in requests],
         "impressions": impressions,
-        "forgotten_by_version": version if version is not None else "none yet: the learner does it when it runs",
+        **{name: "none yet: the learner does it when it runs" if version is None else version for name, version in by_version.items()},
         "not_reached": NOT_REACHED,
     }
 
@@ -66,13 +64,19 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
         LogError: the log can't be used.
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    keys, topics = keys_of(fields, value), Topics(settings.log.prefix)
+    keys, topics = keys_of(fields, value), settings.topics
     with open_log(settings.log) as log:
-        found = [_in_newest_weights(log, topics, keys), *_in_checkpoints(Path(settings.learn.directory), keys)]
+        found = []
+        for each in settings.of_every_arm():
+            found += [_in_newest_weights(log, each.topics, keys), *_in_checkpoints(Path(each.learn.directory), keys)]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
         requests = [Forget.of(key, LATEST_TIME) for key in keys]
         impressions = count_impressions(log, topics, fields, requests)
     return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
+
+
+def _of(name: str, topics: Topics) -> str:
+    return name if topics.arm == CONTROL else f"{name}_of_{topics.arm}"
 
 
 def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int | None:
@@ -88,26 +92,13 @@ def _wait(log: Log, topics: Topics, start: int, requests: list[Forget]) -> int |
     return None
 
 
-class _Newest:
-    """Takes the newest weights that a follower hands over."""
-
-    def __init__(self) -> None:
-        self.header: WeightsHeader | None = None
-        self.weights: Weights | None = None
-        self.caught_up = False
-
-    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
-        """Keep them."""
-        self.header, self.weights = header, weights
-
-
 def _in_newest_weights(log: Log, topics: Topics, keys: list[int]) -> dict[str, Any]:
     """Follow the weights to their end, as a server does, and look there."""
-    newest, end = _Newest(), time.monotonic() + PATIENCE
-    Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
-    if newest.header is None or newest.weights is None or not newest.caught_up:
-        return {"where": f"{topics.weights}: the newest weights could not be loaded", "answers": None}
-    return {"where": f"{topics.weights}, version {newest.header.version}", "answers": any(map(newest.weights.has, keys))}
+    try:
+        header, weights = newest_weights(log, topics, PATIENCE)
+    except BrokenWeightsError as error:
+        return {"where": f"{topics.weights}: {error}", "answers": None}
+    return {"where": f"{topics.weights}, version {header.version}", "answers": any(map(weights.has, keys))}
 
 
 def _in_checkpoints(folder: Path, keys: list[int]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,6 @@ from service.signals import stop_signals
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.metrics import measure
-from stream.log.topics import Topics
 
 
 def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False, accept_gap: bool = False) -> None:
@@ -29,8 +28,8 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
     """
     registry = CollectorRegistry()
     with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"):
-        measure(log, Topics(settings.log.prefix), registry)
-        joiner = Joiner(log, Topics(settings.log.prefix), settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
+        measure(log, settings.topics, registry)
+        joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

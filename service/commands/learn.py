@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -16,11 +17,12 @@ from service.signals import stop_signals
 from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.log.topics import Topics
+from stream.log.contract import Log
+from stream.traffic import TrafficFollower
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
-    """Learn until SIGINT or SIGTERM, or until all is learned that the log held; publish, save, and return the last version.
+    """Learn until SIGINT or SIGTERM, until the arm is retired, or until all is learned that the log held; return the last version.
 
     Raises:
         FencedError: another learner has taken over.
@@ -31,7 +33,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
     registry = CollectorRegistry()
     with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "learn"):
         times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
-        topics = Topics(settings.log.prefix)
+        topics = settings.topics
         learner = Learner(
             log,
             topics,
@@ -41,8 +43,13 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
             times=times,
             accept_gap=accept_gap,
             weights_retention=settings.log.weights_retention,
+            scored=bool(settings.arms),
         )
-        with _shown(registry, stop.is_set) as should_stop:
+        with _shown(registry, stop.is_set) as asked, _retired(log, settings, registry) as is_retired:
+
+            def should_stop() -> bool:
+                return asked() or is_retired()
+
             learner.run(should_stop, until_caught_up=until_caught_up)
     last = learner.last.version if learner.last else None
     return {
@@ -52,6 +59,24 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         "trained_through": last and last.trained_through,
         "log_loss": registry.get_sample_value("sml_learner_log_loss", {"over": "total"}),
     }
+
+
+@contextmanager
+def _retired(log: Log, settings: Settings, registry: CollectorRegistry) -> Iterator[Callable[[], bool]]:
+    """Say in the metrics which arm this is, and return whether it was retired: then its learner has nothing to do any more."""
+    if not settings.arms:
+        yield lambda: False
+        return
+    arm, end = settings.topics.arm, Event()
+    Gauge("sml_learner_arm_info", "Which arm this learner's metrics are of.", ["arm"], registry=registry).labels(arm).set(1)
+    follower = TrafficFollower(log, settings.topics, settings.traffic)
+    thread = Thread(target=follower.run, args=(end.is_set,), name="traffic")
+    thread.start()
+    try:
+        yield lambda: arm in follower.traffic.retired
+    finally:
+        end.set()
+        thread.join()
 
 
 @contextmanager

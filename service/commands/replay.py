@@ -12,7 +12,6 @@ from service.signals import stop_signals
 from stream.event_time import iso
 from stream.files import read
 from stream.log.settings import format_duration
-from stream.log.topics import Topics
 from stream.replay import Events, Replay
 from stream.settings import JoinSettings
 
@@ -33,7 +32,7 @@ def replay(
     if future:
         say("note: with --future, joiner and learner accept these records only under `[join] accept_future = true`")
     with stop_signals() as stop, log_with_topics(settings) as log:
-        run = Replay(log, Topics(settings.log.prefix), settings.join, events, speed, future=future)
+        run = Replay(log, settings.topics, settings.join, events, speed, future=future)
         for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
             pass
     for note in _notes(run, settings.join, events):

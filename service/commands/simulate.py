@@ -5,6 +5,7 @@ Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; 
 
 import asyncio
 import heapq
+import math
 import shutil
 import signal
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import typer
 
-from service.commands.simulated_site import Scoreboard, Site, Visit
+from service.commands.simulated_site import CANDIDATES, Scoreboard, Site, Visit
 from service.own_key import key_header
 from service.settings import Settings
 
@@ -38,13 +39,13 @@ def simulate(
         seed: The seed of the site.
         duration: Seconds.
     """
-    return asyncio.run(_simulate(url or settings.serve.url, Site(seed, rate), rate, duration))
+    return asyncio.run(_simulate(url or settings.serve.url, Site(seed, rate), rate, duration, settings.join.decided_after))
 
 
-async def _simulate(url: str, site: Site, rate: float, duration: float | None) -> dict[str, Any]:
+async def _simulate(url: str, site: Site, rate: float, duration: float | None, decided_after: float) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=MAX_REQUESTS)
     async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT, limits=limits, headers=key_header()) as client:
-        traffic = Traffic(client, site, rate)
+        traffic = Traffic(client, site, rate, decided_after)
         with _stopped_by_signals(traffic):
             await traffic.run(duration)
     return traffic.result()
@@ -63,11 +64,12 @@ def _stopped_by_signals(traffic: "Traffic") -> Iterator[None]:
 
 
 class Traffic:
-    """The visits of a site, sent to the server."""
+    """The visits of a site, sent to the server; a label is learned ``decided_after`` seconds after its impression."""
 
-    def __init__(self, client: httpx.AsyncClient, site: Site, rate: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, site: Site, rate: float, decided_after: float = 0.0) -> None:
         """Prepare; nothing is sent before :meth:`run`."""
-        self._client, self._site, self._rate = client, site, rate
+        self._client, self._site, self._rate, self._decided_after = client, site, rate, decided_after
+        self._first_decided: float | None = None  # when the first label is, by the monotonic clock
         self._scores = Scoreboard()
         self._stop = asyncio.Event()
         self._free = asyncio.Semaphore(MAX_REQUESTS)
@@ -130,6 +132,8 @@ class Traffic:
         finally:
             self._free.release()
         self._visits += 1
+        if self._first_decided is None:
+            self._first_decided = time.monotonic() + self._decided_after
         predictions = response.json()["predictions"]
         self._scores.add([each["probability"] for each in predictions], visit)
         now = time.time()
@@ -178,11 +182,20 @@ class Traffic:
             return "nobody was served yet"
         others = f"best possible {compared.best:.4f}, the mean {compared.mean:.4f}, last {compared.impressions:,} impressions"
         parts = [
-            f"learned {self._model.get('examples', 0):,}",
+            self._learned(),
             f"log loss {compared.served:.4f} ({others})",
             f"freshness {self._model.get('staleness_seconds', 0):.2f} s",
         ]
         return " | ".join(parts + ([f"{self._failed:,} failed"] if self._failed else []))
+
+    def _learned(self) -> str:
+        """Return how much is learned; until there is something, what it waits for."""
+        examples = self._model.get("examples", 0)
+        if examples or self._first_decided is None:
+            return f"learned {examples:,}"
+        left = math.ceil(self._first_decided - time.monotonic())
+        when = f"in {left} s" if left > 0 else "now"
+        return f"waiting for clicks: {self._visits * CANDIDATES:,} impressions, the first is decided {when}"
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but no longer than until the stop."""

@@ -1,15 +1,15 @@
 """``sml snapshots`` and ``sml rebuild``: list and verify the checkpoints, and go back to a past version."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from service.audit import record, this_user
 from service.settings import Settings
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
+from stream.learn.order import give_order
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import open_log
-from stream.log.topics import Topics
 from stream.weights.versions import version_at
 
 
@@ -33,12 +33,26 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
         LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, to)
         published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
     record(this_user(), "rolled back", f"{topics.versions} to version {version}, as version {published.version}")
     return {**_named(published), "rolled_back_to": version}
+
+
+def order(settings: Settings, what: Literal["approve", "hold"]) -> dict[str, Any]:
+    """Approve the versions that are held, or hold them from here on.
+
+    Raises:
+        OrderError: there is nothing to approve, or nothing was learned yet.
+        LogError: the log can't be used.
+    """
+    topics = settings.topics
+    with open_log(settings.log) as log:
+        version = give_order(log, topics, what, this_user())
+    record(this_user(), {"approve": "approved", "hold": "held"}[what], f"{topics.versions}, by version {version.version}")
+    return {**_named(version), "order": what, "held": version.held}
 
 
 def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
@@ -49,7 +63,7 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
         LearnError: it can't be rebuilt.
         LogError: the log can't be used.
     """
-    topics = Topics(settings.log.prefix)
+    topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, until)
         state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)

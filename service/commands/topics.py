@@ -31,12 +31,13 @@ def create(settings: Settings) -> dict[str, bool]:
     """
     with open_log(settings.log) as log:
         created = _create(log, settings)
-    wanted = topics.wanted(topics.Topics(settings.log.prefix), settings.log.partitions, settings.kept, rekey=settings.join.rekey)
+    wanted = topics.wanted(settings.topics, settings.log.partitions, settings.kept, rekey=settings.join.rekey, arms=tuple(settings.arms))
     return {each.name: each.name in created for each in wanted}
 
 
 def _create(log: Log, settings: Settings) -> list[str]:
-    return topics.create(log, topics.Topics(settings.log.prefix), settings.log.partitions, rekey=settings.join.rekey, kept=settings.kept)
+    partitions, rekey, arms = settings.log.partitions, settings.join.rekey, tuple(settings.arms)
+    return topics.create(log, settings.topics, partitions, rekey=rekey, arms=arms, kept=settings.kept)
 
 
 def update(settings: Settings) -> dict[str, str]:
@@ -46,11 +47,11 @@ def update(settings: Settings) -> dict[str, str]:
         UnknownTopicError: one is missing.
         LogError: the log can't be reached, or refuses.
     """
-    names, rekey, kept = topics.Topics(settings.log.prefix), settings.join.rekey, settings.kept
+    names, rekey, arms, kept = settings.topics, settings.join.rekey, tuple(settings.arms), settings.kept
     with open_log(settings.log) as log:
-        changed = topics.retain(log, names, rekey=rekey, kept=kept)
+        changed = topics.retain(log, names, rekey=rekey, arms=arms, kept=kept)
     said = {name: f"kept {described(new)}, before {described(old)}" for name, (old, new) in changed.items()}
-    every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey)
+    every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey, arms=arms)
     return {each.name: said.get(each.name, f"kept {described(each.retention)}, as before") for each in every}
 
 

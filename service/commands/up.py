@@ -48,8 +48,10 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         with own as client, Children(config, folder / "logs", folder_lock) as children:
             if not _compile_kernels(settings, stop, children, folder_lock):
                 return
-            for name in ("join", "learn", "serve"):
-                children.start(name)
+            children.start("join")
+            for arm in settings.arms or (None,):
+                children.start("learn", arm=arm)
+            children.start("serve")
             say("starting")
             turns = _turns(stop, children, folder_lock)
             for _ in turns:
@@ -115,5 +117,5 @@ def _addresses(settings: Settings, logs: Path) -> str:
 
 def _metrics(settings: Settings) -> list[str]:
     """Return where the metrics are; a process that takes any free port logs which."""
-    ports = (settings.learn.metrics_port, settings.join.metrics_port)
+    ports = (*(each.learn.metrics_port for each in settings.of_every_arm()), settings.join.metrics_port)
     return [f"{settings.serve.url}/metrics", *(f"http://127.0.0.1:{port}/metrics" for port in ports if port)]

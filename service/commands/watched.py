@@ -23,7 +23,7 @@ BATCH = 256  # rows: a row's field worth is that of weights at most so much olde
 _FEW, _SOME, _AT_MOST = 2, 12, 4  # values of a field that is a slice by itself, and how many such fields are taken
 
 _NOTHING = 1e-30  # a rate or a spread under which nothing moves
-_FROZEN = {"network": "dnn", "skip": "none", "hidden": (1,), "embedding": 1}
+_FROZEN = {"network": "dnn", "skip": "none", "hidden": (1,), "embedding": 1, "records": False}
 _FROZEN |= {"tower_rate": _NOTHING, "embedding_rate": _NOTHING, "embedding_std": _NOTHING}
 
 

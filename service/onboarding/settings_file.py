@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
+from service.arm_settings import ArmSettings
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
@@ -23,7 +24,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 # The settings that most people need; the others have defaults.
 _SHOWN = {
     "log": {"url", "prefix"},
-    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "seed"},
+    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "records", "seed"},
     "table": {"capacity"},
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
@@ -32,6 +33,7 @@ _SHOWN = {
     "access": {"keys"},
     "limits": set(),
     "data": {"format", "label", "time", "click_time", "together"},
+    "experiment": set(),
 }
 _COLUMN = 36  # where comments begin
 
@@ -45,9 +47,9 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for name, default in Settings(model=ModelSettings(base_rate=True)).model_copy(update={"data": data}):
-        if name != "field" and (every or _SHOWN[name]):
-            lines += [*_table(name, default, every=every), ""]
+    for name, default in Settings(model=ModelSettings(base_rate=True, records=True, embedding=7)).model_copy(update={"data": data}):
+        if name not in {"field", "arms"} and (every or _SHOWN[name]):
+            lines += [*_table(name, default, every=every), *(_arms() if name == "experiment" else ()), ""]
     lines += _left_out(data, guesses)
     for column, guess in guesses:
         if guess.kind:
@@ -75,6 +77,14 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
     for path, table in tables if every else ():
         yield ""
         yield from _table(path, table, every=every)
+
+
+def _arms() -> Iterator[str]:
+    """Yield, as comments, what a table of ``[arms]`` may hold."""
+    yield "# [arms.NAME]: one of several models that learn from this log; one of them is named control"
+    for key in ("share", "metrics_port"):
+        yield f"# {key}: {_description(ArmSettings.model_fields[key])}"
+    yield "# [arms.NAME.model], [arms.NAME.table], [arms.NAME.join]: what differs from [model], [table] and [join] label_policy"
 
 
 def _description(info: FieldInfo) -> str:

@@ -57,7 +57,7 @@ class FieldWorth:
         self._count_unseen(weights, features, field, np.repeat([logged.number - 1 for logged in kept], np.diff(features.starts[::count])))
         loss = log_losses(weights.predict(features), labels)
         for f in range(count):
-            without = Features(np.where(field == f, _NEVER, features.keys), features.starts)
+            without = features._replace(keys=np.where(field == f, _NEVER, features.keys))
             saved = log_losses(weights.predict(without), labels) - loss
             self._saved[:, f] += np.nansum([saved, saved**2], axis=1)
         self._examples += len(kept)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from service.screen import say
 from service.up.folder_lock import FolderLock
 from service.up.lifeline import VARIABLE, lifeline
+from stream.log.topics import CONTROL
 
 END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
@@ -32,15 +33,16 @@ class Child(NamedTuple):
     name: str
     process: subprocess.Popen[bytes]
     log: Path | None  # None: it writes to our terminal
+    may_end: bool = False  # it has ended in order if it has nothing to do any more
 
     def check(self) -> None:
-        """Check that it lives.
+        """Check that it lives, or has ended in order where it may.
 
         Raises:
-            ChildDiedError: it doesn't; the message shows the end of its log.
+            ChildDiedError: it has ended otherwise; the message shows the end of its log.
         """
         status = self.process.poll()
-        if status is None:
+        if status is None or (self.may_end and status == 0):
             return
         message = [f"`sml {self.name}` has ended, with status {status}"]
         if self.log:
@@ -73,17 +75,17 @@ class Children:
         self._stack = ExitStack()
         self._lifeline = -1
 
-    def start(self, name: str, *, logged: bool = True) -> None:
-        """Start a command; its output goes to a log of its own, or to our terminal."""
+    def start(self, name: str, *, logged: bool = True, arm: str | None = None) -> None:
+        """Start a command; its output goes to a log of its own, or to our terminal. That of an ``arm`` ends when the arm is retired."""
         if not logged:
-            self._start(name, None, {})
+            self._start(name, arm, None, {})
             return
         self._logs.mkdir(parents=True, exist_ok=True)
-        log = self._logs / f"{name}.log"
+        log = self._logs / f"{name if arm in {None, CONTROL} else f'{name}-{arm}'}.log"
         if log.exists() and log.stat().st_size > LARGEST_LOG:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            self._start(name, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
+            self._start(name, arm, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
 
     def has_done(self, name: str) -> bool:
         """Return whether a command that does its work once has done it; it is then no child any more.
@@ -120,14 +122,15 @@ class Children:
             for child in sorted(self._children, key=lambda child: STREAM_ORDER.index(child.name)):
                 child.end()
 
-    def _start(self, name: str, log: Path | None, streams: dict[str, Any]) -> None:
+    def _start(self, name: str, arm: str | None, log: Path | None, streams: dict[str, Any]) -> None:
+        words = [name, *(["--arm", arm] if arm else [])]
         process = subprocess.Popen(  # noqa: S603 - this program
-            [sys.executable, "-m", "service", name, "--config", str(self._config)],
+            [sys.executable, "-m", "service", *words, "--config", str(self._config)],
             process_group=0,  # Ctrl-C reaches only this process, which ends them one after the other
             pass_fds=(self._lifeline, *([self._folder_lock.descriptor] if self._folder_lock else [])),
             env=os.environ | {VARIABLE: str(self._lifeline)},
             **streams,
         )
-        self._children.append(Child(name, process, log))
+        self._children.append(Child(name, process, log, may_end=arm is not None))
         if self._folder_lock:
             self._folder_lock.record_child(name, process.pid)

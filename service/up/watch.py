@@ -49,6 +49,12 @@ LINES = (
     Line("late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
     Line("late", (LATE,), "{} from {}", lambda labels: labels[0] == "clicks", share_of=CLICKS),
     Line("without effect", (CLICKS,), "{} clicks", lambda labels: labels[0] in {"late", "orphan"}, share_of=CLICKS),
+    Line(
+        "held",
+        ("sml_learner_held_versions_total",),
+        "versions of the weights for {}",
+        end="; `GET /v1/model` and the learner's log say why",
+    ),
     Line("odd", ("sml_joiner_oddities_total",), "{}", lambda labels: labels[0] not in {"early_click", "late_click_learned"}),
     Line(
         "refused",
@@ -101,7 +107,9 @@ def counters(client: httpx.Client, addresses: Iterable[str]) -> Counts:
             continue
         for family in families:
             if family.type == "counter":
-                counts |= {(each.name, tuple(value for _, value in sorted(each.labels.items()))): each.value for each in family.samples}
+                for each in family.samples:
+                    key = (each.name, tuple(value for _, value in sorted(each.labels.items())))
+                    counts[key] = counts.get(key, 0.0) + each.value  # two arms have a learner each
     return counts
 
 

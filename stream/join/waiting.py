@@ -60,4 +60,5 @@ impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).
 def labelled(impression: Impression, clicked_at: int | None) -> Example:
     """Make an example of an impression: a positive if it was clicked, else a negative."""
     label: Literal[0, 1] = 0 if clicked_at is None else 1
-    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at)
+    served = impression.served if impression.served and impression.served.arm else None
+    return Example(impression.impression_id, impression.time, impression.features, label, clicked_at=clicked_at, served=served)

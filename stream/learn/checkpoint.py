@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from model.array_file import ArrayFileError, Arrays, dump, load
 from model.evaluation import RunningScores
+from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.events import Version
@@ -26,7 +27,7 @@ from stream.learn.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"version-\d{12}\.checkpoint")
-_MODEL, _SCORES, _FORGOTTEN = "model/", "scores/", "forgotten/"
+_MODEL, _SCORES, _FORGOTTEN, _GUARD = "model/", "scores/", "forgotten/", "guard/"
 
 
 class DamagedCheckpointError(Exception):
@@ -39,12 +40,13 @@ class Checkpoint(NamedTuple):
     version: Version  # as it was published
     offset: int  # of the version in the topic ``versions``
     spec: Spec
-    arrays: Arrays  # of the model, of its scores and of what it has forgotten
+    arrays: Arrays  # of the model, of its scores, of what it has forgotten and of its guard
 
     @classmethod
     def of(cls, version: Version, offset: int, trainer: Trainer) -> Self:
         """Copy the state, which now is that of ``version``."""
-        states = {_MODEL: trainer.model.state(), _SCORES: trainer.scores.state(), _FORGOTTEN: trainer.forgotten.state()}
+        states = {_MODEL: trainer.model.state(), _SCORES: trainer.scores.state()}
+        states |= {_FORGOTTEN: trainer.forgotten.state(), _GUARD: trainer.guard.state()}
         arrays = {prefix + name: array for prefix, state in states.items() for name, array in state.items()}
         return cls(version, offset, trainer.model.spec, arrays)
 
@@ -56,7 +58,8 @@ class Checkpoint(NamedTuple):
         """
         try:
             model = OnlineModel.from_state(self.spec, self._under(_MODEL))
-            return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten())
+            guard = Guard.from_state(self._under(_GUARD))
+            return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten(), guard)
         except (KeyError, IndexError, TypeError, ValueError, MemoryError) as error:
             raise DamagedCheckpointError(f"the checkpoint of version {self.version.version} holds no model: {error!r}") from error
 

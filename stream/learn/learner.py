@@ -19,6 +19,7 @@ from typing import NamedTuple
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
+from stream.events import Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
@@ -57,6 +58,7 @@ class Learner:
         times: The rule that accepts event times.
         accept_gap: Go on where examples were deleted before they were learned.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
+        scored: Let each version say the model's recent log loss.
 
     Attributes:
         last: The last version published.
@@ -73,9 +75,10 @@ class Learner:
         times: TimeRule,
         accept_gap: bool = False,
         weights_retention: float = WEIGHTS_RETENTION,
+        scored: bool = False,
     ) -> None:
         self.last: Published | None = None
-        self._weights_retention = weights_retention
+        self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
@@ -99,9 +102,9 @@ class Learner:
             try:
                 self._own_model(should_stop, end)
             except FencedError:
-                if not self._was_rolled_back(should_stop):
+                if not (what := self._was_ordered(should_stop)):
                     raise
-                logger.warning("the model was rolled back: going on from there")
+                logger.warning("the model was %s: going on from there", what)
             else:
                 return
 
@@ -112,7 +115,7 @@ class Learner:
             while not should_stop():
                 try:
                     # Taken once: a learner that reaches the log again must not fence the one that has taken its place.
-                    writer = writer or stack.enter_context(closing(self._log.writer(f"{self._topics.prefix}.learner")))
+                    writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
                     logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
@@ -121,20 +124,19 @@ class Learner:
                 else:
                     return
 
-    def _was_rolled_back(self, should_stop: Callable[[], bool]) -> bool:
-        """Return whether a rollback took the model.
+    def _was_ordered(self, should_stop: Callable[[], bool]) -> str | None:
+        """Return what a person has done to the model, who took it for that; None if another learner has taken it.
 
-        The protocol: a rollback takes the model, publishes exactly one version and lets go of the model. If another version follows,
-        another learner has taken the model since; if none comes in ``_ROLLBACK`` seconds, it was no rollback.
+        The protocol: it takes the model, publishes exactly one version and lets go of the model. If another version follows,
+        another learner has taken the model since; if none comes in ``_ROLLBACK`` seconds, it was no such thing.
         """
-        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback")
+        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback or an order")
         start = self.last.offset + 1 if self.last else self._log.bounds(self._topics.versions)[0].first
         deadline = time.monotonic() + _ROLLBACK
         while True:
             published = list(read_versions(self._log, self._topics, start))
             if published or time.monotonic() > deadline or should_stop():
-                exactly_one = len(published) == 1
-                return exactly_one and published[0].version.rollback is not None
+                return _ordered(published[0].version) if len(published) == 1 else None
             sleep_unless(should_stop, _ROLLBACK_POLL)
 
     def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: _End) -> None:
@@ -155,7 +157,9 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets())
-            session = _Session(recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics)
+            session = _Session(
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+            )
             stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
@@ -169,6 +173,13 @@ class Learner:
         last = recovered.last.version
         letters = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
         return PendingVersion(offsets, trained_through(last), reread=last.reread, dead_lettered=letters, new_settings=recovered.migrated)
+
+
+def _ordered(version: Version) -> str | None:
+    """Return what a person has done by this version."""
+    if version.rollback:
+        return "rolled back"
+    return {"approve": "approved", "hold": "held", None: None}[version.order]
 
 
 class _Coming(NamedTuple):
@@ -191,13 +202,16 @@ class _Session:
         topics: Topics,
         rules: Rules,
         metrics: LearnerMetrics,
+        *,
+        scored: bool,
     ) -> None:
-        self.last = recovered.last
+        self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._metrics = topics, rules, metrics
         self._pending = pending
-        self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable()
+        approved = publisher.holds and not recovered.trainer.guard.held
+        self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
         self._next_report = 0.0
         self._ahead = ThreadPoolExecutor(1, "ahead")
         self._coming: _Coming | None = None  # what was read, but not learned: no version and no offset says that it was read
@@ -250,9 +264,12 @@ class _Session:
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()
-        self.last = self._publisher.publish(self._trainer.model, self._pending, whole=whole)
+        trainer = self._trainer
+        log_loss = trainer.scores.recent().log_loss if self._scored else None
+        self.last = self._publisher.publish(trainer.model, self._pending, whole=whole, log_loss=log_loss, guard=trainer.guard)
+        trainer.settle(self.last.version)
         if self._pending.forgotten:
-            self._trainer.forgotten.version = self.last.version.version
+            trainer.forgotten.version = self.last.version.version
             self._checkpoint_writer.hasten()
         self._pending = self._pending.next()
         self._metrics.record_version(self.last.version, self._publisher.bytes, time.perf_counter() - start)

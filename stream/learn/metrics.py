@@ -10,6 +10,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from model.evaluation import Scores
+from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
@@ -54,7 +55,17 @@ class LearnerMetrics:
         self.lag_seconds = gauge("lag_seconds", "Time since the log took the newest example learned; 0 when all are learned.")
         self.version = gauge("version", "The last version published.")
         self.trained_through = gauge("trained_through_seconds", "Time of the newest event learned, in epoch seconds.")
-        self.versions = counter("versions", "Versions published.")
+        self.versions = counter("versions", "Versions published, held ones included.")
+        self.held_versions = counter(
+            "held_versions", "Versions held, by the check of the guard: servers stay on the last good one.", "check"
+        )
+        self.held = gauge("held", "1 while versions are held for this check of the guard.", "check")
+        self.top_value_share = gauge(
+            "top_value_share_ratio",
+            "Share of a field's most frequent value in a sample of recent examples, and of good ones.",
+            "field",
+            "of",
+        )
         self.published_bytes = counter("published_bytes", "Bytes of deltas published.")
         self.publish_seconds = seconds("publish", "Time to make a version and commit it.")
         self.table_rows = gauge("table_rows", "Rows of the table that are occupied.")
@@ -83,6 +94,9 @@ class LearnerMetrics:
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
+        for check in CHECKS:
+            self.held_versions.labels(check).inc(check in version.held)
+            self.held.labels(check).set(check in version.held)
         self.version.set(version.version)
         self.trained_through.set((version.trained_through or math.nan) / 1000)
 
@@ -100,6 +114,10 @@ class LearnerMetrics:
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
         self.unknown_features.set(trainer.encoder.unknown)
+        for name, sample in {"recent": trainer.guard.recent, "good": trainer.guard.golden}.items():
+            for field, share in zip(trainer.model.spec.fields, sample.top_shares(), strict=False):  # an empty sample has none
+                if field.kind not in ("hour", "weekday"):  # whose value is always the same for a while
+                    self.top_value_share.labels(field.name, name).set(share)
 
     def _record_scores(self, over: str, scores: Scores) -> None:
         for name, gauge in self.scores.items():

@@ -1,27 +1,33 @@
 """Publication: what was learned since the last version becomes the next version, which servers follow.
 
 A version is one transaction: its delta, its record in ``versions`` (what was learned, in which order), the progress in
-``examples``, and the dead letters. Nobody sees a part of it.
+``examples``, and the dead letters. Nobody sees a part of it. A version that the guard holds has no delta: servers stay on the last
+good one, and the next good one is a full snapshot.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
 
+from model.array_file import Arrays
 from model.fingerprint import fingerprint
+from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.dead_letters import dead_letter
-from stream.events import Forget, Rollback, Run, Version, encode
+from stream.dead_letters import dead_letter, learn_stage
+from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import size_of
-from stream.log.topics import DELTAS, WEIGHTS_RETENTION, Topics
+from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
+
+logger = logging.getLogger(__name__)
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less frequent
 # Limits of what may wait for a version. A run, an excluded example or a request to forget takes up to 57 bytes, and the version's
@@ -72,7 +78,7 @@ class PendingVersion:
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
-            dead_letter(record, "learn", error, topics)
+            dead_letter(record, learn_stage(topics), error, topics)
             for record, error in result.bad + result.excluded
             if (record.partition, record.offset) not in self._dead_lettered
         ]
@@ -114,9 +120,10 @@ class Publisher:
         last: Version | None,
         weights_retention: float = WEIGHTS_RETENTION,
     ) -> None:
-        self._writer, self._topics, self._every = writer, topics, settings.publish_every
+        self._log, self._writer, self._topics, self._every = log, writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
-        self._forgot = _forgot(last) if last else None  # the last version that forgot a value
+        self.holds = bool(last and last.held)  # the last version was held
+        self._forgot = last_forgetting(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
@@ -128,23 +135,34 @@ class Publisher:
         self.snapshots.collect()
         if pending.full():
             return 0.0
-        if pending.runs or self.snapshots.newest != self._named or self.snapshots.due(self._examples):
+        if pending.runs or self.snapshots.newest != self._named or self.snapshots.due(None if self.holds else self._examples):
             return max(0.0, self._next - time.monotonic())
         return None
 
-    def publish(self, model: OnlineModel, pending: PendingVersion, *, whole: bool = False) -> Published:
-        """Publish the weights of ``model`` as the next version.
+    def publish(
+        self,
+        model: OnlineModel,
+        pending: PendingVersion,
+        *,
+        whole: bool = False,
+        log_loss: float | None = None,
+        guard: Guard | None = None,
+    ) -> Published:
+        """Publish the weights of ``model`` as the next version, or hold them.
 
         Args:
             model: The model; its rows count as published only once the log has them.
             pending: What was read since the last version.
             whole: Publish a full snapshot, not a change of the last version.
+            log_loss: The model's recent log loss, where the version is to say it.
+            guard: Who says whether to hold them; None: nobody holds them.
 
         Raises:
             FencedError: another learner owns the model; nothing was published.
             LogUnavailableError: the outcome is not known; recover before going on.
         """
-        changes = {} if whole else model.changes()
+        whole = whole or self.holds
+        arrays, held = self._judged(model, pending, guard, whole=whole)
         header = WeightsHeader(
             version=self._number + 1,
             base=None if whole else self._number,
@@ -153,30 +171,66 @@ class Publisher:
             trained_through=pending.trained_through,
             published_at=int(time.time() * 1000),
         )
-        if whole:
-            self.snapshots.write(header, model.spec, model.weights.arrays(), self._end)
-        version = _version(header, model.spec, pending, self.snapshots, self._forgot)
-        published = self._commit(version, pack(header, changes), pending)
+        released = self.holds and not held
+        if whole and not held:
+            self.snapshots.write(header, model.spec, arrays, self._end)
+        delta = b"" if held else pack(header, {} if whole else arrays)
+        published = self._commit(_version(header, model.spec, pending, self.snapshots, self._forgot, log_loss, held), delta, pending)
+        if released:  # however often versions are held and good again, snapshots stay within the budget
+            self._next += sum(array.nbytes for array in arrays.values()) / BUDGET
         model.mark_published()
-        if self.snapshots.due(model.examples):
-            self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
+        self._snapshot_if_due(model, header)
         return published
+
+    def _judged(self, model: OnlineModel, pending: PendingVersion, guard: Guard | None, *, whole: bool) -> tuple[Arrays, dict[str, str]]:
+        """Return what is to be published, and why it is held instead; all weights are copied only if the changes are good."""
+        arrays, held = model.changes(), dict[str, str]()
+        if guard:
+            held = guard.judge(model, arrays, pending.trained_through)
+        if whole and not held:
+            arrays = model.weights.arrays()
+            held = guard.judge(model, arrays, pending.trained_through) if guard else {}
+        return arrays, held
+
+    def _snapshot_if_due(self, model: OnlineModel, header: WeightsHeader) -> None:
+        if self.holds and self.snapshots.due(None):
+            self.snapshots.repeat()
+        elif not self.holds and self.snapshots.due(model.examples):
+            self.snapshots.start(header, model.spec, model.weights.arrays(), self._end)
 
     def close(self) -> None:
         """Wait for the snapshot being written."""
         self.snapshots.close()
 
     def _commit(self, version: Version, delta: bytes, pending: PendingVersion) -> Published:
-        chunks = cut(self._topics.weights, DELTAS, delta)
+        chunks = cut(self._topics.weights, DELTAS, delta)  # none of a version that is held
         record = Message(self._topics.versions, None, encode(version), partition=0)
         progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
-        self._number, self._examples, self._named = version.version, version.examples, version.snapshot
-        self._forgot = _forgot(version)
-        self._end = offsets[len(chunks) - 1] + 1
+        self._number, self._examples, self._forgot = version.version, version.examples, last_forgetting(version)
+        self._tell(version)
+        self.holds = bool(version.held)
+        self.snapshots.count(len(delta))
+        self._name(version.snapshot)
+        if chunks:
+            self._end = offsets[len(chunks) - 1] + 1
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
+
+    def _tell(self, version: Version) -> None:
+        """Log that versions begin to be held, or are good again."""
+        if version.held and not self.holds:
+            why = "; ".join(f"{check}: {found}" for check, found in version.held.items())
+            logger.warning("version %s is held, servers stay on the one before: %s", version.version, why)
+        elif self.holds and not version.held:
+            logger.warning("version %s is good, and published as a whole", version.version)
+
+    def _name(self, snapshot: SnapshotRef | None) -> None:
+        """Take note of the snapshot that the last version names: whoever starts reads it, and nobody what is before the one it replaces."""
+        before, self._named = self._named, snapshot
+        if before and before != snapshot:
+            self._log.release(self._topics.weights, {DELTAS: before.deltas, SNAPSHOTS: before.first})
 
 
 def trained_through(version: Version) -> int | None:
@@ -192,11 +246,20 @@ def settings_digest(spec: Spec) -> str:
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
 
 
-def _forgot(version: Version) -> int | None:
+def last_forgetting(version: Version) -> int | None:
+    """Return the number of the last version, up to this one, that forgot a value."""
     return version.version if version.forgotten else version.forgot_before
 
 
-def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapshots: SnapshotWriter, forgot_before: int | None) -> Version:
+def _version(
+    header: WeightsHeader,
+    spec: Spec,
+    pending: PendingVersion,
+    snapshots: SnapshotWriter,
+    forgot_before: int | None,
+    log_loss: float | None,
+    held: dict[str, str],
+) -> Version:
     return Version(
         version=header.version,
         digest=header.digest,
@@ -214,4 +277,6 @@ def _version(header: WeightsHeader, spec: Spec, pending: PendingVersion, snapsho
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,
         reread=pending.reread(),
+        log_loss=log_loss,
+        held=held,
     )

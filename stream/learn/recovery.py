@@ -209,6 +209,7 @@ class Recovery:
         if version.forgotten:
             trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
+        trainer.settle(version)
 
     def _check_digest(self, trainer: Trainer, version: Version) -> None:
         """Compare the weights with those published; if other kernels learned them, note that the model has diverged."""
@@ -246,8 +247,9 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
     except MigrationError as error:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
     names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    logger.info("after version %s the fields change from %s to %s", version.version, *names)
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten)
+    records = [f"{'with' if each.model.records else 'without'} records" for each in (model.spec, spec)]
+    logger.info("after version %s the fields change from %s (%s) to %s (%s)", version.version, names[0], records[0], names[1], records[1])
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, trainer.guard.with_other_fields())
 
 
 def _other_settings(version: Version) -> str:

@@ -59,7 +59,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
     checkpoints = Checkpoints(Path(settings.directory), settings.keep)
     past = rebuild(log, topics, spec, checkpoints, to)
     checkpoints.write(past)
-    with closing(log.writer(f"{topics.prefix}.learner")) as writer:
+    with closing(log.writer(topics.learner)) as writer:
         newest = newest_version(log, topics)
         if newest is None:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
 from model.features import Encoded, Encoder
+from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from stream.events import BadRecordError, Example, Forget, Version
@@ -61,16 +62,18 @@ class Prepared(NamedTuple):
 
 
 class Trainer:
-    """A model with its encoder, its scores and the values that it has forgotten."""
+    """A model with its encoder, its scores, the values that it has forgotten, and the guard that judges its versions."""
 
-    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None) -> None:
-        self.model, self.scores, self.forgotten = model, scores, forgotten or Forgotten()
+    def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None, guard: Guard | None = None) -> None:
+        self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
+        self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
         self.model.forget(request.key)
+        self.guard.forget(request.key)
         self.forgotten.add(request)
 
     def forget_again(self, version: Version) -> None:
@@ -78,6 +81,13 @@ class Trainer:
         for request in version.forgotten:
             self.forget(request)
             self.forgotten.version = version.version
+
+    def settle(self, version: Version) -> None:
+        """Let the guard take note of what became of the version that has just been made: the same when it is made again."""
+        if version.order == "approve" or (version.rollback and self.guard.held):
+            self.guard.approve()
+        else:
+            self.guard.settle(self.model, version.held, version.trained_through)
 
     def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> BatchResult:
         """Predict, learn and score each example, and carry out each request to forget, in order.
@@ -156,8 +166,9 @@ class Trainer:
             self.forgotten.leave_out(segment.encoded, [example.time for example in examples]),
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
-            fnw=np.array([example.policy == "fnw" for example in examples], np.bool_),
+            fnw=np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_),
         )
+        self.guard.observe(outcome.features, outcome.logits, outcome.labels)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]

@@ -173,6 +173,10 @@ class Log(Protocol):
         """
         ...
 
+    def release(self, topic: str, before: Mapping[int, int]) -> None:
+        """Say that nobody needs the records of ``topic`` before these offsets of its partitions. A log that may delete them does, soon."""
+        ...
+
     def file_sizes(self) -> dict[str, int]:
         """Return the bytes of each of the log's files, by what it is; empty if they are another process's."""
         ...

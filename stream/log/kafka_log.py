@@ -73,6 +73,9 @@ class KafkaLog:
         """Return the committed offsets that each partition holds; an open transaction is beyond the end."""
         return self._admin.bounds(topic, self._count(topic))
 
+    def release(self, topic: str, before: Mapping[int, int]) -> None:
+        """Do nothing: to delete records takes a right that a writer of Kafka's need not have, and retention will."""
+
     def file_sizes(self) -> dict[str, int]:
         """Return nothing: the files are the brokers', which measure them."""
         return {}

@@ -1,5 +1,9 @@
-"""The metrics of a log in a file: how large it is, and how much of each topic it holds and has deleted. Kafka's brokers have their own."""
+"""The metrics of a log in a file: how large it is, how much of each topic it holds and has deleted, and how long it keeps it.
 
+Kafka's brokers have their own.
+"""
+
+import math
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -17,9 +21,11 @@ def measure(log: Log, topics: Topics, registry: CollectorRegistry) -> None:
         size.labels(name).set_function(partial(lambda log, name: log.file_sizes()[name], log, name))
     held = Gauge("sml_log_held_records", "Records that a topic holds.", ["topic"], registry=registry)
     deleted = Gauge("sml_log_deleted_records", "Records that retention has deleted from a topic.", ["topic"], registry=registry)
+    kept = Gauge("sml_log_retention_seconds", "How long a topic keeps its records at most.", ["topic"], registry=registry)
     for topic in (topics.impressions, topics.clicks, topics.examples, topics.versions, topics.weights, topics.dead_letters):
         held.labels(topic).set_function(partial(_held, log, topic))
         deleted.labels(topic).set_function(partial(_deleted, log, topic))
+        kept.labels(topic).set_function(partial(_kept, log, topic))
 
 
 def _held(log: Log, topic: str) -> int:
@@ -28,6 +34,14 @@ def _held(log: Log, topic: str) -> int:
 
 def _deleted(log: Log, topic: str) -> int:
     return sum(each.first for each in _bounds(log, topic))
+
+
+def _kept(log: Log, topic: str) -> float:
+    try:
+        seconds = log.retention(topic).seconds
+    except LogError:
+        return math.nan
+    return math.inf if seconds is None else seconds
 
 
 def _bounds(log: Log, topic: str) -> list[Bounds]:

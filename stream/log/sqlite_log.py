@@ -28,7 +28,7 @@ from stream.log.contract import (
 from stream.log.message import check_metadata, choose_partition
 from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
 from stream.log.sqlite_reader import SqliteReader
-from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, tick, trim
+from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, release, tick, trim
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS partitions (
@@ -100,6 +100,15 @@ class SqliteLog:
         if not rows:
             raise UnknownTopicError(_unknown(topic))
         return {partition: Bounds(first, end) for partition, first, end in rows}
+
+    def release(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete the records of ``topic`` before these offsets of its partitions, a piece at a time, if it has a retention."""
+
+        def work(db: sqlite3.Connection) -> None:
+            release(db, topic, before)
+            self._trim(db)
+
+        self._writes.submit(work)
 
     def file_sizes(self) -> dict[str, int]:
         """Return the bytes of the file and of its write-ahead log."""

@@ -7,7 +7,7 @@ clock, ages a topic by a tenth of its retention at most: a wrong clock never emp
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 # A record's row id, the column ``place``, is its partition's number << 40 | its offset: in order, and found without an index.
@@ -57,6 +57,12 @@ def count_held(db: sqlite3.Connection, topic: str) -> None:
     """Count the bytes that each partition of ``topic`` holds: an earlier program did not."""
     held = f"SELECT coalesce(sum({_SIZE}), 0) FROM records WHERE place >= number << {SHIFT} AND place < (number + 1) << {SHIFT}"  # noqa: S608
     db.execute(f"UPDATE partitions SET held = ({held}) WHERE topic = ?", (topic,))  # noqa: S608
+
+
+def release(db: sqlite3.Connection, topic: str, before: Mapping[int, int]) -> None:
+    """Mark the records before these offsets of the partitions of ``topic`` as older than any retention."""
+    mark = "INSERT OR REPLACE INTO marks SELECT number, min(?, next), ? FROM partitions WHERE topic = ? AND partition = ?"
+    db.executemany(mark, [(offset, float("-inf"), topic, partition) for partition, offset in before.items()])
 
 
 def tick(db: sqlite3.Connection, clock: Callable[[], float] = time.time) -> float:

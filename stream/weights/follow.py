@@ -8,14 +8,16 @@ and the weights in service stay until the new copy has caught up.
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Protocol, Self
+
+from prometheus_client import CollectorRegistry
 
 from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
-from stream.events import SnapshotRef
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, RefusedError
+from stream.events import BadRecordError, SnapshotRef, Version, decode_version
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
@@ -27,7 +29,9 @@ logger = logging.getLogger(__name__)
 _BATCH = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
 _MANIFEST_PATIENCE = 10.0  # seconds that a poll waits for a record that is known to be there
+_LOOK_EVERY = 1.0  # seconds from one look at the versions to the next
 _RETRY = 0.5  # seconds before starting again
+_NEWEST = 60.0  # seconds that the newest weights may take to load
 _MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
 
 
@@ -39,6 +43,7 @@ class Service(Protocol):
     """The service that predicts with the weights."""
 
     caught_up: bool  # set once the follower has reached what was the log's end when it started
+    held: Version | None  # the newest version, if it is held: what is served is older
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service; when this returns, nothing reads the earlier weights any more."""
@@ -58,6 +63,7 @@ class Follower:
     def __init__(self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
         self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
         self._reported = ""  # the trouble that was logged last
+        self._next_look = 0.0  # at the versions, by the monotonic clock
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Follow until told to stop.
@@ -87,8 +93,12 @@ class Follower:
         end = self._log.bounds(self._topics.weights)[DELTAS].end
         double_buffer = self._load(newest.version.snapshot)
         assembler = Assembler(double_buffer.most_chunks())
-        with closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader:
+        with (
+            closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader,
+            closing(self._log.reader(self._topics.versions, {0: newest.offset})) as versions,
+        ):
             while not should_stop():
+                self._look_for_held(versions)
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
                     self._hand_over(double_buffer)
@@ -117,10 +127,48 @@ class Follower:
             self._service.caught_up = True
             self._reported = ""
 
+    def _look_for_held(self, versions: Reader) -> None:
+        """Tell the service, once a second, whether the newest version is held: no delta says so."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _LOOK_EVERY
+        while records := versions.poll(_BATCH, 0.0):
+            for record in records:
+                with suppress(BadRecordError):
+                    version = decode_version(record.value)
+                    self._service.held = version if version.held else None
+
     def _report(self, trouble: str) -> None:
         if trouble != self._reported:
             logger.warning("%s", trouble)
         self._reported = trouble
+
+
+class _Newest:
+    """Takes the newest weights that a follower hands over."""
+
+    def __init__(self) -> None:
+        self.caught_up = False
+        self.held: Version | None = None
+        self.taken: tuple[WeightsHeader, Weights] | None = None
+
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
+        """Keep them."""
+        self.taken = header, weights
+
+
+def newest_weights(log: Log, topics: Topics, patience: float = _NEWEST) -> tuple[WeightsHeader, Weights]:
+    """Return the weights that a server would serve now: follow to the end, as it does.
+
+    Raises:
+        BrokenWeightsError: there are none, or they could not be loaded within ``patience`` seconds.
+        LogError: the log can't be used.
+    """
+    newest, end = _Newest(), time.monotonic() + patience
+    Follower(log, topics, newest, FollowerMetrics(CollectorRegistry())).run(lambda: newest.caught_up or time.monotonic() > end)
+    if newest.taken is None or not newest.caught_up:
+        raise BrokenWeightsError("the newest weights could not be loaded")
+    return newest.taken
 
 
 class DoubleBuffer:
@@ -160,7 +208,8 @@ class DoubleBuffer:
     def most_chunks(self) -> int:
         """Return of how many chunks a delta can be: one that changes every row."""
         weights = self._spare
-        return most_chunks([weights.dense, weights.keys, weights.keys, weights.rows])  # a row's position is as large as its key
+        rows = weights.keys, weights.keys, weights.rows, weights.records.counts  # a row's position is as large as its key
+        return most_chunks([weights.dense, *rows])
 
     def apply(self, deltas: Iterable[Packed]) -> None:
         """Apply ``deltas`` to the spare.

@@ -17,7 +17,22 @@ from stream.log.reading import read_all
 from stream.log.topics import DELTAS, SNAPSHOTS
 from tests.hostile.keyed_site import KeyedSite
 
-ODD: tuple[Any, ...] = (None, -1, 1e308, "", "x" * 5000, [], {}, [[[[]]]], True, 10**30, 4_102_444_800_000, "\0<script>", {"a": {"b": [1]}})
+ODD: tuple[Any, ...] = (
+    None,
+    -1,
+    1e308,
+    "",
+    "x" * 5000,
+    [],
+    {},
+    [[[[]]]],
+    True,
+    10**30,
+    4_102_444_800_000,
+    "\0<script>",
+    "\ud800",
+    {"a": {"b": [1]}},
+)
 
 
 def odd_events(site: KeyedSite, chance: random.Random) -> None:

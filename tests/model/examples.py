@@ -25,9 +25,9 @@ class Examples(NamedTuple):
 
 
 def spec(fields: int = 3, capacity: int = 4096, **model: Any) -> Spec:
-    """Return a model of ``fields`` categorical fields."""
+    """Return a model of ``fields`` categorical fields; labels are known after three milliseconds."""
     named = tuple(Field(name=f"field {f}") for f in range(fields))
-    return Spec(model=ModelSettings(**model), table=TableSettings(capacity=capacity), fields=named)
+    return Spec(model=ModelSettings(**model), table=TableSettings(capacity=capacity), fields=named, label_delay=3)
 
 
 def examples(random: np.random.Generator, n: int, fields: int = 3, values: int = 50, most: int = 1) -> Examples:
@@ -39,10 +39,10 @@ def examples(random: np.random.Generator, n: int, fields: int = 3, values: int =
 
 
 def pack(keys: list[Keys]) -> Features:
-    """Return the features of examples given as keys."""
+    """Return the features of examples given as keys; each comes a millisecond after the one before."""
     flat = [key for example in keys for of_field in example for key in of_field]
     counts = [len(of_field) for example in keys for of_field in example]
-    return Features(np.array(flat, np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    return Features(np.array(flat, np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), np.arange(len(keys)))
 
 
 def _key(field: int, value: int) -> int:
@@ -55,7 +55,7 @@ def learn_both(
     """Learn a stream on both sides; return each side's logits."""
     weights = np.ones_like(stream.labels) if importance is None else importance
     ours = online.learn(stream.features, stream.labels, importance).logits
-    theirs = [reference.learn(*example) for example in zip(stream.keys, stream.labels, weights, strict=True)]
+    theirs = [reference.learn(*example) for example in zip(stream.keys, stream.labels, weights, stream.features.times, strict=True)]
     return ours, np.array(theirs)
 
 

@@ -1,12 +1,14 @@
 """The whole model in plain torch, with a dictionary for its table: the reference that the kernels are tested against.
 
 Autograd gives the gradients; Adagrad is applied as the kernels apply it: an accumulator per input row of a matrix,
-per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded. The base rate is counted. The accumulators
-are halved by their half-life.
+per weight elsewhere, each row of the table updated once for an example, the derivative by the logit bounded. The base rate is counted,
+and so are records: each is the list of all that was seen. The accumulators are halved by their half-life.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from math import log
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -19,6 +21,7 @@ from model.networks.build import build
 from model.networks.dnn import bind
 from model.networks.skip import SkipTerm
 from model.settings import Spec
+from tests.model.record import LongRecord, log_odds_above, rate_of
 
 Keys = Sequence[Sequence[int]]  # an example: the keys of each field
 
@@ -46,11 +49,12 @@ class ReferenceModel:
         self.examples = 0
         self.rows: dict[int, Row] = {}
         self.counts = {0.0: 5.0, 1.0: 0.5}  # label → weight of the examples, with the prior of the base rate
+        self.records: dict[int, LongRecord] = defaultdict(LongRecord)  # that of the stream under the key 0
 
-    def learn(self, keys: Keys, label: float, importance: float = 1.0) -> float:
+    def learn(self, keys: Keys, label: float, importance: float = 1.0, time: int = 0) -> float:
         """Predict the example's logit, then learn it."""
         leaves = {key: self._read(f, key).requires_grad_() for f, of_field in enumerate(keys) for key in of_field}
-        logit = self._logit(keys, leaves)
+        logit = self._logit(keys, leaves, time)
         most = max(CLIP, SHARE * float(self.accumulators["bias"].sqrt()))
         logit.register_hook(lambda dlogit: dlogit.clamp(-most, most))  # type: ignore[no-untyped-call]
         loss = importance * F.binary_cross_entropy_with_logits(logit, torch.tensor([label], dtype=self.dtype))
@@ -58,9 +62,12 @@ class ReferenceModel:
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._learn_dense()
+            derivative = importance * (float(torch.sigmoid(logit)) - label)
+            bounded = importance * (most / abs(derivative) if abs(derivative) > most else 1.0)
             if self.spec.model.base_rate:
-                derivative = importance * (float(torch.sigmoid(logit)) - label)
-                self._count(label, importance * (most / abs(derivative) if abs(derivative) > most else 1.0))
+                self._count(label, bounded)
+            for key in {0, *(key for of_field in keys for key in of_field)}:
+                self.records[key].add(time // self.spec.label_delay, bounded, bounded * label)
             for module in self.network.modules():
                 if isinstance(module, SkipTerm):
                     module.observe()
@@ -72,22 +79,29 @@ class ReferenceModel:
             self._halve()
         return float(logit.detach())
 
-    def predict(self, keys: Keys) -> float:
+    def predict(self, keys: Keys, time: int = 0) -> float:
         """Return the example's logit."""
         leaves = {key: self._read(f, key) for f, of_field in enumerate(keys) for key in of_field}
         with torch.no_grad():
-            return float(self._logit(keys, leaves))
+            return float(self._logit(keys, leaves, time))
 
     def _read(self, field: int, key: int) -> Tensor:
         if key in self.rows:
             return self.rows[key].values.clone()
         return torch.cat([self.defaults[field], torch.zeros(1, dtype=self.dtype)])
 
-    def _logit(self, keys: Keys, leaves: dict[int, Tensor]) -> Tensor:
+    def _logit(self, keys: Keys, leaves: dict[int, Tensor], time: int) -> Tensor:
         pooled = torch.stack([torch.stack([leaves[key] for key in of_field]).mean(0) for of_field in keys])  # (F, d + 1)
         wide = pooled[:, -1] if self.spec.model.wide else torch.zeros(len(keys), dtype=self.dtype)
-        logit: Tensor = self.network(pooled[None, :, :-1], wide[None])
+        records = torch.tensor([self._told(keys, time)], dtype=self.dtype) if self.spec.model.records else None
+        logit: Tensor = self.network(pooled[None, :, :-1], wide[None], records)
         return logit
+
+    def _told(self, keys: Keys, time: int) -> list[float]:
+        """Return what the records of each field's values tell, ``(F,)``."""
+        bucket = time // self.spec.label_delay
+        rate = rate_of(self.records[0].decided(bucket))
+        return [mean(log_odds_above(self.records[key].decided(bucket), rate) for key in of_field) for of_field in keys]
 
     def _learn_dense(self) -> None:
         model = self.spec.model

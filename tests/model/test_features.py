@@ -22,7 +22,7 @@ SCALARS = st.text(max_size=5) | st.integers() | st.floats(allow_infinity=False) 
 
 def encoded(encoder: Encoder, features: dict[str, Value], time: int = 0) -> list[list[int]]:
     """Encode one example; return the keys of each field."""
-    (keys, starts), bad = encoder.encode([features], [time])
+    (keys, starts, _), bad = encoder.encode([features], [time])
     if bad:
         raise bad[0]
     return [keys[i:j].tolist() for i, j in pairwise(starts)]
@@ -231,7 +231,7 @@ EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS,
 
 @given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
 def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_the_same_reason(examples: list[tuple[Any, int]]) -> None:
-    (keys, starts), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
+    (keys, starts, _), bad = Encoder(FIELDS).encode([features for features, _ in examples], [time for _, time in examples])
 
     assert (keys.dtype, starts.dtype) == (np.dtype(np.uint64), np.dtype(np.int64))
     positions = iter([keys[i:j].tolist() for i, j in pairwise(starts)])

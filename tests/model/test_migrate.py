@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.features import Features
+from model.kernels.record import BUCKET, newest_bucket
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.registry import NETWORKS
@@ -16,16 +17,16 @@ EXAMPLES = 400
 
 
 def spec(*fields: Field, network: str = "dnn", **more: Any) -> Spec:
-    shape = {"hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2)}
+    shape = {"hidden": (6, 4), "embedding": 3, "cin": (3, 2), "attention": (2, 2), "records": True}
     model = ModelSettings.model_validate({"network": network, **shape, **more})
-    return Spec(model=model, table=TableSettings(capacity=256), fields=fields)
+    return Spec(model=model, table=TableSettings(capacity=256), fields=fields, label_delay=10)
 
 
 def keys_of(*seeds: int) -> Features:
     """Draw values of one field for each seed: the same seed always has the same values."""
     columns = [np.random.default_rng(seed).integers(1, 9, EXAMPLES).astype(np.uint64) + np.uint64(2**40 * seed) for seed in seeds]
     keys = np.stack(columns, axis=1).ravel() * np.uint64(0x9E3779B97F4A7C15)
-    return Features(keys, np.arange(len(keys) + 1))
+    return Features(keys, np.arange(len(keys) + 1), np.arange(EXAMPLES))
 
 
 def trained(of: Spec, features: Features) -> OnlineModel:
@@ -125,3 +126,34 @@ def test_a_new_fields_part_of_a_cross_layers_term_weighs_nothing_and_is_learned(
     model.learn(keys_of(1, 2, 3), np.ones(EXAMPLES, np.float32))
 
     assert learned[6:].all()
+
+
+def test_records_that_are_new_start_empty_and_change_no_prediction_at_first() -> None:
+    before = trained(spec(A, B, records=False), keys_of(1, 2))
+
+    after = moved(before, spec(A, B))
+
+    assert not after.weights.records.counts.any()
+    assert after.weights.predict(keys_of(1, 2)) == pytest.approx(before.weights.predict(keys_of(1, 2)), abs=1e-5)
+    after.learn(keys_of(1, 2), np.ones(EXAMPLES))
+    assert after.weights.records.counts[-1].any()
+    assert after.weights.layout.parameters["records"].of(after.weights.dense).any()
+
+
+def test_records_can_be_given_up() -> None:
+    before = trained(spec(A, B), keys_of(1, 2))
+
+    after = moved(before, spec(A, B, records=False))
+
+    assert after.weights.records.counts.size == 0
+    after.learn(keys_of(1, 2), np.ones(EXAMPLES))
+
+
+@pytest.mark.parametrize("delay", [1, 7, 30])
+def test_where_labels_take_another_time_what_waited_waits_about_as_long(delay: int) -> None:
+    before = trained(spec(A, B), keys_of(1, 2))  # the last example's time is 399, its labels' delay 10
+
+    after = moved(before, spec(A, B).model_copy(update={"label_delay": delay}))
+
+    assert (after.weights.records.counts[:, :BUCKET] == before.weights.records.counts[:, :BUCKET]).all()
+    assert newest_bucket(after.weights.records.counts[-1]) == 390 // delay

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from model.evaluation import RunningScores, Scores
 from model.features import Encoder
+from model.kernels.forward import Shown
 from model.keys import Value
 from model.online import OnlineModel
 from model.progressive import learn_and_score
@@ -16,9 +17,10 @@ from model.served import ServedStream
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 SPEC = Spec(
-    model=ModelSettings(hidden=(8, 4), embedding=4, base_rate=True),
+    model=ModelSettings(hidden=(8, 4), embedding=4, base_rate=True, records=True),
     table=TableSettings(capacity=256),
     fields=(Field(name="user"), Field(name="tags", kind="multi")),
+    label_delay=4,
 )
 Row = tuple[dict[str, Value], int, object, float]  # features, time, page, label
 
@@ -123,11 +125,13 @@ def test_only_what_is_undecided_is_held() -> None:
         run.learn_and_score(Encoder(SPEC.fields).encode([{"user": 1}] * 50, times), times, np.zeros(50, np.float32), [None] * 50)
 
         assert start + 50 - scores.total().examples <= 10
-        assert len(run._shown) <= 2
+        assert len(run._waiting) <= 2
         assert len(run._due) <= 10
 
 
-@pytest.mark.parametrize("model", [{}, {"base_rate": False}, {"wide": False}, {"network": "dcn"}, {"skip": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "model", [{}, {"base_rate": False}, {"wide": False}, {"network": "dcn"}, {"skip": "none"}, {"records": True}], ids=str
+)
 def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_chance(model: dict[str, Any]) -> None:
     random = np.random.default_rng(0)
     spec = SPEC.model_copy(update={"model": SPEC.model.model_copy(update=model), "table": TableSettings(capacity=65_536)})
@@ -144,3 +148,50 @@ def test_where_every_page_has_one_click_at_random_nothing_predicts_better_than_c
     assert honest.normalized_entropy >= 0.999
     assert honest.auc == pytest.approx(0.5, abs=0.02)
     assert leaking.auc != pytest.approx(0.5, abs=0.02)  # what the test guards against is there: a row tells of the page's rows before it
+
+
+def test_what_is_shown_between_steps_is_predicted_as_by_a_copy_even_where_a_step_is_undone() -> None:
+    random = np.random.default_rng(0)
+    examples: list[dict[str, Value]] = [{"user": int(random.integers(5)), "tags": "a,b"[: n % 4]} for n in range(60)]
+    features = [Encoder(SPEC.fields).encode([each], [0]).features for each in examples]
+    labels, importance = (random.random(60) < 0.3).astype(np.float32), np.ones(60, np.float32)
+    importance[[0, 13, 14]] = np.inf
+    before = np.sort(random.integers(60, size=60))
+    shown = Shown(Encoder(SPEC.fields).encode(examples, [0] * 60).features, before, np.empty(60, np.float32))
+    model, copy = OnlineModel(SPEC), OnlineModel(SPEC)
+
+    undone = model.learn(shown.features, labels, importance, shown=shown).undone
+
+    assert undone == [0, 13, 14]
+    expected = []
+    for n in range(60):
+        expected += [copy.weights.predict(features[m])[0] for m in np.flatnonzero(before == n)]
+        copy.learn(features[n], labels[n : n + 1], importance[n : n + 1])
+    assert shown.logits.tolist() == expected
+    assert model.digest() == copy.digest()
+
+
+def test_where_every_page_has_one_click_at_random_records_that_wait_tell_nothing_and_records_of_the_page_itself_do() -> None:
+    """Learned from records alone: where each row of a page is seen as older than the next, a row tells of those before it."""
+    random = np.random.default_rng(0)
+    model = ModelSettings(hidden=(8,), embedding=2, records=True, base_rate=True, wide=False, embedding_rate=1e-30)
+    fields = (Field(name="page"), Field(name="position"))
+    spec = Spec(model=model, table=TableSettings(capacity=32_768), fields=fields, label_delay=100)
+    stream: list[Row] = []
+    for page in range(3_000):
+        click = int(random.integers(5))
+        stream += [({"page": f"p{page}", "position": n}, 1_000 * page, page, float(n == click)) for n in range(5)]
+
+    _, honest, _ = served(stream, 100, [1_000], spec)
+    apart: list[Row] = [
+        (features, time + 200 * n, None, label) for n, (features, time, _, label) in zip(list(range(5)) * 3_000, stream, strict=True)
+    ]
+    _, leaking, _ = served(apart, 100, [1_000], spec)
+
+    assert honest.normalized_entropy is not None
+    assert leaking.normalized_entropy is not None
+    assert honest.normalized_entropy >= 0.999
+    assert honest.auc == pytest.approx(0.5, abs=0.02)
+    assert leaking.normalized_entropy < 0.98
+    assert leaking.auc is not None
+    assert leaking.auc > 0.6

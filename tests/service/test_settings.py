@@ -129,6 +129,24 @@ def test_a_file_that_is_not_there_is_answered_with_how_to_get_one(sml_toml: Path
         load(sml_toml)
 
 
+@pytest.mark.parametrize(
+    ("text", "delay"),
+    [
+        ("", 660_000),
+        ('[data]\ntime = "ts"', 660_000),
+        ('[data]\nformat = "avazu"\n[join]\nclick_window = "20s"\nlateness = "2s"\nlabel_policy = "fnw"', 22_000),
+        ('[data]\nformat = "criteo"', 50),
+    ],
+)
+def test_records_wait_for_as_long_as_a_label_does_and_for_some_rows_in_a_file_without_times(sml_toml: Path, text: str, delay: int) -> None:
+    sml_toml.write_text(f'{text}\n[model]\nrecords = true\n[[field]]\nname = "user"')
+    assert load(sml_toml).spec.label_delay == delay
+
+    sml_toml.write_text(f'{text}\n[[field]]\nname = "user"')
+    assert load(sml_toml).spec.label_delay == 0
+    assert not {"label_delay", "records"} & load(sml_toml).spec.model_dump(exclude_defaults=True).keys()
+
+
 def test_a_model_without_fields_is_refused() -> None:
     with pytest.raises(SettingsError, match="field: got none, expected at least one"):
         _ = Settings().spec

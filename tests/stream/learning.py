@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,20 @@ from stream.settings import LearnSettings
 from stream.weights.versions import read_versions
 
 SPEC = Spec(
-    model=ModelSettings(hidden=(8, 4), embedding=4),
+    model=ModelSettings(hidden=(8, 4), embedding=4, records=True),
     table=TableSettings(capacity=256),
     fields=(Field(name="user"), Field(name="item"), Field(name="price", kind="numeric")),
+    label_delay=5,
 )
 TOPICS = Topics("learning")
-OPTIONS = {"times", "accept_gap", "weights_retention"}  # of a learner, beside its settings
+OPTIONS = {"times", "accept_gap", "weights_retention"}  # of a learner, beside its settings and topics
 
 
 @contextmanager
-def opened(folder: Path, partitions: int = 1) -> Iterator[SqliteLog]:
+def opened(folder: Path, partitions: int = 1, arms: Sequence[str] = ()) -> Iterator[SqliteLog]:
     """Open the log in ``folder``, with the model's topics."""
     with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
-        topics_module.create(log, TOPICS, partitions)
+        topics_module.create(log, TOPICS, partitions, arms=arms)
         yield log
 
 
@@ -61,7 +62,8 @@ def learner(log: Log, folder: Path, spec: Spec = SPEC, *, registry: CollectorReg
     options = {"times": TimeRule(60_000)} | {name: settings.pop(name) for name in OPTIONS & settings.keys()}
     defaults = {"directory": str(folder / "checkpoints"), "publish_every": 0.0}
     metrics = LearnerMetrics(registry or CollectorRegistry())
-    return Learner(log, TOPICS, spec, LearnSettings.model_validate(defaults | settings), metrics, **options)
+    topics = settings.pop("topics", TOPICS)
+    return Learner(log, topics, spec, LearnSettings.model_validate(defaults | settings), metrics, **options)
 
 
 def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Version:

@@ -39,7 +39,7 @@ def outcome(path: Path, data: DataSettings, reader: Callable[..., Any], fields: 
     encoder = Encoder(fields)
     try:
         for block in reader(path, data):
-            (keys, starts), bad = block.encoded(encoder)
+            (keys, starts, _), bad = block.encoded(encoder)
             kept = [n for n in range(len(block)) if n not in bad]
             examples = [keys[starts[i * len(fields)] : starts[(i + 1) * len(fields)]].tolist() for i in range(len(kept))]
             of = dict(zip(kept, examples, strict=True)) | {n: str(error) for n, error in bad.items()}

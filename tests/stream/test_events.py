@@ -25,6 +25,7 @@ from stream.events import (
     decode_version,
     encode,
 )
+from stream.join.waiting import labelled
 from stream.log.contract import Record
 from stream.log.topics import Topics
 
@@ -32,9 +33,10 @@ DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_cl
 GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}
 VERSION = Version(3, "d1", 20, None, {0: 20}, [Run(0, 5, 19)], [(0, 7)], "s", "f", 1_700_000_000_000, snapshot=SnapshotRef(2, 0, 3, 9))
 
+texts = st.text(max_size=5) | st.sampled_from(["\ud800", "\udfff"])  # half a pair: a site that cuts a text in two may send it
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
 names = st.sampled_from([*GOOD, "watermark", "value", "source", "served", "weight", "clicked_at", "offsets", "runs", "version"])
@@ -52,6 +54,12 @@ def rubbish(value: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_a_bad_record(value: bytes) -> None:
     rubbish(value)
+
+
+@pytest.mark.parametrize("name", ["time", "features", "served", "label", "weight", "clicked_at", "policy", "value", "watermark", "version"])
+def test_half_a_surrogate_pair_is_a_bad_record_wherever_it_stands(name: str) -> None:
+    for value in ("\ud800", {"\ud800": 1}, {"version": "\ud800"}, ["\ud800"]):
+        rubbish(json.dumps({**GOOD, name: value}).encode())
 
 
 @given(anything, st.dictionaries(names, anything))
@@ -179,3 +187,20 @@ def test_a_dead_letter_too_large_for_the_log_still_says_where_the_record_stands(
 
     assert message.value is None
     assert dict(message.headers)["__connect.errors.offset"] == b"7"
+
+
+@pytest.mark.parametrize(
+    "served", [{"propensity": 0}, {"propensity": 1.5}, {"choice": 0}, {"probability": -0.1}, {"version": -1}, {"arm": 3}]
+)
+def test_a_served_that_is_out_of_bounds_is_a_bad_record(served: dict[str, Any]) -> None:
+    record = {"impression_id": "a", "time": 1, "features": {}, "served": served}
+
+    with pytest.raises(BadRecordError, match="field 'served'"):
+        decode_impression(json.dumps(record).encode())
+
+
+def test_an_example_keeps_by_which_arm_its_impression_was_served_and_no_more_where_there_was_none() -> None:
+    by_arm = Served(3, 0.5, "treatment", "first", 0.5, "00ff")
+
+    assert labelled(Impression("a", 1, {}, by_arm), None).served == by_arm
+    assert encode(labelled(Impression("a", 1, {}, Served(3, 0.5)), 2)) == encode(labelled(Impression("a", 1, {}), 2))

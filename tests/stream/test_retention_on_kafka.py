@@ -25,6 +25,7 @@ from stream.log.topics import DELTAS, SNAPSHOTS, JoinerError, Kept, Topics, crea
 from stream.settings import JoinSettings, LearnSettings
 from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, example
+from tests.stream.log.test_kafka_records import NoText
 
 SHORT = Kept(2.0, 2.0, 1_000_000, weights=2.0)
 JOIN = JoinSettings(click_window=0.010, lateness=0.003, idle_after=0.05)
@@ -134,6 +135,23 @@ def test_a_joiner_that_was_away_says_which_records_are_gone_and_goes_on_if_it_is
     joined = [decode_example(record.value).impression_id for record in read_all(log, topics.examples)]
     assert joined[-1] == "c"
     assert "b" not in joined
+
+
+def test_a_header_whose_name_is_no_text_ends_nobody_and_its_record_is_set_aside(log: Log, kafka: str) -> None:
+    topics = Topics(f"no-text-{uuid.uuid4().hex[:8]}")
+    create(log, topics, 1)
+    events = [encode(Impression(name, 1, {})) for name in ("a", "b", "c")]
+    with closing(KafkaProducer(bootstrap_servers=kafka.removeprefix("kafka://"), linger_ms=0)) as producer:
+        for value, headers in zip(events, ([], [(NoText("x"), b"")], []), strict=True):
+            producer.send(topics.impressions, value, b"a", headers=headers).get(60)
+    log.append([Message(topic, None, encode(Watermark(99_999)), partition=0) for topic in (topics.impressions, topics.clicks)])
+
+    Joiner(log, topics, JOIN, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
+
+    assert [decode_example(record.value).impression_id for record in read_all(log, topics.examples)] == ["a", "c"]
+    (letter,) = dead_letters(log, topics)
+    assert (letter.topic, letter.offset) == (topics.impressions, 1)
+    assert b"can't be read from offset 1 on" in (letter.record.value or b"")
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -1,11 +1,14 @@
 """``GET /v1/model``, ``/healthz`` and ``/readyz``: the weights in service, and whether the server works and is ready."""
 
+import msgspec
 from fastapi import APIRouter
 
 from service.api.answers import Answer, Problem
+from service.api.arms import Arms, Split
 from service.api.dependencies import ServiceDep
-from service.api.messages import Health, ModelState
+from service.api.messages import ArmState, Health, Held, ModelState
 from service.api.openapi import operation
+from service.api.served_weights import ServedWeights
 
 router = APIRouter(tags=["state"])
 
@@ -13,7 +16,7 @@ router = APIRouter(tags=["state"])
 @router.get("/v1/model", **operation(ModelState, problems={503: "No weights yet."}))
 async def model(service: ServiceDep) -> Answer:
     """Return the version of the weights in service, what they have learned, and what the model reads."""
-    served = service.served_weights
+    served, split = service.served_weights, service.arms.split
     header, spec = served.predictor.header, served.predictor.weights.spec
     state = ModelState(
         version=header.version,
@@ -23,17 +26,36 @@ async def model(service: ServiceDep) -> Answer:
         published_at=header.published_at,
         staleness_seconds=served.staleness(),
         caught_up=served.caught_up,
+        held=Held(served.held.version, served.held.held) if served.held else None,
         network=spec.model.model_dump(mode="json"),
         table=spec.table.model_dump(mode="json"),
         fields=[field.model_dump(mode="json") for field in spec.fields],
+        experiment=split.traffic.experiment if split else None,
+        arms=[_state(service.arms, weights, split) for weights in service.arms.weights.values()] if split else [],
     )
     return Answer(state)
+
+
+def _state(arms: Arms, weights: ServedWeights, split: Split) -> ArmState:
+    name, share = weights.arm, split.shares.get(weights.arm, 0.0)
+    state = ArmState(name, split.traffic.role(name), share, stale=not arms.answers(name, arms.control))
+    if not weights.has_weights:
+        return state
+    header, staleness = weights.predictor.header, weights.staleness()
+    return msgspec.structs.replace(
+        state,
+        version=header.version,
+        digest=header.digest,
+        examples=header.examples,
+        trained_through=header.trained_through,
+        staleness_seconds=staleness,
+    )
 
 
 @router.get("/healthz", **operation(Health, problems={503: "The server gets no new weights any more: restart it."}))
 async def healthz(service: ServiceDep) -> Answer:
     """Return whether the server works: it answers, and its follower runs."""
-    if not service.served_weights.followed:
+    if not all(weights.followed for weights in service.arms.living.values()):
         return Answer(Problem("the follower has ended; the server's log says why"), 503)
     return Answer(Health("alive"))
 
@@ -42,6 +64,6 @@ async def healthz(service: ServiceDep) -> Answer:
 async def readyz(service: ServiceDep) -> Answer:
     """Return whether the weights are at least as new as those that the log held when the server started."""
     version = service.served_weights.predictor.header.version
-    if not service.served_weights.caught_up:
+    if not service.arms.caught_up():
         return Answer(Problem(f"catching up: version {version} so far"), 503)
     return Answer(Health("ready"))

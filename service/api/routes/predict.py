@@ -1,19 +1,25 @@
 """``POST /v1/predict``: one context, many candidates, one answer from one version of the weights."""
 
+import random
 import secrets
+import time
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec.structs import replace
 
 from service.api.answers import Answer
+from service.api.choice import choose, logged
 from service.api.dependencies import Body, ServiceDep
-from service.api.messages import Prediction, Predictions, PredictRequest, read_predict_request
+from service.api.messages import Choice, Prediction, Predictions, PredictRequest, read_predict_request
 from service.api.openapi import operation
 from stream.events import Impression, Served, encode
 from stream.log.contract import RecordTooLargeError
 
 router = APIRouter(tags=["predict"])
 
+FORCED = "x-sml-arm"
+_chance = random.Random()  # noqa: S311 - it explores
 MOST_LOGGED = 4_194_304  # bytes of context in the impressions of one request
 
 EXAMPLES = {
@@ -21,6 +27,7 @@ EXAMPLES = {
         "context": {"user_id": "u17", "device": "phone"},
         "candidates": [{"id": "a", "item_id": "a", "price": 9.5}, {"id": "b", "item_id": "b", "price": 12}, {"id": "c", "item_id": "c"}],
     },
+    "chosen and logged": {"candidates": [{"id": "a", "item_id": "a"}, {"id": "b", "item_id": "b"}], "choose": 1, "log": "chosen"},
     "logged": {"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": 1, "tags": ["new", "red"]}], "log": True},
 }
 
@@ -36,45 +43,78 @@ EXAMPLES = {
             422: "The body is wrong; the answer says where and why.",
             503: "No weights yet; or the log is away and the impressions could not be logged.",
         },
+        headers={FORCED: "The arm that answers, for debugging; it needs the role operate, and is left out of reports."},
     ),
 )
-async def predict(http: Request, body: Body, service: ServiceDep) -> Answer:
+async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
-    With `"log": true`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as
-    served. A `time` that the joiner would set aside is then refused.
+    With `log`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as served;
+    a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
+    was chosen.
     """
     request = read_predict_request(body)
     if request.log:
         http.scope["caller"].check_role("ingest")
-        _check_size(request)
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
-    predictor = service.served_weights.predictor
-    with service.metrics.predict_seconds.time():
-        scored = predictor.predict(request, at)
-    service.metrics.candidates.inc(len(request.candidates))
+    by = service.arms.choose(request.context, _forced(http))
+    predictor, start = by.weights.predictor, time.perf_counter()
+    scored = predictor.predict(request, at)
+    service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)
+    chosen = choose(scored.probabilities, request.choose, service.epsilon, _chance) if request.choose is not None else []
+    shown = logged(request, scored.probabilities, chosen)
+    if shown:
+        _check_size(request, len(shown))
     request_id = secrets.token_hex(12)
     predictions = [
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
         for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
     ]
     header = predictor.header
-    answer = Predictions(predictions, header.version, header.trained_through, service.served_weights.staleness())
-    if request.log:
-        served = zip(predictions, scored.features, strict=True)
-        impressions = [Impression(each.impression_id, at, features, Served(header.version, each.probability)) for each, features in served]
+    answer = Predictions(
+        predictions,
+        header.version,
+        header.trained_through,
+        by.weights.staleness(),
+        by.served,
+        [Choice(predictions[index].id, predictions[index].impression_id, propensity) for index, propensity in chosen],
+        by.stale,
+    )
+    if shown:
+        served, propensities = replace(by.served or Served(), version=header.version), dict(chosen)
+        impressions = [
+            Impression(
+                predictions[index].impression_id,
+                at,
+                scored.features[index],
+                replace(served, probability=predictions[index].probability, choice=propensities.get(index)),
+            )
+            for index in shown
+        ]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
 
 
-def _check_size(request: PredictRequest) -> None:
-    """Refuse a request whose impressions, each with a copy of the context, would be far larger than itself.
+def _forced(http: Request) -> str | None:
+    """Return the arm that a request asks for.
+
+    Raises:
+        RefusedError: its caller may not.
+    """
+    arm = http.headers.get(FORCED)
+    if arm is not None:
+        http.scope["caller"].check_role("operate")
+    return arm
+
+
+def _check_size(request: PredictRequest, impressions: int) -> None:
+    """Refuse a request whose ``impressions``, each with a copy of the context, would be far larger than itself.
 
     Raises:
         RecordTooLargeError: they would be.
     """
-    size = len(request.candidates) * len(msgspec.json.encode(request.context))
+    size = impressions * len(msgspec.json.encode(request.context))
     if size > MOST_LOGGED:
         raise RecordTooLargeError(f"the impressions would hold {size:,} bytes of context, expected at most {MOST_LOGGED:,}")

@@ -56,15 +56,16 @@ async def forget(request: Request, value: str, service: ServiceDep, field: str |
 
 @router.get("/v1/users/{value:text}", **operation(Known, problems=PROBLEMS))
 async def known(value: str, service: ServiceDep, field: str | None = None) -> Answer:
-    """Return whether the weights in service have a row of their own for a value."""
+    """Return whether the weights in service, of any arm, have a row of their own for a value."""
     fields = _fields(service, field)
     try:
         keys = keys_of(fields, value)
     except ForgetError as error:
         raise BadRequestError("value", str(error)) from error
-    predictor = service.served_weights.predictor
-    rows = [predictor.weights.has(key) for key in keys]
-    return Answer(Known(dict(zip([each.name for each in fields], rows, strict=True)), predictor.header.version))
+    predictors = [weights.predictor for weights in service.arms.living.values() if weights.has_weights]
+    rows = [any(predictor.weights.has(key) for predictor in predictors) for key in keys]
+    version = service.served_weights.predictor.header.version
+    return Answer(Known(dict(zip([each.name for each in fields], rows, strict=True)), version))
 
 
 def _fields(service: Service, named: str | None) -> list[Field]:

@@ -35,6 +35,7 @@ shapes = st.fixed_dictionaries(
         "skip_input": st.sampled_from(["pre", "post"]),
         "wide": st.booleans(),
         "base_rate": st.booleans(),
+        "records": st.booleans(),
         "accumulator_half_life": st.integers(0, 3),
         "seed": st.integers(0, 9),
     }
@@ -86,9 +87,10 @@ def test_gradients_equal_autograd_for_every_parameter(shape: dict[str, Any], see
 def test_every_network_with_every_term_learns_as_autograd_does(network: str, skip: str, skip_input: str, skip_cross: bool) -> None:
     """Three steps, relative to 1e-10 over everything learned."""
     online, reference = in_double(
-        spec(network=network, skip=skip, skip_input=skip_input, skip_cross=skip_cross, hidden=(6, 5), embedding=3)
+        spec(network=network, skip=skip, skip_input=skip_input, skip_cross=skip_cross, hidden=(6, 5), embedding=3, records=True)
     )
     stream = examples(np.random.default_rng(0), 3, values=2, most=2)
+    stream.features.times[...] = [0, 6, 12]  # each is decided when the next comes
 
     ours, theirs = learn_both(online, reference, stream)
 
@@ -102,6 +104,7 @@ def test_several_steps_at_rate_one_agree_in_double_precision(shape: dict[str, An
     """Relative to 1e-10 over everything learned."""
     online, reference = in_double(spec(**LR_ONE, **shape))
     stream = examples(np.random.default_rng(seed), 4, values=2, most=2)
+    stream.features.times[...] = [0, 4, 9, 15]
 
     ours, theirs = learn_both(online, reference, stream)
 
@@ -130,7 +133,8 @@ def test_a_thousand_float_steps_stay_as_near_the_double_reference_as_torch_does(
 
 def cut(stream: Examples, fields: int, a: int, b: int) -> tuple[Features, np.ndarray]:
     """Return examples ``a`` to ``b``."""
-    return Features(stream.features.keys, stream.features.starts[a * fields : b * fields + 1]), stream.labels[a:b]
+    keys, starts, times = stream.features
+    return Features(keys, starts[a * fields : b * fields + 1], times[a:b]), stream.labels[a:b]
 
 
 @settings(max_examples=40, deadline=None)
@@ -217,7 +221,7 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
     """So a restart may skip it."""
     stream = examples(np.random.default_rng(4), 60)
     stream.labels[30] = 1e30
-    model = spec(base_rate=True, accumulator_half_life=15)
+    model = spec(base_rate=True, records=True, accumulator_half_life=15)
     with_it, without = Unbounded(model), Unbounded(model)
 
     with_it.learn(stream.features, stream.labels)
@@ -228,7 +232,7 @@ def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> N
         np.testing.assert_array_equal(array, without.state()[name], err_msg=name)
 
 
-@pytest.mark.parametrize("carried", [{}, {"base_rate": True, "accumulator_half_life": 450}], ids=str)
+@pytest.mark.parametrize("carried", [{}, {"base_rate": True, "records": True, "accumulator_half_life": 450}], ids=str)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_model_continues_from_its_state_as_if_it_had_not_stopped(network: str, carried: dict[str, Any]) -> None:
     """A checkpoint holds everything that the next step depends on."""
@@ -261,10 +265,11 @@ def test_accumulators_are_halved_when_their_half_life_is_over() -> None:
     np.testing.assert_array_equal(just_now.table.accumulators[occupied], halved)
 
 
-def test_changes_carry_one_digest_to_the_next() -> None:
+@pytest.mark.parametrize("records", [False, True])
+def test_changes_carry_one_digest_to_the_next(records: bool) -> None:
     """What a follower applies gives it the learner's weights, bit for bit."""
     stream = examples(np.random.default_rng(6), 900, values=300)
-    model = spec(capacity=256)
+    model = spec(capacity=256, records=records)
     online, follower = OnlineModel(model), OnlineModel(model).weights
     for a in range(0, 900, 300):
         online.learn(*cut(stream, 3, a, a + 300))
@@ -273,6 +278,7 @@ def test_changes_carry_one_digest_to_the_next() -> None:
         online.mark_published()
 
         assert follower.digest() == online.digest()
+        np.testing.assert_array_equal(follower.predict(stream.features), online.weights.predict(stream.features))
 
 
 def test_importance_multiplies_the_gradient() -> None:

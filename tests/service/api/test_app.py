@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import build
 from service.api.served_weights import ServedWeights
+from stream.events import Version
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
@@ -38,6 +39,19 @@ def test_a_server_is_ready_once_its_weights_have_caught_up(site: Site) -> None:
 
     assert (before.status_code, before.json()["detail"]) == (503, "catching up: version 1 so far")
     assert (after.status_code, after.json()) == (200, {"status": "ready"})
+
+
+def test_a_server_says_that_newer_versions_are_held_and_what_each_check_found(site: Site) -> None:
+    why = {"calibration": "of the last 256 examples 0.0% were clicked, and 18.1% predicted"}
+    with site.client() as client:
+        site.follower.publish(1, trained())
+        before = client.get("/v1/model").json()["held"], metric(client, "sml_server_weights_held")
+        assert site.follower.served
+        site.follower.served.held = Version(4, "d", 9, None, {}, [], [], "s", "f", 0, held=why)
+        after = client.get("/v1/model").json()["held"], metric(client, "sml_server_weights_held")
+
+    assert before == (None, 0)
+    assert after == ({"version": 4, "why": why}, 1)
 
 
 def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> None:

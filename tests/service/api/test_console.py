@@ -1,6 +1,7 @@
 """The pages, in a real browser that finds no name but its server's: they need nothing from elsewhere, follow the weights, and predict."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,9 +15,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from model.settings import Field
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.keys import Keys, create
+from service.access.keys import Keys, create as create_key
 from service.access.limits import Allowances
 from service.api.routes import docs
+from stream.log.contract import Message
+from stream.log.metrics import measure
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Kept, create
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -89,6 +94,19 @@ def test_the_page_follows_the_weights(page: Page, site: Site) -> None:
     expect(page.locator("#age")).to_contain_text("ago")
 
 
+def test_the_page_says_how_large_the_embedded_log_is_and_what_bounds_it(page: Page, site: Site, tmp_path: Path) -> None:
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        create(log, site.topics, 1, kept=Kept(records=3 * 86_400.0))
+        log.append([Message(site.topics.examples, None, bytes(900_000))] * 3)
+        measure(log, site.topics, site.app.state.service.registry)
+
+        page.goto("/")
+
+        expect(page.locator("#log")).to_have_text(
+            re.compile(r"^log \d\.\d MB, records kept for 3 days, weights until two newer snapshots$")
+        )
+
+
 def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     page.goto("/")
     site.follower.publish(7, trained())
@@ -99,6 +117,14 @@ def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
     expect(page.locator("#predictions tr")).to_have_count(3)
     expect(page.locator("#predictions")).to_contain_text("%")
     expect(page.locator("#answer")).to_contain_text("version 7")
+
+
+def test_the_page_keeps_no_more_points_than_it_draws(page: Page) -> None:
+    page.goto("/")
+
+    kept = page.evaluate("() => { for (let n = 0; n < 1000; n++) draw('asked-line', n); return lines['asked-line'].length }")
+
+    assert kept == 120
 
 
 def test_a_bad_request_is_explained(page: Page, site: Site) -> None:
@@ -233,8 +259,8 @@ def test_no_page_elsewhere_can_show_the_console_in_a_frame_or_post_to_the_server
 
 
 def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(browser: Browser, tmp_path: Path) -> None:
-    reader, _ = create(tmp_path / "keys.json", ["read", "predict"])
-    stranger, _ = create(tmp_path / "keys.json", ["ingest"])
+    reader, _ = create_key(tmp_path / "keys.json", ["read", "predict"])
+    stranger, _ = create_key(tmp_path / "keys.json", ["ingest"])
     site = Site(access=Access(Callers(Keys(tmp_path / "keys.json")), Allowances(1e6, 1e6, 100)))
     with served(site) as address:
         page = browser.new_page(base_url=address)

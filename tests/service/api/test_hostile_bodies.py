@@ -33,6 +33,17 @@ def test_a_key_that_stands_twice_among_many_is_found_at_once(client: TestClient)
     assert time.perf_counter() - started < 3  # it was 7 to 11 seconds while each key was counted
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/impressions", "/v1/clicks"])
+def test_half_a_surrogate_pair_is_the_clients_mistake_wherever_it_stands(client: TestClient, path: str) -> None:
+    half = r'"\ud800"'
+    for body in (
+        f'{{"zzz": {{{half}: 1, {half}: 1}}, "candidates": [{{"id": 1}}]}}',
+        f'{{"impression_id": "a", "time": {half}, "features": {{}}}}',
+        f'{{"impression_id": "a", "time": 1790000000000, "features": {{}}, "source": {{{half}: 1, {half}: 2}}}}',
+    ):
+        assert client.post(path, content=body).status_code == 422
+
+
 def test_a_long_body_that_is_wrong_is_not_read_again_to_name_the_feature(client: TestClient) -> None:
     fields = [
         client.post("/v1/predict", content=f'{{"candidates":[{{"id":1,"a":{{}}}}],"z":"{"z" * length}"}}').json()["field"]

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from service.api.answers import BadRequestError
 from service.api.messages import read_predict_request
+from service.api.routes.events import MAX_EVENTS
 from service.api.strict import MAX_NESTING, check_keys
 from tests.service.fakes import Site
 
@@ -105,6 +106,22 @@ def test_a_candidates_features_are_bounded(client: TestClient, features: dict[st
     answer = client.post("/v1/predict", json={"candidates": [{"id": "a", **features}]})
 
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+@pytest.mark.parametrize("path", ["/v1/impressions", "/v1/clicks"])
+def test_a_list_of_events_is_bounded_and_taken_whole_or_not_at_all(site: Site, client: TestClient, path: str) -> None:
+    event = {"impression_id": "i", "time": 1_760_000_000_000} | ({"features": {}} if path == "/v1/impressions" else {})
+
+    refused, taken = (client.post(path, json=[event] * count) for count in (MAX_EVENTS + 1, MAX_EVENTS))
+
+    assert (refused.status_code, refused.json()["detail"]) == (422, f"expected 1 to {MAX_EVENTS} events, got {MAX_EVENTS + 1}")
+    assert (taken.status_code, len(site.log.messages)) == (202, MAX_EVENTS)
+
+
+def test_the_candidates_of_a_request_are_bounded(client: TestClient) -> None:
+    refused, taken = (client.post("/v1/predict", json={"candidates": [{"id": n} for n in range(count)]}) for count in (1_001, 1_000))
+
+    assert (refused.status_code, refused.json()["field"], taken.status_code) == (422, "candidates", 200)
 
 
 def test_a_number_of_a_million_digits_is_refused_at_once(client: TestClient) -> None:

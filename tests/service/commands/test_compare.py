@@ -127,6 +127,10 @@ def test_what_cannot_be_compared_or_shown_is_told_in_a_line(folder: Path, comman
     assert "Traceback" not in done.output
 
 
+def test_slices_without_a_page_are_refused(folder: Path) -> None:
+    assert sml(folder, "evaluate", "-c", str(folder / "a.toml"), "--slice", "item").exit_code == 2
+
+
 def test_one_settings_file_is_nothing_to_compare(folder: Path) -> None:
     assert sml(folder, "compare", str(folder / "a.toml")).exit_code == 2
 

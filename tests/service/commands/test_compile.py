@@ -2,15 +2,11 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from model.compiled import compiling
-from model.kernels import target
 
 
 @pytest.fixture
@@ -18,14 +14,6 @@ def settings(tmp_path: Path) -> Path:
     path = tmp_path / "sml.toml"
     path.write_text('[[field]]\nname = "item"\n')
     return path
-
-
-@pytest.fixture
-def unmarked(tmp_path: Path) -> Path:
-    """Return a cache that holds kernels, but says of no network that it has them all."""
-    for _ in compiling("dnn"):
-        pass
-    return shutil.copytree(target.config.CACHE_DIR, tmp_path / "cache", ignore=shutil.ignore_patterns("dnn-*"))
 
 
 def test_one_of_two_processes_compiles_with_a_word_and_the_other_waits(settings: Path, unmarked: Path) -> None:

@@ -184,3 +184,18 @@ def test_what_doctor_finds_wrong_about_retention_update_puts_right(tmp_path: Pat
     assert after[0] == 0, after[1]
     again = CliRunner().invoke(app, ["topics", "update", "--config", str(config), "--json"])
     assert json.loads(again.stdout)[f"{prefix}.versions"] == "kept 2d, as before"
+
+
+def test_memory_and_learning_time_are_those_of_each_arm(tmp_path: Path) -> None:
+    config = settings(tmp_path, ports={"learn": 9_101})
+    arms = '[experiment]\nunit = "user"\n[arms.control]\n[arms.deep]\nmodel = { hidden = [16, 16] }\ntable = { capacity = 8192 }\n'
+    config.write_text(config.read_text().replace("[[field]]", f"{arms}[[field]]", 1))
+    create(load(config))
+
+    _, found = findings(config)
+
+    deep = load(config).of_arm("deep")
+    assert found["learner's memory of deep"]["found"].startswith(f"{memory_of(deep.spec).learner / 1e6:.1f} MB: ")
+    assert found["server's memory"]["found"].endswith("two copies of the weights of each of 2 arms")
+    assert all(re.match(r"[\d,.]+ µs an example, [\d,]+ a second$", found[f"learning time{arm}"]["found"]) for arm in ("", " of deep"))
+    assert {"checkpoints of deep", "learn.metrics_port of deep", f"{deep.topics.weights} kept"} <= found.keys()

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmarks.delay import FIELDS, RATE, Run, batches
-from model.evaluation import RunningScores
-from model.settings import Field, ModelSettings, TableSettings
 from service.cli import app
-from service.commands.evaluate import Evaluation, evaluate, protocol_of
-from service.commands.simulated_site import Site
+from service.commands.evaluate import protocol_of
 from service.settings import Settings
-from stream.columns import LoggedBlock
-from stream.files import read
 from stream.settings import DataSettings, JoinSettings
 
 SETTINGS = """
@@ -110,55 +104,6 @@ def test_a_protocol_that_cannot_be_followed_is_told_in_a_line(file: Path, option
     assert done.exit_code == 1
     assert message in done.stderr
     assert "Traceback" not in done.output
-
-
-def test_what_a_joined_stream_served_is_what_evaluating_its_log_gives(tmp_path: Path) -> None:
-    """The simulated site: served, joined and learned in its time, and then evaluated from the file that recorded it."""
-    site = Site(seed=0, rate=RATE)
-    visits = [site.visit() for _ in range(4_000)]
-    join = JoinSettings(click_window=60, lateness=1)
-    online, scores = Run(join), RunningScores()
-    shown: list[Any] = []
-    clicks: dict[str, int] = {}
-    predictions: list[float] = []
-    for impressions, clicked, _, now in batches(visits, lambda share: -5.0 * np.log1p(-share)):
-        predictions += online.serve(impressions).tolist()
-        shown += impressions
-        clicks |= {click.impression_id: click.time for click in clicked}
-        online.take(impressions, clicked, now)
-    rows = [
-        each.features | {"time": each.time, "click": int(clicks.get(each.impression_id, 2**60) <= each.time + 60_000)} for each in shown
-    ]
-    file = tmp_path / "site.jsonl"
-    file.write_text("".join(json.dumps(row | {"time": row["time"] + 1_760_000_000_000}) + "\n" for row in rows))
-    served = np.array(predictions)
-    scores.update(np.log(served / (1 - served)).astype(np.float32), np.array([row["click"] for row in rows], np.float32))
-
-    settings = Settings(
-        model=ModelSettings(hidden=(64, 32)), table=TableSettings(capacity=65_536), field=FIELDS, join=join, data=DataSettings(time="time")
-    )
-    evaluated = evaluate(file, settings)
-
-    assert scores.total().log_loss == pytest.approx(evaluated["log_loss"], rel=0.005)
-
-
-@pytest.mark.parametrize("together", [(), ("time", "user")])
-def test_a_file_read_ahead_in_columns_gives_what_its_rows_give(file: Path, together: tuple[str, ...]) -> None:
-    settings = Settings(
-        model=ModelSettings(hidden=(16, 8), embedding=4),
-        table=TableSettings(capacity=4096),
-        field=(Field(name="user"), Field(name="item")),
-        data=DataSettings(time="time", together=together),
-    )
-    protocol = protocol_of(settings)
-    by_rows = Evaluation(settings.spec, protocol)
-    for row in read(file, settings.data):
-        by_rows.learn(LoggedBlock.of([row]))
-    by_rows.finish()
-
-    by_columns = evaluate(file, settings, protocol)
-
-    assert by_columns.items() >= by_rows.result().items()
 
 
 def test_a_column_that_knows_the_answer_is_warned_of(file: Path) -> None:

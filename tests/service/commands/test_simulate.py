@@ -82,6 +82,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.refusals = 1
+        self.examples = 7
         self.shown: set[str] = set()
         self.clicked: list[str] = []
 
@@ -90,7 +91,7 @@ class FakeServer:
             self.refusals -= 1
             return httpx.Response(503 if self.refusals >= 0 else 200)
         if request.url.path == "/v1/model":
-            return httpx.Response(200, json={"examples": 7, "staleness_seconds": 0.1})
+            return httpx.Response(200, json={"examples": self.examples, "staleness_seconds": 0.1})
         body = json.loads(request.content)
         if request.url.path == "/v1/clicks":
             self.clicked += [click["impression_id"] for click in body]
@@ -116,6 +117,24 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
     assert set(server.clicked) <= server.shown
     assert result["log_loss"] == pytest.approx(np.log(2))
     assert result["best_log_loss"] < result["log_loss"]
+
+
+def test_while_examples_wait_for_their_window_the_line_says_so() -> None:
+    server = FakeServer()
+    server.examples = 0
+
+    async def lines() -> tuple[str, str]:
+        async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
+            traffic = Traffic(client, Site(seed=0, rate=20), rate=20, decided_after=14.0)
+            await traffic.run(duration=0.2)
+            waiting = traffic._line()
+            traffic._model = {"examples": 7}
+            return waiting, traffic._line()
+
+    waiting, learned = asyncio.run(lines())
+
+    assert waiting.startswith(f"waiting for clicks: {len(server.shown)} impressions, the first is decided in 14 s | log loss")
+    assert learned.startswith("learned 7 | log loss")
 
 
 def test_the_line_that_lives_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

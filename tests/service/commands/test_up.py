@@ -41,11 +41,11 @@ class System:
         self.process: subprocess.Popen[str] | None = None
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ports[0]}", timeout=10)
 
-    def start(self, *options: str) -> None:
-        """Run ``sml up``."""
+    def start(self, *options: str, **variables: str) -> None:
+        """Run ``sml up``, in an environment with these variables."""
         command = [sys.executable, "-m", "service", "up", "--config", str(SETTINGS), *options]
         ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
-        environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s"}
+        environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s", **variables}
         with self.output.open("w") as output:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output, text=True)
 
@@ -127,6 +127,28 @@ def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System
     assert first > 100
     assert eventually(lambda: system.learned() > first + 100)
     assert system.end(signal.SIGTERM) == 0, system.printed()
+
+
+def test_kernels_are_compiled_with_a_word_before_anything_starts_that_needs_them(system: System, unmarked: Path) -> None:
+    system.start(NUMBA_CACHE_DIR=str(unmarked))
+    eventually(lambda: "/docs" in system.printed())
+    children, lines = system.children(), system.printed().splitlines()
+
+    assert set(children) == {"join", "learn", "serve"}
+    assert [line.split(": ")[1].partition(" in")[0] for line in lines[:4]] == ["to predict", "to learn", "to score and to publish", "done"]
+    assert lines[4] == "starting"
+    assert system.end() == 0
+    assert "compiling" not in "".join(path.read_text() for path in (system.folder / "data/logs").iterdir())
+
+
+def test_whoever_ends_it_while_it_compiles_does_not_wait(system: System, tmp_path: Path) -> None:
+    system.start(NUMBA_CACHE_DIR=str(tmp_path / "empty"))
+    eventually(lambda: "to predict" in system.printed())
+    begun = time.monotonic()
+
+    assert system.end() == 0, system.printed()
+    assert time.monotonic() - begun < 10
+    assert "starting" not in system.printed()
 
 
 def test_a_child_that_dies_is_told_and_ends_all(system: System) -> None:

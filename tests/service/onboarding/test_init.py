@@ -179,7 +179,7 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     settings = load(tmp_path / "sml.toml")
     assert (settings.data.label, settings.data.time, settings.data.click_time) == ("click", "at", "bought_at")
     assert settings.log == Settings().log
-    assert settings.spec.model == Settings().model.model_copy(update={"base_rate": True})
+    assert settings.spec.model == Settings().model.model_copy(update={"base_rate": True, "records": True, "embedding": 7})
     assert next(read(path, settings.data)).time == MONDAY * 1_000
     assert "capacity = 1_048_576" in text
 
@@ -187,10 +187,13 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
 def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
     path = write_csv(tmp_path / "log.csv", site)
 
-    written = tomllib.loads(sml_init(path, "--time", "at", "--all"))
+    text = sml_init(path, "--time", "at", "--all")
 
+    written = tomllib.loads(text)
     for name, section in Settings():
-        if name != "field":
+        if name == "arms":
+            assert all(f"# {setting}: " in text for setting in ("share", "metrics_port"))
+        elif name != "field":
             assert written[name].keys() == {key for key, value in section if value is not None} | set(
                 written["data"] if name == "data" else ()
             )

@@ -54,6 +54,14 @@ def test_a_reason_that_nobody_has_heard_of_is_told_as_it_is(processes: Processes
     assert "1 for quux" in processes.after(READ_EVERY)[0]
 
 
+def test_versions_that_are_held_are_told_with_the_check_that_holds_them(processes: Processes) -> None:
+    processes.add(4, "sml_learner_held_versions_total", "golden")
+
+    (line,) = processes.after(READ_EVERY)
+
+    assert line == "held in the last 5 s: 4 versions of the weights for golden; `GET /v1/model` and the learner's log say why"
+
+
 def test_what_goes_on_is_told_once_a_minute_and_nothing_is_left_out(processes: Processes) -> None:
     lines = []
     for _ in range(300):

@@ -35,6 +35,9 @@ class FragileLog:
     def append(self, messages: Sequence[Message]) -> list[int]:
         return self.log.append(messages)
 
+    def release(self, topic: str, before: Mapping[int, int]) -> None:
+        self.log.release(topic, before)
+
     def reader(self, topic: str, start: Mapping[int, int]) -> "FragileReader":
         return FragileReader(self.log.reader(topic, start), self.cut)
 

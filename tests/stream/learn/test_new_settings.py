@@ -57,6 +57,19 @@ def test_a_new_field_leaves_the_rows_of_the_others_as_they_were(log: Log, tmp_pa
     assert (after.keys == before.keys).all()
 
 
+def test_records_come_and_go_and_wait_for_another_time_while_the_model_goes_on(log: Log, tmp_path: Path) -> None:
+    without = SPEC.model_copy(update={"model": SPEC.model.model_copy(update={"records": False})})
+    later = SPEC.model_copy(update={"label_delay": 20})
+    versions = learn_in_turn(log, tmp_path, without, SPEC, later, without)
+
+    assert [version.examples for version in versions] == [50, 100, 150, 200]
+    assert follow_to_the_end(log).weights.digest() == versions[-1].digest
+    for number, spec in ((versions[1].version, SPEC), (versions[2].version, later)):
+        past = rebuild(log, TOPICS, spec, Checkpoints(tmp_path / "none", 3), number)
+        assert past.version.digest == all_versions(log)[number].digest
+        assert past.arrays["model/records"][-1].any()
+
+
 def test_the_same_settings_again_are_no_change(log: Log, tmp_path: Path) -> None:
     learn_in_turn(log, tmp_path, SPEC, SPEC)
 

@@ -13,6 +13,7 @@ from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import Run, decode_version
+from stream.learn import snapshot_writer
 from stream.learn.publish import BUDGET, PendingVersion, Publisher
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
@@ -22,6 +23,7 @@ from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings
 from stream.weights.chunks import CHUNK, Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, cut, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
+from tests.stream.weights.test_follow import follow_to_the_end
 
 
 @pytest.fixture
@@ -224,3 +226,27 @@ def test_a_missing_part_is_noticed() -> None:
     for broken in ([second], [first, third], [first, other[1]], [third], *strange):
         with pytest.raises(BrokenWeightsError):
             Assembler().add(broken)
+
+
+def test_the_log_keeps_no_weights_from_before_the_snapshot_that_the_newest_replaced(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas that take more than the snapshot before them bring about the next one, which releases them; who starts finds all it needs."""
+    monkeypatch.setattr(snapshot_writer, "_LEAST_DELTAS", 1)
+    monkeypatch.setattr(snapshot_writer, "_LEAST_AGE", 0.0)
+    work, publisher = Work(), publisher_of(log)
+    publisher.publish(work.trainer.model, work.pending, whole=True)
+    for first in range(0, 600, 10):
+        work.pending = work.pending.next()
+        work.learn(examples(10, first))
+        publisher.publish(work.trainer.model, work.pending)
+        while publisher.snapshots._writing is not None:
+            publisher.snapshots.collect()
+    log.append(examples(1))  # this write comes after the last release
+
+    named = list(dict.fromkeys(version.snapshot for version in all_versions(log) if version.snapshot))
+    bounds = log.bounds(TOPICS.weights)
+    assert len(named) > 3
+    assert (bounds[DELTAS].first, bounds[SNAPSHOTS].first) == (named[-2].deltas, named[-2].first)
+    assert follow_to_the_end(log).taken[-1].digest == work.trainer.model.digest()
+    publisher.close()

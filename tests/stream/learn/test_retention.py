@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stream.events import Version
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.recovery import GapError, Recovery, RecoveryError
 from stream.learn.rollback import rebuild
@@ -145,6 +146,7 @@ class Served:
     """A service that notes what it serves."""
 
     caught_up = False
+    held: Version | None = None
     version = -1
 
     def hand_over(self, header: object, weights: object) -> None:  # noqa: ARG002

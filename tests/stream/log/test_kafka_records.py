@@ -106,6 +106,26 @@ def test_a_large_honest_batch_is_unpacked(codec: int) -> None:
     assert got[2][3] == b"a value of 3,000,000 bytes, expected at most 2,000,000"
 
 
+class NoText(str):
+    """A header's name that is not UTF-8 on the wire, where a name is any bytes."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return b"\xff\xfe"
+
+
+@pytest.mark.parametrize("codec", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_batch_that_was_written_wrong_is_read_up_to_the_fault_and_named_from_there(codec: int) -> None:
+    wrong = batch(0, [(b"a", b"first", []), (b"a", b"second", [(NoText("x"), b"")]), (b"a", b"third", [])], codec)
+
+    *got, end = taken(Unpacked, wrong + batch(3, [(b"key", b"honest", [])], codec), 0, 10, [])
+
+    assert [each[0] for each in got] == [0, 1, 3]
+    assert (got[0][3], got[2][3], end) == (b"first", b"honest", (4,))
+    assert got[1][3].startswith(b"the batch at offsets 0 to 2 can't be read from offset 1 on: ")
+
+
 def test_a_block_of_snappy_that_claims_four_gigabytes_is_not_given_them() -> None:
     assert not fits(SNAPPY, memoryview(b"\xff\xff\xff\xff\x0f" + b"rubbish"))
     assert not fits(SNAPPY, memoryview(b"\x82SNAPPY\x00" + bytes(8) + (9).to_bytes(4) + b"\xff\xff\xff\xff\x0frub"))

@@ -209,3 +209,17 @@ def test_how_long_a_topic_is_kept_can_be_asked_and_changed(log: Log) -> None:
     assert log.retention(for_ever) == Retention(7_200.0)
     log.retain(topic, Retention())
     assert log.retention(topic) == Retention()
+
+
+def test_what_nobody_needs_goes_at_once_and_the_rest_stays(tmp_path: Path) -> None:
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        log.create("topic", 3, retention=DAY)
+        log.append([Message("topic", b"", bytes(10), partition=n % 3) for n in range(15)])
+
+        log.release("topic", {0: 2, 1: 99})
+        log.append([Message("topic", b"", b"", partition=0)])  # its write comes after the release
+
+        assert log.bounds("topic") == {0: (2, 6), 1: (5, 5), 2: (0, 5)}
+        log.release("topic", {0: 1})
+        log.append([Message("topic", b"", b"", partition=1)])
+        assert log.bounds("topic") == {0: (2, 6), 1: (5, 6), 2: (0, 5)}

@@ -1,0 +1,168 @@
+"""``sml arms``: which arm answers whom. Each change is a decision in the log, which every server follows without a restart."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from service.audit import record, this_user
+from service.settings import Settings, SettingsError
+from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
+from stream.log.connect import open_log
+from stream.log.contract import Log
+from stream.weights.versions import newest_version
+
+
+def listed(settings: Settings) -> list[dict[str, Any]]:
+    """Return each arm with its role, its share, and its newest version with the recent log loss.
+
+    Raises:
+        SettingsError: there are no arms.
+        LogError: the log can't be used.
+    """
+    _check(settings)
+    with open_log(settings.log) as log:
+        traffic = _in_force(log, settings)
+        return [_state(log, each, traffic) for each in settings.of_every_arm()]
+
+
+def decisions(settings: Settings) -> list[dict[str, Any]]:
+    """Return all that was decided, the oldest first: when, by whom, what, and the shares from then on.
+
+    Raises:
+        SettingsError: there are no arms.
+        LogError: the log can't be used.
+    """
+    _check(settings)
+    with open_log(settings.log) as log:
+        made = read_traffic(log, settings.topics)
+        return [{"time": each.time, "by": each.by, "action": each.action, **_in_short(each)} for each in made]
+
+
+def start(settings: Settings, arm: str, share: float, experiment: str | None) -> dict[str, Any]:
+    """Give an arm a share of the units, which control gives or gets back; with a name, begin another experiment.
+
+    Raises:
+        SettingsError: there is no such arm, or no unit to split the traffic by.
+        ArmError: it is in control or was retired, control has too little, or the experiment's name is none.
+        LogError: the log can't be used.
+    """
+
+    def change(traffic: Traffic) -> Traffic:
+        _expect_rival(traffic, arm)
+        if experiment is not None and experiment != traffic.experiment:
+            traffic = msgspec.structs.replace(traffic.promoted(traffic.control), experiment=experiment)
+        return traffic.with_points(arm, round(share * POINTS))
+
+    if experiment is not None and not re.fullmatch(NAME, experiment):
+        raise ArmError(f"experiment: got {experiment!r}, expected a name of up to 40 small letters, digits, - and _")
+    if settings.experiment.unit is None and share > 0:
+        raise SettingsError("experiment.unit: got nothing, expected the feature that decides the arm, such as user_id")
+    return _decide(settings, arm, f"start {arm} {share:g}", change)
+
+
+def stop(settings: Settings, arm: str) -> dict[str, Any]:
+    """Give an arm's units back to control: it goes on learning, as a shadow.
+
+    Raises:
+        SettingsError: there is no such arm.
+        ArmError: it is in control.
+        LogError: the log can't be used.
+    """
+
+    def change(traffic: Traffic) -> Traffic:
+        _expect_rival(traffic, arm)
+        return traffic.with_points(arm, 0)
+
+    return _decide(settings, arm, f"stop {arm}", change)
+
+
+def promote(settings: Settings, arm: str) -> dict[str, Any]:
+    """Put an arm in control: from here on it answers everybody.
+
+    Raises:
+        SettingsError: there is no such arm.
+        ArmError: it was retired, or has no weights.
+        LogError: the log can't be used.
+    """
+    with open_log(settings.log) as log:
+        if newest_version(log, settings.of_arm(arm).topics) is None:
+            raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
+
+    def change(traffic: Traffic) -> Traffic:
+        if arm in traffic.retired:
+            raise ArmError(f"{arm} was retired: give its settings another name to begin anew")
+        return traffic.promoted(arm)
+
+    return _decide(settings, arm, f"promote {arm}", change)
+
+
+def retire(settings: Settings, arm: str) -> dict[str, Any]:
+    """End an arm for good: its learner ends, and servers let its weights go.
+
+    Raises:
+        SettingsError: there is no such arm.
+        ArmError: it still answers somebody.
+        LogError: the log can't be used.
+    """
+
+    def change(traffic: Traffic) -> Traffic:
+        if arm == traffic.control or traffic.points().get(arm):
+            raise ArmError(f"{arm} answers {traffic.share(arm):.4g} of the units: stop it, or promote another, first")
+        return msgspec.structs.replace(traffic, retired=[*traffic.retired, arm])
+
+    return _decide(settings, arm, f"retire {arm}", change)
+
+
+def _decide(settings: Settings, arm: str, action: str, change: Callable[[Traffic], Traffic]) -> dict[str, Any]:
+    _check(settings)
+    settings.of_arm(arm)
+    who = this_user()
+
+    def signed(traffic: Traffic) -> Traffic:
+        return msgspec.structs.replace(change(traffic), action=action, by=who, time=int(time.time() * 1000))
+
+    with open_log(settings.log) as log:
+        traffic = decide(log, settings.topics, settings.traffic, signed)
+    record(who, "decided", f"{action}, of experiment {traffic.experiment}: {traffic.points()}")
+    return _in_short(traffic)
+
+
+def _expect_rival(traffic: Traffic, arm: str) -> None:
+    """Raise an error unless an arm may take units from control, and give them back."""
+    if arm == traffic.control:
+        raise ArmError(f"{arm} is in control, expected another arm: control has what the others leave")
+    if arm in traffic.retired:
+        raise ArmError(f"{arm} was retired: give its settings another name to begin anew")
+
+
+def _check(settings: Settings) -> None:
+    if not settings.arms:
+        raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
+
+
+def _in_force(log: Log, settings: Settings) -> Traffic:
+    return next(reversed(list(read_traffic(log, settings.topics))), settings.traffic)
+
+
+def _in_short(traffic: Traffic) -> dict[str, Any]:
+    shares = {arm: points / POINTS for arm, points in traffic.points().items()}
+    return {"experiment": traffic.experiment, "control": traffic.control, "shares": shares}
+
+
+def _state(log: Log, settings: Settings, traffic: Traffic) -> dict[str, Any]:
+    arm, newest = settings.topics.arm, newest_version(log, settings.topics)
+    version = newest and newest.version
+    return {
+        "arm": arm,
+        "role": traffic.role(arm),
+        "share": traffic.share(arm),
+        "experiment": traffic.experiment,
+        "version": version and version.version,
+        "examples": version.examples if version else 0,
+        "log_loss": version and version.log_loss,
+        "trained_through": version and version.trained_through,
+        "digest": version and version.digest,
+    }

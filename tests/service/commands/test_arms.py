@@ -1,0 +1,153 @@
+"""``sml arms``: each change is one decision in the log, with who made it, and nothing is decided that can't be done."""
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli import app
+from service.commands import arms
+from service.commands.learn import learn
+from service.commands.topics import create
+from service.settings import Settings, load
+from stream.log.connect import connect
+from tests.stream.learning import examples
+
+SETTINGS = """
+[log]
+url = "sqlite:///{folder}/log.db"
+prefix = "learning"
+[learn]
+directory = "{folder}/checkpoints"
+metrics_port = 0
+[model]
+hidden = [8, 4]
+embedding = 4
+[table]
+capacity = 256
+[experiment]
+unit = "user"
+[arms.control]
+[arms.treatment]
+model = {{ skip = "none" }}
+[arms.shadow]
+[[field]]
+name = "user"
+[[field]]
+name = "item"
+[[field]]
+name = "price"
+kind = "numeric"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return the settings of three arms, whose topics exist and hold examples."""
+    path = tmp_path / "sml.toml"
+    path.write_text(SETTINGS.format(folder=tmp_path))
+    create(load(path))
+    with connect(load(path).log.url) as log:
+        log.append(examples(20))
+    return path
+
+
+@pytest.fixture
+def settings(config: Path) -> Settings:
+    """Return them, read."""
+    return load(config)
+
+
+def sml(config: Path, *words: str) -> Result:
+    """Run `sml arms`."""
+    return CliRunner().invoke(app, ["arms", *words, "--config", str(config)])
+
+
+def listed(config: Path, *options: str) -> list[dict[str, Any]]:
+    """Return what `sml arms list` says."""
+    found: list[dict[str, Any]] = json.loads(sml(config, "list", "--json", *options).stdout.splitlines()[-1])
+    return found
+
+
+def test_an_arm_is_started_ramped_promoted_and_the_former_retired_and_it_is_written_down_who_did_it(
+    config: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "audit")
+    learn(settings.of_arm("treatment"), until_caught_up=True)
+
+    shares = [arms.start(settings, "treatment", share, "skip-terms")["shares"] for share in (0.01, 0.5)]
+    promoted = arms.promote(settings, "treatment")
+    arms.retire(settings, "control")
+
+    assert shares == [{"control": 0.99, "treatment": 0.01}, {"control": 0.5, "treatment": 0.5}]
+    assert promoted == {"experiment": "skip-terms", "control": "treatment", "shares": {"treatment": 1.0}}
+    assert [(each["arm"], each["role"], each["share"], each["examples"]) for each in listed(config)] == [
+        ("control", "retired", 0, 0), ("treatment", "control", 1, 20), ("shadow", "shadow", 0, 0),
+    ]  # fmt: skip
+    assert 0.3 < listed(config)[1]["log_loss"] < 1
+    made = listed(config, "--decisions")
+    assert [each["action"] for each in made] == ["start treatment 0.01", "start treatment 0.5", "promote treatment", "retire control"]
+    assert all(each["by"].startswith("cli:") and abs(each["time"] / 1000 - time.time()) < 60 for each in made)
+    assert len([record for record in caplog.records if record.name == "audit"]) == 4
+
+
+def test_an_arm_that_is_stopped_gives_its_units_back_and_stays_as_a_shadow(settings: Settings) -> None:
+    arms.start(settings, "treatment", 0.3, None)
+    arms.start(settings, "shadow", 0.2, None)
+
+    stopped = arms.stop(settings, "treatment")
+
+    assert stopped["shares"] == {"control": 0.8, "shadow": 0.2}
+
+
+def test_another_experiment_begins_with_control_alone_and_the_arm_that_is_started(settings: Settings) -> None:
+    arms.start(settings, "treatment", 0.3, "one")
+
+    assert arms.start(settings, "shadow", 0.2, "two") == {
+        "experiment": "two", "control": "control", "shares": {"control": 0.8, "shadow": 0.2},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "status"),
+    [
+        (["start", "traetment", "--share", "0.1"], "arms: got 'traetment', expected control or treatment or shadow", 2),
+        (["start", "control", "--share", "0.1"], "control is in control, expected another arm", 1),
+        (["start", "treatment", "--share", "1.5"], "less than or equal to 1", 2),
+        (["start", "treatment", "--share", "0.9"], "share: got 0.9, expected at most 0.7, which treatment and control have together", 1),
+        (["start", "treatment", "--share", "0.1", "--experiment", "A b"], "experiment: got 'A b', expected a name of up to 40", 1),
+        (["promote", "treatment"], "treatment has no weights yet: run `sml learn --arm treatment` first", 1),
+        (["retire", "control"], "control answers 0.7 of the units: stop it, or promote another, first", 1),
+        (["stop", "control"], "control is in control", 1),
+    ],
+)
+def test_what_can_not_be_decided_is_refused_and_nothing_is_written(
+    config: Path, settings: Settings, words: list[str], complaint: str, status: int
+) -> None:
+    arms.start(settings, "shadow", 0.3, None)
+
+    done = sml(config, *words)
+
+    assert (done.exit_code, complaint in done.output) == (status, True), done.output
+    assert len(listed(config, "--decisions")) == 1
+
+
+def test_without_arms_there_is_nothing_to_list(tmp_path: Path) -> None:
+    path = tmp_path / "sml.toml"
+    path.write_text('[[field]]\nname = "user"')
+
+    done = sml(path, "list")
+
+    assert done.exit_code == 2
+    assert "arms: got none, expected [arms.control] and another in the settings" in done.output
+
+
+def test_the_learner_of_an_arm_ends_in_order_when_the_arm_is_retired(settings: Settings) -> None:
+    threading.Timer(1.0, arms.retire, [settings, "shadow"]).start()
+
+    assert learn(settings.of_arm("shadow"))["examples"] == 20
