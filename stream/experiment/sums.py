@@ -1,6 +1,6 @@
 """The sums of an experiment, in an SQLite file of their own: a row a unit, and how far the log was read, in one transaction.
 
-So a record counts once, whatever is killed. Memory does not grow with the units (a million take 100 MB of disk, see
+So a record counts once, whatever is killed. Memory does not grow with the units (a million take 67 MB of disk, see
 benchmarks/experiments): a row is read and written where it lies. Sums over units are taken when they are asked for, in the order of the
 units' keys, so that they do not depend on the order in which the log was read.
 """
