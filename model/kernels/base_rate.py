@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 OTHERS, CLICKS = 0, 1  # indices of the counts, which are labels
 _PRIOR_OTHERS, _PRIOR_CLICKS = 5.0, 0.5
 START = log(_PRIOR_CLICKS / _PRIOR_OTHERS)
 
 
-@kernel
+@inner
 def log_odds(counts: NDArray[np.float64]) -> float:
     """Return the log-odds of a click by the counts ``(2,)``."""
     return float(np.log(counts[CLICKS] + _PRIOR_CLICKS) - np.log(counts[OTHERS] + _PRIOR_OTHERS))
 
 
-@kernel
+@inner
 def count(counts: NDArray[np.float64], label: Any, weight: Any, fnw: bool) -> float:
     """Count an example of this weight, and return by how much the log-odds change.
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import kernel
+from model.kernels.target import inner
 
 
-@kernel
+@inner
 def weight(label: Any, p: Any, one: Any) -> Any:
     """Return the importance of an example under ``fnw``: 1 + p of a positive, (1 - p)(1 + p) of a negative; no gradient goes through p.
 

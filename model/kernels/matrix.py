@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import root
-from model.kernels.target import kernel, ordered_sum
+from model.kernels.target import inner, inner_ordered_sum
 
 
-@ordered_sum
+@inner_ordered_sum
 def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: NDArray[np.int64], out: NDArray[Any]) -> None:
     """Compute ``out = bias + Σ_j x_j W_j`` over the active inputs ``j``, in their order, four rows at a time."""
     n = out.shape[0]
@@ -37,7 +37,7 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
             out[k] = out[k] + x0 * w[k]
 
 
-@ordered_sum
+@inner_ordered_sum
 def flush_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:
@@ -61,7 +61,7 @@ def flush_and_map(
             out[k] = out[k] + x0 * v0
 
 
-@ordered_sum
+@inner_ordered_sum
 def move_rows(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64]) -> None:
     """Compute ``W_j -= s_j g`` for the active rows."""
     n = gradient.shape[0]
@@ -71,7 +71,7 @@ def move_rows(weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], 
             w[k] = w[k] - s0 * gradient[k]
 
 
-@kernel
+@inner
 def learn_vector(weight: NDArray[Any], accumulators: NDArray[Any], gradient: NDArray[Any], rate: Any) -> Any:
     """Take an Adagrad step, with an accumulator per weight."""
     total = weight.dtype.type(0)
@@ -82,7 +82,7 @@ def learn_vector(weight: NDArray[Any], accumulators: NDArray[Any], gradient: NDA
     return total
 
 
-@kernel
+@inner
 def update_accumulators(accumulators: NDArray[Any], x: NDArray[Any], gradient: NDArray[Any], rate: Any, step: NDArray[Any]) -> Any:
     """Update a matrix's accumulators; fill ``step`` with each row's ``s_j``. Silenced inputs are 0 and move nothing."""
     square = accumulators.dtype.type(0)
@@ -97,7 +97,7 @@ def update_accumulators(accumulators: NDArray[Any], x: NDArray[Any], gradient: N
     return total
 
 
-@kernel
+@inner
 def learn_and_pass(
     weight: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], active: NDArray[np.int64], grad_x: NDArray[Any]
 ) -> None:

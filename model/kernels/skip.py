@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from model.kernels.intrinsics import SINGLE, root
 from model.kernels.matrix import affine, flush_and_map, learn_vector, move_rows, update_accumulators
 from model.kernels.network import ACCUMULATORS, META, SCALE, SKIP, SQUARE, WIDTH, Activations, Network
-from model.kernels.target import inner, kernel, view
+from model.kernels.target import inner, view
 from model.terms import EPSILON, FROM_LAYER, LEARNED, MEMORY, RELU, SIGMOID, TANH
 
 LEAK = 0.01  # leaky_relu's slope below zero
 
 
-@kernel
+@inner
 def tanh_approx(values: NDArray[Any]) -> None:
     """Apply ``tanh`` in place. In single precision by Eigen's rational approximation, vectorised by the compiler: within 5 ulp."""
     if values.itemsize > SINGLE:

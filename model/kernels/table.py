@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.record import Records
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 WAYS = 8
 EMPTY = np.uint64(0)
@@ -53,7 +53,7 @@ def mark_held(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], held: NDArra
         held[i] = find(keys, wanted[i]) >= 0
 
 
-@kernel
+@inner
 def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now: int) -> int:
     """Return the row for a new ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.
 

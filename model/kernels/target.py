@@ -48,6 +48,11 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     return numba.njit(**{**_FLAGS, "no_cpython_wrapper": True})(function)  # type: ignore[no-any-return]
 
 
+def inner_ordered_sum(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that only kernels call, and whose sums keep their order, as :func:`ordered_sum` says."""
+    return numba.njit(**{**_FLAGS, "no_cpython_wrapper": True, "fastmath": {"contract"}})(function)  # type: ignore[no-any-return]
+
+
 def view(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel that returns a view of an array that it is given; only as a part of its caller's own code can it do so."""
     return numba.njit(**_FLAGS, inline="always")(function)  # type: ignore[no-any-return]

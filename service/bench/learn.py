@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from model.features import Encoder
 from model.settings import Spec
 from service.commands.compile import compile_kernels
-from service.commands.evaluate import Evaluation
+from service.commands.evaluate import Evaluation, load_kernels
 from service.settings import Settings
 from stream.ahead import ahead
 from stream.columns import read_blocks
@@ -64,6 +64,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
         url: The log to learn through; None: a new SQLite file.
     """
     compile_kernels(settings.model.network)
+    load_kernels(settings.spec)
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
     logged = list(islice(read(path, settings.data), ours.examples))

@@ -14,4 +14,5 @@ def compile_kernels(*, config: Config = CONFIG) -> None:
     """
     from service.commands.compile import compile_kernels as run
 
-    run(settings_of(config).model.network)
+    for each in settings_of(config).of_every_arm():
+        run(each.model.network)

@@ -18,13 +18,13 @@ from model.keys import FeatureError
 from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.served import ServedStream
-from model.settings import Spec
+from model.settings import Spec, TableSettings
 from service.commands.compile import compile_kernels
 from service.screen import counting
 from service.settings import Settings
 from stream.ahead import ahead
 from stream.columns import LoggedBlock, read_blocks
-from stream.files import columns
+from stream.files import Logged, columns
 from stream.log.settings import format_duration, parse_duration
 from stream.settings import DataSettings
 
@@ -110,6 +110,7 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     data = settings.data.model_copy(update={"together": protocol.together})
     check_together(path, data)
     compile_kernels(settings.model.network)
+    load_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol)
     start = time.perf_counter()
     blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
@@ -161,6 +162,14 @@ def check_together(path: Path, data: DataSettings) -> None:
     for name in data.together:
         if name not in existing:
             raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
+
+
+def load_kernels(spec: Spec) -> None:
+    """Load the kernels, by an example without features, so that loading them does not count in the speed."""
+    small = Evaluation(spec.model_copy(update={"table": TableSettings(capacity=8)}), Protocol(delay=1.0))
+    small.learn(LoggedBlock.of([Logged(number=0, time=0, label=0, features={}, clicked_at=None)]))
+    small.finish()
+    small.result()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

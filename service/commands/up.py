@@ -73,7 +73,7 @@ def _compile_kernels(settings: Settings, stop: Event, children: Children, folder
     Raises:
         ChildDiedError: it has failed.
     """
-    if are_compiled(settings.model.network):
+    if all(are_compiled(each.model.network) for each in settings.of_every_arm()):
         return True
     children.start("compile", logged=False)
     while not stop.wait(CHECK_EVERY) and not folder_lock.is_taken_over():

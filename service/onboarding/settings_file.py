@@ -24,7 +24,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000  # ms
 # The settings that most people need; the others have defaults.
 _SHOWN = {
     "log": {"url", "prefix"},
-    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "records", "seed"},
+    "model": {"network", "skip", "skip_input", "hidden", "embedding", "wide", "base_rate", "records", "accumulator_half_life", "seed"},
     "table": {"capacity"},
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
@@ -35,6 +35,7 @@ _SHOWN = {
     "data": {"format", "label", "time", "click_time", "together"},
     "experiment": set(),
 }
+_MODEL = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # better than the defaults, which stay
 _COLUMN = 36  # where comments begin
 
 
@@ -47,7 +48,7 @@ def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool
     data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for name, default in Settings(model=ModelSettings(base_rate=True, records=True, embedding=7)).model_copy(update={"data": data}):
+    for name, default in Settings(model=_MODEL).model_copy(update={"data": data}):
         if name not in {"field", "arms"} and (every or _SHOWN[name]):
             lines += [*_table(name, default, every=every), *(_arms() if name == "experiment" else ()), ""]
     lines += _left_out(data, guesses)

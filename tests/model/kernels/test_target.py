@@ -17,6 +17,7 @@ from model.kernels import matrix, target
 _PROGRAM = """
 import sys
 from pathlib import Path
+import numba
 import numpy as np
 from model.compiled import compiling
 from model.kernels import matrix, target
@@ -24,6 +25,9 @@ from model.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
+if "apart" in sys.argv:
+    one, apart = np.ones(2, np.float32), numba.njit(lambda w, s, g, a, x: matrix.learn_and_pass(w, s, g, a, x))
+    apart(np.zeros(4, np.float32), one, one, np.arange(2), one.copy())
 if "compile" in sys.argv:
     for _ in compiling("dnn"):
         pass
@@ -33,9 +37,6 @@ spec = Spec(model=ModelSettings(hidden=(8, 4), embedding=4), table=TableSettings
 model, random = OnlineModel(spec), np.random.default_rng(0)
 examples = [{"a": int(random.integers(50)), "b": int(random.integers(50))} for _ in range(500)]
 features, _ = Encoder(spec.fields).encode(examples, times=[0] * 500)
-if "apart" in sys.argv and "compile" not in sys.argv:
-    one = np.ones(2, np.float32)
-    matrix.learn_and_pass(np.zeros(4, np.float32), one, one, np.arange(2), one.copy())
 if "predict" in sys.argv:
     model.weights.predict(features)
 model.learn(features, (random.random(500) < 0.3).astype(np.float32))

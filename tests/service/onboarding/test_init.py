@@ -179,7 +179,8 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     settings = load(tmp_path / "sml.toml")
     assert (settings.data.label, settings.data.time, settings.data.click_time) == ("click", "at", "bought_at")
     assert settings.log == Settings().log
-    assert settings.spec.model == Settings().model.model_copy(update={"base_rate": True, "records": True, "embedding": 7})
+    better = {"base_rate": True, "records": True, "embedding": 7, "accumulator_half_life": 100_000}
+    assert settings.spec.model == Settings().model.model_copy(update=better)
     assert next(read(path, settings.data)).time == MONDAY * 1_000
     assert "capacity = 1_048_576" in text
 
