@@ -125,6 +125,9 @@ LOGLESS = {
     "rebuild",
     "keys",
     "experiment",
+    "arms",
+    "compare",
+    "compile",
 }  # or not before a version is known
 
 
