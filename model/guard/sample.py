@@ -20,6 +20,7 @@ class Kept(NamedTuple):
 
     keys: NDArray[np.uint64]  # of all fields
     starts: NDArray[np.int64]  # (F + 1,) where each field's keys begin
+    time: int  # epoch ms
     logit: float  # predicted before it was learned
     clicked: bool
 
@@ -27,7 +28,8 @@ class Kept(NamedTuple):
     def of(cls, features: Features, fields: int, n: int, logit: float, clicked: bool) -> Self:
         """Return example ``n`` of ``features``."""
         starts = features.starts[n * fields : (n + 1) * fields + 1]
-        return cls(features.keys[starts[0] : starts[-1]].copy(), starts - starts[0], logit, clicked)
+        time = int(features.times[n]) if len(features.times) else 0
+        return cls(features.keys[starts[0] : starts[-1]].copy(), starts - starts[0], time, logit, clicked)
 
 
 class Sample:
@@ -62,7 +64,8 @@ class Sample:
         if self._features is None:
             counts = np.concatenate([np.diff(each.starts) for each in self._kept])
             keys = np.concatenate([each.keys for each in self._kept])
-            self._features = Features(keys, np.concatenate([[0], np.cumsum(counts)]))
+            times = np.array([each.time for each in self._kept], np.int64)
+            self._features = Features(keys, np.concatenate([[0], np.cumsum(counts)]), times)
         return self._features
 
     @property
@@ -93,6 +96,7 @@ class Sample:
         return {
             "keys": np.concatenate([each.keys for each in self._kept]),
             "starts": np.array([each.starts for each in self._kept], np.int64),
+            "times": self.features.times,
             "logits": self.logits,
             "clicked": self.clicked,
         }
@@ -103,5 +107,5 @@ class Sample:
         if not arrays:
             return cls()
         keys = np.split(arrays["keys"], np.cumsum(arrays["starts"][:, -1])[:-1])
-        rows = zip(keys, arrays["starts"], arrays["logits"].tolist(), arrays["clicked"].tolist(), strict=True)
+        rows = zip(keys, arrays["starts"], arrays["times"].tolist(), arrays["logits"].tolist(), arrays["clicked"].tolist(), strict=True)
         return cls(Kept(*row) for row in rows)
