@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import pyarrow as pa
+
 from model.keys import Value
 from stream.events import LATEST_TIME
 from stream.file_blocks import COMPRESSED, FileError, Row, blocks
@@ -159,7 +161,7 @@ class Reading:
         if isinstance(error, OSError):
             reason = os.strerror(error.errno) if error.errno else error  # arrow's own text repeats the file's name
             raise FileError(f"{self._path}: got {reason} after row {self.row}, expected a file to read") from error
-        if isinstance(error, ValueError | RecursionError | csv.Error):
+        if isinstance(error, ValueError | RecursionError | csv.Error | pa.ArrowException):
             raise FileError(f"{self._path}: got {error} after row {self.row}, expected {self._format}") from error
 
 

@@ -1,5 +1,6 @@
 """Every format gives the same rows, as a stream, and no row is lost in silence."""
 
+import base64
 import gzip
 import itertools
 import json
@@ -249,6 +250,17 @@ def test_brackets_in_brackets_are_an_error_that_names_the_row(tmp_path: Path, va
     path.write_text('{"click":1}\n{"click":1,"user":' + value + "}\n")
 
     with pytest.raises(FileError, match="after row 1"):
+        list(read(path, DataSettings()))
+
+
+def test_a_kind_of_number_that_arrow_does_not_know_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"click": [0, 1]}), path)
+    schema = bytes(pa.schema([("click", pa.int64())]).serialize())
+    wider = schema.replace(b"\x40\0\0\0", b"\x80\0\0\0")  # bits
+    path.write_bytes(path.read_bytes().replace(base64.b64encode(schema), base64.b64encode(wider)))
+
+    with pytest.raises(FileError, match=r"log.parquet: got .* after row 0, expected parquet"):
         list(read(path, DataSettings()))
 
 
