@@ -33,6 +33,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
             running.start(service)
         running.until(lambda: all(running.healthy(service) for service in SERVICES), "every service is healthy")
         running.start("simulator")
+        running.until(lambda: (running.folder / "simulator.txt").stat().st_size > 0, "the simulator tells of its traffic")
         yield running
         assert {service: running.stop(service) for service in ("simulator", *SERVICES)} == dict.fromkeys(("simulator", *SERVICES), 0)
 

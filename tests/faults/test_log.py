@@ -83,11 +83,11 @@ def forget_progress(site: Site) -> None:
 
 
 @pytest.mark.parametrize("command", ["learn", "join"])
-def test_missing_topics_are_named_at_the_start(site: Site, command: str) -> None:
-    done = call(site, command)
+def test_missing_topics_of_kafka_are_named_at_the_start(kafka_site: Site, command: str) -> None:
+    done = call(kafka_site, command)
 
     assert done.exit_code == 1
-    assert f"topic '{site.topics.prefix}." in done.stderr
+    assert f"topic '{kafka_site.topics.prefix}." in done.stderr
     assert "create" in done.stderr.splitlines()[-1]
 
 

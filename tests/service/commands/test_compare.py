@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model.evaluation import RunningScores
-from model.kernels.base_rate import log_odds
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.evaluate import USUAL, Evaluation
@@ -163,7 +162,8 @@ def test_the_base_rate_alone_predicts_the_click_rate_so_far() -> None:
     evaluation, scores = Evaluation(base_rate_alone(SPEC), USUAL), RunningScores()
     counts = np.zeros(2)
     for row in rows(300):
-        scores.update(np.array([log_odds(counts)], np.float32), np.array([row.label], np.float32))
+        log_odds = math.log(counts[1] + 0.5) - math.log(counts[0] + 5)
+        scores.update(np.array([log_odds], np.float32), np.array([row.label], np.float32))
         counts[row.label] += 1
     evaluation.learn(LoggedBlock.of(rows(300)))
 
