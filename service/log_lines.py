@@ -11,6 +11,15 @@ LogFormat: TypeAlias = Literal["text", "json"]
 EXTRAS = ("who", "action", "subject", "method", "path", "status", "seconds", "body")  # what a line of ours may carry beside its message
 
 
+def printable(text: str) -> str:
+    r"""Return a line that does nothing to a terminal, whatever a record or a name in it holds.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, and what else the line carries."""
 
@@ -35,6 +44,10 @@ class TextLines(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging has it
+        """Return the line without an exception; what a record of the log holds begins no line of its own."""
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with its request's id at its end."""

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 POINTS = 1_000_000_000  # shares are exact to so many parts
 
-Name: TypeAlias = Annotated[str, Meta(pattern=f"^{NAME}$")]
+Name: TypeAlias = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 Ranges: TypeAlias = list[tuple[Count, Name]]  # where each ends, and whose it is; it begins where the one before ends
 Role: TypeAlias = Literal["control", "challenger", "shadow", "retired"]
 Span: TypeAlias = tuple[int, int, str]  # from, up to, whose
@@ -115,7 +115,7 @@ def _moved(spans: Iterable[Span], giver: str, taker: str, count: int, *, last: b
 
 
 def decode_traffic(record: Record) -> Traffic:
-    """Decode a record of ``arms``.
+    """Decode a record of ``arms``. It was decided before it was appended, whatever the clock of whoever decided says.
 
     Raises:
         BadRecordError: it is no decision.
@@ -127,7 +127,9 @@ def decode_traffic(record: Record) -> Traffic:
     ends = [end for end, _ in traffic.ranges]
     if ends != sorted(set(ends)) or ends[0] == 0 or ends[-1] != POINTS:
         raise BadRecordError("ranges", traffic.ranges, f"ends that rise to {POINTS}")
-    return traffic
+    if serves := set(traffic.retired) & {traffic.control, *traffic.points()}:
+        raise BadRecordError("retired", sorted(serves), "arms that answer nobody")
+    return msgspec.structs.replace(traffic, time=min(traffic.time, record.timestamp))
 
 
 def read_traffic(log: Log, topics: Topics) -> Iterator[Traffic]:

@@ -102,7 +102,7 @@ class Forget(Struct, frozen=True, omit_defaults=True):
     The value is named by its key alone, so the request tells nobody whom it is about.
     """
 
-    forget: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]  # the value's key in the table, in hex
+    forget: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]  # the value's key in the table, in hex
     until: Time
     by: Annotated[str, Meta(max_length=200)] | None = None  # who asked
 

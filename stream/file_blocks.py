@@ -28,6 +28,7 @@ from pyarrow.parquet import ParquetFile
 CRITEO_COLUMNS = ["click", *(f"I{number}" for number in range(1, 14)), *(f"C{number}" for number in range(1, 27))]
 COMPRESSED = (".gz", ".zst")
 _BLOCK, _PIECE = 1 << 20, 1 << 13  # bytes of lines in a block; bytes read at once, so that an error comes after the rows before it
+LONGEST = 1 << 22  # bytes of a line, and of those that one row of CSV goes on over: a file that never ends one takes no more memory
 _ROWS = 8_192  # of a Parquet file in a block
 _EXACT = 2.0**53  # floats from here on may stand for other integers
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, half a pair or a whole one
@@ -97,7 +98,11 @@ class _SeparatedBlock:
         names, width, before, last = self._file.names, len(self._file.names), self._file.line, 0
 
         def following() -> Iterator[str]:
+            begun, size = last, len(self._raw)
             while reader.line_num > last and (raw := next(self._file.raw, b"")):  # a quoted value goes on in the next block
+                size = len(raw) + (size if begun == last else 0)
+                begun = last
+                _check_length(size - _BLOCK)
                 yield from _text(raw)
 
         reader = csv.reader(chain(_text(self._raw), following()), delimiter=self._file.delimiter, strict=True)
@@ -234,15 +239,21 @@ def _whole_lines(stream: Any, decoder: codecs.IncrementalDecoder | None = None) 
             if size >= _BLOCK and (end := _end_of_lines(piece)):
                 yield b"".join([*pieces[:-1], piece[:end]])
                 pieces, size = [piece[end:]], len(piece) - end
+            _check_length(size - _BLOCK)
         if decoder:
             decoder.decode(b"", final=True)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raw = b"".join(pieces)
         if end := _end_of_lines(raw):
             yield raw[:end]
         raise
     if pieces:
         yield b"".join(pieces)
+
+
+def _check_length(size: int) -> None:
+    if size > LONGEST:
+        raise ValueError(f"a row of more than {LONGEST:,} bytes")
 
 
 def _end_of_lines(raw: bytes) -> int:

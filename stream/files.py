@@ -14,7 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import pyarrow as pa
+
 from model.keys import Value
+from stream.events import LATEST_TIME
 from stream.file_blocks import COMPRESSED, FileError, Row, blocks
 from stream.settings import DataSettings
 
@@ -158,7 +161,7 @@ class Reading:
         if isinstance(error, OSError):
             reason = os.strerror(error.errno) if error.errno else error  # arrow's own text repeats the file's name
             raise FileError(f"{self._path}: got {reason} after row {self.row}, expected a file to read") from error
-        if isinstance(error, ValueError | csv.Error):
+        if isinstance(error, ValueError | RecursionError | csv.Error | pa.ArrowException):
             raise FileError(f"{self._path}: got {error} after row {self.row}, expected {self._format}") from error
 
 
@@ -210,7 +213,10 @@ def epoch_ms(value: Any) -> int:
             value = float(value)  # exact: ms have 13 digits
         except ValueError:
             moment = datetime.fromisoformat(value)
-            return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+            at = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+            if not 0 <= at <= LATEST_TIME:
+                raise ValueError("no time") from None
+            return at
     if isinstance(value, bool) or not 0 <= value < _MS_END:
         raise ValueError("no time")
     return round(value * 1_000) if value < _SECONDS_END else int(value)

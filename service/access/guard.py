@@ -108,6 +108,8 @@ class Guard:
         method = scope["method"]
         if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD:
             raise RefusedError(431, f"the headers hold more than {MAX_HEAD:,} bytes")
+        if len(headers) < len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            raise RefusedError(400, "Host: got more than one, expected one")
         if self.access.hosts is not None and path not in PROBES:
             check_host(headers, self.access.hosts)
         if method not in SAFE:

@@ -44,7 +44,10 @@ def experiment_report(
 
 @experiment_app.command("schema")
 def experiment_schema() -> None:
-    """Print the JSON schema of a report."""
+    """Print the JSON schema of a report.
+
+        sml experiment schema
+    """
     from service.commands.experiment import schema
 
     answer(schema(), as_json=True)

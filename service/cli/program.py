@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from service.log_lines import printable
+
 if TYPE_CHECKING:
     from service.settings import Settings
 
@@ -33,7 +35,7 @@ class Program(TyperGroup):
             status = _status(error)
             if status is None:
                 raise
-            typer.secho("\n".join(map(_printable, f"sml: {error}".split("\n"))), err=True, fg="red")
+            typer.secho("\n".join(map(printable, f"sml: {error}".split("\n"))), err=True, fg="red")
             raise typer.Exit(status) from error
 
 
@@ -65,24 +67,15 @@ def answer(value: Any, as_json: bool) -> None:
         typer.echo(json.dumps(value))
     elif isinstance(value, list):
         for item in value:
-            typer.echo(_printable("  ".join(f"{name} {_short(part)}" for name, part in item.items())))
+            typer.echo(printable("  ".join(f"{name} {_short(part)}" for name, part in item.items())))
     else:
         width = max(map(len, value))
         for name, part in value.items():
-            typer.echo(_printable(f"{name:{width}}  {_short(part)}"))
+            typer.echo(printable(f"{name:{width}}  {_short(part)}"))
 
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f"{value}"
-
-
-def _printable(text: str) -> str:
-    """Return a line that does nothing to a terminal, whatever a record or a name in it holds.
-
-    >>> _printable("a\\x1b[2Jb")
-    'a\\\\x1b[2Jb'
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def print_version(wanted: bool) -> None:

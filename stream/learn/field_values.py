@@ -1,8 +1,10 @@
 """Decode examples straight into the values of a model's fields: no dictionary is made of the features of each.
 
-An example with a feature that no field is named after, and whatever does not decode so, is decoded as any record of ``examples`` is.
+An example with a feature that no field is named after, or whose name JSON escapes, and whatever does not decode so, is decoded as any
+record of ``examples`` is.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from model.settings import Field
 from stream.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
 
 _CLOCKS = ("hour", "weekday")  # kinds of fields that read no feature
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name, so that no struct can have it
 
 
 class FieldValues:
@@ -26,7 +29,8 @@ class FieldValues:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._names = list(dict.fromkeys(field.name for field in fields if field.kind not in _CLOCKS))
+        read = (field.name for field in fields if field.kind not in _CLOCKS)
+        self._names = list(dict.fromkeys(name for name in read if not _ESCAPED.search(name)))
         columns = [(f"f{n}", Feature, msgspec.field(default=None, name=name)) for n, name in enumerate(self._names)]
         self._values = msgspec.defstruct("_Values", columns, frozen=True, gc=False, forbid_unknown_fields=True)
         parts: list[Any] = [

@@ -97,3 +97,12 @@ def test_an_error_carries_its_traceback() -> None:
 
     assert "ValueError: wrong" in json.loads(JsonLines().format(record))["exception"]
     assert "ValueError: wrong" in TextLines().format(record)
+
+
+def test_what_a_line_tells_of_a_record_begins_no_other_line_and_commands_no_terminal() -> None:
+    record = logging.LogRecord("a", logging.INFO, "", 0, "arms: %s", ("stop\x1b[2J\n2026-11-28 INFO forged",), None)
+
+    line = TextLines().format(record)
+
+    assert line.endswith(r"arms: stop\x1b[2J\n2026-11-28 INFO forged")
+    assert line.isprintable()

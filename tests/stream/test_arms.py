@@ -79,13 +79,37 @@ def encoded(traffic: Traffic) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "ranges", [[], [[POINTS - 1, "a"]], [[5, "a"], [5, "b"], [POINTS, "a"]], [[0, "a"], [POINTS, "a"]], [[POINTS, "A b"]], [[POINTS, 3]]]
+    "ranges",
+    [
+        [],
+        [[POINTS - 1, "a"]],
+        [[5, "a"], [5, "b"], [POINTS, "a"]],
+        [[0, "a"], [POINTS, "a"]],
+        [[POINTS, "A b"]],
+        [[POINTS, "a\n"]],
+        [[POINTS, 3]],
+    ],
 )
 def test_ranges_that_are_no_split_are_no_decision(ranges: list[list[object]]) -> None:
     value = msgspec.json.encode({"experiment": "e", "control": "control", "ranges": ranges})
 
     with pytest.raises(BadRecordError):
         decode_traffic(Record("", 0, 0, 0, None, value))
+
+
+@pytest.mark.parametrize("retired", ["control", "a"])
+def test_no_decision_retires_an_arm_that_answers_somebody(retired: str) -> None:
+    traffic = ALL_CONTROL.with_points("a", 100)
+
+    with pytest.raises(BadRecordError, match="answer nobody"):
+        decode_traffic(Record("", 0, 0, 0, None, encoded(msgspec.structs.replace(traffic, retired=[retired]))))
+    assert decode_traffic(Record("", 0, 0, 0, None, encoded(msgspec.structs.replace(traffic, retired=["b"])))).retired == ["b"]
+
+
+def test_a_decision_was_made_before_it_was_written_whatever_it_says() -> None:
+    decided = msgspec.structs.replace(ALL_CONTROL, time=2_000)
+
+    assert [decode_traffic(Record("", 0, 0, written, None, encoded(decided))).time for written in (1_000, 3_000)] == [1_000, 2_000]
 
 
 def test_the_newest_decision_is_in_force_and_rubbish_among_them_is_passed_over(log: Log) -> None:

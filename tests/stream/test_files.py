@@ -1,5 +1,6 @@
 """Every format gives the same rows, as a stream, and no row is lost in silence."""
 
+import base64
 import gzip
 import itertools
 import json
@@ -206,6 +207,70 @@ def test_a_long_file_is_read_in_constant_memory(tmp_path: Path, suffix: str) -> 
     tracemalloc.stop()
 
     assert peak < 4_000_000  # the rows that were left hold over 10 MB
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "endless"),
+    [
+        ("log.csv.gz", b"click,user\n1,u\n", b"0" * 65_536),
+        ("log.csv.gz", b"click,user\n1,u\n", b'"x\n",' * 10_000),
+        ("log.jsonl.gz", b'{"click":1,"user":"u"}\n', b"\0" * 65_536),
+    ],
+)
+def test_a_small_file_that_unpacks_to_a_row_without_an_end_takes_no_memory(
+    tmp_path: Path, name: str, begins: bytes, endless: bytes
+) -> None:
+    path = tmp_path / name
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(begins)
+        for _ in range(50_000_000 // len(endless)):
+            file.write(endless)
+
+    rows = read(path, DataSettings())
+    assert next(rows).features == {"user": "u"}
+    tracemalloc.start()
+    with pytest.raises(FileError, match="got a row of more than 4,194,304 bytes after row 1"):
+        next(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 100_000_000
+
+
+def test_a_long_file_whose_rows_go_on_from_block_to_block_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("click,user\n" + ('1,"' + "u\n" * 40_000 + '"\n') * 200)
+
+    assert sum(1 for _ in read(path, DataSettings())) == 200
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
+def test_brackets_in_brackets_are_an_error_that_names_the_row(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"click":1}\n{"click":1,"user":' + value + "}\n")
+
+    with pytest.raises(FileError, match="after row 1"):
+        list(read(path, DataSettings()))
+
+
+def test_a_kind_of_number_that_arrow_does_not_know_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"click": [0, 1]}), path)
+    schema = bytes(pa.schema([("click", pa.int64())]).serialize())
+    wider = schema.replace(b"\x40\0\0\0", b"\x80\0\0\0")  # bits
+    path.write_bytes(path.read_bytes().replace(base64.b64encode(schema), base64.b64encode(wider)))
+
+    with pytest.raises(FileError, match=r"log.parquet: got .* after row 0, expected parquet"):
+        list(read(path, DataSettings()))
+
+
+@pytest.mark.parametrize("time", ["1969-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-01:00"])
+def test_a_date_outside_the_times_of_events_is_a_wrong_time(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"click,time\n1,{time}\n")
+
+    with pytest.raises(BadRowError, match="column 'time'"):
+        list(read(path, DataSettings(time="time")))
 
 
 @pytest.mark.parametrize(

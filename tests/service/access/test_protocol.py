@@ -220,3 +220,13 @@ def test_rubbish_does_not_fill_the_log(port: int, caplog: pytest.LogCaptureFixtu
             rest(client)
 
     assert [line for line in caplog.messages if "Invalid HTTP request" in line] == []
+
+
+@pytest.mark.parametrize(
+    "hosts", [(b"localhost", b"rebound.example.org"), (b"rebound.example.org", b"localhost"), (b"localhost", b"localhost")]
+)
+def test_a_request_that_names_two_hosts_is_refused(port: int, hosts: tuple[bytes, bytes]) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nhost: %s\r\nHost: %s\r\nConnection: close\r\n\r\n" % hosts)
+
+        assert rest(connection).startswith(b"HTTP/1.1 400 ")

@@ -16,10 +16,11 @@ FIELDS = [
     Field(name="", kind="multi"),
     Field(name="hour", kind="hour"),
     Field(name="a", kind="multi"),
+    Field(name='5"\\\n'),
 ]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.just("x"), SCALARS, max_size=1)
-FEATURES = st.dictionaries(st.sampled_from(["a", "b c", "", "hour", "f0", "other"]), VALUES) | VALUES
+FEATURES = st.dictionaries(st.sampled_from(["a", "b c", "", "hour", "f0", "other", '5"\\\n']), VALUES) | VALUES
 PARTS = {
     "impression_id": st.text(max_size=2),
     "time": st.integers(-1, 10**13) | st.floats(0, 9),
@@ -30,7 +31,7 @@ ODD = st.fixed_dictionaries(
     PARTS, optional={"weight": SCALARS, "policy": st.sampled_from(["fnw", "x", None]), "clicked_at": SCALARS, "more": VALUES}
 )
 GOOD = st.fixed_dictionaries({"impression_id": st.just("i"), "time": st.integers(0, 10**13), "label": st.sampled_from([0, 1]),
-                              "features": st.fixed_dictionaries({}, optional={name: st.text(max_size=2) | st.integers(0, 9) for name in ("a", "b c", "", "more")})})  # fmt: skip
+                              "features": st.fixed_dictionaries({}, optional={name: st.text(max_size=2) | st.integers(0, 9) for name in ("a", "b c", "", "more", '5"\\\n')})})  # fmt: skip
 
 
 def decoded(decode: Any, value: bytes) -> tuple[Any, ...]:
