@@ -82,11 +82,11 @@ class Run:
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:
         """Join the events up to ``now``, and learn the examples that they decide."""
         for shown in impressions:
-            self.join.add_impression(self._next(), shown, shown.time)
+            self.join.add_impression(self._next(shown), shown, shown.time)
         for clicked in clicks:
-            self.join.add_click(self._next(), clicked, clicked.time)
-        self.join.add_impression(self._next(), Watermark(now), now)
-        self.join.add_click(self._next(), Watermark(now), now)
+            self.join.add_click(self._next(clicked), clicked, clicked.time)
+        self.join.add_impression(self._next(Watermark(now)), Watermark(now), now)
+        self.join.add_click(self._next(Watermark(now)), Watermark(now), now)
         examples = self.join.take_ready(1_000_000)
         for example in examples:
             self._time(example, now)
@@ -99,9 +99,9 @@ class Run:
         if example.clicked_at is None or self.join.policy == "window":
             self.waits.append(now - example.time)
 
-    def _next(self) -> Record:
+    def _next(self, event: Impression | Click | Watermark) -> Record:
         self._offset += 1
-        return Record("inputs", 0, self._offset, 0, None, None)
+        return Record("inputs", 0, self._offset, 0, None, encode(event))
 
 
 def measure(visits: list[Visit], settings: JoinSettings, delay: Callable[[Floats], Floats], scored: float = HOUR) -> Result:

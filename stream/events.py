@@ -22,7 +22,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
-Worth: TypeAlias = Annotated[float, Meta(ge=0, le=LARGEST_COUNT)]  # in any currency
+Worth: TypeAlias = Annotated[float, Meta(ge=0, lt=LARGEST_COUNT)]  # in any currency; the bound is what larger numbers round to
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000

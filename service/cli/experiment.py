@@ -46,7 +46,7 @@ def experiment_report(
 def experiment_schema() -> None:
     """Print the JSON schema of a report.
 
-        sml experiment schema
+    sml experiment schema
     """
     from service.commands.experiment import schema
 
