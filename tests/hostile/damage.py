@@ -41,10 +41,10 @@ def damaged_progress(site: KeyedSite, chance: random.Random) -> None:
     site.kill("join")
     owner, topic = f"{site.topics.prefix}.joiner", site.topics.impressions
     with connect(site.url) as log:
+        commit = log.writer(owner).commit  # it ends the transaction of the one that was killed, without which no progress can be read
         known = log.progress(owner, topic)
         partition = chance.choice(sorted(known))
         odd = [Progress(known[partition].offset, text) for text in METADATA] + [known[partition]._replace(offset=2**40)]
-        commit = log.writer(owner).commit
         commit([], {(topic, partition): chance.choice(odd)})
         process, said = site.start("join"), len(site.said("join"))
         status = process.wait(PATIENCE)
