@@ -9,7 +9,6 @@ from model.features import Features
 from model.kernels.forward import Workspace, logit_of, rows_scratch
 from model.kernels.network import OUT, SKIP, WIDTH, Network
 from model.kernels.record import Records
-from model.kernels.table import find
 from model.kernels.target import kernel
 from model.terms import NO_TERM
 from model.weights import Weights
@@ -51,12 +50,13 @@ def _decompose(
     act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
         first = n * net.fields
+        begin = features.starts[first]
         logit_of(net, work, found, keys, rows, records, features, n)
         terms.branch[n] = branch.forward(net, act, branch.scratch)
         for f in range(net.fields):
             start, end = features.starts[first + f], features.starts[first + f + 1]
             for i in range(start, end):
-                row = find(keys, features.keys[i])
+                row = found[i - begin]
                 if net.wide and row >= 0:
                     terms.wide[n, f] += rows[row, -1] / rows.dtype.type(end - start)
         for term in range(net.terms.shape[0] if net.scale != NO_TERM else 0):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio
 _SHIFT = np.uint64(32)
@@ -15,6 +15,15 @@ def mix(value: np.uint64) -> np.uint64:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
+
+
+@inner
+def absorb(value: np.uint64, bits: NDArray[np.uint32]) -> np.uint64:
+    """Return a hash of a hash and of ``bits``, in their order."""
+    for k in range(bits.shape[0]):
+        value = (value ^ np.uint64(bits[k])) * _ODD
+        value ^= value >> _SHIFT
+    return value
 
 
 @kernel
@@ -35,12 +44,8 @@ def rehash(
         value = np.uint64(0)
         if keys[position] != 0:
             value = mix(keys[position] + np.uint64(position) * _ODD)
-            for k in range(bits.shape[1]):
-                value = (value ^ np.uint64(bits[position, k])) * _ODD
-                value ^= value >> _SHIFT
+            value = absorb(value, bits[position])
             if record_bits.shape[0] > 0:
-                for k in range(record_bits.shape[1]):
-                    value = (value ^ np.uint64(record_bits[position, k])) * _ODD
-                    value ^= value >> _SHIFT
+                value = absorb(value, record_bits[position])
         total[0] += value - hashes[position]
         hashes[position] = value

@@ -22,7 +22,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 # Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
 LATEST_TIME = 253_402_300_799_999
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
-Worth: TypeAlias = Annotated[float, Meta(ge=0, lt=LARGEST_COUNT)]  # in any currency; the bound is what larger numbers round to
+ClickValue: TypeAlias = Annotated[float, Meta(ge=0, lt=LARGEST_COUNT)]  # in any currency; the bound is what larger numbers round to
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
 LARGEST_EVENT = 250_000
@@ -77,7 +77,7 @@ class Click(Struct, frozen=True, omit_defaults=True, gc=False):
 
     impression_id: Id
     time: Time
-    value: Worth | None = None  # what the click was worth
+    value: ClickValue | None = None  # what the click was worth
     source: Any = None  # who wrote it, so that a wrong clock can be found
 
 
@@ -88,7 +88,7 @@ class Example(Struct, frozen=True, omit_defaults=True, gc=False):
     time: Time
     features: dict[str, Feature]
     label: Literal[0, 1]
-    value: Worth | None = None  # what the click was worth
+    value: ClickValue | None = None  # what the click was worth
     weight: Annotated[float, Meta(ge=0)] | None = None
     clicked_at: Time | None = None
     policy: Literal["fnw"] | None = None  # an impression is a negative at first and a positive if clicked: to be weighed

@@ -1,7 +1,7 @@
 """The arms in service: the weights of each, and which of them answers a request.
 
 A unit always gets the arm that the decision in force gives it. Where that arm has no weights, or they are stale, control answers for it,
-and the answer says so. Without arms there is one model, and nothing to choose.
+and the answer says so. Without arms there is one model, and nothing to select.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
 
 
-class Chosen(NamedTuple):
+class Selected(NamedTuple):
     """The weights that answer a request."""
 
     weights: ServedWeights
-    served: Served | None  # how they were chosen; None: there are no arms
+    served: Served | None  # how they were selected; None: there are no arms
     stale: list[str]  # arms with a share that control answers for
     reason: str = "unit"  # that metrics count it under
 
@@ -89,8 +89,8 @@ class Arms:
         """The arms that were not retired."""
         return {name: weights for name, weights in self.weights.items() if not self._is_retired(name)}
 
-    def choose(self, context: Mapping[str, Any], forced: str | None = None) -> Chosen:
-        """Choose the weights that answer a request with this context; ``forced`` names an arm.
+    def select(self, context: Mapping[str, Any], forced: str | None = None) -> Selected:
+        """Select the weights that answer a request with this context; ``forced`` names an arm.
 
         Raises:
             BadRequestError: there is no such arm.
@@ -101,22 +101,22 @@ class Arms:
                 "x-sml-arm", f"got {forced!r}, expected {' or '.join(self.living) if split else 'none: there are no arms'}"
             )
         if split is None:
-            return Chosen(self.control, None, [])
+            return Selected(self.control, None, [])
         control, experiment, unit = self.control, split.traffic.experiment, self._unit(context)
         name = unit.hex() if unit else None
         if forced is not None:
-            return Chosen(self.weights[forced], Served(arm=forced, experiment=experiment, unit=name, forced=True), [], "forced")
+            return Selected(self.weights[forced], Served(arm=forced, experiment=experiment, unit=name, forced=True), [], "forced")
         stale = [arm for arm in split.shares if not self.answers(arm, control)]
         if unit is None:
-            return Chosen(control, Served(arm=control.arm, experiment=experiment, propensity=1.0), stale, "no_unit")
+            return Selected(control, Served(arm=control.arm, experiment=experiment, propensity=1.0), stale, "no_unit")
         assigned = split.arms[bisect_right(split.ends, split.traffic.point(unit))]
         if assigned != control.arm and assigned not in stale:
             served = Served(arm=assigned, experiment=experiment, propensity=split.shares[assigned], unit=name)
-            return Chosen(self.weights[assigned], served, stale)
+            return Selected(self.weights[assigned], served, stale)
         propensity = min(1.0, sum(split.shares[arm] for arm in {*stale, control.arm} & split.shares.keys()))
         absent = None if assigned == control.arm else assigned
         served = Served(arm=control.arm, experiment=experiment, propensity=propensity, unit=name, assigned=absent)
-        return Chosen(control, served, stale, "stand_in" if absent else "unit")
+        return Selected(control, served, stale, "stand_in" if absent else "unit")
 
     def answers(self, arm: str, control: ServedWeights) -> bool:
         """Return whether an arm can answer: it has weights, which are as new as its bound says or know all that control's know."""

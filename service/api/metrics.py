@@ -8,7 +8,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.arms import Arms, Chosen
+from service.api.arms import Arms, Selected
 from service.api.served_weights import NoWeightsError
 from stream.weights.metrics import BUCKETS
 
@@ -51,12 +51,12 @@ class ServerMetrics:
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
         self.of_arms = ArmMetrics(registry, arms) if arms.split else None
 
-    def record_prediction(self, chosen: Chosen, candidates: int, seconds: float) -> None:
+    def record_prediction(self, selected: Selected, candidates: int, seconds: float) -> None:
         """Record an answer."""
         self.predict_seconds.observe(seconds)
         self.candidates.inc(candidates)
         if self.of_arms:
-            self.of_arms.record(chosen, seconds)
+            self.of_arms.record(selected, seconds)
 
 
 class ArmMetrics:
@@ -88,10 +88,10 @@ class ArmMetrics:
             for arm in arms.weights:
                 gauge.labels(arm).set_function(partial(_or_nan, partial(value, arm)))
 
-    def record(self, chosen: Chosen, seconds: float) -> None:
+    def record(self, selected: Selected, seconds: float) -> None:
         """Record an answer."""
-        self.answers.labels(chosen.weights.arm, chosen.reason).inc()
-        self.predict_seconds.labels(chosen.weights.arm).observe(seconds)
+        self.answers.labels(selected.weights.arm, selected.reason).inc()
+        self.predict_seconds.labels(selected.weights.arm).observe(seconds)
 
 
 class Measured:

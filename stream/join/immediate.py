@@ -132,5 +132,5 @@ class ImmediateJoin(Join):
 
     def _add_example(self, waiting: Waiting, clicked_at: int | None) -> None:
         if waiting.value:
-            example = labelled(impression_in(waiting.value), clicked_at, waiting.worth)
+            example = labelled(impression_in(waiting.value), clicked_at, waiting.click_value)
             self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

@@ -29,7 +29,7 @@ class Waiting(Struct, gc=False, order=True):
     value: bytes | None  # its record's, to be decoded again; None: forgotten; it stays to meet its clicks, so that no other gets them
     record: Record | None = None  # kept if it came so late that its window may have been closed
     clicked_at: int | None = None
-    worth: float | None = None  # of the click that counts
+    click_value: float | None = None  # of the click that counts
     late_at: int | None = None  # the time of the first click that came too late
 
     @property
@@ -45,7 +45,7 @@ class Unmatched(Struct, gc=False):
     offset: int
     watermark: int  # the clicks' watermark just after it
     fate: str  # what it is counted as if no impression takes it
-    worth: float | None = None
+    click_value: float | None = None
 
 
 LONGEST_SOURCE = 60  # characters
@@ -59,9 +59,9 @@ def source(event: Impression | Click) -> str:
 impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode  # a value that was decoded before
 
 
-def labelled(impression: Impression, clicked_at: int | None, worth: float | None = None) -> Example:
+def labelled(impression: Impression, clicked_at: int | None, click_value: float | None = None) -> Example:
     """Make an example of an impression: a positive if it was clicked, else a negative."""
     label: Literal[0, 1] = 0 if clicked_at is None else 1
     served = impression.served if impression.served and impression.served.arm else None
     shown = (impression.impression_id, impression.time, impression.features)
-    return Example(*shown, label, value=worth, clicked_at=clicked_at, served=served)
+    return Example(*shown, label, value=click_value, clicked_at=clicked_at, served=served)

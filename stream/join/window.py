@@ -212,7 +212,7 @@ class Join:
         if waiting.clicked_at is not None:
             self.counts["click", "duplicate"] += 1
             return True
-        waiting.clicked_at, waiting.worth = click.time, click.worth
+        waiting.clicked_at, waiting.click_value = click.time, click.click_value
         self.counts["click", "counted"] += 1
         if click.time < waiting.time:
             self.counts["anomaly", "early_click"] += 1
@@ -242,7 +242,7 @@ class Join:
             heappush(self._queue, waiting)
         else:
             self._remove(waiting)
-        return labelled(impression_in(waiting.value), waiting.clicked_at, waiting.worth) if waiting.value else None
+        return labelled(impression_in(waiting.value), waiting.clicked_at, waiting.click_value) if waiting.value else None
 
     def _settle_late(self, waiting: Waiting) -> Example | None:
         self._remove(waiting)

@@ -59,7 +59,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
-    by = service.arms.choose(request.context, _forced(http))
+    by = service.arms.select(request.context, _forced(http))
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
     service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)

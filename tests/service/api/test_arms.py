@@ -100,7 +100,7 @@ def users_of(site: ArmsSite, name: str, count: int = 20) -> list[str]:
 
 def arm_of(site: ArmsSite, user: str) -> str | None:
     """Return the arm that answers a user."""
-    served = site.arms.choose({"user": user}).served
+    served = site.arms.select({"user": user}).served
     return served.arm if served else None
 
 
@@ -162,8 +162,8 @@ def test_a_request_without_its_unit_is_answered_by_control_and_counted(client: T
 
 
 def test_a_unit_that_is_no_single_value_is_none(site: ArmsSite) -> None:
-    assert site.arms.choose({"user": ["a", "b"]}).reason == "no_unit"
-    assert site.arms.choose({"user": 5.0}).served == site.arms.choose({"user": "5"}).served
+    assert site.arms.select({"user": ["a", "b"]}).reason == "no_unit"
+    assert site.arms.select({"user": 5.0}).served == site.arms.select({"user": "5"}).served
 
 
 @pytest.mark.usefixtures("client")

@@ -63,7 +63,7 @@ def test_the_write_ahead_log_of_a_busy_log_that_is_followed_stays_small(log: Sql
             reader.poll(10, 0)
             largest = max(largest, log.file_sizes()["write-ahead"])
 
-    assert largest < 20_000_000  # of a hundred that went through it
+    assert largest < 10_000_000  # a hundred went through it
 
 
 def test_the_sizes_of_the_log_are_metrics(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An example carries what its click was worth and by which arm it was shown, and says if it is its impression's second."""
+"""An example carries the value of its click and by which arm it was shown, and says if it is its impression's second."""
 
 import pytest
 
@@ -23,13 +23,13 @@ def learning_late(impressions: ResumePoint, clicks: ResumePoint) -> Join:
     return Join(WINDOW, LATENESS, impressions, clicks, learn_late=True)
 
 
-def test_the_worth_is_that_of_the_first_click_that_counts() -> None:
+def test_the_value_is_that_of_the_first_click_that_counts() -> None:
     (example,) = joined(window, Click("a", 7, 2.5), Click("a", 8, 9.0))
 
     assert (example.value, example.served) == (2.5, ARM)
 
 
-def test_without_waiting_the_positive_has_the_worth_and_both_have_the_arm() -> None:
+def test_without_waiting_the_positive_has_the_value_and_both_have_the_arm() -> None:
     first, second = joined(immediate, Click("a", 7, 2.5))
 
     assert (first.label, first.value, first.served) == (0, None, ARM)
