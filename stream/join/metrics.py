@@ -71,6 +71,12 @@ class JoinerMetrics:
         self.served, self.served_of_clicks = served.labels("impressions"), served.labels("clicks")
         for reason in ("future_time", "late_impression", "misrouted", "time_unit"):
             self._counters["dead_letter"].labels(reason)  # so that 0 is exported, too
+        for fate in ("counted", "duplicate", "late", "orphan"):
+            self._counters["click"].labels(fate)
+        for fate in ("decided", "duplicate", "forgotten"):
+            self._counters["impression"].labels(fate)
+        for kind in ("early_click", "vain_tombstone", "late_click_learned"):
+            self._counters["anomaly"].labels(kind)
         self._sources: set[str] = set()
 
     def count(self, counts: Mapping[tuple[str, ...], int]) -> None:

@@ -27,6 +27,11 @@ class Lag(NamedTuple):
     seconds: float  # since the append time of the newest record read; 0 when all are read
 
 
+def tell_arm(registry: CollectorRegistry, arm: str) -> None:
+    """Say which arm a learner's metrics are of."""
+    Gauge("sml_learner_arm_info", "Which arm this learner's metrics are of.", ["arm"], registry=registry).labels(arm).set(1)
+
+
 class LearnerMetrics:
     """The learner's metrics."""
 

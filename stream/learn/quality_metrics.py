@@ -31,10 +31,8 @@ class QualityMetrics:
 
         self._scores = {name: gauge(name, text, "over") for name, text in _SCORES.items()}
         self._slices = {
-            name: gauge(
-                f"slice_{name}", f"{text.split(':')[0]}, over the newest 100,000 examples, by value of a chosen field.", "field", "value"
-            )
-            for name, text in {"examples": "Examples", **_SCORES}.items()
+            name: gauge(f"slice_{name}", f"{noun}, by the value of a chosen field, over the newest 100,000 examples.", "field", "value")
+            for name, noun in {"examples": "Examples", **{name: f"Progressive {name.replace('_', ' ')}" for name in _SCORES}}.items()
         }
         self._examples = gauge("window_examples", "Examples in a window; fewer than its name says until it is full.", "over")
         self._click_rate = gauge("click_rate_ratio", "Share of clicks among the examples of a window.", "over")
