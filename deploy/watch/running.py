@@ -92,7 +92,6 @@ OVERVIEW = Dashboard(
                     "learned": rate("sml_learner_examples_total"),
                 },
                 "cps",
-                ["ClicksMissing"],
             ),
             Panel(
                 "Quality",

@@ -12,8 +12,9 @@ import yaml
 from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
-from tests.deploy.composition import Composition, read
+from tests.deploy.composition import ROOT, Composition, read
 from tests.kafka_server import fetch_jars
+from tests.ports import free_ports
 from tests.system import need
 
 SERVICES = ("joiner", "learner", "server")
@@ -39,11 +40,23 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 
 @pytest.fixture(scope="package")
-def prometheus(composition: Composition) -> Composition:
+def experiment(composition: Composition) -> list[str]:
+    """Run two arms on an embedded log, with traffic of their own; return where the metrics of the server and of the learners are."""
+    folder, ports = composition.folder / "experiment", free_ports(4)
+    folder.mkdir()
+    settings = (ROOT / "deploy" / "simulated.toml").read_text()
+    (folder / "sml.toml").write_text(f'[experiment]\nunit = "user_id"\n[arms.control]\n[arms.treatment]\nshare = 0.5\n{settings}')
+    names = ("SML_SERVE__PORT", "SML_JOIN__METRICS_PORT", "SML_LEARN__METRICS_PORT", "SML_ARMS__TREATMENT__METRICS_PORT")
+    composition.process("experiment", ["sml", "up", "--simulate"], **dict(zip(names, map(str, ports), strict=True)))
+    return [f"127.0.0.1:{port}" for port in ports]
+
+
+@pytest.fixture(scope="package")
+def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     """Watch the composition by the real configuration, only more often; broken and late records make their counters appear."""
     program = need("prometheus")
     (composition.folder / "prometheus").mkdir()
-    configure(composition, composition.folder / "prometheus")
+    configure(composition, composition.folder / "prometheus", experiment)
     listen = composition.here("prometheus:9090")
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={listen}"]
     composition.process("prometheus", [program, *options])
@@ -63,9 +76,11 @@ def _is_ready(composition: Composition) -> bool:
     return False
 
 
-def configure(composition: Composition, folder: Path) -> None:
-    """Write prometheus.yml and its alerts for this machine: the same jobs, without the composition's names."""
+def configure(composition: Composition, folder: Path, experiment: list[str]) -> None:
+    """Write prometheus.yml and its alerts for this machine: the same jobs and one more, without the composition's names."""
     config = read("deploy/prometheus/prometheus.yml")
+    config["scrape_configs"].append({"job_name": "experiment", "static_configs": [{"targets": experiment}]})
+    del config["alerting"]  # nobody is to be told
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     for job in config["scrape_configs"]:
         for found in job.pop("dns_sd_configs", []):
