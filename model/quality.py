@@ -22,6 +22,7 @@ from model.weights import Weights
 from model.wide_term import wide_logits
 
 WINDOWS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
+LOOKED = 4  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
 SLICES = 20  # values of a chosen field that are told apart, the first that come; the others are one slice
 GROUPS = 20  # of the calibration curve
 _SIZE = max(WINDOWS.values())  # of the ring
@@ -44,7 +45,7 @@ class WindowScores(NamedTuple):
 class Seen(NamedTuple):
     """What is to be known of examples before they are learned."""
 
-    wide: NDArray[np.float64]  # (N,), the logits of the wide term alone
+    wide: NDArray[np.float64]  # (N,), the logits of the wide term alone; NaN where it was not looked at
     slices: NDArray[np.uint8]  # (C, N), the number of each one's value in each chosen field
 
 
@@ -52,7 +53,7 @@ class _Ring(NamedTuple):
     """The newest examples: number t is at index t mod W."""
 
     losses: NDArray[np.float64]  # (W,)
-    wide_losses: NDArray[np.float64]  # (W,), of the wide term alone
+    wide_losses: NDArray[np.float64]  # (W,), of the wide term alone; NaN where it was not looked at
     predictions: NDArray[np.float64]  # (W,)
     clicked: NDArray[np.bool_]  # (W,)
     bins: NDArray[np.uint16]  # (W,)
@@ -62,7 +63,7 @@ class _Ring(NamedTuple):
 class _Sums(NamedTuple):
     """Sums over some examples, by slice."""
 
-    sums: NDArray[np.float64]  # (S, 3): log loss, prediction, log loss of the wide term
+    sums: NDArray[np.float64]  # (S, 4): log loss, prediction; log loss and that of the wide term, where this was looked at
     bins: NDArray[np.int64]  # (S, B, 2); the last index is 1 for a click
 
 
@@ -73,24 +74,27 @@ class Slices:
         self.field = field
         self.names: dict[str, int] = {}
         self._index, self._fields = spec.fields.index(field), len(spec.fields)
-        self._numbers: dict[int, int] = {}  # by key
+        self._keys, self._numbers = np.zeros(0, np.uint64), np.zeros(0, np.uint8)  # each value's key, ascending, and its number
 
     def of(self, features: Features, read: Callable[[int], Mapping[str, Value]]) -> NDArray[np.uint8]:
         """Return the number of each example's value, ``(N,)``; ``read`` an example whose value is new, to name it."""
         keys = features.keys[features.starts[self._index : -1 : self._fields]]
         numbers = self._known(keys)
-        while len(self._numbers) < SLICES and (numbers == _NEW).any():
+        while len(self._keys) < SLICES and (numbers == _NEW).any():
             n = int(np.argmax(numbers == _NEW))
-            self._numbers[int(keys[n])] = self._number(self._name(features, n, read))
+            at = int(np.searchsorted(self._keys, keys[n]))
+            self._numbers = np.insert(self._numbers, at, self._number(self._name(features, n, read)))
+            self._keys = np.insert(self._keys, at, keys[n])
             numbers = self._known(keys)
         numbers[numbers == _NEW] = SLICES
         return numbers
 
     def _known(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        numbers = np.full(len(keys), _NEW, np.uint8)
-        for key, number in self._numbers.items():
-            numbers[keys == np.uint64(key)] = number
-        return numbers
+        """Return the number of each key, ``_NEW`` where it has none."""
+        if not len(self._keys):
+            return np.full(len(keys), _NEW, np.uint8)
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[at] == keys, self._numbers[at], np.uint8(_NEW))
 
     def _number(self, name: str) -> int:
         return SLICES if name == OTHERS else self.names.setdefault(name, len(self.names))
@@ -110,7 +114,7 @@ class Quality:
         sliced: The names of the chosen fields.
 
     Attributes:
-        values: How many values of each field there were, ``(F,)``.
+        values: How many values of each field were looked up, in one example of four, ``(F,)``.
         unseen: How many of them had no row when the poll that brought them was learned, ``(F,)``.
     """
 
@@ -118,6 +122,7 @@ class Quality:
         self.slices = [Slices(spec, field) for field in spec.fields if field.name in sliced]
         self.values, self.unseen = np.zeros(len(spec.fields), np.int64), np.zeros(len(spec.fields), np.int64)
         self._wide = spec.model.wide
+        self._looked = 0  # examples, of which one in LOOKED was looked at
         self._seen = np.zeros(1, np.int64)
         self._ring = _Ring(
             losses=np.zeros(_SIZE),
@@ -137,8 +142,8 @@ class Quality:
             fnw: Which come from a stream whose clicks come later, ``(N,)``.
             read: Returns the features of one, by their names.
         """
-        self.values += np.diff(features.starts).reshape(-1, len(self.values)).sum(axis=0)
-        logits = wide_logits(weights, features, self.unseen)
+        logits = wide_logits(weights, features, int(-self._looked % LOOKED), LOOKED, self.values, self.unseen)
+        self._looked += len(logits)
         if fnw.any():
             logits = np.where(fnw, stream_logits(logits), logits)
         slices = [each.of(features, read) for each in self.slices]
@@ -157,7 +162,7 @@ class Quality:
             scores,
             click_rate=int(counts[1]) / scores.examples if scores.examples else None,
             gain_over_base_rate=None if entropy is None else 1 - entropy,
-            gain_over_wide=1 - float(sums[0, 0] / sums[0, 2]) if self._wide and sums[0, 2] else None,
+            gain_over_wide=1 - float(sums[0, 2] / sums[0, 3]) if self._wide and sums[0, 3] else None,
         )
 
     def by_slice(self) -> dict[tuple[str, str], Scores]:
@@ -178,7 +183,7 @@ class Quality:
         slices, count, bins = self._ring.slices[:0], 1, _BINS
         if chosen is not None:
             slices, count, bins = self._ring.slices[chosen : chosen + 1], SLICES + 1, _BINS // 4
-        found = _Sums(np.zeros((count, 3)), np.zeros((count, bins, 2), np.int64))
+        found = _Sums(np.zeros((count, 4)), np.zeros((count, bins, 2), np.int64))
         _add_up(self._ring, slices, int(self._seen[0]), examples, found)
         return found
 
@@ -227,5 +232,7 @@ def _add_up(ring: _Ring, slices: NDArray[np.uint8], seen: int, examples: int, fo
         s = int(slices[0, index]) if slices.shape[0] else 0
         found.sums[s, 0] += ring.losses[index]
         found.sums[s, 1] += ring.predictions[index]
-        found.sums[s, 2] += ring.wide_losses[index]
+        if ring.wide_losses[index] >= 0:
+            found.sums[s, 2] += ring.losses[index]
+            found.sums[s, 3] += ring.wide_losses[index]
         found.bins[s, ring.bins[index] // width, int(ring.clicked[index])] += 1

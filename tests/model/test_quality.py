@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from model.evaluation import RunningScores
 from model.features import Encoder, Features
 from model.online import OnlineModel
-from model.quality import OTHERS, SLICES, Quality, Seen
+from model.quality import LOOKED, OTHERS, SLICES, Quality, Seen
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import sigmoid
 
@@ -98,29 +98,41 @@ def test_the_calibration_curve_is_that_of_the_whole_stream_where_the_ring_holds_
         assert group.click_rate == pytest.approx(expected.click_rate, abs=0.05)
 
 
-def test_the_wide_term_alone_is_the_bias_and_the_mean_of_each_fields_own_weights_as_they_were_before() -> None:
+@pytest.mark.parametrize("cut", [0, 3, 6])
+def test_the_wide_term_alone_is_the_bias_and_the_mean_of_each_fields_own_weights_for_one_example_in_four(cut: int) -> None:
     model, quality = OnlineModel(SPEC), Quality(SPEC)
-    rows: list[dict[str, Any]] = [{"device": "a", "tags": ["x", "y"]}, {"device": "b", "tags": "x"}]
-    model.learn(features(rows), np.array([1, 0], np.float32))
+    rows: list[dict[str, Any]] = [{"device": f"d{n}", "tags": ["x", "y"] if n % 3 else "x"} for n in range(9)]
+    every = features(rows)
+    model.learn(every, np.ones(9, np.float32))
     model.weights.rows[...] = RANDOM.normal(size=model.weights.rows.shape)
-    both = features(rows)
 
-    seen = quality.look(model.weights, both, np.zeros(2, np.bool_), rows.__getitem__)
+    parts = [features(part) for part in (rows[:cut], rows[cut:])]
+    seen = [quality.look(model.weights, part, np.zeros(len(part.times), np.bool_), lambda _: {}) for part in parts]
 
     def own(n: int, field: int) -> float:
-        keys = both.keys[both.starts[3 * n + field] : both.starts[3 * n + field + 1]]
+        keys = every.keys[every.starts[3 * n + field] : every.starts[3 * n + field + 1]]
         return float(np.mean([model.weights.rows[model.weights.keys == key, -1] for key in keys]))
 
     bias = float(model.weights.layout.bias.of(model.weights.dense)[0])
-    assert seen.wide == pytest.approx([bias + sum(own(n, field) for field in range(3)) for n in range(2)])
+    expected = [np.nan if n % LOOKED else bias + sum(own(n, field) for field in range(3)) for n in range(9)]
+    assert np.concatenate([each.wide for each in seen]) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_gain_over_the_wide_term_is_of_the_examples_that_were_looked_at() -> None:
+    some = np.where(np.arange(N) % LOOKED, np.nan, WIDE)
+
+    gain = observed(LOGITS, LABELS, some).window(10_000).gain_over_wide
+
+    looked = np.arange(N - 10_000, N)[::LOOKED]
+    assert gain == pytest.approx(1 - log_loss(LABELS[looked], sigmoid(LOGITS[looked])) / log_loss(LABELS[looked], sigmoid(WIDE[looked])))
 
 
 def test_values_are_unseen_until_they_are_learned() -> None:
     model, quality = OnlineModel(SPEC), Quality(SPEC)
-    first, second = features([{"device": "a", "tags": ["x", "y"]}]), features([{"device": "a", "tags": ["y", "z"]}])
+    first, second = features([{"device": "a", "tags": ["x", "y"]}] * LOOKED), features([{"device": "a", "tags": ["y", "z"]}] * LOOKED)
     for each in (first, second):
-        quality.look(model.weights, each, np.zeros(1, np.bool_), lambda _: {})
-        model.learn(each, np.ones(1, np.float32))
+        quality.look(model.weights, each, np.zeros(LOOKED, np.bool_), lambda _: {})
+        model.learn(each, np.ones(LOOKED, np.float32))
 
     assert quality.values.tolist() == [2, 2, 4]
     assert quality.unseen.tolist() == [1, 1, 3]
