@@ -12,7 +12,7 @@ import yaml
 from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
-from tests.deploy.composition import ROOT, Composition, read
+from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.kafka_server import fetch_jars
 from tests.ports import free_ports
 from tests.system import need
@@ -47,7 +47,7 @@ def experiment(composition: Composition) -> list[str]:
     settings = (ROOT / "deploy" / "simulated.toml").read_text()
     (folder / "sml.toml").write_text(f'[experiment]\nunit = "user_id"\n[arms.control]\n[arms.treatment]\nshare = 0.5\n{settings}')
     names = ("SML_SERVE__PORT", "SML_JOIN__METRICS_PORT", "SML_LEARN__METRICS_PORT", "SML_ARMS__TREATMENT__METRICS_PORT")
-    composition.process("experiment", ["sml", "up", "--simulate"], **dict(zip(names, map(str, ports), strict=True)))
+    composition.process("experiment", [str(PROGRAMS / "sml"), "up", "--simulate"], **dict(zip(names, map(str, ports), strict=True)))
     return [f"127.0.0.1:{port}" for port in ports]
 
 
