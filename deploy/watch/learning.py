@@ -205,7 +205,7 @@ INSIDE = Dashboard(
                 "Share of its rows that are occupied, and share of rows that give way to newer values each second.",
                 {
                     "occupied": "sml_learner_table_rows / sml_learner_table_capacity_rows",
-                    "gave way, a second": f"deriv(sml_learner_table_expired_rows{RATE}) / scalar(sml_learner_table_capacity_rows)",
+                    "gave way, a second": f"deriv(sml_learner_table_expired_rows{RATE}) / sml_learner_table_capacity_rows",
                 },
                 "percentunit",
                 alerts=["TableFull"],

@@ -20,5 +20,5 @@ def both(histogram: str, where: str = "") -> dict[str, str]:
 
 
 def mean(histogram: str) -> str:
-    """Return the query for the mean of a histogram."""
-    return f"{rate(f'{histogram}_sum')} / {rate(f'{histogram}_count')}"
+    """Return the query for the mean of a histogram; nothing while nothing happens."""
+    return f"{rate(f'{histogram}_sum')} / ({rate(f'{histogram}_count')} > 0)"

@@ -40,15 +40,16 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 
 @pytest.fixture(scope="package")
-def experiment(composition: Composition) -> list[str]:
-    """Run two arms on an embedded log, with traffic of their own; return where the metrics of the server and of the learners are."""
+def experiment(composition: Composition) -> Iterator[list[str]]:
+    """Run two arms on an embedded log, with traffic of their own; yield where the metrics of the server and of the learners are."""
     folder, ports = composition.folder / "experiment", free_ports(4)
     folder.mkdir()
     settings = (ROOT / "deploy" / "simulated.toml").read_text()
-    (folder / "sml.toml").write_text(f'[experiment]\nunit = "user_id"\n[arms.control]\n[arms.treatment]\nshare = 0.5\n{settings}')
+    (folder / "sml.toml").write_text(f'[experiment]\nunit = "user_id"\n[arms.control]\nshare = 0.5\n[arms.treatment]\nshare = 0.5\n{settings}')
     names = ("SML_SERVE__PORT", "SML_JOIN__METRICS_PORT", "SML_LEARN__METRICS_PORT", "SML_ARMS__TREATMENT__METRICS_PORT")
     composition.process("experiment", [str(PROGRAMS / "sml"), "up", "--simulate"], **dict(zip(names, map(str, ports), strict=True)))
-    return [f"127.0.0.1:{port}" for port in ports]
+    yield [f"127.0.0.1:{port}" for port in ports]
+    assert composition.stop("experiment") == 0
 
 
 @pytest.fixture(scope="package")
