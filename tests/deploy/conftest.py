@@ -2,6 +2,7 @@
 
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,14 +43,19 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 @pytest.fixture(scope="package")
 def experiment(composition: Composition) -> Iterator[list[str]]:
     """Run two arms on an embedded log, with traffic of their own; yield where the metrics of the server and of the learners are."""
-    folder, ports = composition.folder / "experiment", free_ports(4)
+    folder, ports, sml = composition.folder / "experiment", free_ports(4), str(PROGRAMS / "sml")
     folder.mkdir()
     settings = (ROOT / "deploy" / "simulated.toml").read_text()
-    (folder / "sml.toml").write_text(f'[experiment]\nunit = "user_id"\n[arms.control]\nshare = 0.5\n[arms.treatment]\nshare = 0.5\n{settings}')
+    (folder / "sml.toml").write_text(
+        f'[experiment]\nunit = "user_id"\n[arms.control]\nshare = 0.5\n[arms.treatment]\nshare = 0.5\n{settings}'
+    )
     names = ("SML_SERVE__PORT", "SML_JOIN__METRICS_PORT", "SML_LEARN__METRICS_PORT", "SML_ARMS__TREATMENT__METRICS_PORT")
-    composition.process("experiment", [str(PROGRAMS / "sml"), "up", "--simulate"], **dict(zip(names, map(str, ports), strict=True)))
+    composition.process("experiment", [sml, "up"], **dict(zip(names, map(str, ports), strict=True)))
+    composition.until(lambda: _is_ready(f"http://127.0.0.1:{ports[0]}/readyz"), "the arms are served")
+    few = ["simulate", "--url", f"http://127.0.0.1:{ports[0]}", "--rate", "10", "--config", str(folder / "sml.toml")]
+    composition.process("visitors", [sml, *few])
     yield [f"127.0.0.1:{port}" for port in ports]
-    assert composition.stop("experiment") == 0
+    assert [composition.stop(name) for name in ("visitors", "experiment")] == [0, 0]
 
 
 @pytest.fixture(scope="package")
@@ -66,14 +72,14 @@ def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
         log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
-    composition.until(lambda: _is_ready(composition), "Prometheus is ready")
+    composition.until(lambda: _is_ready(f"http://{listen}/-/ready"), "Prometheus is ready")
     return composition
 
 
-def _is_ready(composition: Composition) -> bool:
-    """Return whether Prometheus answers questions: it listens before it does."""
-    with suppress(OSError):
-        return bool(composition.get("prometheus:9090/-/ready"))
+def _is_ready(url: str) -> bool:
+    """Return whether a service answers that it is ready: it listens before it is."""
+    with suppress(OSError), urllib.request.urlopen(url, timeout=10):
+        return True
     return False
 
 
