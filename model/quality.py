@@ -22,7 +22,7 @@ from model.weights import Weights
 from model.wide_term import wide_logits
 
 WINDOWS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-LOOKED = 4  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
+LOOKED = 8  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
 SLICES = 20  # values of a chosen field that are told apart, the first that come; the others are one slice
 GROUPS = 20  # of the calibration curve
 _SIZE = max(WINDOWS.values())  # of the ring
@@ -114,7 +114,7 @@ class Quality:
         sliced: The names of the chosen fields.
 
     Attributes:
-        values: How many values of each field were looked up, in one example of four, ``(F,)``.
+        values: How many values of each field were looked up, in one example of eight, ``(F,)``.
         unseen: How many of them had no row when the poll that brought them was learned, ``(F,)``.
     """
 

@@ -108,10 +108,11 @@ class LearnerMetrics:
         self.lag_records.set(lag.records)
         self.lag_seconds.set(lag.seconds)
 
-    def record_model(self, trainer: Trainer) -> None:
-        """Record the model's scores, and how full its table is."""
+    def record_model(self, trainer: Trainer, *, inside: bool = True) -> None:
+        """Record the model's scores, how full its table is, and what goes on inside its network if asked to."""
         self.quality.record(trainer)
-        self.inside.record(trainer.model, trainer.guard.recent)
+        if inside:
+            self.inside.record(trainer.model, trainer.guard.recent)
         table = trainer.model.table
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])

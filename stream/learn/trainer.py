@@ -188,8 +188,11 @@ class Trainer:
         """Return what ``quality`` has to know of the examples that fit before they are learned."""
         if not self.quality:
             return None
-        fit = [n for n in range(len(examples)) if n not in encoded.bad]
-        return self.quality.look(self.model.weights, encoded.features, fnw[fit], lambda n: self._values.row(examples[fit[n]]))
+        fit: Sequence[int] = range(len(examples))
+        if encoded.bad:
+            fit = [n for n in fit if n not in encoded.bad]
+            fnw = fnw[fit]
+        return self.quality.look(self.model.weights, encoded.features, fnw, lambda n: self._values.row(examples[fit[n]]))
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:
