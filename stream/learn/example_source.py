@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Mapping
 
+from stream.learn.errors import GapError, RecoveryError
 from stream.learn.metrics import Lag
-from stream.learn.recovery import GapError, RecoveryError
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.events import Run, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
@@ -33,28 +34,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _OF_A_COMMIT = 2  # offsets of ``versions`` that one version takes at most: its record, and Kafka's marker of its transaction
-
-
-class LearnError(Exception):
-    """The learner can't go on by itself.
-
-    LearnError
-    ├── RecoveryError        a published version can't be made again
-    ├── OtherSettingsError   the model was learned with other settings
-    └── GapError             examples or versions were deleted before they were learned
-    """
-
-
-class RecoveryError(LearnError):
-    """A published version can't be made again."""
-
-
-class OtherSettingsError(LearnError):
-    """The model was learned with other settings."""
-
-
-class GapError(LearnError):
-    """Examples or versions were deleted before they were learned."""
 
 
 class Recovered(NamedTuple):
@@ -89,7 +68,7 @@ class Recovery:
 
         Raises:
             RecoveryError: the checkpoint is ahead of the log, or learning again results in other weights.
-            OtherSettingsError: the model was learned with settings that differ in more than their fields.
+            OtherSettingsError: the model was learned with settings of which not all can be changed in place.
             GapError: examples to learn again were deleted, or versions that say which.
         """
         first = self._log.bounds(self._topics.versions)[0].first
@@ -246,16 +225,26 @@ def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
         state = migrate(model.state(), model.spec, spec)
     except MigrationError as error:
         raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
-    names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    records = [f"{'with' if each.model.records else 'without'} records" for each in (model.spec, spec)]
-    logger.info("after version %s the fields change from %s (%s) to %s (%s)", version.version, names[0], records[0], names[1], records[1])
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, trainer.guard.with_other_fields())
+    logger.info("after version %s the settings change: %s", version.version, "; ".join(_changes(model.spec, spec)))
+    same = all(getattr(model.spec, name) == getattr(spec, name) for name in ("fields", "label_delay"))
+    guard = trainer.guard if same and model.spec.model.records == spec.model.records else trainer.guard.with_other_fields()
+    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, guard)
+
+
+def _changes(old: Spec, new: Spec) -> Iterator[str]:
+    """Yield each setting that differs, with what it was and what it is."""
+    if old.fields != new.fields:
+        yield " to ".join(", ".join(field.name for field in each.fields) for each in (old, new))
+    for before, after in ((old, new), (old.model, new.model), (old.table, new.table)):
+        for name, value in before:
+            if name not in {"fields", "model", "table"} and value != getattr(after, name):
+                yield f"{name} {value} to {getattr(after, name)}"
 
 
 def _other_settings(version: Version) -> str:
     return (
-        f"version {version.version} was learned with other settings of model, table or label_policy; "
-        "to learn anew, set another log.prefix and learn.directory"
+        f"version {version.version} was learned with other settings, of which not all can be changed in place: let the new ones be an arm "
+        "beside it, [arms.NAME], or set another log.prefix and learn.directory"
     )
 
 
