@@ -50,6 +50,8 @@ class ArmSettings(Section):
 
     share: Annotated[float, Setting(ge=0, le=1)] | None = None
     """of the units; 0: a shadow, which learns and serves nobody"""
+    learn_from: Literal["all", "own"] = "all"
+    """all: every example; own: those that it served itself, and nobody forced"""
     metrics_port: Port | None = None
     """the port of this learner's /metrics; default: control has learn.metrics_port, each further arm that of the one before + 10"""
     model: ModelSettings = ModelSettings()

@@ -278,8 +278,14 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        delay = self._label_delay() if self.model.records else 0
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+        return Spec(
+            model=self.model,
+            table=self.table,
+            fields=self.field,
+            label_policy=self.join.label_policy,
+            label_delay=self._label_delay() if self.model.records else 0,
+            served_by=self._arm if self.arms and self.arms[self._arm].learn_from == "own" else None,
+        )
 
     def _label_delay(self) -> int:
         """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.

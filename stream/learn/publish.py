@@ -73,7 +73,7 @@ class PendingVersion:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
             else:
                 self.runs.append(Run(record.partition, record.offset, record.offset))
-        if result.learned:
+        if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]

@@ -30,11 +30,12 @@ class BatchResult(NamedTuple):
     """The result of learning some records."""
 
     learned: int  # examples
-    trained_through: int  # the latest event time among them, as the rules see it, epoch ms; 0 if there are none
+    trained_through: int  # the latest event time among them and the others, as the rules see it, epoch ms; 0 if there are none
     bad: list[tuple[Record, Exception]]  # records that could not be decoded or encoded, and why
     excluded: list[tuple[Record, Exception]]  # examples that a rule refused or whose step was undone, and why
     forgotten: list[Forget]  # requests that were carried out
     erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
+    others: int  # examples not learned because this arm did not serve them
 
 
 class _Decoded(NamedTuple):
@@ -59,6 +60,7 @@ class Prepared(NamedTuple):
     steps: list[_Segment | Forget]  # in order
     bad: dict[int, Exception]  # position of a record that could not be decoded → why
     refused: dict[int, Exception]  # position of an example that a rule refused → why
+    others: list[int]  # the event times of examples that another arm served, epoch ms; none where this one learns from all
 
 
 class Trainer:
@@ -68,6 +70,7 @@ class Trainer:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
+        self._served_by = model.spec.served_by
         self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
 
     def forget(self, request: Forget) -> None:
@@ -104,7 +107,7 @@ class Trainer:
             excluded: Partition and offset of the records to skip.
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
         """
-        prepared = Prepared(records, [], {}, {})
+        prepared = Prepared(records, [], {}, {}, [])
         decoded: list[_Decoded] = []  # since the last request
         for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
@@ -120,12 +123,24 @@ class Trainer:
                 prepared.steps.extend((*self._segments(decoded), event))
                 decoded = []
                 continue
+            is_others = not self._is_own(event)
             try:
-                decoded.append(_Decoded(position, event, rules.observed(event, record) if rules else event.time))
+                time = rules.observed(event, record) if rules else event.time
             except BadRecordError as error:
-                prepared.refused[position] = error
+                if not is_others:
+                    prepared.refused[position] = error
+                continue
+            if is_others:
+                prepared.others.append(time)
+            else:
+                decoded.append(_Decoded(position, event, time))
         prepared.steps.extend(self._segments(decoded))
         return prepared
+
+    def _is_own(self, example: Example) -> bool:
+        """Return whether the model learns an example: each, or only what its arm served and nobody forced it to."""
+        served = example.served
+        return self._served_by is None or (served is not None and served.arm == self._served_by and not served.forced)
 
     def _segments(self, decoded: list[_Decoded]) -> Iterator[_Segment]:
         """Yield examples as a segment, if there are any."""
@@ -135,7 +150,7 @@ class Trainer:
 
     def learn_prepared(self, prepared: Prepared) -> BatchResult:
         """Learn what :meth:`prepare` returned."""
-        records, steps, bad, refused = prepared
+        records, steps, bad, refused, others = prepared
         learned: list[_Decoded] = []
         requests: list[Forget] = []
         for step in steps:
@@ -149,11 +164,12 @@ class Trainer:
             del bad[position]
         return BatchResult(
             learned=len(learned),
-            trained_through=max((each.time for each in learned), default=0),
+            trained_through=max([*(each.time for each in learned), *others], default=0),
             bad=[(records[position], bad[position]) for position in sorted(bad)],
             excluded=[(records[position], refused[position]) for position in sorted(refused)],
             forgotten=requests,
             erased=len(erased),
+            others=len(others),
         )
 
     def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
