@@ -66,6 +66,12 @@ def convert(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
     return arrays | rows | {"dense": dense, "dense_sums": accumulators} | _records(rows, old, new, fresh.weights)
 
 
+def begins_anew(old: Spec, new: Spec) -> list[str]:
+    """Return the names of the parameters that do not begin as those of the ``old`` settings."""
+    before, after = Layout(old).parameters, Layout(new).parameters
+    return [name for name, parameter in after.items() if not _fits(name, before.get(name), parameter, old, new)]
+
+
 def _fits(name: str, source: Parameter | None, parameter: Parameter, old: Spec, new: Spec) -> bool:
     """Return whether a parameter begins as the one of this name in the other model: of this shape, but for the fields, and this meaning."""
     counted_anew = name == "bias" and new.model.base_rate and not old.model.base_rate

@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     arms: dict[arm_settings.Name, ArmSettings] = {}
     field: tuple[Field, ...] = ()
     _arm: str = PrivateAttr(default=CONTROL)
+    _of_all: "Settings | None" = PrivateAttr(default=None)  # those of an arm: those that they are taken from
 
     @classmethod
     def settings_customise_sources(
@@ -252,8 +253,14 @@ class Settings(BaseSettings):
                 "learn": self.learn.model_copy(update=learn),
             }
         )
-        own._arm = name  # noqa: SLF001 - its own, of the same class
+        own._arm, own._of_all = name, self._of_all or self  # noqa: SLF001 - its own, of the same class
         return own
+
+    @property
+    def begin_from(self) -> "Settings | None":
+        """The settings of the arm that this one begins from."""
+        name = self.arms[self._arm].begin_from if self.arms else None
+        return self._of_all.of_arm(name) if name and self._of_all else None
 
     def of_every_arm(self) -> list[Self]:
         """Return the settings of each arm, these alone where there are none."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -15,6 +16,8 @@ from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
+from stream.learn.begin import Source
+from stream.learn.checkpoint import Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Log
@@ -44,6 +47,7 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
             accept_gap=accept_gap,
             weights_retention=settings.log.weights_retention,
             scored=bool(settings.arms),
+            begin_from=_source(settings.begin_from),
         )
         with _shown(registry, stop.is_set) as asked, _retired(log, settings, registry) as is_retired:
 
@@ -59,6 +63,13 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         "trained_through": last and last.trained_through,
         "log_loss": registry.get_sample_value("sml_learner_log_loss", {"over": "total"}),
     }
+
+
+def _source(settings: Settings | None) -> Source | None:
+    """Return the arm with these settings as one to begin from."""
+    if settings is None:
+        return None
+    return Source(settings.topics, settings.spec, Checkpoints(Path(settings.learn.directory), settings.learn.keep))
 
 
 @contextmanager

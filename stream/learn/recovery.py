@@ -20,7 +20,7 @@ from model.fingerprint import fingerprint
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Run, Version
+from stream.events import Begun, Run, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.publish import settings_digest
@@ -177,7 +177,17 @@ class Recovery:
             spec = Spec.model_validate(version.spec)
         except ValidationError as error:
             raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
+        if version.begun:
+            return self._begin_again(version.begun, spec)
         return Trainer(OnlineModel(spec), RunningScores()) if is_first else _migrate(trainer, spec, version)
+
+    def _begin_again(self, begun: Begun, spec: Spec) -> Trainer:
+        """Return what an arm began with, from what was saved of the other arm's version, or else by making that again."""
+        source = self._topics._replace(arm=begun.arm)
+        recovered = Recovery(self._log, source, self._spec, self._checkpoints.begun).recover(begun.version)
+        if recovered.last is None or recovered.last.version.version != begun.version:
+            raise RecoveryError(f"{source.versions} has no version {begun.version} any more, with which this arm began")
+        return recovered.trainer.begin(spec, accumulators=begun.accumulators)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):

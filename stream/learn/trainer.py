@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from model.evaluation import RunningScores
 from model.features import Encoded, Encoder
 from model.guard.guard import Guard
+from model.migrate import convert
 from model.online import OnlineModel
 from model.progressive import learn_and_score
+from model.settings import Spec
 from stream.events import BadRecordError, Example, Forget, Version
 from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import Forgotten, ForgottenError, check
@@ -72,6 +74,13 @@ class Trainer:
         self._values = FieldValues(model.spec.fields)
         self._served_by = model.spec.served_by
         self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
+
+    def begin(self, spec: Spec, *, accumulators: bool) -> "Trainer":
+        """Return another model's trainer, which begins with what fits of this model, with or without its accumulators."""
+        model = self.model if accumulators else OnlineModel.of_weights(self.model.weights, self.model.examples)
+        forgotten = Forgotten.from_state(self.forgotten.state())
+        forgotten.version = -1  # the other model's versions are numbered anew
+        return Trainer(OnlineModel.from_state(spec, convert(model.state(), model.spec, spec)), RunningScores(), forgotten)
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from model.features import Features
+from model.kernels.base_rate import START
 from model.kernels.record import BUCKET, newest_bucket
-from model.migrate import MigrationError, migrate
+from model.migrate import MigrationError, begins_anew, convert, migrate
 from model.online import OnlineModel
 from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -223,3 +224,48 @@ def test_a_smaller_table_is_refused() -> None:
 
     with pytest.raises(MigrationError, match=r"table.capacity: got 256, expected at least 512"):
         migrate(before.state(), before.spec, with_capacity(256, A))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_another_model_begins_with_the_parameters_whose_shapes_agree_and_draws_the_others(network: str) -> None:
+    before, new = trained(spec(A, B, network=network), keys_of(1, 2)), spec(A, B, network=network, hidden=(6, 5, 4))
+
+    after = OnlineModel.from_state(new, convert(before.state(), before.spec, new))
+
+    assert begins_anew(before.spec, new) == [
+        f"{name}.{part}"
+        for name, parts in {
+            "tower.1": ("weight", "bias"), "skip.1": ("meta", "meta_bias", "weight"),
+            "tower.2": ("weight", "bias"), "skip.2": ("meta", "meta_bias", "weight"),
+        }.items()
+        for part in parts
+    ]  # fmt: skip
+    named, former, drawn = (model.weights.layout.named(model.weights.dense) for model in (after, before, OnlineModel(new)))
+    for name, parameter in named.items():
+        expected = drawn if name in begins_anew(before.spec, new) else former
+        assert np.array_equal(parameter, expected[name]), name
+    assert rows_of(after) == rows_of(before)
+    after.learn(keys_of(1, 2), np.ones(EXAMPLES))
+
+
+def test_a_counted_base_rate_that_is_new_begins_before_any_click_is_counted() -> None:
+    before, new = trained(spec(A, B), keys_of(1, 2)), spec(A, B, base_rate=True)
+
+    after = OnlineModel.from_state(new, convert(before.state(), before.spec, new))
+
+    assert after.weights.layout.bias.of(after.weights.dense).tolist() == [pytest.approx(START)]
+    assert begins_anew(before.spec, new) == ["bias"]
+
+
+def test_a_model_of_weights_alone_predicts_as_they_do_and_counts_and_accumulates_anew() -> None:
+    before = trained(spec(A, B), keys_of(1, 2))
+
+    after = OnlineModel.of_weights(before.weights, before.examples)
+
+    assert after.digest() == before.digest()
+    assert (after.examples, after.table.counts[0]) == (EXAMPLES, before.table.counts[0])
+    assert set(after.table.used[after.table.keys != 0].tolist()) == {EXAMPLES}
+    counted = trained(spec(A, B, base_rate=True), keys_of(1, 2))
+    anew = OnlineModel.of_weights(counted.weights, counted.examples)
+    assert anew.weights.layout.bias.of(anew.weights.dense).tolist() == [pytest.approx(START)]
+    assert not anew.label_counts.any()
