@@ -8,24 +8,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from model.settings import ModelSettings, Spec, TableSettings
-from stream.events import Begun, Version
+from stream.events import Begun, Version, encode
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
 from stream.learn.order import give_order
 from stream.learn.rollback import rebuild, roll_back
-from stream.log.contract import Log
+from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.settings import LearnSettings
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learn.forgetting import UNTIL, by, holds, request
 from tests.stream.learn.fragile import Killed, fragile
-from tests.stream.learning import SPEC, TOPICS, examples, learn_all, learner, opened, records
+from tests.stream.learning import SPEC, TOPICS, examples, learn_all, learner, opened, records, tamper
 
 ARM = TOPICS._replace(arm="treatment")
 
@@ -41,7 +42,7 @@ OTHER = changed(hidden=(8, 6, 4), skip="none", tower_rate=0.03)  # the second la
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
     """Yield the log of two arms, of which control has learned a hundred examples."""
-    with opened(tmp_path, arms=("control", "treatment", "shadow")) as log:
+    with opened(tmp_path, arms=("control", "treatment", "shadow", "other")) as log:
         log.append(examples(100))
         learn_all(log, tmp_path)
         yield log
@@ -208,6 +209,21 @@ def test_if_neither_what_it_began_with_nor_the_log_that_made_it_is_left_it_says_
 
     with pytest.raises(RecoveryError, match=r"learning.versions holds no version before offset 1 any more"):
         learn_all(log, tmp_path / "arm", OTHER, topics=ARM)
+
+
+def test_arms_that_are_said_to_have_begun_from_each_other_end_the_learner_with_a_sentence(log: Log, tmp_path: Path) -> None:
+    version = begin(log, tmp_path)
+    lie = msgspec.structs.replace(version, begun=Begun("shadow", 0, accumulators=True))
+    back = msgspec.structs.replace(version, begun=Begun("treatment", 0, accumulators=True))
+    for arm, false in (("shadow", back), ("other", lie)):
+        topics = TOPICS._replace(arm=arm)
+        log.append([Message(topics.versions, None, encode(false), partition=0)])
+    tamper(tmp_path, ARM.versions, 0, 0, encode(lie))
+    shutil.rmtree(tmp_path / "arm")
+
+    for arm, begun in (("treatment", "treatment"), ("other", "shadow")):
+        with pytest.raises(RecoveryError, match=f"a version begins from {begun}, which only the first of another arm does"):
+            learn_all(log, tmp_path / "arm", OTHER, topics=TOPICS._replace(arm=arm))
 
 
 def test_rows_of_another_width_are_not_taken_and_a_smaller_table_keeps_what_was_used_last(log: Log, tmp_path: Path) -> None:
