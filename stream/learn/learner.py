@@ -28,6 +28,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
+from stream.learn.shared import SharedReading, prepare
 from stream.learn.trainer import Prepared
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
@@ -61,6 +62,7 @@ class Learner:
         weights_retention: For how many seconds the log keeps deltas and snapshots.
         scored: Let each version say the model's recent log loss.
         begin_from: The arm whose newest weights to begin with, where nothing was published yet.
+        shared: Read with the learners of other arms.
 
     Attributes:
         last: The last version published.
@@ -79,8 +81,9 @@ class Learner:
         weights_retention: float = WEIGHTS_RETENTION,
         scored: bool = False,
         begin_from: Source | None = None,
+        shared: SharedReading | None = None,
     ) -> None:
-        self._begin_from = begin_from
+        self._begin_from, self._shared = begin_from, shared
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
@@ -152,7 +155,7 @@ class Learner:
         last, metrics = (self.last.version if self.last else None), self._metrics
         learned = beginning.of if beginning else None if recovered.anew else last
         offsets = learned.offsets if learned else {}
-        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
+        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap, shared=self._shared)
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
@@ -258,9 +261,9 @@ class _Session:
         offsets = self._source.offsets()
         self._coming = None
         if records and (before or len(records) == _BATCH):
-            self._coming = _Coming(self._ahead.submit(self._trainer.prepare, records, rules=self._rules), offsets)
+            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, self._rules), offsets)
         elif records:
-            self._learn(self._trainer.prepare(records, rules=self._rules), offsets)
+            self._learn(prepare(self._trainer, records, self._rules), offsets)
         if before:
             self._learn(before.prepared.result(), before.offsets)
 

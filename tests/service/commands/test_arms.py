@@ -16,8 +16,11 @@ from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
 from stream.events import Run, Version, encode
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.rollback import rebuild
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.weights.versions import newest_version
 from tests.stream.learning import examples
 
 SETTINGS = """
@@ -199,6 +202,43 @@ def test_an_arm_begins_with_the_weights_of_the_one_that_its_settings_name(config
     assert (begun["examples"], begun["version"]) == (20, 0)
     assert begun["digest"] == listed(config)[0]["digest"]
     assert listed(config)[1]["log_loss_of_control"] is None  # it has predicted nothing yet
+
+
+def test_several_arms_learn_in_one_process_each_as_it_does_alone(config: Path, settings: Settings, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["learn", "--arms", "control,treatment", "--until-caught-up", "--json", "--config", str(config)], catch_exceptions=False
+    )
+
+    assert done.exit_code == 0, done.output
+    control, treatment = json.loads(done.stdout.splitlines()[-1])
+    assert (control["arm"], control["examples"], treatment["arm"], treatment["examples"]) == ("control", 20, "treatment", 20)
+    assert [each["digest"] for each in listed(config)] == [control["digest"], treatment["digest"], None]
+    for name, digest in (("control", control["digest"]), ("treatment", treatment["digest"])):
+        arm = settings.of_arm(name)
+        with connect(settings.log.url) as log:
+            newest = newest_version(log, arm.topics)
+            assert newest is not None
+            rebuilt = rebuild(log, arm.topics, arm.spec, Checkpoints(tmp_path / "none", 1), newest.version.version)
+        assert rebuilt.version.digest == digest
+
+
+def test_where_one_of_several_arms_can_not_go_on_all_end_in_order_and_it_is_said_why(config: Path, settings: Settings) -> None:
+    learn(settings.of_arm("treatment"), until_caught_up=True)
+    config.write_text(config.read_text().replace('model = { skip = "none" }', 'model = { hidden = [9], skip = "none" }'))
+
+    done = CliRunner().invoke(app, ["learn", "--arms", "control,treatment", "--config", str(config)])
+
+    assert done.exit_code == 1
+    assert "model.hidden: got (9,), expected (8, 4)" in done.stderr
+    assert listed(config)[0]["digest"] is not None
+
+
+@pytest.mark.parametrize("wrong", [["--arms", "control,control"], ["--arms", "control,treatment", "--arm", "shadow"], ["--arms", "a,b"]])
+def test_arms_that_stand_twice_or_are_not_there_are_refused(config: Path, wrong: list[str]) -> None:
+    done = CliRunner().invoke(app, ["learn", *wrong, "--config", str(config)])
+
+    assert done.exit_code == 2
+    assert "expected" in done.stderr
 
 
 def test_without_arms_there_is_nothing_to_list(tmp_path: Path) -> None:
