@@ -110,7 +110,7 @@ class Checkpoints:
     @property
     def begun(self) -> "Checkpoints":
         """Another arm's state that this one begins with; it goes once there is a checkpoint."""
-        return Checkpoints(self._directory / "begun", 1)
+        return Checkpoints(self._directory / ".begun", 1)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoint``, then delete those that are no longer among the newest, and those that hold what it has forgotten.

@@ -131,7 +131,7 @@ def test_killed_when_it_begins_it_has_begun_once(log: Log, tmp_path: Path, after
         Begun("control", 1 if after else control, accumulators=True)
     ]
     assert version.examples == 150
-    assert not (tmp_path / "arm/checkpoints/begun").exists()
+    assert not (tmp_path / "arm/checkpoints/.begun").exists()
 
 
 def begin_for_ever(folder: Path) -> None:
@@ -143,7 +143,7 @@ def begin_for_ever(folder: Path) -> None:
 def test_a_process_killed_while_it_begins_and_after_has_begun_once_and_learned_each_example_once(log: Log, tmp_path: Path) -> None:
     program = "import sys, pathlib, tests.stream.learn.test_begin as begin; begin.begin_for_ever(pathlib.Path(sys.argv[1]))"
     moments: list[Callable[[], object]] = [
-        lambda: list(tmp_path.glob("arm/checkpoints/begun/*")),
+        lambda: list(tmp_path.glob("arm/checkpoints/.begun/*")),
         lambda: newest_version(log, ARM),
     ]
     for n, moment in enumerate(moments):

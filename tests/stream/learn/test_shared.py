@@ -1,6 +1,9 @@
 """Learners of several arms in one process read each example once, and each learns as if it were alone."""
 
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,12 +13,20 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from model.settings import Spec
+from stream.events import Version
 from stream.learn import learner as learner_module, shared as shared_module
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.rollback import rebuild
 from stream.learn.shared import SharedReading
 from stream.learn.trainer import Trainer
+from stream.log import topics as topics_module
+from stream.log.connect import connect
 from stream.log.contract import Log, Message, Record
+from stream.log.reading import read_all
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics
 from stream.weights.versions import newest_version, read_versions
-from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, learned_directly, opened, records
+from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, learned_directly, learner, opened, records
 
 ARMS = ("control", "treatment", "shadow")
 SPECS: dict[str, Spec] = {
@@ -32,13 +43,12 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         yield log
 
 
-def together(log: Log, folder: Path, *arms: str) -> dict[str, str]:
+def together(log: Log, folder: Path, *arms: str, topics: Topics = TOPICS) -> dict[str, str]:
     """Let learners of these arms learn what the log holds, with each other; return the digests."""
-    shared, digests = SharedReading(log, TOPICS.examples), {}
+    shared, digests = SharedReading(log, topics.examples), {}
 
     def learn(arm: str) -> None:
-        topics = TOPICS._replace(arm=arm)
-        digests[arm] = learn_all(log, folder / arm, SPECS[arm], topics=topics, shared=shared).digest
+        digests[arm] = learn_all(log, folder / arm, SPECS[arm], topics=topics._replace(arm=arm), shared=shared).digest
 
     threads = [threading.Thread(target=learn, args=[arm]) for arm in arms]
     for thread in threads:
@@ -49,10 +59,18 @@ def together(log: Log, folder: Path, *arms: str) -> dict[str, str]:
     return digests
 
 
-def as_written_down(log: Log, arm: str) -> list[tuple[int, int]]:
-    """Return partition and offset of what an arm has learned, in order."""
-    runs = [run for version, _ in read_versions(log, TOPICS._replace(arm=arm), 0) for run in version.runs]
-    return [(run.partition, offset) for run in runs for offset in range(run.first, run.last + 1)]
+def newest_of(log: Log, arm: str) -> Version:
+    """Return the newest version of an arm."""
+    newest = newest_version(log, TOPICS._replace(arm=arm))
+    assert newest is not None
+    return newest.version
+
+
+def as_written_down(log: Log, topics: Topics) -> list[tuple[int, int]]:
+    """Return partition and offset of what an arm has learned, in order, of those that hold a record."""
+    held = {(record.partition, record.offset) for record in read_all(log, topics.examples)}
+    runs = [run for version, _ in read_versions(log, topics, 0) for run in version.runs]
+    return [(run.partition, offset) for run in runs for offset in range(run.first, run.last + 1) if (run.partition, offset) in held]
 
 
 @pytest.mark.parametrize("log", [1], indirect=True)
@@ -77,11 +95,9 @@ def test_one_that_is_behind_and_one_that_is_ahead_learn_each_example_once_and_wh
 
     stream = {(p, record.offset): record for p in log.bounds(TOPICS.examples) for record in records(log, TOPICS.examples, p)}
     for arm in ARMS:
-        learned = as_written_down(log, arm)
+        learned = as_written_down(log, TOPICS._replace(arm=arm))
         assert sorted(learned) == sorted(stream), arm
-    assert newest_version(log, TOPICS).version.digest == learned_directly(  # type: ignore[union-attr]
-        [stream[each] for each in as_written_down(log, "control")]
-    )
+    assert newest_of(log, "control").digest == learned_directly([stream[each] for each in as_written_down(log, TOPICS)])
 
 
 def test_a_batch_is_read_and_prepared_once_for_arms_of_the_same_fields(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +116,53 @@ def test_a_batch_is_read_and_prepared_once_for_arms_of_the_same_fields(log: Log,
 
     assert set(prepared.values()) == {1}
     assert sum(prepared.values()) == 300
+
+
+def test_on_kafka_too_one_that_is_behind_comes_up_and_each_learns_each_example_once(kafka: str, tmp_path: Path) -> None:
+    prefix = TOPICS._replace(prefix="shared")
+    with connect(kafka) as log:
+        topics_module.create(log, prefix, 3, arms=ARMS[:2])
+        for first in range(0, 200, 40):  # an append each: what marks the ends of transactions takes offsets in between
+            log.append([each._replace(topic=prefix.examples) for each in examples(40, first)])
+            if first == 80:
+                learn_all(log, tmp_path / "control", topics=prefix)
+        together(log, tmp_path, *ARMS[:2], topics=prefix)
+        stream = [(record.partition, record.offset) for record in read_all(log, prefix.examples)]
+
+        assert [sorted(as_written_down(log, prefix._replace(arm=arm))) for arm in ARMS[:2]] == [sorted(stream)] * 2
+
+
+def together_for_ever(folder: Path) -> None:
+    """Let two arms learn together until killed."""
+    with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
+        shared = SharedReading(log, TOPICS.examples)
+
+        def learn(arm: str) -> None:
+            topics = TOPICS._replace(arm=arm)
+            learner(log, folder / arm, SPECS[arm], topics=topics, shared=shared, checkpoint_every=0.05).run(lambda: False)
+
+        for arm in ARMS[:2]:
+            threading.Thread(target=learn, args=[arm]).start()
+
+
+def test_a_process_of_two_arms_that_is_killed_learns_each_example_once_for_each(tmp_path: Path) -> None:
+    program = "import sys, pathlib, tests.stream.learn.test_shared as shared; shared.together_for_ever(pathlib.Path(sys.argv[1]))"
+    with opened(tmp_path, arms=ARMS) as log:
+        for turn in range(2):
+            seen = log.bounds(f"{TOPICS.versions}.treatment")[0].end
+            with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as process:
+                log.append(examples(100, first=200 * turn))
+                while log.bounds(f"{TOPICS.versions}.treatment")[0].end <= seen + 1 and process.poll() is None:
+                    time.sleep(0.01)
+                log.append(examples(100, first=200 * turn + 100))
+                process.kill()
+
+        together(log, tmp_path, *ARMS[:2])
+
+        for arm in ARMS[:2]:
+            assert as_written_down(log, TOPICS._replace(arm=arm)) == [(0, offset) for offset in range(400)]
+            rebuilt = rebuild(log, TOPICS._replace(arm=arm), SPECS[arm], Checkpoints(tmp_path / "none", 1), newest_of(log, arm).version)
+            assert rebuilt.version.digest == newest_of(log, arm).digest
 
 
 class InMemory:
