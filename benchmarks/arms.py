@@ -94,8 +94,13 @@ def learning(examples: int, rounds: int) -> None:
     for name, taken in times.items():
         cpu, wall = (median(column) / examples * 1e6 for column in zip(*taken, strict=True))
         print(f"learning {name:9} {cpu:6.1f} µs of processor time for an example of both arms, {wall:6.1f} µs by the clock")
-    ratios = [b / a for (a, _), (b, _) in zip(times["apart"], times["together"], strict=True)]
-    print(f"together / apart, processor time: {median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    print_ratio("together / apart", times["apart"], times["together"])
+
+
+def print_ratio(name: str, before: list[tuple[float, float]], after: list[tuple[float, float]]) -> None:
+    """Print the ratio of the processor times of each round."""
+    ratios = sorted(b / a for (a, _), (b, _) in zip(before, after, strict=True))
+    print(f"{name}, processor time: {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 @contextlib.contextmanager
@@ -142,6 +147,7 @@ def predicting(rounds: int, seconds: float) -> None:
     for name, lines in found.items():
         each, most = (median(column) for column in zip(*lines, strict=True))
         print(f"predicting {name:13} {each * 1e3:.3f} ms of processor time a request, at most {most:,.0f} requests a second")
+    print_ratio("with two arms / without", found["without arms"], found["with two arms"])
 
 
 if __name__ == "__main__":

@@ -132,17 +132,17 @@ class Trainer:
                 prepared.steps.extend((*self._segments(decoded), event))
                 decoded = []
                 continue
-            is_others = not self._is_own(event)
+            own = self._is_own(event)
             try:
                 time = rules.observed(event, record) if rules else event.time
             except BadRecordError as error:
-                if not is_others:
+                if own:
                     prepared.refused[position] = error
                 continue
-            if is_others:
-                prepared.others.append(time)
-            else:
+            if own:
                 decoded.append(_Decoded(position, event, time))
+            else:
+                prepared.others.append(time)
         prepared.steps.extend(self._segments(decoded))
         return prepared
 
