@@ -141,8 +141,11 @@ def together_for_ever(folder: Path) -> None:
             topics = TOPICS._replace(arm=arm)
             learner(log, folder / arm, SPECS[arm], topics=topics, shared=shared, checkpoint_every=0.05).run(lambda: False)
 
-        for arm in ARMS[:2]:
-            threading.Thread(target=learn, args=[arm]).start()
+        threads = [threading.Thread(target=learn, args=[arm]) for arm in ARMS[:2]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_process_of_two_arms_that_is_killed_learns_each_example_once_for_each(tmp_path: Path) -> None:
@@ -152,7 +155,7 @@ def test_a_process_of_two_arms_that_is_killed_learns_each_example_once_for_each(
             seen = log.bounds(f"{TOPICS.versions}.treatment")[0].end
             with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as process:
                 log.append(examples(100, first=200 * turn))
-                while log.bounds(f"{TOPICS.versions}.treatment")[0].end <= seen + 1 and process.poll() is None:
+                while log.bounds(f"{TOPICS.versions}.treatment")[0].end <= seen and process.poll() is None:
                     time.sleep(0.01)
                 log.append(examples(100, first=200 * turn + 100))
                 process.kill()
