@@ -19,7 +19,7 @@ from model.features import Encoder
 from model.online import OnlineModel
 from service.cli.init import init
 from service.settings import Settings, load
-from stream.files import read
+from stream.files.rows import read
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
