@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
+from service.api.choice import Explore
 from service.api.dependencies import Service
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
@@ -46,6 +47,7 @@ def build(
     personal: Sequence[str] = (),
     access: Access | None = None,
     arms: Arms | None = None,
+    explore: Explore = "epsilon",
     epsilon: float = 0.0,
 ) -> FastAPI:
     """Build the application.
@@ -60,7 +62,8 @@ def build(
         personal: The fields that carry personal data: what is forgotten if a request names none.
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
         arms: The models in service; default: one.
-        epsilon: Of the choices, how many are made at random.
+        explore: How choices explore.
+        epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
     """
     arms = arms or Arms(clock=clock)
 
@@ -80,7 +83,8 @@ def build(
     )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
-    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
+    rule = rule or TimeRule.of(JoinSettings())
+    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.answers import BadRequestError
 from service.api.arms import Arms
+from service.api.choice import Explore
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
@@ -28,6 +29,7 @@ class Service(NamedTuple):
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
     personal: Sequence[str] = ()  # the fields that carry personal data
+    explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random
 
     @property

@@ -48,6 +48,7 @@ def serve(settings: Settings) -> None:
             personal=settings.privacy.fields,
             access=access,
             arms=_arms(settings, log),
+            explore=settings.serve.explore,
             epsilon=settings.serve.epsilon,
         )
         server_of(app, settings).run()

@@ -17,6 +17,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
 from service.access.guard import Access
 from service.api.app import build
+from service.api.choice import Explore
 from service.api.served_weights import ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log, LogUnavailableError, Message
@@ -85,12 +86,21 @@ class FakeFollower:
 class Site:
     """An application on a fake log; a test may set the time of its host, in epoch seconds."""
 
-    def __init__(self, rule: TimeRule | None = None, access: Access | None = None, personal: Sequence[str] = ()) -> None:
+    def __init__(
+        self, rule: TimeRule | None = None, access: Access | None = None, personal: Sequence[str] = (), explore: Explore = "epsilon"
+    ) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
         self.log, self.follower, self.topics = FakeLog(), FakeFollower(), Topics("sml")
         self.app = build(
-            cast("Log", self.log), self.topics, self.follower.follow, rule=rule, clock=self.clock, access=access, personal=personal
+            cast("Log", self.log),
+            self.topics,
+            self.follower.follow,
+            rule=rule,
+            clock=self.clock,
+            access=access,
+            personal=personal,
+            explore=explore,
         )
 
     def clock(self) -> float:
