@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 PRIOR = 0.5  # the spread of a candidate's logit, before anything is known of its values
 LEAST = 1e-6  # of all chances, about: what is less, the integral does not tell from nothing
 _LEAST_SPREAD = 1e-3
-_NODES = 128
+_NODES, _FEWEST_NODES = 128, 16
+_MOST_WORK = 2_000_000  # candidates × chosen × nodes: a request for 500 of 1,000 must not hold up the others
 
 
 def chances(means: Any, spreads: Any, count: int) -> Floats:
@@ -57,7 +58,8 @@ def _nodes(means: Floats, spreads: Floats, count: int) -> Floats:
     """
     expected = count + 3 * math.sqrt(count) + 6
     low = threshold(means, spreads, expected) if expected < len(means) else float((means - 4 * spreads).min())
-    return np.linspace(low, threshold(means, spreads, count / math.e * 10 ** (-3 / count)), _NODES)
+    nodes = min(_NODES, max(_FEWEST_NODES, _MOST_WORK // (count * len(means))))
+    return np.linspace(low, threshold(means, spreads, count / math.e * 10 ** (-3 / count)), nodes)
 
 
 def _summing_to(count: int, found: Floats) -> Floats:

@@ -85,7 +85,9 @@ def estimate(name: str, logged: Logged, q: Floats | None = None, weights: Floats
 
 @pytest.mark.parametrize("by_thompson", [False, True])
 @pytest.mark.parametrize("name", ["ips", "snips", "doubly"])
-def test_each_estimator_tells_the_truth_of_the_simulator_and_how_sure_it_is(site: Any, uncertain: Any, name: str, by_thompson: bool) -> None:
+def test_each_estimator_tells_the_truth_of_the_simulator_and_how_sure_it_is(
+    site: Any, uncertain: Any, name: str, by_thompson: bool
+) -> None:
     repeats = [served(site, seed, uncertain[1] if by_thompson else None) for seed in range(150)]
     found = [estimate(name, logged) for logged in repeats]
 

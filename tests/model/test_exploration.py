@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.exploration import LEAST, PRIOR, chances
+from model.exploration import LEAST, PRIOR, _nodes, chances
 from model.features import Encoder, Features
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -51,6 +51,16 @@ def test_whatever_the_candidates_the_chances_sum_to_how_many_are_chosen(data: st
 
     assert found.sum() == pytest.approx(min(count, candidates), rel=1e-12)
     assert ((found > LEAST / 2) & (found <= 1)).all()  # NaN is neither
+
+
+def test_the_work_of_choosing_is_bounded_however_many_are_asked_for() -> None:
+    means = np.random.default_rng(0).normal(-3, 0.7, 1000)
+    for count in (1, 10, 50, 500, 999):
+        assert len(_nodes(means, np.full(1000, 0.5), count)) * count * 1000 <= 16_000_000
+    many = chances(means, np.full(1000, 0.5), 500)
+
+    assert many.sum() == pytest.approx(500)
+    assert many == pytest.approx(monte_carlo(means, np.full(1000, 0.5), 500, rounds=5_000), abs=0.04)
 
 
 def test_equal_candidates_have_equal_chances() -> None:
@@ -107,6 +117,15 @@ def test_labels_that_are_not_decided_tell_nothing(model: OnlineModel) -> None:
     early = encoded({"user": "u", "item": "a", "tags": "t"}, {"user": "u", "item": "c", "tags": "t"}, time=DELAY)
 
     assert model.weights.spreads(early, np.array([0.3, 0.3])) == pytest.approx(PRIOR)
+
+
+def test_no_candidate_is_more_uncertain_than_one_of_which_nothing_is_known(model: OnlineModel) -> None:
+    new = {"user": "new", "item": "new", "tags": ["new", "newer", "newest"]}
+    candidates = encoded({"user": "u", "item": "a", "tags": ["t"]}, new, {**new, "tags": ["one"]})
+
+    known, several, one = model.weights.spreads(candidates, np.array([0.3, 0.3, 1e-9]))
+
+    assert known < several < one == pytest.approx(PRIOR)
 
 
 @pytest.mark.parametrize("records", [True, False])
