@@ -22,7 +22,7 @@ from model.kernels.exploration import add_chances, threshold
 
 Floats = NDArray[np.float64]
 
-PRIOR = 0.5  # the spread of a candidate's logit, before anything is known of its values
+PRIOR = 0.2  # the spread of a candidate's logit, before anything is known of its values
 LEAST = 1e-6  # of all chances, about: what is less, the integral does not tell from nothing
 _LEAST_SPREAD = 1e-3
 _NODES, _FEWEST_NODES = 128, 16
