@@ -138,7 +138,7 @@ class VowpalWabbit:
         return Pick(shown, propensities[shown])
 
     def learn(self, visit: Visit, shown: Pick) -> None:
-        """Learn whether it was clicked. A click costs 0, none 1: what is unknown is then believed to be good, which loses less than 0 and −1."""
+        """Learn whether it was clicked. A click costs 0, none 1: what is unknown is believed to be good, which loses less than −1 and 0."""
         cost = 1 - int(visit.clicked[shown.candidate])
         self._learner.learn(_lines(visit, f"{shown.candidate}:{cost}:{shown.propensity} ", shown.candidate))
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,7 +22,7 @@ from service.api.messages import Accepted, Health, ModelState, Predictions, Pred
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, experiments, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -49,6 +50,7 @@ def build(
     arms: Arms | None = None,
     explore: Explore = "epsilon",
     epsilon: float = 0.0,
+    reports: Path | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -64,6 +66,7 @@ def build(
         arms: The models in service; default: one.
         explore: How choices explore.
         epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
+        reports: The folder in which reports of experiments are kept.
     """
     arms = arms or Arms(clock=clock)
 
@@ -84,10 +87,10 @@ def build(
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon)
+    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, events, model, experiments, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -99,8 +102,9 @@ def build(
 def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
+    of_events, of_users = (events.Impressions, events.Clicks, Accepted), (users.Forgetting, users.Known)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health, users.Forgetting, users.Known)
+        schemas(PredictRequest, Predictions, *of_events, ModelState, experiments.Experiments, Health, *of_users)
     )
     if needs_key:
         document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}

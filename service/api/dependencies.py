@@ -1,6 +1,7 @@
 """The collaborators of the endpoints, as FastAPI's dependencies."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -31,6 +32,7 @@ class Service(NamedTuple):
     personal: Sequence[str] = ()  # the fields that carry personal data
     explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random
+    reports: Path | None = None  # where those of experiments are kept
 
     @property
     def served_weights(self) -> ServedWeights:

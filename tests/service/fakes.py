@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -87,7 +88,12 @@ class Site:
     """An application on a fake log; a test may set the time of its host, in epoch seconds."""
 
     def __init__(
-        self, rule: TimeRule | None = None, access: Access | None = None, personal: Sequence[str] = (), explore: Explore = "epsilon"
+        self,
+        rule: TimeRule | None = None,
+        access: Access | None = None,
+        personal: Sequence[str] = (),
+        explore: Explore = "epsilon",
+        reports: Path | None = None,
     ) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
@@ -101,6 +107,7 @@ class Site:
             access=access,
             personal=personal,
             explore=explore,
+            reports=reports,
         )
 
     def clock(self) -> float:
