@@ -1,7 +1,7 @@
 """Regret: what is lost by what is shown, where each item must be shown to be known, and items come and go. Beside Vowpal Wabbit.
 
     pip install vowpalwabbit
-    python -m benchmarks.experiments.regret --visits 10000 --seeds 5
+    python -m benchmarks.experiments.regret --visits 6000 --seeds 5
 
 writes regret.json, prints the table of this folder's README, and draws regret.svg. On each visit a policy shows one of the candidates of
 the simulated site. It learns whether that one was clicked when its window has passed, and nothing of the others. Its regret is the
@@ -37,9 +37,9 @@ from service.settings import load
 
 HERE = Path(__file__).parent
 SETTINGS = HERE.parent.parent / "deploy" / "simulated.toml"
-RATE = 10.0  # visits a second, so that an item comes, and one goes, every 100 visits
+RATE = 5.0  # visits a second, so that an item comes, and one goes, every 50 visits
 CANDIDATES = 20  # C, of the 100 items that are there
-POINTS = 100  # of a curve
+POINTS = 60  # of a curve
 
 
 class Visit(NamedTuple):
@@ -160,7 +160,6 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "SML, thompson by accumulators": partial(Sml, explore="accumulators"),
     "VW, none": partial(VowpalWabbit, options="--epsilon 0"),
     "VW, epsilon 0.05": partial(VowpalWabbit, options="--epsilon 0.05"),
-    "VW, regcbopt": partial(VowpalWabbit, options="--regcbopt --mellowness 0.001"),
     "VW, squarecb": partial(VowpalWabbit, options="--squarecb --gamma_scale 100"),
 }
 
@@ -211,7 +210,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "sml"
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    every, window = found["every"], POINTS // 10
+    every, window = found["every"], POINTS // 6
     for name, curves in found["curves"].items():
         total = np.concatenate([[0.0], np.mean(curves, axis=0)])
         axes.plot(
@@ -228,7 +227,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Measure, print a table, and draw."""
     parser = argparse.ArgumentParser(description="Measure what each way to explore loses.")
-    parser.add_argument("--visits", type=int, default=10_000)
+    parser.add_argument("--visits", type=int, default=6_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--draw", action="store_true", help="only draw what regret.json holds")
