@@ -1,7 +1,7 @@
 """Regret: what is lost by what is shown, where each item must be shown to be known, and items come and go. Beside Vowpal Wabbit.
 
     pip install vowpalwabbit
-    python -m benchmarks.experiments.regret --visits 6000 --seeds 5
+    python -m benchmarks.experiments.regret --visits 10000 --seeds 5
 
 writes regret.json, prints the table of this folder's README, and draws regret.svg. On each visit a policy shows one of the candidates of
 the simulated site. It learns whether that one was clicked when its window has passed, and nothing of the others. Its regret is the
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exploration import PRIOR
-from model.features import Encoder
+from model.features import Encoder, Features
 from model.kernels.table import find
 from model.online import OnlineModel
 from model.settings import Spec
@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 SETTINGS = HERE.parent.parent / "deploy" / "simulated.toml"
 RATE = 5.0  # visits a second, so that an item comes, and one goes, every 50 visits
 CANDIDATES = 20  # C, of the 100 items that are there
-POINTS = 60  # of a curve
+POINTS = 50  # of a curve
 
 
 class Visit(NamedTuple):
@@ -48,6 +48,7 @@ class Visit(NamedTuple):
     time: int  # ms
     context: dict[str, Any]
     candidates: list[dict[str, Any]]
+    features: Features  # of the candidates, as our learner and server read them
     probabilities: NDArray[np.float64]  # (C,)
     clicked: NDArray[np.bool_]  # (C,)
 
@@ -57,13 +58,13 @@ class Turnover(Site):
 
     def visits(self, count: int) -> Iterator[Visit]:
         """Yield visits."""
-        draw = self._random
+        draw, encoder = self._random, Encoder(load(SETTINGS).spec.fields)
         for visit in range(count):
             now = visit / RATE
             first = int(now / NEW_ITEM_EVERY)
             user, device = int(draw.choice(USERS, p=self._loyalty)), int(draw.integers(len(DEVICES)))
             items = first + draw.choice(OLD_ITEMS, CANDIDATES, replace=False)
-            context = {
+            context: dict[str, Any] = {
                 "user_id": f"u{user}",
                 "country": COUNTRIES[self._country[user]],
                 "device": DEVICES[device],
@@ -73,7 +74,9 @@ class Turnover(Site):
                 {"item_id": f"i{item}", "category": CATEGORIES[self._category[item]], "price": float(self._price[item])} for item in items
             ]
             probabilities = 1 / (1 + np.exp(-self._logits(user, device, items, now)))
-            yield Visit(int(now * 1000), context, candidates, probabilities, draw.random(CANDIDATES) < probabilities)
+            time, clicked = int(now * 1000), draw.random(CANDIDATES) < probabilities
+            features = encoder.encode([context | each for each in candidates], [time] * CANDIDATES).features
+            yield Visit(time, context, candidates, features, probabilities, clicked)
 
 
 class Policy(Protocol):
@@ -92,24 +95,24 @@ class Sml:
     def __init__(self, seed: int, explore: str, epsilon: float = 0.0) -> None:
         """``explore``: epsilon; thompson, as the server does; or accumulators, which servers do not have, in place of its records."""
         self.spec: Spec = load(SETTINGS).spec
-        self._model, self._encoder = OnlineModel(self.spec), Encoder(self.spec.fields)
+        self._model = OnlineModel(self.spec)
         self._explore, self._epsilon, self._chance = explore, epsilon, random.Random(seed)
 
     def show(self, visit: Visit) -> Pick:
         """Return what is shown."""
-        features = self._encoder.encode([visit.context | each for each in visit.candidates], [visit.time] * CANDIDATES).features
+        features = visit.features
         probabilities = self._model.weights.probabilities(features)
         if self._explore == "epsilon":
             return epsilon_greedy(probabilities.tolist(), 1, self._epsilon, self._chance)[0]
         spreads = self._model.weights.spreads(features, probabilities)
         if self._explore == "accumulators":
-            spreads = self._by_accumulators(features.keys[: features.starts[-1]], features.starts)
+            spreads = self._by_accumulators(features.keys, features.starts)
         return thompson(probabilities.tolist(), spreads.tolist(), 1, self._chance)[0]
 
     def learn(self, visit: Visit, shown: Pick) -> None:
         """Learn whether it was clicked."""
-        encoded = self._encoder.encode([visit.context | visit.candidates[shown.candidate]], [visit.time])
-        self._model.learn(encoded.features, visit.clicked[[shown.candidate]].astype(np.float32))
+        others = [candidate for candidate in range(CANDIDATES) if candidate != shown.candidate]
+        self._model.learn(visit.features.without(others, CANDIDATES), visit.clicked[[shown.candidate]].astype(np.float32))
 
     def _by_accumulators(self, keys: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the spreads by Adagrad's sums of squared derivatives by each value's own weight, which are what its examples have told."""
@@ -164,29 +167,30 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
 }
 
 
-def run(visits: int, which: tuple[str, int]) -> list[float]:
-    """Return the regret of a policy with one seed, summed up to each point of its curve."""
-    name, seed = which
-    policy, delay = POLICIES[name](seed), load(SETTINGS).spec.label_delay
-    waiting: deque[tuple[Visit, Pick]] = deque()
-    total, curve = 0.0, []
+def run(visits: int, seed: int) -> dict[str, list[float]]:
+    """Return the regret of each policy on the visits of a seed, summed up to each point of its curve."""
+    policies, delay = {name: make(seed) for name, make in POLICIES.items()}, load(SETTINGS).spec.label_delay
+    waiting: deque[tuple[Visit, dict[str, Pick]]] = deque()
+    regret, curves = dict.fromkeys(POLICIES, 0.0), {name: list[float]() for name in POLICIES}
     for number, visit in enumerate(Turnover(seed, RATE).visits(visits), 1):
         while waiting and waiting[0][0].time + delay <= visit.time:
-            policy.learn(*waiting.popleft())
-        shown = policy.show(visit)
+            decided, picks = waiting.popleft()
+            for name, policy in policies.items():
+                policy.learn(decided, picks[name])
+        shown = {name: policy.show(visit) for name, policy in policies.items()}
         waiting.append((visit, shown))
-        total += float(visit.probabilities.max() - visit.probabilities[shown.candidate])
-        if number % (visits // POINTS) == 0:
-            curve.append(total)
-    return curve
+        for name, pick in shown.items():
+            regret[name] += float(visit.probabilities.max() - visit.probabilities[pick.candidate])
+            if number % (visits // POINTS) == 0:
+                curves[name].append(round(regret[name], 2))
+    return curves
 
 
 def measure(visits: int, seeds: range, jobs: int) -> dict[str, Any]:
     """Return the curve of each policy with each seed, and how many visits lie between two of its points."""
-    runs = list(product(POLICIES, seeds))
     with ProcessPoolExecutor(jobs) as pool:
-        curves = dict(zip(runs, pool.map(partial(run, visits), runs), strict=True))
-    return {"every": visits // POINTS, "curves": {name: [curves[name, seed] for seed in seeds] for name in POLICIES}}
+        found = list(pool.map(partial(run, visits), seeds))
+    return {"every": visits // POINTS, "curves": {name: [curves[name] for curves in found] for name in POLICIES}}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -210,7 +214,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "sml"
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    every, window = found["every"], POINTS // 6
+    every, window = found["every"], POINTS // 5
     for name, curves in found["curves"].items():
         total = np.concatenate([[0.0], np.mean(curves, axis=0)])
         axes.plot(
@@ -227,7 +231,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Measure, print a table, and draw."""
     parser = argparse.ArgumentParser(description="Measure what each way to explore loses.")
-    parser.add_argument("--visits", type=int, default=6_000)
+    parser.add_argument("--visits", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--draw", action="store_true", help="only draw what regret.json holds")
@@ -235,8 +239,7 @@ def main() -> None:
     file = HERE / "regret.json"
     if not options.draw:
         found = measure(options.visits, range(options.seeds), options.jobs)
-        rounded = {name: [[round(each, 1) for each in curve] for curve in curves] for name, curves in found["curves"].items()}
-        file.write_text(json.dumps(found | {"curves": rounded}) + "\n")
+        file.write_text(json.dumps(found) + "\n")
     found = json.loads(file.read_text())
     print(table(found))
     draw(found, HERE / "regret.svg")
