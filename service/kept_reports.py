@@ -1,16 +1,14 @@
 """The newest report of each experiment, kept as a file beside its sums, for whoever asks later: ``GET /v1/experiments``."""
 
-import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from experiments.report import Report
-
-logger = logging.getLogger(__name__)
 
 MOST = 50  # reports, the newest
 _MOST_BYTES = 262_144  # of one: ten arms take 20 kB
@@ -32,15 +30,12 @@ def keep(folder: Path, report: Report, now: int) -> None:
 
 
 def kept(folder: Path) -> list[KeptReport]:
-    """Return the reports that are kept, the newest first. A file that is none is left out, and logged."""
+    """Return the reports that are kept, the newest first. A file that is none is left out."""
     return sorted(_read(folder), key=lambda each: each.reported_at, reverse=True)
 
 
 def _read(folder: Path) -> Iterator[KeptReport]:
     newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[:MOST]
     for path in newest:
-        try:
-            with path.open("rb") as file:
-                yield msgspec.json.decode(file.read(_MOST_BYTES), type=KeptReport)
-        except (OSError, msgspec.MsgspecError) as error:
-            logger.warning("%s: expected a report of an experiment, got: %s", path, error)
+        with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
+            yield msgspec.json.decode(file.read(_MOST_BYTES), type=KeptReport)

@@ -1,7 +1,7 @@
 """Regret: what is lost by what is shown, where each item must be shown to be known, and items come and go. Beside Vowpal Wabbit.
 
     pip install vowpalwabbit
-    python -m benchmarks.experiments.regret --visits 10000 --seeds 5
+    python -m benchmarks.experiments.regret --visits 6000 --seeds 5
 
 writes regret.json, prints the table of this folder's README, and draws regret.svg. On each visit a policy shows one of the candidates of
 the simulated site. It learns whether that one was clicked when its window has passed, and nothing of the others. Its regret is the
@@ -231,7 +231,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Measure, print a table, and draw."""
     parser = argparse.ArgumentParser(description="Measure what each way to explore loses.")
-    parser.add_argument("--visits", type=int, default=10_000)
+    parser.add_argument("--visits", type=int, default=6_000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--draw", action="store_true", help="only draw what regret.json holds")

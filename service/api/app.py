@@ -18,6 +18,7 @@ from service.access.guard import Access, Guard
 from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
+from service.api.experiment_metrics import ExperimentMetrics
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
@@ -86,6 +87,8 @@ def build(
     )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
+    if reports is not None:
+        registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
     app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())

@@ -112,9 +112,18 @@ def test_servers_show_the_newest_report_of_each_experiment_and_pass_over_what_is
         (site / "sums" / "large.json").write_bytes(b'{"reported_at": 1, "report": "' + b"x" * 300_000 + b'"}')
 
         (shown,) = client.get("/v1/experiments").json()["experiments"]
+        metrics = client.get("/metrics").text
 
     assert shown["report"] == newest
     assert abs(shown["reported_at"] / 1000 - time.time()) < 60
+    middle, low, high = next(each["relative"] for each in newest["uplifts"] if each["measure"] == "click_rate")
+    for bound, value in (("low", low), ("estimate", middle), ("high", high)):
+        labels = f'arm="treatment",bound="{bound}",experiment="exp",measure="click_rate"'
+        assert f"sml_experiment_uplift_ratio{{{labels}}} {value}" in metrics
+    control = newest["arms"][0]
+    assert f'sml_experiment_clicks{{arm="control",experiment="exp"}} {control["clicks"]}' in metrics
+    assert f'sml_experiment_arm_measure{{arm="control",experiment="exp",measure="click_rate"}} {control["click_rate"]}' in metrics
+    assert 'sml_experiment_guard_rail_fails{experiment="exp",rail="shares"} 0.0' in metrics
 
 
 def test_reports_follow_each_other_until_they_are_interrupted(site: Path) -> None:
