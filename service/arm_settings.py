@@ -37,6 +37,8 @@ class ExperimentSettings(Section):
     """the feature in a request's context that decides the arm: user_id; a request without it is answered by control"""
     staleness: Duration = 60.0
     """weights older than this, which have not learned what control has, answer nobody: control does"""
+    directory: str = "data/experiments"
+    """where `sml experiment report` keeps its sums, and its newest report for GET /v1/experiments"""
 
 
 class ArmJoinSettings(Section):

@@ -73,10 +73,18 @@ class ServeSettings(Section):
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
 
+    explore: Literal["none", "epsilon", "thompson"] = "epsilon"
+    """how the choices that requests ask for explore; thompson: each candidate as often as it may be the best, by [model] records"""
     epsilon: Annotated[float, Setting(ge=0, le=1)] = 0.0
-    """of the choices that requests ask for by choose: how many are made at random, to explore"""
+    """of those choices: how many are made at random, where explore is epsilon"""
     log_requests: Literal["none", "lines", "bodies"] = "none"
     """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
+
+    @model_validator(mode="after")
+    def _epsilon_explores(self) -> Self:
+        if self.epsilon and self.explore != "epsilon":
+            raise ValueError(f"explore to be epsilon, where epsilon is {self.epsilon:g}, or epsilon to be 0")
+        return self
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
@@ -207,6 +215,14 @@ class Settings(BaseSettings):
         wrong = [name for name in self.privacy.fields if kinds.get(name) not in ("categorical", "multi")]
         if wrong:
             raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
+        return self
+
+    @model_validator(mode="after")
+    def _thompson_has_records(self) -> Self:
+        models = {f"arms.{name}.model": arm.model for name, arm in self.arms.items()} or {"model": self.model}
+        without = [name for name, model in models.items() if not model.records]
+        if self.serve.explore == "thompson" and without:
+            raise ValueError(f"serve.explore: got 'thompson', expected records = true in {', '.join(without)}: they say how sure it is")
         return self
 
     @model_validator(mode="after")
