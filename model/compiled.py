@@ -19,7 +19,7 @@ def compiling(network: NetworkName) -> Iterator[str]:
     fields, labels = (Field(name="item"), Field(name="user")), np.array([0, 1], np.float32)
     model = OnlineModel(Spec(model=ModelSettings(network=network, records=True), fields=fields, table=TableSettings(capacity=8)))
     features, _ = Encoder(fields).encode([{"item": "a"}, {"item": "b"}], times=[0, 0])
-    yield "to predict and to choose"
+    yield "to predict"
     probabilities = model.weights.probabilities(features)
     chances(probabilities, model.weights.spreads(features, probabilities), 1)
     yield "to learn"
