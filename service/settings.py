@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     arms: dict[arm_settings.Name, ArmSettings] = {}
     field: tuple[Field, ...] = ()
     _arm: str = PrivateAttr(default=CONTROL)
+    _of_all: "Settings | None" = PrivateAttr(default=None)  # those of an arm: those that they are taken from
 
     @classmethod
     def settings_customise_sources(
@@ -268,8 +269,14 @@ class Settings(BaseSettings):
                 "learn": self.learn.model_copy(update=learn),
             }
         )
-        own._arm = name  # noqa: SLF001 - its own, of the same class
+        own._arm, own._of_all = name, self._of_all or self  # noqa: SLF001 - its own, of the same class
         return own
+
+    @property
+    def begin_from(self) -> "Settings | None":
+        """The settings of the arm that this one begins from."""
+        name = self.arms[self._arm].begin_from if self.arms else None
+        return self._of_all.of_arm(name) if name and self._of_all else None
 
     def of_every_arm(self) -> list[Self]:
         """Return the settings of each arm, these alone where there are none."""
@@ -294,8 +301,14 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        delay = self._label_delay() if self.model.records else 0
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+        return Spec(
+            model=self.model,
+            table=self.table,
+            fields=self.field,
+            label_policy=self.join.label_policy,
+            label_delay=self._label_delay() if self.model.records else 0,
+            served_by=self._arm if self.arms and self.arms[self._arm].learn_from == "own" else None,
+        )
 
     def _label_delay(self) -> int:
         """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.
