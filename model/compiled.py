@@ -21,7 +21,6 @@ def compiling(network: NetworkName) -> Iterator[str]:
     features, _ = Encoder(fields).encode([{"item": "a"}, {"item": "b"}], times=[0, 0])
     yield "to predict"
     probabilities = model.weights.probabilities(features)
-    yield "to choose"
     chances(probabilities, model.weights.spreads(features, probabilities), 1)
     yield "to learn"
     logits = model.learn(features, labels).logits
