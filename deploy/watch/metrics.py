@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
 from service.api.arms import Arms
+from service.api.experiment_metrics import ExperimentMetrics
 from service.api.metrics import ServerMetrics
 from stream.arms import Traffic
 from stream.join.metrics import JoinerMetrics
@@ -22,8 +24,10 @@ from stream.weights.metrics import FollowerMetrics
 LABELS = {
     "arm": "the arms of the settings",
     "baseline": "`base_rate`, the click rate of the window; `wide`, the model's bias and wide weights alone",
+    "bound": "a mean, and the `low` and `high` end of its interval",
     "candidates": "the number of candidates in a request: up to 1, 10, 100 or 1000",
     "check": "the guard's checks",
+    "experiment": "the newest reports that are kept",
     "fate": "what became of an event: four fates of a click, three of an impression",
     "field": "the fields of the settings",
     "file": "the log's file, and its write-ahead log",
@@ -32,9 +36,11 @@ LABELS = {
     "kind": "early clicks, tombstones in vain, late clicks learned",
     "label": "`0`, `1`",
     "layer": "the layers of the network",
+    "measure": "click rate, value, log loss, AUC, calibration",
     "of": "which of two: `recent` examples and `good` ones, or served `impressions` and the `clicks` on them",
     "over": "the newest `1k`, `10k` or `100k` examples, or the `total` of what the model has learned",
     "parameter": "the dense parameters of the network",
+    "rail": "the guard rails of a report",
     "reason": "kinds of errors, names of a record's own fields, or why an arm answers",
     "route": "the routes of the API; `none` for every path that is no route",
     "source": "the first 20 sources that write late events; `other` for all further ones",
@@ -65,6 +71,7 @@ def by_process() -> dict[str, list[Metric]]:
         arms = Arms(("control", "treatment"), TrafficFollower(log, topics, Traffic.of("test", {"control": 0.5, "treatment": 0.5})))
         ServerMetrics(registries["server"], arms)
         FollowerMetrics(registries["server"])
+        registries["server"].register(ExperimentMetrics(Path(folder)))
         measure(log, topics, registries["embedded log"])
         return {process: sorted(_metrics(registry)) for process, registry in registries.items()}
 
@@ -72,7 +79,7 @@ def by_process() -> dict[str, list[Metric]]:
 def _metrics(registry: CollectorRegistry) -> Iterator[Metric]:
     for collector in list(registry._collector_to_names):  # noqa: SLF001 - a labelled metric without a value is not in collect()
         for family in collector.collect():
-            labels = tuple(getattr(collector, "_labelnames", ()))
+            labels = tuple(getattr(collector, "_labelnames", getattr(family, "_labelnames", ())))
             yield Metric(family.name + ("_total" if family.type == "counter" else ""), family.type, labels, family.documentation)
 
 

@@ -148,6 +148,37 @@ EXPERIMENTS = Dashboard(
                 "s",
             ),
         ],
+        "What has the newest report shown? (`sml experiment report --watch`)": [
+            Panel(
+                "Uplift",
+                "Relative to control, with the ends of the interval that holds at every look. Believe it where the guard rails are fine.",
+                {"{{experiment}}, {{arm}}: {{measure}}, {{bound}}": "sml_experiment_uplift_ratio"},
+                "percentunit",
+            ),
+            Panel(
+                "Guard rails that fail",
+                "1 where a report says that its uplifts are not to be believed, and for which reason.",
+                {"{{experiment}}: {{rail}}": "sml_experiment_guard_rail_fails"},
+                "none",
+                steps=[(1, "red")],
+            ),
+            Panel(
+                "Measures by arm",
+                "Click rate, log loss, AUC and calibration of each arm, as the newest report has them.",
+                {"{{experiment}}, {{arm}}: {{measure}}": "sml_experiment_arm_measure"},
+            ),
+            Panel(
+                "Units, impressions, clicks by arm",
+                "What the newest report counts, and its age.",
+                {
+                    "{{arm}}: units": "sml_experiment_units",
+                    "{{arm}}: impressions": "sml_experiment_impressions",
+                    "{{arm}}: clicks": "sml_experiment_clicks",
+                    "{{arm}}: value": "sml_experiment_value",
+                    "age of the report, s": "time() - sml_experiment_reported_at_seconds",
+                },
+            ),
+        ],
         "Are the arms alike in freshness?": [
             Panel(
                 "Stale arms",

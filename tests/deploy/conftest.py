@@ -54,8 +54,9 @@ def experiment(composition: Composition) -> Iterator[list[str]]:
     composition.until(lambda: _is_ready(f"http://127.0.0.1:{ports[0]}/readyz"), "the arms are served")
     few = ["simulate", "--url", f"http://127.0.0.1:{ports[0]}", "--rate", "10", "--config", str(folder / "sml.toml")]
     composition.process("visitors", [sml, *few])
+    composition.process("reporter", ["sh", "-c", f"cd {folder} && exec {sml} experiment report first --watch 5"])
     yield [f"127.0.0.1:{port}" for port in ports]
-    assert [composition.stop(name) for name in ("visitors", "experiment")] == [0, 0]
+    assert [composition.stop(name) for name in ("visitors", "reporter", "experiment")] == [0, 0, 0]
 
 
 @pytest.fixture(scope="package")
