@@ -23,7 +23,7 @@ from experiments import bins
 from experiments.comparison import Arm, compare
 from experiments.moments import COLUMNS, INDEX, moments
 from model.evaluation import RunningScores
-from model.features import Encoder, Features
+from model.features import Column, Encoder, Features
 from model.online import OnlineModel
 from model.weights import sigmoid
 from service.commands.simulated_site import DAY, SCENARIOS, Scenario, Site, Visit
@@ -114,9 +114,7 @@ class Week:
                 yield step * STEP, visits
 
     def _step(self, now: float, visits: list[Visit]) -> None:
-        rows = [visit.context | candidate for visit in visits for candidate in visit.candidates]
-        times = [BEGINS + round(1000 * SCALE * visit.time) for visit in visits for _ in visit.candidates]
-        features, size = self._encoder.encode(rows, times).features, (len(visits), -1)
+        features, size = self._encoder.encode(_columns(visits), _times(visits)).features, (len(visits), -1)
         clicked, true, worth = (np.array([getattr(v, name) for v in visits]) for name in ("clicked", "probabilities", "worth"))  # (V, C)
         labels = clicked & (np.array([v.delays for v in visits]) <= WINDOW)
         day = int(now // DAY) - BEFORE
@@ -187,3 +185,16 @@ class Week:
     def _true(arm: Learner) -> dict[str, Any]:
         days = [scores.total() for scores in arm.scores]
         return {"auc": [each.auc for each in days], "log_loss": [each.log_loss for each in days], "value": arm.value.tolist()}
+
+
+def _columns(visits: list[Visit]) -> dict[str, Column]:
+    """Return the features of all candidates."""
+    visit_of = np.repeat(np.arange(len(visits)), len(visits[0].candidates))
+    context = {name: Column([visit.context[name] for visit in visits], visit_of) for name in visits[0].context}
+    own = [name for name in visits[0].candidates[0] if name != "id"]
+    return context | {name: Column([candidate[name] for visit in visits for candidate in visit.candidates]) for name in own}
+
+
+def _times(visits: list[Visit]) -> list[int]:
+    """Return when each candidate might be shown, epoch ms: a day of the site is one of ours."""
+    return [BEGINS + round(1000 * SCALE * visit.time) for visit in visits for _ in visit.candidates]

@@ -80,7 +80,7 @@ class Site:
         self._likes = np.array([random.permutation(len(CATEGORIES))[:3] for _ in range(users)])  # (U, 3) categories
         self._user_effect = random.normal(0, 0.4, users)
         self._user_taste = random.normal(0, 1, (users, TASTES))
-        self._loyalty = _shares(random.pareto(1.5, users) + 0.1)  # how often each returns
+        self._loyalty = np.cumsum(_shares(random.pareto(1.5, users) + 0.1))  # how often each returns, summed up
         self._category = random.integers(len(CATEGORIES), size=items)
         self._price = np.round(random.lognormal(2.5, 0.8, items), 2)
         self._draw_effects(random)
@@ -98,7 +98,7 @@ class Site:
 
     def visit(self) -> Visit:
         """Return the next visit: what a visitor may see, and what is clicked of it."""
-        now, user = self._now, int(self._random.choice(self.scenario.users, p=self._loyalty))
+        now, user = self._now, int(np.searchsorted(self._loyalty / self._loyalty[-1], self._random.random(), side="right"))
         self._now += 1 / (self._rate * (1 + self._hour(now)))
         if now >= self._changes:
             self._draw_effects(self._more)
@@ -193,8 +193,8 @@ class Scoreboard:
             return None
         served, true, clicked, values = np.array(self._shown, np.float64).T  # (window,) each
         mean = np.full_like(clicked, clicked.mean())
-        losses = [_log_loss(each, clicked) for each in (served, true, mean)]
-        return Comparison(len(clicked), *losses, float(np.mean(clicked * values)))
+        value = float(np.mean(clicked * values))
+        return Comparison(len(clicked), _log_loss(served, clicked), _log_loss(true, clicked), _log_loss(mean, clicked), value)
 
 
 def _log_loss(probabilities: Floats, clicked: Floats) -> float:
