@@ -42,6 +42,24 @@ def experiment_report(
         typer.echo("\n".join(lines(found)))
 
 
+@experiment_app.command("guard")
+def experiment_guard(
+    *,
+    sums: Annotated[Path, typer.Option(help="The folder that keeps the guard's sums.")] = Path("data/experiments/guard"),
+    config: Config = CONFIG,
+) -> None:
+    """Guard the experiment that runs: an arm that is worse than control beyond doubt gives its units back.
+
+    The bound is `[experiment] guard_rail`; `sml arms list --decisions` shows what was decided, and why. `sml up` runs it by itself.
+
+    \b
+        sml experiment guard
+    """
+    from service.commands.experiment_guard import guard
+
+    guard(settings_of(config), sums)
+
+
 @experiment_app.command("schema")
 def experiment_schema() -> None:
     """Print the JSON schema of a report.

@@ -21,7 +21,7 @@ END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
 LARGEST_LOG = 10_000_000  # bytes: a larger one is put aside at the next start, in the place of the one before it
 
-STREAM_ORDER = ("compile", "simulate", "join", "learn", "serve")
+STREAM_ORDER = ("compile", "simulate", "experiment", "join", "learn", "serve")
 
 
 class ChildDiedError(Exception):

@@ -148,13 +148,13 @@ def test_an_experiment_runs_on_the_simulated_site_and_its_report_is_one_command_
 
     system.start("--simulate", "--experiment", "sml")
     eventually(lambda: len([each for each in arms() if (each["examples"] or 0) > 300]) == 2)
-    shares = {each["arm"]: each["share"] for each in arms()}
+    shares, children = {each["arm"]: each["share"] for each in arms()}, system.children()
     eventually(lambda: re.search(r"control \d\.\d+, worth .* treatment \d\.\d+, worth ", system.printed()))
-    status, printed = system.end(), system.printed()
-    words = next(line.split()[2:] for line in printed.splitlines() if line.startswith("experiment "))
+    words = next(line.split()[2:] for line in system.printed().splitlines() if line.startswith("experiment "))
     report = json.loads(system.sml(*words, "--json"))
 
-    assert status == 0, printed
+    assert system.end() == 0, system.printed()
+    assert set(children) == {"join", "learn", "serve", "experiment", "simulate"}
     assert shares == {"control": 0.5, "treatment": 0.5}
     assert all(each["impressions"] > 100 and each["value"] > 0 for each in report["arms"])
     assert {rail["name"]: rail["fine"] for rail in report["guard_rails"]}["errors"]

@@ -1,0 +1,56 @@
+"""Whether an arm is worse than control beyond doubt, by more than it may be: then it is to be stopped.
+
+Two measures are looked at, each with half of α; their intervals hold at every look, so one may look as often as one likes:
+
+    harm of the click rate = 1 − arm / control
+    harm of the log loss   = (loss / entropy of the click rate) of the arm / the same of control − 1
+
+An arm that finds more clicks has a higher log loss without being worse; the entropy takes that out. Where the click rates themselves are
+not sure, the one within their interval that excuses the arm most counts.
+"""
+
+import math
+from collections.abc import Mapping
+
+from experiments.comparison import ALPHA, Arm, compare
+
+_EVEN = 0.5  # the click rate of the largest entropy
+
+
+def harms(arms: Mapping[str, Arm], control: str, bound: float, *, alpha: float = ALPHA) -> dict[str, str]:
+    """Return the arms whose harm is surely above ``bound``, each with the reason, once they have units and clicks enough.
+
+    Args:
+        arms: The arms by name, the control among them.
+        control: Its name.
+        bound: The relative harm that an arm may do: 0.1 is 10 %.
+        alpha: The chance that an arm without such harm is ever said to do it.
+    """
+    found = compare(arms, control, alpha=alpha / 2)
+    reasons = {}
+    for name in arms:
+        clicks, loss = found.get((name, "click_rate")), found.get((name, "log_loss"))
+        if clicks is None or loss is None or clicks.relative is None or loss.relative is None:
+            continue
+        low, high = clicks.relative.low, clicks.relative.high
+        excused = (1 + loss.relative.low) / _entropy_ratio(clicks.base, low, high) - 1
+        if high < -bound:
+            reasons[name] = f"click rate {clicks.relative.estimate:+.1%} ({low:+.1%} to {high:+.1%}), bound -{bound:.1%}"
+        elif excused > bound:
+            reasons[name] = f"log loss {loss.relative.estimate:+.1%}, {excused:+.1%} or more beside the click rate, bound +{bound:.1%}"
+    return reasons
+
+
+def _entropy_ratio(rate: float, low: float, high: float) -> float:
+    """Return the most that the entropy of a click rate ``rate`` · (1 + ``low`` … ``high``) is, as a multiple of that of ``rate``.
+
+    >>> _entropy_ratio(0.5, -0.5, 0.0), round(_entropy_ratio(0.1, -0.2, 0.2), 3)
+    (1.0, 1.129)
+    """
+    most = min(max(_EVEN, rate * (1 + low)), rate * (1 + high))  # of all in the interval the nearest to even
+    return _entropy(most) / _entropy(rate)
+
+
+def _entropy(rate: float) -> float:
+    rate = min(max(rate, 1e-12), 1 - 1e-12)
+    return -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
