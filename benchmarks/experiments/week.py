@@ -25,6 +25,7 @@ from experiments.moments import COLUMNS, INDEX, moments
 from model.evaluation import RunningScores
 from model.features import Column, Encoder, Features
 from model.online import OnlineModel
+from model.settings import Spec
 from model.weights import sigmoid
 from service.commands.simulated_site import DAY, SCENARIOS, Scenario, Site, Visit
 from service.settings import load
@@ -38,8 +39,8 @@ STEP = 1.0  # seconds of the site, of which a day has 600: weights are published
 SCALE = 86_400 / DAY
 BEGINS = 1_790_000_000_000  # epoch ms
 ARMS = {"control": "none", "treatment": "meta_tanh"}  # as in the paper: a plain network, and one with SML
-SETTINGS = load(Path(__file__).parents[2] / "deploy" / "simulated.toml")
-WINDOW, DECIDED = SETTINGS.join.click_window, SETTINGS.join.decided_after  # seconds of the site: 7 minutes and 12
+SETTINGS = Path(__file__).parents[2] / "deploy" / "simulated.toml"
+WINDOW, DECIDED = 3.0, 5.0  # seconds of the site, as there: 7 minutes and 12
 
 
 class Experiment(NamedTuple):
@@ -60,10 +61,9 @@ class Experiment(NamedTuple):
 class Learner:
     """An arm: predicts with what it has learned, and learns what is decided."""
 
-    def __init__(self, skip: str, hidden: tuple[int, ...], seed: int) -> None:
-        model = SETTINGS.model.model_copy(update={"skip": skip, "hidden": hidden, "seed": seed})
-        spec = SETTINGS.spec.model_copy(update={"model": model, "label_delay": round(1000 * SCALE * DECIDED)})
-        self.model = OnlineModel(spec)
+    def __init__(self, spec: Spec, **model: Any) -> None:
+        delay = round(1000 * SCALE * DECIDED)
+        self.model = OnlineModel(spec.model_copy(update={"model": spec.model.model_copy(update=model), "label_delay": delay}))
         self.scores = [RunningScores() for _ in range(DAYS)]  # over all candidates, each day
         self.value = np.zeros(DAYS)  # to be expected of what it would show, by the true probabilities
         self._waiting: deque[tuple[float, Features, NDArray[np.float32]]] = deque()
@@ -85,8 +85,9 @@ class Week:
 
     def __init__(self, experiment: Experiment, seed: int) -> None:
         self._experiment, self._site = experiment, experiment.site(seed)
-        self.arms = {name: Learner(skip, experiment.hidden, seed) for name, skip in ARMS.items()}
-        self._encoder = Encoder(SETTINGS.field)
+        spec = load(SETTINGS).spec
+        self.arms = {name: Learner(spec, skip=skip, hidden=experiment.hidden, seed=seed) for name, skip in ARMS.items()}
+        self._encoder = Encoder(spec.fields)
         traffic = Traffic.of(f"sml-{seed}", dict.fromkeys(ARMS, 0.5))
         users = self._site.scenario.users
         keys = [f"u{user}".encode() for user in range(users)]
