@@ -70,7 +70,7 @@ def _start(children: Children, settings: Settings, folder: Path) -> None:
         children.start("learn", arm=arm)
     children.start("serve")
     if settings.experiment.unit and settings.arms:
-        children.start("experiment", "guard", "--sums", str(folder / "experiments" / "guard"))
+        children.start("experiment", "guard", "--sums", str(folder / "experiments" / "guard"), logged=False)  # what it decides is seen
 
 
 def _compile_kernels(settings: Settings, stop: Event, children: Children, folder_lock: FolderLock) -> bool:

@@ -30,6 +30,10 @@ SETTINGS = """
 [log]
 url = "{url}"
 prefix = "{prefix}"
+[model]
+hidden = [8, 4]
+[table]
+capacity = 4096
 [experiment]
 name = "sml"
 unit = "user_id"
@@ -147,3 +151,17 @@ def test_a_guard_that_is_killed_and_two_that_guard_at_once_write_one_decision(si
     assert [decision.by for decision in decided(site)] == ["guard rail"]
     assert [process.poll() for process in guards] == [None, None]
     assert site.end() == {"one": 0, "other": 0}
+
+
+def test_a_running_system_stops_a_poisoned_treatment_and_says_so_on_the_screen(site: Site, settings: Settings) -> None:
+    site.start("up")
+    site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server", 120)
+    append(site, impressions(settings, poisoned=True), WITHIN)
+    site.wait_for(lambda: "guard rail: decided stop treatment, of experiment sml: " in site.said("up"), "the decision on the screen", 60)
+
+    def shares() -> dict[str, float]:
+        return {each["arm"]: each["share"] for each in site.get("serve", "/v1/model").json()["arms"]}
+
+    site.wait_for(lambda: shares() == {"control": 1.0, "treatment": 0.0}, "the server to follow", 60)
+    assert site.end() == {"up": 0}
+    assert [decision.by for decision in decided(site)] == ["guard rail"]
