@@ -56,8 +56,10 @@ def experiment_guard(
         sml experiment guard
     """
     from service.commands.experiment_guard import guard
+    from service.signals import stop_signals
 
-    guard(settings_of(config), sums)
+    with stop_signals() as stop:
+        guard(settings_of(config), sums, stop.is_set)
 
 
 @experiment_app.command("schema")

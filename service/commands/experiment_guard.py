@@ -16,46 +16,51 @@ from experiments.guard_rail import harms
 from service.audit import record
 from service.commands.experiment import reporter_of
 from service.settings import Settings, SettingsError
-from service.signals import stop_signals
 from stream.arms import ArmError, Traffic, decide, read_traffic
 from stream.experiment.plan import NEVER, Plan, Plans
 from stream.experiment.sums import Sums
 from stream.log.connect import open_log
-from stream.log.contract import FencedError, Log, LogUnavailableError
+from stream.log.contract import FencedError, Log, LogError
 from stream.log.reading import sleep_unless
 
 logger = logging.getLogger(__name__)
 
 BY = "guard rail"
 LOOK_EVERY = 1.0  # seconds between looks at least, and a look takes at most a twentieth of the time
-WAIT = 1.0  # seconds between looks whether an experiment has begun
+WAIT = 1.0  # seconds until it is looked again whether an experiment has begun
 
 
-def guard(settings: Settings, folder: Path) -> None:
-    """Guard whichever experiment splits the traffic, until SIGINT or SIGTERM.
+def guard(settings: Settings, folder: Path, should_stop: Callable[[], bool]) -> None:
+    """Guard whichever experiment splits the traffic, until asked to stop.
+
+    While the log is away, or the sums can't be written, or another guard has them, keep trying.
 
     Args:
         settings: Where the log is, what the arms are, and how much worse an arm may be.
         folder: Where the sums are kept.
+        should_stop: Whether to stop.
 
     Raises:
         SettingsError: there are no arms.
-        ExperimentError: another process has the sums.
+        LogError: there is no such log.
     """
     if not settings.arms:
         raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
-    with stop_signals() as stop, open_log(settings.log) as log:
-        while not stop.is_set():
+    reported = ""
+    with open_log(settings.log) as log:
+        while not should_stop():
             try:
                 traffic = _in_force(log, settings)
                 if len(traffic.points()) > 1:
-                    guard_one(log, settings, traffic.experiment, folder, stop.is_set)
-            except LogUnavailableError as error:
-                logger.warning("The log is away, trying again: %s", error)
-            sleep_unless(stop.is_set, WAIT)
+                    _guard_one(log, settings, traffic.experiment, folder, should_stop)
+            except LogError as error:
+                if str(error) != reported:
+                    logger.warning("Nothing is guarded, trying again: %s", error)
+                reported = str(error)
+            sleep_unless(should_stop, WAIT)
 
 
-def guard_one(log: Log, settings: Settings, experiment: str, folder: Path, should_stop: Callable[[], bool]) -> None:
+def _guard_one(log: Log, settings: Settings, experiment: str, folder: Path, should_stop: Callable[[], bool]) -> None:
     """Guard an experiment until it ends, or asked to stop."""
     plans = Plans(log, settings.topics, settings.traffic, experiment)
     rail, sums = GuardRail(log, settings, plans), Sums(folder / f"{experiment}.db")

@@ -80,7 +80,8 @@ class Site:
         self._likes = np.array([random.permutation(len(CATEGORIES))[:3] for _ in range(users)])  # (U, 3) categories
         self._user_effect = random.normal(0, 0.4, users)
         self._user_taste = random.normal(0, 1, (users, TASTES))
-        self._loyalty = np.cumsum(_shares(random.pareto(1.5, users) + 0.1))  # how often each returns, summed up
+        returns = np.cumsum(_shares(random.pareto(1.5, users) + 0.1))
+        self._returns = returns / returns[-1]  # the share of the visits that this user or one before makes
         self._category = random.integers(len(CATEGORIES), size=items)
         self._price = np.round(random.lognormal(2.5, 0.8, items), 2)
         self._draw_effects(random)
@@ -98,7 +99,7 @@ class Site:
 
     def visit(self) -> Visit:
         """Return the next visit: what a visitor may see, and what is clicked of it."""
-        now, user = self._now, int(np.searchsorted(self._loyalty / self._loyalty[-1], self._random.random(), side="right"))
+        now, user = self._now, int(np.searchsorted(self._returns, self._random.random(), side="right"))
         self._now += 1 / (self._rate * (1 + self._hour(now)))
         if now >= self._changes:
             self._draw_effects(self._more)

@@ -1,6 +1,7 @@
 """A treatment that is poisoned is stopped by its guard rail, once, within a stated number of impressions; one that is not goes on."""
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from model.keys import key_of
 from model.settings import Field
 from service.commands.arms import start, stop
 from service.commands.experiment import reporter_of
-from service.commands.experiment_guard import GuardRail
+from service.commands.experiment_guard import GuardRail, guard
 from service.commands.simulated_site import SCENARIOS, Site as SimulatedSite
 from service.commands.topics import create
 from service.settings import Settings, load
@@ -151,6 +152,27 @@ def test_a_guard_that_is_killed_and_two_that_guard_at_once_write_one_decision(si
     assert [decision.by for decision in decided(site)] == ["guard rail"]
     assert [process.poll() for process in guards] == [None, None]
     assert site.end() == {"one": 0, "other": 0}
+
+
+def test_a_guard_that_cannot_have_its_sums_goes_on_once_it_can(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(site, impressions(settings, poisoned=True), WITHIN)
+    monkeypatch.setattr("stream.experiment.sums.PATIENCE", 0.1)
+    monkeypatch.setattr("service.commands.experiment_guard.WAIT", 0.1)
+    first, stopped = Sums(site.folder / "sums" / "sml.db"), threading.Event()
+    thread = threading.Thread(target=guard, args=(settings, site.folder / "sums", stopped.is_set))
+    thread.start()
+    time.sleep(1.0)
+    before = decided(site)
+    first.close()
+
+    site.wait_for(lambda: len(decided(site)) == 1, "a decision", 60)
+    stopped.set()
+    thread.join()
+
+    assert before == []
+    assert [line.message for line in caplog.records if "Nothing is guarded" in line.message] == [caplog.messages[0]]
 
 
 def test_a_running_system_stops_a_poisoned_treatment_and_says_so_on_the_screen(site: Site, settings: Settings) -> None:
