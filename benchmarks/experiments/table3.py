@@ -8,15 +8,16 @@ runs what table3.jsonl does not hold yet, prints the tables of benchmarks/experi
 import argparse
 import json
 import math
-import time
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.experiments.week import DAYS, Experiment, Week
+from benchmarks.experiments import week
+from benchmarks.experiments.week import DAYS, Experiment
 from experiments.bins import empty
 from experiments.comparison import ALPHA, Arm, compare
 from experiments.moments import total
@@ -53,14 +54,18 @@ def run(path: Path, seeds: int) -> None:
     """Run what is missing, seed by seed, and append each run."""
     done = {(each["experiment"], each["seed"]) for each in read(path)}
     for seed in range(seeds):
-        for experiment in EXPERIMENTS:
-            if (name_of(experiment), seed) in done:
-                continue
-            begun = time.perf_counter()
-            found = {"experiment": name_of(experiment), "seed": seed} | Week(experiment, seed).run()
-            found["seconds"] = round(time.perf_counter() - begun, 1)
+        missing = [each for each in EXPERIMENTS if (name_of(each), seed) not in done]
+        for _, group in groupby(sorted(missing, key=_site), _site):
+            together = list(group)
+            found = week.run(together, seed)
+            kept = [{"experiment": name_of(each), "seed": seed} | its for each, its in zip(together, found, strict=True)]
             with path.open("a") as file:
-                file.write(json.dumps(_rounded(found), separators=(",", ":")) + "\n")
+                file.writelines(json.dumps(_rounded(each), separators=(",", ":")) + "\n" for each in kept)
+
+
+def _site(experiment: Experiment) -> tuple[bool, str]:
+    """Return what experiments on the same site have equal."""
+    return experiment.change, experiment.scenario
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -76,7 +81,7 @@ def _rounded(found: Any) -> Any:
     return float(f"{found:.9g}") if isinstance(found, float) else found
 
 
-def together(runs: Sequence[dict[str, Any]]) -> Found:
+def pooled(runs: Sequence[dict[str, Any]]) -> Found:
     """Return what runs of other sites, with other visitors, say together."""
     sums = {arm: np.sum([run["moments"][arm] for run in runs], axis=0) for arm in ("control", "treatment")}
     value = compare({arm: Arm(each, empty()) for arm, each in sums.items()}, "control")["treatment", "value_per_impression"].relative
@@ -129,7 +134,7 @@ def lines(runs: Sequence[dict[str, Any]]) -> Iterable[str]:
     for experiment in EXPERIMENTS:
         its = [each for each in runs if each["experiment"] == name_of(experiment)]
         if its:
-            found, (auc, value) = together(its), PAPER[experiment.scenario]
+            found, (auc, value) = pooled(its), PAPER[experiment.scenario]
             measured = " | ".join(_percent(each) for each in (found.auc, found.true_auc))
             yield (
                 f"| {experiment.scenario} | {title(experiment)} | {found.seeds} | {auc} | {measured} | {value} "

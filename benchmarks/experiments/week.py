@@ -6,12 +6,12 @@ A label is learned when the joiner has decided it: ``DECIDED`` after the impress
 serves everybody on the day before the experiment, while both arms learn. Both answer all visits, and what a visitor would do is drawn
 before it is known what is shown: so the truth of the effect is known, too, far more exactly than half of the visitors can tell it.
 
-Axes: U users, V visits of a step, C candidates, S shown, D columns of sums.
+Axes: U users, V visits of a step, C candidates, N impressions, D columns of sums.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,13 +25,14 @@ from experiments.moments import COLUMNS, INDEX, moments
 from model.evaluation import RunningScores
 from model.features import Column, Encoder, Features
 from model.online import OnlineModel
-from model.settings import Spec
+from model.settings import Field, Spec
 from model.weights import sigmoid
 from service.commands.simulated_site import DAY, SCENARIOS, Scenario, Site, Visit
 from service.settings import load
 from stream.arms import Traffic
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 BEFORE, DAYS = 1, 7
@@ -52,10 +53,48 @@ class Experiment(NamedTuple):
     change: bool = False  # whether tastes become others at once, in the middle of the experiment
     rate: float = 12.0  # visits a second of the site
 
+    @property
+    def scenario_with_change(self) -> Scenario:
+        """The scenario."""
+        return SCENARIOS[self.scenario]._replace(changes=(BEFORE + DAYS / 2) * DAY if self.change else math.inf)
+
     def site(self, seed: int) -> Site:
         """Return the site."""
-        scenario: Scenario = SCENARIOS[self.scenario]
-        return Site(seed, self.rate, scenario._replace(changes=(BEFORE + DAYS / 2) * DAY if self.change else math.inf))
+        return Site(seed, self.rate, self.scenario_with_change)
+
+
+class Step(NamedTuple):
+    """The visits of a step: what is known of them, and what is true."""
+
+    begins: float  # seconds of the site
+    features: Features  # of V · C candidates
+    user: Ints  # (V,)
+    true: Floats  # (V, C): the chance of a click
+    labels: Bools  # (V, C): whether it would be clicked within the window
+    worth: Floats  # (V, C): what a click is expected to be worth
+    values: Floats  # (V, C): what it would be
+
+    @property
+    def day(self) -> int:
+        """The day of the experiment; negative before it begins."""
+        return int(self.begins // DAY) - BEFORE
+
+
+def steps(site: Site, fields: Sequence[Field]) -> Iterator[Step]:
+    """Yield the week of a site, which is the same for every experiment on it."""
+    encoder, visit = Encoder(fields), site.visit()
+    for number in range(round((BEFORE + DAYS) * DAY / STEP)):
+        visits = []
+        while visit.time < (number + 1) * STEP:
+            visits.append(visit)
+            visit = site.visit()
+        if visits:
+            features = encoder.encode(_columns(visits), _times(visits)).features
+            user = np.array([int(each.context["user_id"][1:]) for each in visits])
+            clicked, delays, *known = (
+                np.array([getattr(each, name) for each in visits]) for name in ("clicked", "delays", "probabilities", "worth", "values")
+            )
+            yield Step(number * STEP, features, user, known[0], clicked & (delays <= WINDOW), *known[1:])
 
 
 class Learner:
@@ -74,91 +113,65 @@ class Learner:
             _, features, labels = self._waiting.popleft()
             self.model.learn(features, labels)
 
-    def take(self, until: float, features: Features, labels: NDArray[np.float32]) -> None:
-        """Take examples that were shown before ``until``."""
-        if len(labels):
-            self._waiting.append((until + DECIDED, features, labels))
+    def take(self, step: Step, shown: Bools) -> None:
+        """Take what was shown, to be learned once all of the step is decided."""
+        taken = shown.ravel()
+        if taken.any():
+            features = step.features.without(np.flatnonzero(~taken).tolist(), len(taken))
+            self._waiting.append((step.begins + STEP + DECIDED, features, step.labels.ravel()[taken].astype(np.float32)))
+
+    def result(self) -> dict[str, Any]:
+        """Return how good its predictions were, and what it would have shown was worth, day by day."""
+        days = [scores.total() for scores in self.scores]
+        return {"auc": [each.auc for each in days], "log_loss": [each.log_loss for each in days], "value": self.value.tolist()}
 
 
 class Week:
     """The experiment, step by step; sums by unit are those of a report."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
-        self._experiment, self._site = experiment, experiment.site(seed)
-        spec = load(SETTINGS).spec
+    def __init__(self, experiment: Experiment, seed: int, spec: Spec) -> None:
+        self._experiment, self._scenario = experiment, experiment.scenario_with_change
         self.arms = {name: Learner(spec, skip=skip, hidden=experiment.hidden, seed=seed) for name, skip in ARMS.items()}
-        self._encoder = Encoder(spec.fields)
         traffic = Traffic.of(f"sml-{seed}", dict.fromkeys(ARMS, 0.5))
-        users = self._site.scenario.users
-        keys = [f"u{user}".encode() for user in range(users)]
+        keys = [f"u{user}".encode() for user in range(self._scenario.users)]
         self._treated = np.array([traffic.point(key) >= traffic.ranges[0][0] for key in keys])
         self._units = np.array([xxh3_64_intdigest(key) for key in keys], np.uint64)
-        self._sums = np.zeros((users, len(COLUMNS)))
+        self._sums = np.zeros((len(keys), len(COLUMNS)))
         self._bins = {name: bins.empty() for name in ARMS}
         self._best = 0.0  # the value to be expected of a choice that knows the truth
 
-    def run(self) -> dict[str, Any]:
-        """Run it, and return what it has brought."""
-        for now, visits in self._steps():
-            self._step(now, visits)
-        return self._result()
-
-    def _steps(self) -> Iterator[tuple[float, list[Visit]]]:
-        """Yield the visits of each step, and when it begins."""
-        visit = self._site.visit()
-        for step in range(round((BEFORE + DAYS) * DAY / STEP)):
-            visits = []
-            while visit.time < (step + 1) * STEP:
-                visits.append(visit)
-                visit = self._site.visit()
-            if visits:
-                yield step * STEP, visits
-
-    def _step(self, now: float, visits: list[Visit]) -> None:
-        features, size = self._encoder.encode(_columns(visits), _times(visits)).features, (len(visits), -1)
-        clicked, true, worth = (np.array([getattr(v, name) for v in visits]) for name in ("clicked", "probabilities", "worth"))  # (V, C)
-        labels = clicked & (np.array([v.delays for v in visits]) <= WINDOW)
-        day = int(now // DAY) - BEFORE
+    def take(self, step: Step) -> None:
+        """Learn what is decided, predict, show, and count what came of it."""
         predicted, shown = {}, {}
         for name, arm in self.arms.items():
-            arm.learn(now)
-            logits = arm.model.weights.predict(features)
-            predicted[name] = np.clip(sigmoid(logits), 1e-12, 1 - 1e-12).reshape(size)
-            shown[name] = self._shown(visits, predicted[name])
-            if day >= 0:
-                arm.scores[day].update(logits, labels.ravel().astype(np.float32))
-                arm.value[day] += float((worth * true * shown[name]).sum())
-        self._best += float((worth * true * self._shown(visits, true)).sum()) if day >= 0 else 0.0
-        user = np.array([int(v.context["user_id"][1:]) for v in visits])
-        treated = self._treated[user] & (day >= 0)  # (V,)
-        self._learn(now + STEP, features, labels, shown, treated, everything=day < 0)
-        values = np.array([v.values for v in visits])
-        for name, served in (("control", ~treated), ("treatment", treated)):
-            seen = shown[name] & served[:, None]  # (V, C)
-            repeated = np.broadcast_to(user[:, None], seen.shape)[seen]
-            self._count(name, repeated, predicted[name][seen], labels[seen], values[seen], before=day < 0)
+            arm.learn(step.begins)
+            logits = arm.model.weights.predict(step.features)
+            predicted[name] = np.clip(sigmoid(logits), 1e-12, 1 - 1e-12).reshape(step.true.shape)
+            shown[name] = self._shown(step, predicted[name])
+            if step.day >= 0:
+                arm.scores[step.day].update(logits, step.labels.ravel().astype(np.float32))
+                arm.value[step.day] += _expected(step, shown[name])
+        self._best += _expected(step, self._shown(step, step.true)) if step.day >= 0 else 0.0
+        treated = (self._treated[step.user] & (step.day >= 0))[:, None]  # (V, 1)
+        served = {"control": shown["control"] & ~treated, "treatment": shown["treatment"] & treated}
+        for name, arm in self.arms.items():
+            own = self._experiment.learn_from == "own" and step.day >= 0
+            arm.take(step, served[name] if own else served["control"] | served["treatment"])
+            self._count(name, step, served[name], predicted[name])
 
-    def _shown(self, visits: list[Visit], predicted: Floats) -> Bools:
+    def _shown(self, step: Step, predicted: Floats) -> Bools:
         """Return what would be shown by these predictions, ``(V, C)``."""
         shown = np.zeros(predicted.shape, np.bool_)
-        for row, visit, its in zip(shown, visits, predicted, strict=True):
-            row[self._site.show(visit, its)] = True
+        np.put_along_axis(shown, self._scenario.best(step.worth, predicted), values=True, axis=1)
         return shown
 
-    def _learn(self, until: float, features: Features, labels: Bools, shown: dict[str, Bools], treated: Bools, *, everything: bool) -> None:
-        """Let each arm take what it is to learn from."""
-        every = np.where(treated[:, None], shown["treatment"], shown["control"])  # (V, C)
-        own = {"control": every & ~treated[:, None], "treatment": every & treated[:, None]}
-        for name, arm in self.arms.items():
-            taken = (every if everything or self._experiment.learn_from == "all" else own[name]).ravel()
-            arm.take(until, features.without(np.flatnonzero(~taken).tolist(), len(taken)), labels.ravel()[taken].astype(np.float32))
-
-    def _count(self, name: str, user: NDArray[np.int64], p: Floats, clicked: Bools, values: Floats, *, before: bool) -> None:
-        """Add impressions, ``(N,)`` each, to the sums of their units."""
-        ones, value = np.ones(len(user)), clicked * values
-        loss = -np.log(np.where(clicked, p, 1 - p))
-        added = {"impressions": ones, "clicks": clicked, "value": value}
-        if before:
+    def _count(self, name: str, step: Step, served: Bools, predicted: Floats) -> None:
+        """Add impressions to the sums of their units."""
+        user = np.broadcast_to(step.user[:, None], served.shape)[served]  # (N,), as are the following
+        p, clicked = predicted[served], step.labels[served]
+        value, loss = clicked * step.values[served], -np.log(np.where(clicked, p, 1 - p))
+        added = {"impressions": np.ones(len(user)), "clicks": clicked, "value": value}
+        if step.day < 0:
             added = {f"{what}_before": each for what, each in added.items()}
         else:
             added |= {"loss": loss, "prediction": p, "value_squares": value**2, "loss_squares": loss**2}
@@ -166,7 +179,8 @@ class Week:
         for what, each in added.items():
             np.add.at(self._sums[:, INDEX[what]], user, each)
 
-    def _result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
+        """Return what it has brought."""
         self._sums[:, INDEX["units"]] = 1
         self._sums[:, INDEX["known"]] = self._sums[:, INDEX["impressions_before"]] > 0
         seen = self._sums[:, INDEX["impressions"]] > 0
@@ -178,14 +192,24 @@ class Week:
         return {
             "moments": {name: arm.moments.tolist() for name, arm in arms.items()},
             "auc": {"difference": auc.difference.estimate, "error": auc.error, "base": auc.base, "time": auc.time},
-            "true": {name: self._true(arm) for name, arm in self.arms.items()},
+            "true": {name: arm.result() for name, arm in self.arms.items()},
             "best_value": self._best,
         }
 
-    @staticmethod
-    def _true(arm: Learner) -> dict[str, Any]:
-        days = [scores.total() for scores in arm.scores]
-        return {"auc": [each.auc for each in days], "log_loss": [each.log_loss for each in days], "value": arm.value.tolist()}
+
+def run(experiments: Sequence[Experiment], seed: int) -> list[dict[str, Any]]:
+    """Run experiments on the same site, side by side, and return what each has brought."""
+    spec = load(SETTINGS).spec
+    weeks = [Week(experiment, seed, spec) for experiment in experiments]
+    for step in steps(experiments[0].site(seed), spec.fields):
+        for week in weeks:
+            week.take(step)
+    return [week.result() for week in weeks]
+
+
+def _expected(step: Step, shown: Bools) -> float:
+    """Return the value to be expected of what is shown, by the true probabilities."""
+    return float((step.worth * step.true * shown).sum())
 
 
 def _columns(visits: list[Visit]) -> dict[str, Column]:

@@ -41,6 +41,10 @@ class Scenario(NamedTuple):
     rhythm: float = 0.0  # by how much of the mean the traffic rises until noon and falls until midnight; logits rise and fall by as much
     changes: float = math.inf  # when tastes become others at once, in seconds
 
+    def best(self, worth: Floats, predicted: Floats) -> NDArray[np.intp]:
+        """Return the candidates from which most value is to be expected, the best first: ``(..., C)`` and ``(..., C)`` → indices."""
+        return np.argsort(-worth * predicted, axis=-1, kind="stable")[..., : self.shown]
+
 
 SCENARIOS = {
     "page": Scenario(),
@@ -128,7 +132,7 @@ class Site:
         """Return which candidates a visitor is shown: those with the most value to be expected, the best first; all in their order."""
         if self.scenario.shown >= self.scenario.candidates:
             return list(range(self.scenario.candidates))
-        best: list[int] = np.argsort(-visit.worth * np.asarray(predicted), kind="stable")[: self.scenario.shown].tolist()
+        best: list[int] = self.scenario.best(visit.worth, np.asarray(predicted)).tolist()
         return best
 
     def _draw_effects(self, random: np.random.Generator) -> None:

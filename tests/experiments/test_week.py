@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.experiments import table3, week
+from benchmarks.experiments import week
 from benchmarks.experiments.table3 import EXPERIMENTS, run
-from benchmarks.experiments.week import DECIDED, STEP, Experiment, Week
+from benchmarks.experiments.week import DECIDED, SETTINGS, STEP, Experiment, Week, steps
 from experiments.moments import INDEX
+from service.settings import load
 
 SMALL: dict[str, Any] = {"scenario": "feed", "hidden": (8, 4), "rate": 4.0}
 
@@ -26,17 +27,18 @@ def impressions(of: Week) -> dict[str, float]:
 
 @pytest.mark.parametrize("learn_from", ["all", "own"])
 def test_an_arm_has_learned_what_was_decided_by_then_and_nothing_of_the_other_where_it_learns_from_its_own(learn_from: Any) -> None:
-    experiment, shown = Week(Experiment(**SMALL, learn_from=learn_from), seed=1), {}
+    experiment, spec = Experiment(**SMALL, learn_from=learn_from), load(SETTINGS).spec
+    of, shown = Week(experiment, 1, spec), {}
 
-    for now, visits in experiment._steps():
-        if now > 30:
+    for step in steps(experiment.site(1), spec.fields):
+        if step.begins > 30:
             break
-        experiment._step(now, visits)
-        shown[now + STEP] = impressions(experiment)
-        known = max((end for end in shown if end + DECIDED <= now), default=None)
+        of.take(step)
+        shown[step.begins + STEP] = impressions(of)
+        known = max((end for end in shown if end + DECIDED <= step.begins), default=None)
         decided = shown[known] if known else {"control": 0, "treatment": 0}
         expected = decided if learn_from == "own" else dict.fromkeys(decided, sum(decided.values()))
-        assert {name: arm.model.examples for name, arm in experiment.arms.items()} == expected
+        assert {name: arm.model.examples for name, arm in of.arms.items()} == expected
 
     assert all(count > 20 for count in decided.values())
 
@@ -44,7 +46,7 @@ def test_an_arm_has_learned_what_was_decided_by_then_and_nothing_of_the_other_wh
 def test_arms_that_are_alike_show_and_predict_the_same_and_the_report_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(week, "ARMS", {"control": "none", "treatment": "none"})
 
-    found = Week(Experiment(**SMALL), seed=1).run()
+    (found,) = week.run([Experiment(**SMALL)], seed=1)
 
     assert found["true"]["control"] == found["true"]["treatment"]
     assert abs(found["auc"]["difference"]) < 4 * found["auc"]["error"]
@@ -52,18 +54,23 @@ def test_arms_that_are_alike_show_and_predict_the_same_and_the_report_finds_noth
     assert sum(sums[0][INDEX["units"]] for sums in found["moments"].values()) > 300
 
 
+def test_an_experiment_brings_the_same_alone_and_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(week, "DAY", 200.0)
+    one, other = Experiment(**SMALL), Experiment(**SMALL, learn_from="own")
+
+    assert week.run([one, other], seed=1) == week.run([one], seed=1) + week.run([other], seed=1)
+
+
 def test_runs_that_are_kept_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[tuple[Experiment, int]] = []
 
-    class Fake:
-        def __init__(self, experiment: Experiment, seed: int) -> None:
-            asked.append((experiment, seed))
+    def fake(experiments: list[Experiment], seed: int) -> list[dict[str, Any]]:
+        asked.extend((experiment, seed) for experiment in experiments)
+        return [{"auc": {"difference": 1 / 3}} for _ in experiments]
 
-        def run(self) -> dict[str, Any]:
-            return {"auc": {"difference": 1 / 3}}
-
-    monkeypatch.setattr(table3, "Week", Fake)
+    monkeypatch.setattr(week, "run", fake)
     run(tmp_path / "table3.jsonl", 1)
     run(tmp_path / "table3.jsonl", 2)
 
-    assert asked == [(experiment, seed) for seed in (0, 1) for experiment in EXPERIMENTS]
+    assert sorted(asked) == sorted((experiment, seed) for seed in (0, 1) for experiment in EXPERIMENTS)
+    assert [seed for _, seed in asked] == [0] * len(EXPERIMENTS) + [1] * len(EXPERIMENTS)
