@@ -6,14 +6,17 @@ Two measures are looked at, each with half of α; their intervals hold at every 
     harm of the log loss   = (loss / entropy of the click rate) of the arm / the same of control − 1
 
 An arm that finds more clicks has a higher log loss without being worse; the entropy takes that out. Where the click rates themselves are
-not sure, the one within their interval that excuses the arm most counts.
+not sure, the one within their interval that excuses the arm most counts. Units that have much of an arm's impressions are left out: with
+one that has nearly all, no interval means anything.
 """
 
 import math
 from collections.abc import Mapping
 
 from experiments.comparison import ALPHA, Arm, compare
+from experiments.moments import INDEX, Floats, moments, total
 
+HEAVY = 0.1  # the share of an arm's impressions above which a unit is left out
 _EVEN = 0.5  # the click rate of the largest entropy
 
 
@@ -39,6 +42,21 @@ def harms(arms: Mapping[str, Arm], control: str, bound: float, *, alpha: float =
         elif excused > bound:
             reasons[name] = f"log loss {loss.relative.estimate:+.1%}, {excused:+.1%} or more beside the click rate, bound +{bound:.1%}"
     return reasons
+
+
+def without_heavy(arm: Arm, heaviest: Floats) -> Arm:
+    """Return an arm without the units that have too much of it, of what is left when heavier ones are left out.
+
+    Args:
+        arm: The arm.
+        heaviest: Its units of the most impressions, the heaviest first, ``(N, D)``.
+    """
+    left, heavy = total(arm.moments, "impressions"), 0
+    for impressions in heaviest[:, INDEX["impressions"]]:
+        if impressions <= HEAVY * left:
+            break
+        left, heavy = left - impressions, heavy + 1
+    return arm._replace(moments=arm.moments - moments(heaviest[:heavy]))
 
 
 def _entropy_ratio(rate: float, low: float, high: float) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from experiments.guard_rail import harms
+from experiments.guard_rail import harms, without_heavy
 from service.audit import record
 from service.commands.experiment import reporter_of
 from service.settings import Settings, SettingsError
@@ -26,6 +26,7 @@ from stream.log.reading import sleep_unless
 logger = logging.getLogger(__name__)
 
 BY = "guard rail"
+MOST_HEAVY = 100  # units that may be left out for having much of an arm
 LOOK_EVERY = 1.0  # seconds between looks at least, and a look takes at most a twentieth of the time
 WAIT = 1.0  # seconds until it is looked again whether an experiment has begun
 
@@ -94,8 +95,8 @@ class GuardRail:
             return
         self.ended = self._plans().until != NEVER
         if not self.ended:
-            found = harms(sums.arms(plan.shares), plan.control, self._settings.experiment.guard_rail)
-            for arm, reason in found.items():
+            arms = {name: without_heavy(arm, sums.heaviest(name, MOST_HEAVY)) for name, arm in sums.arms(plan.shares).items()}
+            for arm, reason in harms(arms, plan.control, self._settings.experiment.guard_rail).items():
                 self._stop(arm, reason, plan)
         self._next = begun + max(LOOK_EVERY, 20 * (self._clock() - begun))
 

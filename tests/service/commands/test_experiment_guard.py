@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.moments import INDEX
 from model.keys import key_of
 from model.settings import Field
 from service.commands.arms import start, stop
@@ -133,6 +134,23 @@ def test_an_arm_that_somebody_starts_again_is_not_stopped_for_what_it_showed_bef
         GuardRail(log, settings, plans).look(sums, counted_by)
 
     assert [decision.action for decision in decided(site)] == ["stop treatment", "start treatment 0.5"]
+    sums.close()
+
+
+def test_a_unit_that_floods_an_arm_stops_it_not(site: Site, settings: Settings) -> None:
+    append(site, impressions(settings, poisoned=False), WITHIN)
+    sums = Sums(site.folder / "guard.db")
+    with connect(site.url) as log:
+        plans = Plans(log, site.topics, settings.traffic, "sml")
+        reporter_of(log, settings, sums, plans).run(lambda: False, until_caught_up=True)
+        flooded = "UPDATE units SET impressions = 1e6, clicks = 0, loss = 7e6, loss_squares = 5e7 WHERE unit = ?"
+        (unit,) = sums._file.execute("SELECT unit FROM units WHERE arm = 'treatment' LIMIT 1").fetchone()
+        sums._file.execute(flooded, (unit,))
+
+        GuardRail(log, settings, plans).look(sums, plans())
+
+    assert sums.heaviest("treatment", 2)[:, INDEX["impressions"]].tolist()[0] == 1e6
+    assert decided(site) == []
     sums.close()
 
 
