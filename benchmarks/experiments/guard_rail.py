@@ -35,7 +35,6 @@ TREATMENTS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {  # lo
     "knows nothing of what it shows": lambda logits, random: random.permutation(logits),
     "the same for all": lambda logits, _: np.full_like(logits, -2.0),
     "four times the odds": lambda logits, _: logits + np.log(4),
-    "twice as much noise": lambda logits, random: logits + random.normal(0, 1, len(logits)),
 }
 
 

@@ -16,7 +16,8 @@ def experiment_report(
     *,
     picture: Annotated[Path | None, typer.Option(help="Write the uplifts to this file, too, as SVG.", metavar="SVG")] = None,
     effect: Annotated[float, typer.Option(help="A relative effect: 0.01 is 1 %. When will it be seen?", min=1e-6, max=10)] = 0.01,
-    sums: Annotated[Path, typer.Option(help="The folder that keeps the sums from one report to the next.")] = Path("data/experiments"),
+    watch: Annotated[float | None, typer.Option(help="Report again after so many seconds, until interrupted.", min=1)] = None,
+    sums: Annotated[Path | None, typer.Option(help="The folder that keeps the sums; default: [experiment] directory.")] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -27,30 +28,47 @@ def experiment_report(
     \b
         sml experiment report first
         sml experiment report first --json --picture first.svg
+        sml experiment report first --watch 60
+
+    Servers that find the folder of the sums show the newest report, too: GET /v1/experiments.
     """
+    import msgspec
+
     from service.commands.experiment import lines, report
     from service.commands.experiment_picture import picture as drawn
+    from service.signals import stop_signals
 
-    found = report(settings_of(config), name, sums, effect=effect)
-    if picture:
-        picture.write_text(drawn(found), encoding="utf-8")
-    if as_json:
-        import msgspec
+    settings = settings_of(config)
+    folder = sums or Path(settings.experiment.directory)
 
-        answer(msgspec.to_builtins(found), as_json)
-    else:
-        typer.echo("\n".join(lines(found)))
+    def show() -> None:
+        found = report(settings, name, folder, effect=effect)
+        if picture:
+            picture.write_text(drawn(found), encoding="utf-8")
+        if as_json:
+            answer(msgspec.to_builtins(found), as_json)
+        else:
+            typer.echo("\n".join(lines(found)))
+
+    show()
+    if watch:
+        with stop_signals() as stop:
+            while not stop.wait(watch):
+                show()
 
 
 @experiment_app.command("guard")
 def experiment_guard(
     *,
-    sums: Annotated[Path, typer.Option(help="The folder that keeps the guard's sums.")] = Path("data/experiments/guard"),
+    sums: Annotated[
+        Path | None, typer.Option(help="The folder that keeps the guard's sums; default: guard in [experiment] directory.")
+    ] = None,
     config: Config = CONFIG,
 ) -> None:
     """Guard the experiment that runs: an arm that is worse than control beyond doubt gives its units back.
 
-    The bound is `[experiment] guard_rail`; `sml arms list --decisions` shows what was decided, and why. `sml up` runs it by itself.
+    The bound is `[experiment] guard_rail`; `sml arms list --decisions` shows what was decided, and why. Servers on this machine show the
+    newest report meanwhile: GET /v1/experiments. `sml up` runs it by itself.
 
     \b
         sml experiment guard
@@ -58,8 +76,9 @@ def experiment_guard(
     from service.commands.experiment_guard import guard
     from service.signals import stop_signals
 
+    settings = settings_of(config)
     with stop_signals() as stop:
-        guard(settings_of(config), sums, stop.is_set)
+        guard(settings, sums or Path(settings.experiment.directory) / "guard", stop.is_set)
 
 
 @experiment_app.command("schema")

@@ -8,13 +8,16 @@ write there, reads what was decided before, and finds the arm stopped.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from experiments.guard_rail import harms, without_heavy
+from experiments.report import report as report_of
 from service.audit import record
-from service.commands.experiment import reporter_of
+from service.commands.experiment import counted, reporter_of
+from service.kept_reports import keep
 from service.settings import Settings, SettingsError
 from stream.arms import ArmError, Traffic, decide, read_traffic
 from stream.experiment.plan import NEVER, Plan, Plans
@@ -89,10 +92,12 @@ class GuardRail:
         self._next, self.ended = 0.0, False
 
     def look(self, sums: Sums, plan: Plan) -> None:
-        """Look at what was counted by ``plan``, if it is time, and stop each arm that is worse."""
+        """Look at what was counted by ``plan``, if it is time; keep its report, for servers to show, and stop each arm that is worse."""
         begun = self._clock()
         if begun < self._next:
             return
+        with suppress(OSError):  # on a full disk servers show the report before
+            keep(Path(self._settings.experiment.directory), report_of(counted(sums, plan)), int(time.time() * 1000))
         self.ended = self._plans().until != NEVER
         if not self.ended:
             arms = {name: without_heavy(arm, sums.heaviest(name, MOST_HEAVY)) for name, arm in sums.arms(plan.shares).items()}

@@ -18,7 +18,7 @@ def settings_file(config: Path, settings: Settings, name: str) -> Path:
     if settings.model_fields_set & {"arms", "experiment"}:
         raise SettingsError(f"--experiment: got {name!r}, but {config} has an experiment already: leave it out")
     skip = "meta_tanh" if settings.model.skip == "none" else "none"
-    file = Path(settings.learn.directory).parent / "experiments" / f"{name}.toml"
+    file = Path(settings.experiment.directory) / f"{name}.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
         f"""# Written by `sml up --simulate --experiment {name}`, which writes it anew each time.

@@ -103,7 +103,7 @@ class Site:
 
     def visit(self) -> Visit:
         """Return the next visit: what a visitor may see, and what is clicked of it."""
-        now, user = self._now, int(np.searchsorted(self._returns, self._random.random(), side="right"))
+        now, user = self._now, self._draw_user()
         self._now += 1 / (self._rate * (1 + self._hour(now)))
         if now >= self._changes:
             self._draw_effects(self._more)
@@ -134,6 +134,9 @@ class Site:
             return list(range(self.scenario.candidates))
         best: list[int] = self.scenario.best(visit.worth, np.asarray(predicted)).tolist()
         return best
+
+    def _draw_user(self) -> int:
+        return int(np.searchsorted(self._returns, self._random.random(), side="right"))
 
     def _draw_effects(self, random: np.random.Generator) -> None:
         self._item_effect = random.normal(0, 0.8, self.scenario.items)

@@ -48,7 +48,7 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
         with own as client, Children(config, folder / "logs", folder_lock) as children:
             if not _compile_kernels(settings, stop, children, folder_lock):
                 return
-            _start(children, settings, folder)
+            _start(children, settings)
             say("starting")
             turns = _turns(stop, children, folder_lock)
             for _ in turns:
@@ -64,13 +64,13 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
             say("ending: the learner publishes and saves what it has learned")
 
 
-def _start(children: Children, settings: Settings, folder: Path) -> None:
+def _start(children: Children, settings: Settings) -> None:
     children.start("join")
     for arm in settings.arms or (None,):
         children.start("learn", arm=arm)
     children.start("serve")
     if settings.experiment.unit and settings.arms:
-        children.start("experiment", "guard", "--sums", str(folder / "experiments" / "guard"), logged=False)  # what it decides is seen
+        children.start("experiment", "guard", logged=False)  # what it decides is seen
 
 
 def _compile_kernels(settings: Settings, stop: Event, children: Children, folder_lock: FolderLock) -> bool:

@@ -195,7 +195,7 @@ def test_a_guard_that_cannot_have_its_sums_goes_on_once_it_can(
 
 def test_a_running_system_stops_a_poisoned_treatment_and_says_so_on_the_screen(site: Site, settings: Settings) -> None:
     site.start("up")
-    site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server", 120)
+    site.wait_for(lambda: site.get("serve", "/readyz").is_success, "the server")
     append(site, impressions(settings, poisoned=True), WITHIN)
     site.wait_for(lambda: "guard rail: decided stop treatment, of experiment sml: " in site.said("up"), "the decision on the screen", 60)
 
@@ -203,5 +203,8 @@ def test_a_running_system_stops_a_poisoned_treatment_and_says_so_on_the_screen(s
         return {each["arm"]: each["share"] for each in site.get("serve", "/v1/model").json()["arms"]}
 
     site.wait_for(lambda: shares() == {"control": 1.0, "treatment": 0.0}, "the server to follow", 60)
+    (shown,) = site.get("serve", "/v1/experiments").json()["experiments"]
+    assert shown["report"]["experiment"] == "sml"
+    assert sum(each["impressions"] for each in shown["report"]["arms"]) == WITHIN
     assert site.end() == {"up": 0}
     assert [decision.by for decision in decided(site)] == ["guard rail"]
