@@ -5,7 +5,8 @@
 A heartbeat comes after all that was written to its partition before it: when a server takes note of it, the weights in service know
 everything that had been decided by then. It measures the way, so it does not wait for clicks. It teaches nothing and counts nowhere.
 The joiner sends them, for a model has exactly one: one a second, to each partition in turn, however many servers and arms there are and
-whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a heartbeat.
+whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a heartbeat. Where a
+site's topics are copied by id, the way begins at the copies, which are ours to write to.
 """
 
 import time
