@@ -272,7 +272,7 @@ PIPELINE = Dashboard(
         "Is the promise kept?": [
             Panel(
                 "Heartbeats",
-                "How long 95 % of the heartbeats take from the joiner to a server, and in each hop. One is sent every second, even in silence, "
+                "How long 95 % of the heartbeats take from the joiner to a server, and in each hop. One is sent every second, always, "
                 "and arrives once all before it is in service. Two processes' clocks differ by the last line at least.",
                 {
                     "the whole way": quantile(0.95, "sml_follower_heartbeat_seconds"),
