@@ -23,7 +23,7 @@ from model.settings import Spec
 from service.commands.init import init
 from service.settings import load
 from stream.events import Example, encode
-from stream.files import read
+from stream.files.rows import read
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
