@@ -206,6 +206,12 @@ EXPERIMENTS = Dashboard(
                 "s",
             ),
             Panel(
+                "Examples left to other arms",
+                "Examples a second that an arm does not learn, because it learns only what it served itself.",
+                {"{{instance}}": rate("sml_learner_others_examples_total", "instance")},
+                "cps",
+            ),
+            Panel(
                 "Log loss by arm",
                 "Of each learner's predictions before learning, over the newest 10,000 examples: a first look; `sml experiment` decides.",
                 {"{{arm}}": 'sml_learner_log_loss{over="10k"} * on (instance) group_left (arm) sml_learner_arm_info'},
