@@ -57,9 +57,10 @@ def convert(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
     before, kept = Layout(old), _kept(old.fields, new.fields)
     for name, parameter in fresh.weights.layout.parameters.items():
         source, axes = before.parameters.get(name), parameter.axes
-        if name == "records" or _fits(name, source, parameter, old, new):
-            parameter.of(dense)[...] = parameter.mean if name != "defaults" else parameter.of(fresh.weights.dense)
-        if source and _fits(name, source, parameter, old, new):
+        fits = _fits(name, source, parameter, old, new)
+        if name == "records" or (fits and name != "defaults"):
+            parameter.of(dense)[...] = parameter.mean
+        if fits and source:
             _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
             _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
     rows = _placed(_rows(arrays, old, new), old.table.capacity, new.table.capacity)

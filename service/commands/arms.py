@@ -96,7 +96,7 @@ def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, 
         if not progress.recent:
             raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
         old = _in_force(log, settings).control
-        if arm != old and not anyway:
+        if old in settings.arms.keys() - {arm} and not anyway:
             _expect_as_good(arm, progress, old, progress_of(log, settings.of_arm(old).topics), _learns_alike(settings, arm, old))
 
     def change(traffic: Traffic) -> Traffic:

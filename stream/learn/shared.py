@@ -12,7 +12,7 @@ from stream.learn.rules import Rules
 from stream.learn.trainer import Prepared, Trainer
 from stream.log.contract import Log, LogError, Reader, Record
 
-KEPT = 64  # batches that wait for those who have not come as far
+KEPT, KEPT_BYTES = 64, 64_000_000  # batches, and bytes of their records, that wait for those who have not come as far
 
 Offsets = dict[int, int]  # partition → next offset
 
@@ -23,6 +23,7 @@ class Batch(list[Record]):
     def __init__(self, records: Iterable[Record], start: Offsets, end: Offsets) -> None:
         super().__init__(records)
         self.start, self.end = start, end
+        self.size = sum(len(record.value or b"") for record in self)
         self._lock = Lock()
         self._prepared: dict[Hashable, Prepared] = {}
 
@@ -106,6 +107,8 @@ class SharedReading:
         self._head = batch.end
         if batch.start != batch.end:
             self._batches.append(batch)
+        while len(self._batches) > 1 and sum(each.size for each in self._batches) > KEPT_BYTES:
+            self._batches.popleft()
         return batch
 
 

@@ -53,7 +53,7 @@ def test_without_exploration_the_most_probable_are_chosen_the_first_of_equals_fi
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_thompson_chooses_each_candidate_as_often_as_its_propensity_says(count: int) -> None:
-    probabilities, spreads, rounds = [0.1, 0.4, 0.4, 0.3, 0.05], [0.5, 0.1, 0.6, 0.3, 1.5], 10_000
+    probabilities, spreads, rounds = [0.1, 0.4, 0.4, 0.3, 0.05], [0.5, 0.1, 0.6, 0.3, 1.5], 4_000
     logits = [math.log(each / (1 - each)) for each in probabilities]
     propensities, chance = chances(logits, spreads, count), random.Random(0)
     counts: Counter[int] = Counter()

@@ -182,6 +182,14 @@ def test_an_arm_that_is_still_behind_is_not_compared_and_promoted_only_anyway_an
     assert arms.promote(settings, "treatment", anyway=True)["control"] == "treatment"
 
 
+def test_where_the_arm_in_control_is_in_the_settings_no_more_another_is_promoted(config: Path, settings: Settings) -> None:
+    learned(settings, {"shadow": 0.1, "treatment": 0.5})
+    arms.promote(settings, "shadow")
+    config.write_text(config.read_text().replace("[arms.shadow]\n", ""))
+
+    assert arms.promote(load(config), "treatment")["control"] == "treatment"
+
+
 def test_arms_that_do_not_learn_from_the_same_examples_are_not_compared(config: Path, settings: Settings) -> None:
     config.write_text(config.read_text().replace('model = { skip = "none" }', 'learn_from = "own"'))
     learned(settings, {"control": 0.4, "treatment": 0.1})

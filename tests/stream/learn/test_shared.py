@@ -204,6 +204,19 @@ class InMemoryReader:
         pass
 
 
+def test_large_records_do_not_wait_without_bound_for_who_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_module, "KEPT_BYTES", 1_000)
+    log = InMemory(1)
+    log.stream[0] = [Record("t", 0, n, 0, None, bytes(300)) for n in range(20)]
+    shared = SharedReading(cast("Log", log), "t")
+    first, behind = shared.reader({0: 0}), shared.reader({0: 0})
+
+    fast = [record for _ in range(20) for record in first.poll(1, 0.0)]
+
+    assert sum(len(batch) for batch in shared._batches) == 3
+    assert [record for _ in range(20) for record in behind.poll(5, 0.0)] == fast == log.stream[0]
+
+
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_however_readers_take_turns_each_gets_every_record_once_in_order_and_all_come_together(data: st.DataObject) -> None:
