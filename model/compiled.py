@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from model.contributions import contributions
 from model.evaluation import RunningScores
 from model.features import Encoder
 from model.guard.guard import Guard
@@ -29,6 +30,8 @@ def compiling(network: NetworkName) -> Iterator[str]:
     scores.recent()
     Guard().observe(features, logits, labels)
     model.digest()
+    yield "to explain"
+    contributions(model.weights, features)
     if marked := mark(network):
         with suppress(OSError):  # a cache that was filled for us, and is not ours to write
             marked.touch()

@@ -41,6 +41,6 @@ def needed(method: str, path: str) -> Role | None:
         return "operate"
     if method in {"GET", "HEAD"}:
         return None if path in PUBLIC else "read"
-    if path == "/v1/predict":
+    if path in {"/v1/predict", "/v1/explain"}:
         return "predict"
     return "ingest" if path in _INGEST else "operate"

@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
 from service.api.dependencies import Service
-from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import Accepted, ExplainRequest, Explanations, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, explain, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -83,7 +83,7 @@ def build(
     app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, explain, events, model, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -96,7 +96,19 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health, users.Forgetting, users.Known)
+        schemas(
+            PredictRequest,
+            Predictions,
+            ExplainRequest,
+            Explanations,
+            events.Impressions,
+            events.Clicks,
+            Accepted,
+            ModelState,
+            Health,
+            users.Forgetting,
+            users.Known,
+        )
     )
     if needs_key:
         document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from model.contributions import contributions
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
@@ -72,6 +73,7 @@ class ServedWeights:
         nothing, _ = Encoder(weights.spec.fields).encode([], [])
         weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
         if self._predictor is None:
+            contributions(weights, nothing)
             gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 

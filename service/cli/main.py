@@ -15,6 +15,7 @@ from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
+from service.cli.explain import explain
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
@@ -73,6 +74,7 @@ app.command()(forget)
 app.command()(reproduce)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(explain)
 
 
 @app.command()

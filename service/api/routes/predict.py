@@ -59,7 +59,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
-    by = service.arms.select(request.context, _forced(http))
+    by = service.arms.select(request.context, forced(http))
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
     service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)
@@ -97,7 +97,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     return Answer(answer)
 
 
-def _forced(http: Request) -> str | None:
+def forced(http: Request) -> str | None:
     """Return the arm that a request asks for.
 
     Raises:

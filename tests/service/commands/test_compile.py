@@ -26,5 +26,5 @@ def test_one_of_two_processes_compiles_with_a_word_and_the_other_waits(settings:
 
     assert [process.returncode for process in both] == [0, 0]
     assert said[0] == later.stderr == ""
-    assert [line.partition(":")[0] for line in said[1].splitlines()] == ["compiling the kernels of dnn, once on this machine"] * 4
+    assert [line.partition(":")[0] for line in said[1].splitlines()] == ["compiling the kernels of dnn, once on this machine"] * 5
     assert re.search(r": done in \d+ s$", said[1].rstrip())
