@@ -16,7 +16,7 @@ from model.contributions import contributions
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
-from stream.events import Version
+from stream.events import LearnerState, Version
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
 
@@ -36,6 +36,7 @@ class ServedWeights:
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
         self.held: Version | None = None  # the newest version, if it is held: what is served is older
+        self.learner: LearnerState | None = None  # what the learner said of itself last
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -17,7 +17,7 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
+from stream.events import Forget, LearnerState, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
@@ -64,6 +64,7 @@ class PendingVersion:
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
         self.dead_letters: list[Message] = []
+        self.learner: LearnerState | None = None  # what the version is to say of the learner
         self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
@@ -279,4 +280,5 @@ def _version(
         reread=pending.reread(),
         log_loss=log_loss,
         held=held,
+        learner=pending.learner,
     )

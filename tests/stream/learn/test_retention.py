@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Version
+from stream.events import LearnerState, Version
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.recovery import GapError, Recovery, RecoveryError
 from stream.learn.rollback import rebuild
@@ -147,6 +147,7 @@ class Served:
 
     caught_up = False
     held: Version | None = None
+    learner: LearnerState | None = None
     version = -1
 
     def hand_over(self, header: object, weights: object) -> None:  # noqa: ARG002
