@@ -10,7 +10,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # Pages without data, and what tells a load balancer whether to send requests here.
 PUBLIC = frozenset({"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"})
 PROBES = frozenset({"/healthz", "/readyz"})
-_INGEST = frozenset({"/v1/impressions", "/v1/clicks"})
+_INGEST = frozenset({"/v1/impressions", "/v1/clicks", "/v1/simulated"})
 
 
 class Caller(NamedTuple):

@@ -16,11 +16,14 @@ from prometheus_client import CollectorRegistry
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
 from service.api.dependencies import Service
+from service.api.frequent import Frequent
+from service.api.history import History
+from service.api.log_watch import LogWatch, watching
 from service.api.messages import Accepted, ExplainRequest, Explanations, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, explain, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, explain, history as history_route, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -47,6 +50,7 @@ def build(
     access: Access | None = None,
     arms: Arms | None = None,
     epsilon: float = 0.0,
+    watch: LogWatch | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -61,12 +65,15 @@ def build(
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
         arms: The models in service; default: one.
         epsilon: Of the choices, how many are made at random.
+        watch: Looks at the log, in a thread, for the console; default: nothing does.
     """
-    arms = arms or Arms(clock=clock)
+    arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
+    metrics = ServerMetrics(registry, arms)
+    history, frequent = History(arms, metrics, watch, clock), Frequent(log, topics.examples, personal)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with arms.following(follow):
+        async with arms.following(follow), watching(watch), history.sampling():
             yield
 
     app = FastAPI(
@@ -78,12 +85,11 @@ def build(
         redoc_url=None,
         redirect_slashes=False,
     )
-    registry = registry or CollectorRegistry()
-    metrics = ServerMetrics(registry, arms)
-    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
+    times = rule or TimeRule.of(JoinSettings())
+    app.state.service = Service(arms, log, topics, metrics, registry, times, clock, history, frequent, personal, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, explain, events, model, users, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, explain, events, model, users, history_route, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -105,6 +111,9 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             events.Clicks,
             Accepted,
             ModelState,
+            history_route.Recorded,
+            history_route.Values,
+            history_route.Simulated,
             Health,
             users.Forgetting,
             users.Known,

@@ -19,7 +19,7 @@ from service.access.guard import Access
 from service.api.app import build
 from service.api.served_weights import ServedWeights
 from stream.event_time import TimeRule
-from stream.log.contract import Log, LogUnavailableError, Message
+from stream.log.contract import Bounds, Log, LogUnavailableError, Message, UnknownTopicError
 from stream.log.topics import Topics
 from stream.weights.chunks import WeightsHeader
 
@@ -53,6 +53,10 @@ class FakeLog:
             raise self.error
         self.messages += messages
         return list(range(len(self.messages) - len(messages), len(self.messages)))
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Say that there is no topic."""
+        raise UnknownTopicError(topic)
 
     def go_away(self) -> None:
         """Refuse from now on."""
