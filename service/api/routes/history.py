@@ -28,7 +28,7 @@ class Recorded(Struct, frozen=True):
 
     every: float  # seconds from one sample to the next, where they are not thinned
     now: float  # epoch seconds
-    samples: dict[str, list[float]]
+    samples: dict[str, list[float | None]]
     learner: LearnerState | None  # what the learner said of itself last
     arms: dict[str, LearnerState]  # the same of the learner of each arm
     holds: list[Hold]
