@@ -50,6 +50,13 @@ class SetAside(Struct, frozen=True):
     last: int  # epoch ms
 
 
+class LogSize(Struct, frozen=True):
+    """How large a log in a file is, and for how long it keeps examples."""
+
+    bytes: int
+    seconds: float | None  # None: for ever
+
+
 class LogWatch:
     """Looks at a model's topics.
 
@@ -60,6 +67,7 @@ class LogWatch:
 
     Attributes:
         readable: The dead letters were read.
+        size: How large the log's file is; None: it has none, or the brokers have it.
     """
 
     def __init__(self, log: Log, topics: Topics, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,6 +79,7 @@ class LogWatch:
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._last: dict[tuple[str, str, str], int] = {}
         self.readable = False
+        self.size: LogSize | None = None
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Look until told to stop."""
@@ -97,6 +106,7 @@ class LogWatch:
         to_join = sum(self._to_join(topic, ends[topic]) for topic in (topics.impressions, topics.clicks))
         self._flow, self._flow_at = Flow(impressions, clicks, examples, to_join), now
         self.readable = self._ask("dead letters", self._read_letters) is not None
+        self.size = self._ask("size", self._size)
 
     def _ask(self, what: str, read: Callable[[], _T]) -> _T | None:
         """Return what the log answers; None if it does not, or has refused to a short while ago."""
@@ -126,6 +136,10 @@ class LogWatch:
             return math.nan
         read = self._ask(f"progress in {topic}", lambda: self._log.progress(f"{self._topics.prefix}.joiner", topic))
         return max(0, end - sum(each.offset for each in read.values())) if read else math.nan
+
+    def _size(self) -> LogSize | None:
+        files = self._log.file_sizes()
+        return LogSize(sum(files.values()), self._log.retention(self._topics.examples).seconds) if files else None
 
     def _read_letters(self) -> int:
         """Count the dead letters that are new; return the offset of the next."""

@@ -15,9 +15,10 @@ from service.api.answers import Answer, BadRequestError
 from service.api.dependencies import Body, ServiceDep
 from service.api.frequent import FieldValues
 from service.api.history import EVERY, Hold
-from service.api.log_watch import SetAside
-from service.api.messages import Accepted
+from service.api.log_watch import LogSize, SetAside
+from service.api.messages import Accepted, ModelState
 from service.api.openapi import operation
+from service.api.routes.model import state_of
 from stream.events import LearnerState
 
 router = APIRouter(tags=["state"])
@@ -29,10 +30,12 @@ class Recorded(Struct, frozen=True):
     every: float  # seconds from one sample to the next, where they are not thinned
     now: float  # epoch seconds
     samples: dict[str, list[float | None]]
+    model: ModelState | None  # None: there are no weights yet
     learner: LearnerState | None  # what the learner said of itself last
     arms: dict[str, LearnerState]  # the same of the learner of each arm
     holds: list[Hold]
     set_aside: list[SetAside] | None  # None: this server can't read the dead letters
+    log: LogSize | None  # None: the log's files are another's
 
 
 class Values(Struct, frozen=True):
@@ -61,10 +64,12 @@ async def history(request: Request, service: ServiceDep) -> Answer:
             EVERY,
             service.clock(),
             kept.since(_since(request)),
+            state_of(service) if service.served_weights.has_weights else None,
             service.served_weights.learner,
             arms,
             list(kept.holds),
             watch.set_aside() if watch and watch.readable else None,
+            watch.size if watch else None,
         )
     )
 
