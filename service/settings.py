@@ -209,6 +209,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _slices_are_few_and_not_personal(self) -> Self:
+        kinds = {field.name: field.kind for field in self.field}
+        wrong = [name for name in self.learn.slices if kinds.get(name) not in ("categorical", "weekday") or name in self.privacy.fields]
+        if wrong:
+            raise ValueError(
+                f"learn.slices to be fields of kind categorical or weekday that are not in privacy.fields, got {', '.join(wrong)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keep_what_a_restart_needs(self) -> Self:
         least = least_retention(self.log, self.join, self.learn)
         minutes = 60 * math.ceil(least / 60)

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from model.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
@@ -82,6 +83,7 @@ class Learner:
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
+        self._quality = Quality(spec, settings.slices)
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -146,6 +148,7 @@ class Learner:
         self._checkpoints.tidy()
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
         self.last = recovered.last
+        recovered.trainer.quality = self._quality
         last, metrics = (self.last.version if self.last else None), self._metrics
         offsets = last.offsets if last and not recovered.anew else {}
         source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
