@@ -19,11 +19,22 @@ from service.api.dependencies import Service
 from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.log_watch import LogWatch, watching
-from service.api.messages import Accepted, ExplainRequest, Explanations, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import Accepted, ExplainRequest, Explanations, Freshness, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, explain, history as history_route, metrics as metrics_route, model, predict, users
+from service.api.routes import (
+    console,
+    docs,
+    events,
+    explain,
+    freshness,
+    history as history_route,
+    metrics as metrics_route,
+    model,
+    predict,
+    users,
+)
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -89,7 +100,7 @@ def build(
     app.state.service = Service(arms, log, topics, metrics, registry, times, clock, history, frequent, personal, epsilon)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, explain, events, model, users, history_route, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, explain, events, model, freshness, users, history_route, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -114,6 +125,7 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             history_route.Recorded,
             history_route.Values,
             history_route.Simulated,
+            Freshness,
             Health,
             users.Forgetting,
             users.Known,

@@ -146,7 +146,7 @@ class History:
         if not served.has_weights:
             return {}
         capacity = served.predictor.weights.spec.table.capacity
-        heartbeats = list(getattr(served, "heartbeats", ()))
+        heartbeats = list(served.heartbeats)
         hops = heartbeats[-1].hops if heartbeats else {}
         table = {"table": served.learner.rows / capacity} if served.learner else {}
         return {"staleness": served.staleness(), "held": float(bool(served.held))} | table | {f"hop_{hop}": s for hop, s in hops.items()}

@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -17,10 +18,13 @@ from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
 from stream.events import LearnerState, Version
+from stream.heartbeat import Heartbeat
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
 
 logger = logging.getLogger(__name__)
+
+HEARTBEATS = 120  # that are remembered: two minutes
 
 
 class NoWeightsError(Exception):
@@ -37,6 +41,7 @@ class ServedWeights:
         self.followed = False  # a follower runs
         self.held: Version | None = None  # the newest version, if it is held: what is served is older
         self.learner: LearnerState | None = None  # what the learner said of itself last
+        self.heartbeats: deque[Heartbeat] = deque(maxlen=HEARTBEATS)  # that arrived last
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -1,12 +1,14 @@
 """The examples that are still to be learned, from the offsets that the last version reached.
 
-Where examples were deleted before they were learned, reading stops, or logs a warning: they are never skipped in silence.
+Where examples were deleted before they were learned, reading stops, or logs a warning: they are never skipped in silence. Heartbeats
+among them are no examples, and are taken apart.
 """
 
 import logging
 import time
 from collections.abc import Mapping
 
+from stream.heartbeat import Heartbeat, parted
 from stream.learn.metrics import Lag
 from stream.learn.recovery import GapError, RecoveryError
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
@@ -21,6 +23,7 @@ class ExampleSource:
         log: The log that holds them.
         topic: The topic ``examples``.
         offsets: Partition → next example; a partition that is not named is read from its first record.
+        heartbeats_since: Partition → offset before which heartbeats have been passed on already.
         accept_gap: Go on where examples were deleted.
 
     Raises:
@@ -28,8 +31,17 @@ class ExampleSource:
         RecoveryError: more was learned than the log holds.
     """
 
-    def __init__(self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topic: str,
+        offsets: Mapping[int, int],
+        heartbeats_since: Mapping[int, int] | None = None,
+        *,
+        accept_gap: bool = False,
+    ) -> None:
         self._log, self._topic, self._accept_gap = log, topic, accept_gap
+        self._heartbeats_since, self._heartbeats = heartbeats_since or {}, list[Heartbeat]()
         self._reader = self._open(offsets)
         self._read_at = time.time()  # the append time of the newest example read, epoch s
 
@@ -44,7 +56,14 @@ class ExampleSource:
             return []
         if records:
             self._read_at = records[-1].timestamp / 1000
-        return records
+        examples, heartbeats = parted(records, self._heartbeats_since)
+        self._heartbeats += heartbeats
+        return examples
+
+    def take_heartbeats(self) -> list[Heartbeat]:
+        """Take the heartbeats that were read since the last call."""
+        heartbeats, self._heartbeats = self._heartbeats, []
+        return heartbeats
 
     def offsets(self) -> dict[int, int]:
         """Return the next offset of each partition."""

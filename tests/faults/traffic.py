@@ -18,6 +18,7 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
@@ -243,8 +244,8 @@ def learned(url: str, topics: Topics) -> int:
 
 
 def everything(log: Log, topic: str) -> list[Record]:
-    """Return the records of a topic, one partition after the other."""
-    return [record for partition in log.bounds(topic) for record in records(log, topic, partition)]
+    """Return the records of a topic, one partition after the other, but heartbeats."""
+    return [record for partition in log.bounds(topic) for record in records(log, topic, partition) if not is_heartbeat(record)]
 
 
 def learned_in_order(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
