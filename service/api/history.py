@@ -18,14 +18,15 @@ from service.api.arms import Arms
 from service.api.log_watch import Flow, LogWatch
 from service.api.metrics import ServerMetrics
 from stream.events import LearnerState
+from stream.heartbeat import HOPS
 
 EVERY = 2.0  # seconds
 SAMPLES = 6 * 1_800
 FINE, COARSE = 450, 450  # of all samples, the newest are returned as they are, those before them thinned to about so many
 OLD = 30.0  # seconds after which what the learner, or a simulated site, said is not true any more
+FRESH = 5.0  # seconds for which a heartbeat that has arrived is the newest there is
 HOLDS = 20  # that are remembered
 
-HOPS = ("log", "join", "learn", "publish", "serve")  # of a heartbeat
 SCORES = ("log_loss", "base_rate_log_loss", "wide_log_loss", "auc", "calibration")
 COLUMNS = (
     "time",  # epoch seconds
@@ -107,7 +108,7 @@ class History:
         """Take a sample."""
         now = self._clock()
         self._note_holds(now)
-        values = {"time": now} | self._of_learner(now) | self._of_weights() | self._of_requests(now)
+        values = {"time": now} | self._of_learner(now) | self._of_weights(now) | self._of_requests(now)
         values |= {"best_log_loss": self._best if now - self._best_at < OLD else math.nan}
         values |= self.watch.flow._asdict() if self.watch else {}
         self._ring[self._count % SAMPLES] = [values.get(name, math.nan) for name in COLUMNS]
@@ -141,13 +142,13 @@ class History:
         known = {name: value for name, value in scores.items() if value is not None}
         return known | {"to_learn": said.lag_records}
 
-    def _of_weights(self) -> dict[str, float]:
+    def _of_weights(self, now: float) -> dict[str, float]:
         served = self._arms.control
         if not served.has_weights:
             return {}
         capacity = served.predictor.weights.spec.table.capacity
         heartbeats = list(served.heartbeats)
-        hops = heartbeats[-1].hops if heartbeats else {}
+        hops = heartbeats[-1].hops if heartbeats and now - heartbeats[-1].sent / 1000 - heartbeats[-1].seconds < FRESH else {}
         table = {"table": served.learner.rows / capacity} if served.learner else {}
         return {"staleness": served.staleness(), "held": float(bool(served.held))} | table | {f"hop_{hop}": s for hop, s in hops.items()}
 

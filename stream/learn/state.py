@@ -6,8 +6,10 @@ A server has nothing of the learner but the log, wherever it runs. What is said 
 import numpy as np
 
 from model.contributions import contributions
+from model.evaluation import Group
 from model.guard.sample import Sample
 from model.kernels.table import EXPIRED, OCCUPIED
+from model.quality import WINDOWS, Quality, WindowScores
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import LearnerState
@@ -16,20 +18,22 @@ from stream.learn.trainer import Trainer
 
 EVERY = 2.0  # seconds
 _FIELDS = 20  # that move the predictions most
-_GROUPS = 20  # of the calibration curve
+_WINDOW = "10k"  # examples that are scored
 
 
 def state_of(trainer: Trainer, lag: Lag) -> LearnerState:
     """Return what is to be said of a trainer that is ``lag`` behind the log."""
-    scores, table = trainer.scores.recent(), trainer.model.table
+    window, curve = _window(trainer)
+    scores, table = window.scores, trainer.model.table
     terms, fields = shares(trainer.model.weights, trainer.guard.recent)
     return LearnerState(
         examples=scores.examples,
         log_loss=scores.log_loss,
-        base_rate_log_loss=scores.log_loss / scores.normalized_entropy if scores.log_loss and scores.normalized_entropy else None,
+        base_rate_log_loss=_baseline(scores.log_loss, window.gain_over_base_rate),
+        wide_log_loss=_baseline(scores.log_loss, window.gain_over_wide),
         auc=scores.auc,
         calibration=scores.calibration,
-        curve=[(_short(each.prediction), _short(each.click_rate), each.examples) for each in trainer.scores.calibration_curve(_GROUPS)],
+        curve=[(_short(each.prediction), _short(each.click_rate), each.examples) for each in curve],
         terms=terms,
         fields=fields,
         lag_records=lag.records,
@@ -37,6 +41,17 @@ def state_of(trainer: Trainer, lag: Lag) -> LearnerState:
         rows=int(table.counts[OCCUPIED]),
         expired_rows=int(table.counts[EXPIRED]),
     )
+
+
+def _window(trainer: Trainer) -> tuple[WindowScores, list[Group]]:
+    """Return the scores of the newest examples, and their calibration curve; of nothing where nothing watches the trainer."""
+    quality = trainer.quality or Quality(trainer.model.spec)
+    return quality.window(WINDOWS[_WINDOW]), quality.calibration_curve()
+
+
+def _baseline(log_loss: float | None, gain: float | None) -> float | None:
+    """Return the log loss of a baseline of which the model saves the share ``gain``."""
+    return None if log_loss is None or gain is None or gain >= 1 else log_loss / (1 - gain)
 
 
 def shares(weights: Weights, sample: Sample) -> tuple[dict[str, float], dict[str, float]]:

@@ -58,6 +58,10 @@ class FakeLog:
         """Say that there is no topic."""
         raise UnknownTopicError(topic)
 
+    def file_sizes(self) -> dict[str, int]:
+        """Say that the log has no files."""
+        return {}
+
     def go_away(self) -> None:
         """Refuse from now on."""
         self.error = LogUnavailableError("the log is away")

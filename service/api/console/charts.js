@@ -25,6 +25,14 @@ function swatch({ colour: name, dash = [] }) {
   return svg;
 }
 
+// The mean of each value and the four before it, of what is known: ten seconds.
+function means(values) {
+  return values.map((value, n) => {
+    const near = values.slice(Math.max(0, n - 4), n + 1).filter(known);
+    return known(value) ? near.reduce((sum, each) => sum + each, 0) / near.length : null;
+  });
+}
+
 class Plot {
   constructor(id, title, series, format, height) {
     this.series = series;
@@ -84,16 +92,16 @@ class Plot {
 
 // Lines over time.
 export class TimeChart extends Plot {
-  constructor(id, { title, series, format, fromZero = true, height = 170 }) {
+  constructor(id, { title, series, format, fromZero = true, smooth = false, height = 170 }) {
     super(id, title, series, format, height);
     this.fromZero = fromZero;
-    this.end = this.span = 1;
+    this.smooth = smooth;
   }
 
   update(samples, now, span) {
-    const data = [samples.time, ...this.series.map(({ column }) => samples[column])];
+    const data = [samples.time, ...this.series.map(({ column }) => (this.smooth ? means(samples[column]) : samples[column]))];
     this.end = now;
-    this.span = span;
+    this.start = Math.max(now - span, Math.min(samples.time[0] ?? now, now - 60));
     if (this.plot) this.plot.setData(data);
     else this.plot = new uPlot(this.options(), data, this.box);
     this.tell(this.plot.cursor.idx);
@@ -108,8 +116,8 @@ export class TimeChart extends Plot {
     return {
       ...this.size(), legend: { show: false }, padding: [8, 8, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: true, range: () => [this.end - this.span, this.end] }, y: { range } },
-      axes: [this.axis({ size: 30, space: 70, values: (_, splits) => splits.map((s) => clock(s).slice(0, this.span > 700 ? 5 : 8)), grid: { show: false } }), this.axis({ size: 58, space: 34, values: (_, splits) => splits.map((v) => this.format(v)) })],
+      scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range } },
+      axes: [this.axis({ size: 30, space: 70, values: (_, splits) => splits.map((s) => clock(s).slice(0, this.end - this.start > 700 ? 5 : 8)), grid: { show: false } }), this.axis({ size: 58, space: 34, values: (_, splits) => splits.map((v) => this.format(v)) })],
       series: [{}, ...this.series.map((each) => this.line(each))],
       hooks: { setCursor: [(plot) => {
         const at = plot.cursor.idx;

@@ -12,8 +12,8 @@ function terms({ bias, wide, skip, cross = [], main, branch = 0 }) {
 function bars(rows, total = null) {
   const most = Math.max(...rows.map(([, value]) => Math.abs(value)), 1e-9);
   const row = ([name, value], className = "") => ({ className, cells: [name, signedBar(value, most), { className: "n", text: signed(value) }] });
-  const made = make("table");
-  table(made, [...rows.map((each) => row(each)), ...(total ? [{ className: "sum", cells: [total[0], { text: "" }, { className: "n", text: total[1] }] }] : [])]);
+  const made = make("table", { className: "bars" });
+  table(made, [...rows.map((each) => row(each)), ...(total ? [{ className: "sum", cells: [total[0], { className: "n", text: total[1], span: 2 }] }] : [])]);
   return made;
 }
 

@@ -62,7 +62,7 @@ function serving(samples, now, setAside) {
   const failures = mean(samples, "failures", now, 20);
   if (failures > 0.2) found.push(finding("warn", `${rate(failures)} requests a second fail.`, "They are refused as wrong (422), or this server could not answer (5xx); its metrics count them by route and status."));
   const latency = mean(samples, "latency", now, 20);
-  if (latency > 0.2) found.push(finding("warn", `99 % of the predictions take up to ${seconds(latency)}.`, "This server is busy, or its log slow where requests ask to be logged."));
+  if (latency > 0.4) found.push(finding("warn", `99 % of the predictions take up to ${seconds(latency)}.`, "This server is busy, or its log slow where requests ask to be logged."));
   const fresh = (setAside ?? []).filter((each) => each.last / 1000 > now - 60);
   if (fresh.length) found.push(finding("warn", "Records are set aside.", `In the last minute, the newest: ${fresh[0].reason}. \`sml dead-letters list\` shows them.`));
   if (samples.impressions.some(known) && mean(samples, "impressions", now, 20) === null) found.push(finding("bad", "This server can't reach the log.", "It serves the weights that it has, and gets no newer ones."));

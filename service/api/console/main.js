@@ -30,7 +30,7 @@ const charts = [
     ],
   }),
   new TimeChart("throughput", {
-    title: "Records a second", format: rate,
+    title: "Records a second", format: rate, smooth: true,
     series: [
       { label: "impressions", column: "impressions", colour: "blue", dash: [6, 4] },
       { label: "clicks", column: "clicks", colour: "green" },
@@ -46,7 +46,7 @@ const charts = [
     ],
   }),
   new TimeChart("serving", {
-    title: "Predictions", format: (v) => `${rate(v)}/s`,
+    title: "Predictions a second", format: rate, smooth: true,
     series: [
       { label: "answers", column: "answers", colour: "blue" },
       { label: "failed requests", column: "failures", colour: "red", dash: [2, 3] },
@@ -69,7 +69,7 @@ function tiles({ model, learner }) {
   show("loss", known(learner?.log_loss) ? loss(learner.log_loss) : "–");
   const gain = learner?.base_rate_log_loss ? 1 - learner.log_loss / learner.base_rate_log_loss : null;
   show("gain", gain === null ? "waiting for examples" : `${percent(Math.abs(gain))} ${gain < 0 ? "above" : "below"} the click rate alone${known(learner.auc) ? ` · AUC ${learner.auc.toFixed(3)}` : ""}`);
-  show("age", `${seconds(model.staleness_seconds)} ago`);
+  show("age", seconds(model.staleness_seconds));
   show("through", model.trained_through === null ? "nothing learned yet" : `through ${new Date(model.trained_through).toISOString().slice(0, 19).replace("T", " ")} UTC`);
   show("examples", count(model.examples));
   show("pace", `${rate(samples.learned.at(-1) ?? 0)} a second`);

@@ -18,7 +18,7 @@ export function make(tag, properties = {}, ...inside) {
 }
 
 export const count = (n) => Math.round(n).toLocaleString("en");
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 export const known = (value) => value !== null && value !== undefined;
 export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 
@@ -27,9 +27,8 @@ export function rate(n) {
 }
 
 export function seconds(s) {
-  if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 120) return `${s.toFixed(s < 10 ? 1 : 0)} s`;
-  return s < 7200 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
+  const [number, unit] = s < 1 ? [Math.round(s * 1000), "ms"] : s < 120 ? [s.toFixed(s < 10 ? 1 : 0), "s"] : s < 7200 ? [Math.round(s / 60), "min"] : s < 172800 ? [Math.round(s / 3600), "h"] : [Math.round(s / 86400), "days"];
+  return `${number}\u00a0${unit}`;
 }
 
 export function bytes(n) {
@@ -43,7 +42,7 @@ export function table(node, rows, head = null) {
   const cell = (content, first) => {
     const made = make(first ? "th" : "td", first ? { scope: "row" } : {});
     if (typeof content === "string") made.textContent = content;
-    else Object.assign(made, { className: content.className ?? "" }).append(content.node ?? content.text);
+    else Object.assign(made, { className: content.className ?? "", colSpan: content.span ?? 1 }).append(content.node ?? content.text);
     return made;
   };
   const body = make("tbody", {}, ...rows.map(({ className = "", cells }) => make("tr", { className }, ...cells.map((each, n) => cell(each, n === 0)))));

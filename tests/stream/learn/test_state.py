@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from model.contributions import contributions
-from model.evaluation import RunningScores
+from model.evaluation import RunningScores, log_losses
 from model.guard.sample import Sample
 from model.online import OnlineModel
+from model.quality import Quality
 from model.settings import Field, ModelSettings, Spec
-from stream.events import Version, encode
+from stream.events import Version, decode_example, encode
 from stream.learn import state
 from stream.learn.metrics import Lag
 from stream.learn.trainer import Trainer
+from stream.log.contract import Log
 from stream.weights.follow import newest_weights
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, polls, records
 from tests.stream.weights.test_follow import follow_to_the_end
@@ -28,6 +30,7 @@ COUNT = 1_500
 def trainer(tmp_path: Path) -> Trainer:
     """Return a trainer that has learned the examples."""
     trainer = Trainer(OnlineModel(SPEC), RunningScores())
+    trainer.quality = Quality(SPEC)
     with opened(tmp_path) as log:
         log.append(examples(COUNT))
         trainer.learn(records(log, TOPICS.examples))
@@ -41,15 +44,32 @@ def test_a_version_says_how_good_the_predictions_were_and_a_server_is_told(
     with opened(tmp_path) as log:
         version = learn_all(log, tmp_path)
         service = follow_to_the_end(log)
+        wide = wide_log_loss(log)
 
     labels = [json.loads(message.value or b"")["label"] for message in examples(COUNT)]
     rate = sum(labels) / len(labels)
     assert service.learner
     assert service.learner == version.learner
     assert (service.learner.examples, service.learner.lag_records) == (COUNT, 0)
-    assert service.learner.log_loss == trainer.scores.recent().log_loss
+    assert service.learner.log_loss == pytest.approx(trainer.scores.recent().log_loss)
+    assert service.learner.auc == pytest.approx(trainer.scores.recent().auc, abs=0.005)
+    assert service.learner.wide_log_loss == pytest.approx(wide)
     assert service.learner.base_rate_log_loss == pytest.approx(-rate * ln(rate) - (1 - rate) * ln(1 - rate))
     assert sum(count for _, _, count in service.learner.curve) == COUNT
+
+
+def wide_log_loss(log: Log) -> float:
+    """Return the log loss of the wide term alone, of each example before the poll that learned it: the bias and the values' own weights."""
+    trainer, losses = Trainer(OnlineModel(SPEC), RunningScores()), []
+    stream = records(log, TOPICS.examples)
+    for start in range(0, len(stream), 512):
+        decoded = [decode_example(record.value) for record in stream[start : start + 512]]
+        features, _ = trainer.encoder.encode([each.features for each in decoded], [each.time for each in decoded])
+        found = contributions(trainer.model.weights, features)
+        logits = found.bias + found.wide.sum(1, dtype=np.float64)
+        losses += log_losses(logits, np.array([each.label for each in decoded])).tolist()
+        trainer.learn(stream[start : start + 512])
+    return float(np.mean(losses))
 
 
 def test_a_server_that_starts_is_told_though_the_newest_version_says_nothing(tmp_path: Path) -> None:
