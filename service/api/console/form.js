@@ -13,7 +13,7 @@ let fields = [], asked = null, chosen = null, latest = 0;
 const values = (field) => (field.kind === "multi" ? [] : field.values ?? []);
 const id = (field) => `field-${fields.indexOf(field)}`;  // a name may be anything
 const control = (field) => $(id(field));
-const named = (field, more = "") => make("label", { className: "name", htmlFor: id(field) }, field.name, more);
+const named = (field, ...more) => make("div", { className: "name" }, make("label", { htmlFor: id(field) }, field.name), ...more);
 
 function choice(field) {  // a drop-down
   const options = values(field).map((value, n) => make("option", { value: `${n}` }, `${value}`));
@@ -81,7 +81,7 @@ export async function prepare(movers) {
   const first = comparable.find((field) => ITEM.test(field.name)) ?? comparable.sort((a, b) => movers.indexOf(a.name) - movers.indexOf(b.name))[0];
   const compare = make("select", { id: "compared" }, ...comparable.map((field) => make("option", { value: field.name, selected: field === first }, field.name)), make("option", { value: "" }, "nothing: one candidate"));
   const inputs = fields.map(made);
-  $("inputs").replaceChildren(...(comparable.length ? [make("div", {}, make("label", { className: "name", htmlFor: "compared" }, "Compare the values of"), compare)] : []), ...inputs);
+  $("inputs").replaceChildren(...(comparable.length ? [make("div", {}, make("div", { className: "name" }, make("label", { htmlFor: "compared" }, "Compare the values of")), compare)] : []), ...inputs);
   const mark = () => fields.forEach((field, n) => { inputs[n].hidden = field === compared(); });
   compare.addEventListener("change", mark);
   mark();
