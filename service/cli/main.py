@@ -23,7 +23,7 @@ from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, Un
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.log_lines import LogFormat, log_to_stderr
+from service.log_lines import LogFormat, log_to_stderr, printable
 from service.up.lifeline import end_with_parent
 
 LOG_FORMAT = "SML_LOG_FORMAT"
@@ -270,7 +270,10 @@ def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
     if as_json:
         answer([finding._asdict() for finding in findings], as_json)
     else:
-        for what, fine, found in findings:
-            typer.secho(f"{'ok' if fine else 'FAILS':5}  {what:18}  {found}", fg=None if fine else "red")
+        for what, fine, found, todo in findings:
+            line = f"{'ok' if fine else 'FAILS':5}  {what:24}  {found}"
+            typer.secho(printable(line), fg=None if fine else "red")
+            if todo:
+                typer.echo(printable(f"{'':5}  {'':24}  → {todo}"))
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
