@@ -5,7 +5,8 @@
 A heartbeat comes after all that was written to its partition before it: when a server takes note of it, the weights in service know
 everything that had been decided by then. It measures the way, so it does not wait for clicks. It teaches nothing and counts nowhere.
 The joiner sends them, for a model has exactly one: one a second, to each partition in turn, however many servers and arms there are and
-whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a heartbeat.
+whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a heartbeat. Where a
+site's topics are copied by id, the way begins at the copies, which are ours to write to.
 """
 
 import time
@@ -43,6 +44,11 @@ class Heartbeat(Struct, frozen=True):
         return self.heartbeat[0]
 
     @property
+    def reached(self) -> int:
+        """Return when its last hop ended, epoch ms."""
+        return sum(self.heartbeat)
+
+    @property
     def hops(self) -> dict[str, float]:
         """Return the seconds of each hop behind it."""
         return {hop: took / 1000 for hop, took in zip(HOPS, self.heartbeat[1:], strict=False)}
@@ -50,7 +56,7 @@ class Heartbeat(Struct, frozen=True):
     @property
     def seconds(self) -> float:
         """Return the seconds since it was sent, up to its last hop."""
-        return sum(self.heartbeat[1:]) / 1000
+        return (self.reached - self.sent) / 1000
 
     def after_hop(self, now: float) -> Self:
         """Return it with another hop behind it, which ends at ``now``, in epoch seconds.
@@ -58,10 +64,10 @@ class Heartbeat(Struct, frozen=True):
         >>> Heartbeat([5_000]).after_hop(5.25).after_hop(5.5).heartbeat
         [5000, 250, 250]
         """
-        return type(self)([*self.heartbeat, int(1000 * now) - sum(self.heartbeat)])
+        return type(self)([*self.heartbeat, int(1000 * now) - self.reached])
 
 
-_decode = msgspec.json.Decoder(Heartbeat).decode
+_decoder = msgspec.json.Decoder(Heartbeat)
 
 
 def is_heartbeat(record: Record) -> bool:
@@ -69,18 +75,21 @@ def is_heartbeat(record: Record) -> bool:
     return record.value is not None and record.value.startswith(_MARK)
 
 
-def heartbeat_in(record: Record, hops: int) -> Heartbeat | None:
-    """Return the heartbeat of a record that :func:`is_heartbeat`; None if it can't have come this way.
-
-    It must have so many hops behind it, and all its times must be within an hour of its append time.
-    """
+def decode_heartbeat(record: Record, hops: int) -> Heartbeat | None:
+    """Return the heartbeat of a record that :func:`is_heartbeat`; None if it does not have so many hops behind it."""
     try:
-        heartbeat = _decode(record.value or b"")
+        heartbeat = _decoder.decode(record.value or b"")
     except UNREADABLE:
         return None
-    reached = sum(heartbeat.heartbeat)
-    near = abs(heartbeat.sent - record.timestamp) <= _FARTHEST and abs(reached - record.timestamp) <= _FARTHEST
-    return heartbeat if len(heartbeat.heartbeat) == 1 + hops and near else None
+    return heartbeat if len(heartbeat.heartbeat) == 1 + hops else None
+
+
+def heartbeat_in(record: Record, hops: int) -> Heartbeat | None:
+    """Return as :func:`decode_heartbeat`, but None also where its sending or its last hop is not within an hour of its append time."""
+    heartbeat = decode_heartbeat(record, hops)
+    if heartbeat is None:
+        return None
+    return heartbeat if max(abs(each - record.timestamp) for each in (heartbeat.sent, heartbeat.reached)) <= _FARTHEST else None
 
 
 def parted(records: Iterable[Record], since: Mapping[int, int]) -> tuple[list[Record], list[Heartbeat]]:
@@ -122,7 +131,7 @@ class Pacemaker:
 
     def received(self, record: Record) -> Heartbeat | None:
         """Return a heartbeat that has come back, with its first hop behind it; None if it is not one of ours."""
-        heartbeat = heartbeat_in(record, 0)
+        heartbeat = decode_heartbeat(record, 0)
         if heartbeat is None or heartbeat.sent not in self._awaited:
             return None
         del self._awaited[heartbeat.sent]

@@ -184,7 +184,7 @@ class ArmFreshness(Struct, frozen=True):
 
 
 class Freshness(Struct, frozen=True):
-    """How long an event would take to be in service, its wait for clicks apart: what heartbeats say, which the joiner sends once a second."""
+    """How long an event takes until it is in service, without its wait for clicks: what heartbeats say, which come once a second."""
 
     target_seconds: float  # 95 % of a month's heartbeats take no longer
     arms: list[ArmFreshness]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.doctor import machine
+from service.doctor import clocks, machine
 from service.doctor.finding import Finding, of_arm
 from service.doctor.memory import learning_time, memory_found, memory_of, waiting
 from service.doctor.topics import log_found
@@ -16,7 +16,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     memories = {each.topics.arm: memory_of(each.spec) for each in arms}
     yield machine.settings_found(settings)
     yield machine.versions()
-    yield machine.clock()
+    yield clocks.of_machine()
     yield machine.processor()
     yield from machine.kernels(settings)
     yield from memory_found(memories)

@@ -1,11 +1,10 @@
-"""Whether this machine has what the processes need: a processor, compiled kernels, libraries, ports, room on the disk, a clock."""
+"""Whether this machine has what the processes need: a processor, compiled kernels, libraries, ports, and room on the disk."""
 
 import os
 import platform
 import shutil
 import socket
 import sqlite3
-import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,6 @@ from service.settings import Settings
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
 LIBRARIES = ("numpy", "numba", "msgspec", "fastapi", "kafka-python")
-_SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
-_EARLIEST = 1_760_000_000  # epoch seconds: no clock that is right is before this program
 
 
 def settings_found(settings: Settings) -> Finding:
@@ -55,15 +52,6 @@ def kernels(settings: Settings) -> Iterator[Finding]:
         done = are_compiled(network)
         found = "compiled, by these sources and this compiler" if done else "not compiled yet: the first start takes as long as that"
         yield Finding(f"kernels of {network}", True, found, "" if done else "`sml compile` compiles them now")
-
-
-def clock() -> Finding:
-    """Check the clock, as far as a machine alone can."""
-    now = time.time()
-    synchronised = _SYNCHRONISED.exists()
-    found = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(now))} UTC, {'' if synchronised else 'not known to be '}synchronised"
-    todo = "" if synchronised else "run an NTP client: times of events are compared with the clocks of log and server"
-    return Finding("clock", now > _EARLIEST, found, todo)
 
 
 def ports(settings: Settings) -> Iterator[Finding]:

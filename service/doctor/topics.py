@@ -2,24 +2,22 @@
 
 import math
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from service.commands.topics import described
+from service.doctor.clocks import of_log, of_processes
 from service.doctor.finding import Finding, size
 from service.doctor.machine import writable
 from service.settings import Settings
 from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, Retention, UnknownTopicError
 from stream.log.load import measured
-from stream.log.reading import read_all
 from stream.log.settings import format_duration
 from stream.log.topics import CONTROL, Topics, check_learners, wanted
 from stream.settings import least_retention
 
-_LAST = 3  # offsets at the end of a partition; not every one has a record
 _SHORTER = "a shorter [log] retention, then `sml topics update`; or more room"
 
 
@@ -39,13 +37,14 @@ def log_found(settings: Settings) -> Iterator[Finding]:
         with open_log(settings.log) as log:
             yield Finding("log", True, f"{url} answers{_secured(settings)}")
             topics = settings.topics._replace(by_id=settings.join.rekey)
-            yield _clock(log, settings)
+            yield of_log(log, settings)
             yield _topics(log, topics, tuple(settings.arms))
             yield from _retentions(log, settings)
             inputs = topics._replace(by_id=False)
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # reported above
                     yield _append_times(log, url, topic)
+            yield from of_processes(log, inputs, tuple(settings.arms))
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}", "start the log, or set [log] url and [log.security] to where it is")
 
@@ -96,22 +95,6 @@ def _too_short(kept: Retention, expected: Retention, least: float) -> str:
     """Return that records go before a restart has read them, where they do; the weights, which are repeated, may be kept shorter."""
     short = kept.seconds is not None and kept.seconds < least <= (expected.seconds or math.inf)
     return f"; a restart needs {format_duration(60 * math.ceil(least / 60))}" if short else ""
-
-
-def _clock(log: Log, settings: Settings) -> Finding:
-    """Compare this machine's clock with the times that the log gave its newest records: none is in the future."""
-    skew, newest = settings.join.clock_skew, 0
-    for topic in (settings.topics.impressions, settings.topics.examples):
-        with suppress(LogError):
-            ends = log.bounds(topic)
-            start = {partition: max(found.first, found.end - _LAST) for partition, found in ends.items()}
-            records = read_all(log, topic, start, {partition: found.end for partition, found in ends.items()}, batch=_LAST)
-            newest = max([newest, *(record.timestamp for record in records)])
-    ahead = newest / 1000 - time.time()
-    if not newest:
-        return Finding("log's clock", True, "there is no record yet to compare this machine's clock with")
-    found = f"its newest record is {math.ceil(ahead)} s in this machine's future" if ahead > 0 else "this machine's clock is not behind it"
-    return Finding.check("log's clock", ahead <= skew, found, "set both clocks by NTP: events are set aside for their times")
 
 
 def _disk(url: str, total: float) -> Finding:

@@ -23,7 +23,9 @@ class ExampleSource:
         log: The log that holds them.
         topic: The topic ``examples``.
         offsets: Partition → next example; a partition that is not named is read from its first record.
-        heartbeats_since: Partition → offset before which heartbeats have been passed on already.
+        committed: Partition → offset up to which this learner has come, by its last commit: further than ``offsets`` where only
+            heartbeats came since, which were passed on.
+        reread: Partition → offset before which a rollback has examples read again; the heartbeats among them are old.
         accept_gap: Go on where examples were deleted.
 
     Raises:
@@ -36,12 +38,14 @@ class ExampleSource:
         log: Log,
         topic: str,
         offsets: Mapping[int, int],
-        heartbeats_since: Mapping[int, int] | None = None,
+        committed: Mapping[int, int],
+        reread: Mapping[int, int],
         *,
         accept_gap: bool = False,
     ) -> None:
-        self._log, self._topic, self._accept_gap = log, topic, accept_gap
-        self._heartbeats_since, self._heartbeats = heartbeats_since or {}, list[Heartbeat]()
+        self._log, self._topic, self._accept_gap, self._committed = log, topic, accept_gap, committed
+        self._heartbeats_since = {p: max(committed.get(p, 0), reread.get(p, 0)) for p in {*committed, *reread}}
+        self._heartbeats: list[Heartbeat] = []
         self._reader = self._open(offsets)
         self._read_at = time.time()  # the append time of the newest example read, epoch s
 
@@ -91,6 +95,8 @@ class ExampleSource:
             if start[partition] > bounds.end:
                 learned = f"examples of partition {partition} were learned up to {start[partition]}"
                 raise RecoveryError(f"{learned}, but {self._topic} ends at {bounds.end}")
+            if start[partition] < bounds.first <= self._committed.get(partition, 0):
+                start[partition] = bounds.first
             if start[partition] < bounds.first:
                 self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first

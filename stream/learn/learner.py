@@ -152,7 +152,9 @@ class Learner:
         recovered.trainer.quality = self._quality
         last, metrics = (self.last.version if self.last else None), self._metrics
         offsets = last.offsets if last and not recovered.anew else {}
-        source = ExampleSource(self._log, self._topics.examples, offsets, self._heartbeats_since(last), accept_gap=self._accept_gap)
+        committed = {p: entry.offset for p, entry in self._log.progress(self._topics.learner, self._topics.examples).items()}
+        reread = last.reread if last else {}
+        source = ExampleSource(self._log, self._topics.examples, offsets, committed, reread, accept_gap=self._accept_gap)
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
@@ -170,13 +172,6 @@ class Learner:
                 session.run(should_stop, end)
             finally:
                 self.last = session.last
-
-    def _heartbeats_since(self, last: Version | None) -> dict[int, int]:
-        """Return partition → offset before which heartbeats were passed on, or were read before a rollback."""
-        since = {p: entry.offset for p, entry in self._log.progress(self._topics.learner, self._topics.examples).items()}
-        for p, end in (last.reread if last else {}).items():
-            since[p] = max(end, since.get(p, 0))
-        return since
 
     def _pending(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
         """Return the version after the last one, before anything is read for it."""

@@ -36,6 +36,13 @@ class FollowerMetrics:
         self._hop_seconds = Histogram(
             "sml_follower_heartbeat_hop_seconds", "Time of a heartbeat's hops.", ["arm", "hop"], buckets=_OF_HEARTBEAT, registry=registry
         )
+        self._expected: set[str] = set()  # arms
+        self._expected_since = Gauge(
+            "sml_follower_heartbeats_expected_since_seconds",
+            "When the first heartbeat was seen, in epoch seconds: one a second is expected since.",
+            ["arm"],
+            registry=registry,
+        )
         self._clock_skew = Gauge(
             "sml_follower_clock_skew_seconds",
             "By how much clocks differ at least: how long before its beginning a hop of the last heartbeat ended.",
@@ -44,8 +51,11 @@ class FollowerMetrics:
         )
 
     def expect_heartbeats(self, arm: str) -> None:
-        """Export what is measured of heartbeats, even if none comes any more."""
-        self._heartbeat_seconds.labels(arm)
+        """Begin to expect one a second, now that there are any: where nobody joins, none is missed."""
+        if arm not in self._expected:
+            self._expected.add(arm)
+            self._expected_since.labels(arm).set_to_current_time()
+            self._heartbeat_seconds.labels(arm)
 
     def record_heartbeat(self, arm: str, heartbeat: Heartbeat) -> None:
         """Record a heartbeat that has arrived. One that took less than nothing by more than the target would tell of clocks only."""
@@ -58,6 +68,6 @@ class FollowerMetrics:
 
     def forget(self, arm: str) -> None:
         """Export nothing more of an arm that is followed no more."""
-        self._heartbeat_seconds.remove_by_labels({"arm": arm})
-        self._hop_seconds.remove_by_labels({"arm": arm})
-        self._clock_skew.remove_by_labels({"arm": arm})
+        self._expected.discard(arm)
+        for metric in (self._heartbeat_seconds, self._hop_seconds, self._expected_since, self._clock_skew):
+            metric.remove_by_labels({"arm": arm})

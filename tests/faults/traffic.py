@@ -3,6 +3,7 @@
 Each record has one fate. A batch is sent again if the log was away: some of its records may then be there twice, as with any sender.
 """
 
+import json
 import random
 import threading
 import time
@@ -209,6 +210,9 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     assert dead_letters[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + dead_letters[b"learn"] == len(stream)
+    for topic in (topics.examples, topics.weights):
+        heartbeats = [each.value for partition in log.bounds(topic) for each in records(log, topic, partition) if is_heartbeat(each)]
+        assert len({_sent(each) for each in heartbeats}) == len(heartbeats) > 0, "a heartbeat went on twice, or none did"
     trainer = Trainer(OnlineModel(SPEC), RunningScores())
     for record in learned_in_order(log, topics, stream):
         if _kind(record) != "hostile":
@@ -260,6 +264,10 @@ def learned_in_order(log: Log, topics: Topics, stream: list[Record]) -> list[Rec
             assert learned[-1].offset >= run.first, "an example was passed over"
     assert not any(left.values()), "examples were not learned"
     return learned
+
+
+def _sent(heartbeat: bytes | None) -> int:
+    return int(json.loads(heartbeat or b"")["heartbeat"][0])
 
 
 def _kind(record: Record) -> str:

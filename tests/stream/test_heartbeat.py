@@ -25,7 +25,7 @@ from stream.log.topics import DELTAS, Topics
 from stream.settings import JoinSettings
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-from tests.stream.learning import TOPICS, all_versions, example, learn_all, learner, opened, records
+from tests.stream.learning import TOPICS, all_versions, example, forget, learn_all, learner, opened, records
 from tests.stream.weights.test_follow import Service
 
 JOIN = JoinSettings(click_window=0.05, lateness=0.01, idle_after=1.5)
@@ -71,11 +71,11 @@ def join_all(log: Log, registry: CollectorRegistry) -> None:
     Joiner(log, TOPICS, JOIN, JoinerMetrics(registry)).run(lambda: False, until_caught_up=True)
 
 
-def follow(log: Log, seconds_to_note: int, registry: CollectorRegistry | None = None) -> deque[Heartbeat]:
+def follow(log: Log, count: int, registry: CollectorRegistry | None = None) -> deque[Heartbeat]:
     """Follow from the start until so many heartbeats have arrived, at least."""
     arrived, service = deque[Heartbeat](), Service()
     follower = Follower(log, TOPICS, service, FollowerMetrics(registry or CollectorRegistry()), arrived)
-    follower.run(lambda: service.caught_up and len(arrived) >= seconds_to_note)
+    follower.run(lambda: service.caught_up and len(arrived) >= count)
     return arrived
 
 
@@ -99,7 +99,7 @@ def test_heartbeats_go_the_whole_way_though_nothing_else_does(log: Log, tmp_path
     seconds = [heartbeat.sent // 1000 for heartbeat in arrived]
     assert seconds == sorted(set(seconds))
     assert set(hops.values()) == {measured}
-    partitions = [p for p in range(3) if any(map(is_heartbeat, records_of(log, topics.examples, p)))]
+    partitions = [p for p in range(3) if any(map(is_heartbeat, records(log, topics.examples, p)))]
     assert len(partitions) == 3  # in turn
     assert [each.version for each in service.taken] == [0]
     for counter in (
@@ -109,10 +109,6 @@ def test_heartbeats_go_the_whole_way_though_nothing_else_does(log: Log, tmp_path
         "sml_learner_step_seconds_count",
     ):
         assert not sum(s.value for family in registry.collect() for s in family.samples if s.name == counter)
-
-
-def records_of(log: Log, topic: str, partition: int) -> list[Record]:
-    return records(log, topic, partition)
 
 
 def events(count: int) -> list[Message]:
@@ -175,6 +171,19 @@ def test_examples_between_heartbeats_are_learned_again_as_they_were(tmp_path: Pa
             checkpoint.unlink()
 
         assert learn_all(log, tmp_path).digest == last.digest  # else recovery would refuse
+
+
+def test_heartbeats_that_retention_has_deleted_are_no_gap_in_the_examples(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append([example(1)])
+        learn_all(log, tmp_path)
+        log.append([beat(TOPICS.examples, (1, 2)) for _ in range(5)])
+        before = learn_all(log, tmp_path)  # passes them on, and publishes nothing
+        forget(tmp_path, TOPICS.examples, 0, 6)
+        log.append([example(2)])
+
+        assert before.offsets == {0: 1}
+        assert learn_all(log, tmp_path).examples == 2  # else it would refuse to go on
 
 
 def test_a_heartbeat_keeps_no_partition_from_being_idle(tmp_path: Path) -> None:

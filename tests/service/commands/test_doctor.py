@@ -22,6 +22,7 @@ from service.cli import app
 from service.commands.topics import create
 from service.doctor.memory import memory_of
 from service.settings import load
+from stream.heartbeat import Heartbeat, message
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
 from stream.log.kafka_admin import Admin
@@ -172,6 +173,24 @@ def test_what_a_topic_will_take_is_foretold_and_one_that_is_kept_for_ever_fails(
     assert then["sml.clicks kept"]["todo"] == "`sml topics update` changes that"
 
 
+def test_a_clock_that_heartbeats_show_to_be_wrong_fails(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    now = int(time.time() * 1000)
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        log.append([message(Heartbeat([now - 9_000, 3, 4]), "sml.examples", 1), message(Heartbeat([now - 30, 3, 4]), "sml.examples", 0)])
+        log.append([message(Heartbeat([now, 3, 4, 7_200_000, 5]), "sml.weights", 0), Message("sml.weights", b"k", b"chunk", partition=0)])
+        log.append([Message("sml.examples", None, b'{"heartbeat":[4102444800000]}', partition=0)])
+
+    status, found = findings(config)
+
+    assert status == 1
+    assert [name for name, finding in found.items() if not finding["fine"]] == ["learner's clock"]
+    assert re.match(r"0\.\d+ s behind the log's", found["joiner's clock"]["found"])
+    assert re.match(r"7,(199|200)\.\d+ s ahead of the log's", found["learner's clock"]["found"])
+    assert "NTP" in found["learner's clock"]["todo"]
+
+
 @pytest.mark.parametrize("on_kafka", [False, True])
 def test_what_doctor_finds_wrong_about_retention_update_puts_right(tmp_path: Path, request: pytest.FixtureRequest, on_kafka: bool) -> None:
     url = request.getfixturevalue("kafka") if on_kafka else f"sqlite:///{tmp_path}/log.db"
@@ -259,7 +278,7 @@ def test_a_clock_that_is_behind_the_logs_fails(tmp_path: Path, monkeypatch: pyte
     now = time.time()
     fine = findings(config)[1]["log's clock"]
 
-    monkeypatch.setattr("service.doctor.topics.time", SimpleNamespace(time=lambda: now - 3_600))
+    monkeypatch.setattr("service.doctor.clocks.time", SimpleNamespace(time=lambda: now - 3_600, strftime=time.strftime, gmtime=time.gmtime))
     status, found = findings(config)
 
     assert fine["fine"]
