@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from model.keys import Scalar
@@ -31,6 +33,7 @@ from stream.events import Example, Feature, LearnerState, Version, encode
 from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
+from tests.service.api.test_arms import OF_ARMS, ArmsSite
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -58,11 +61,11 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(site: Site) -> Iterator[str]:
-    """Serve a site on a free port."""
+def served(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a free port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(site.app, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -73,7 +76,7 @@ def served(site: Site) -> Iterator[str]:
 @pytest.fixture
 def address(site: Site) -> Iterator[str]:
     """Serve the site on a free port."""
-    with served(site) as address:
+    with served(site.app) as address:
         yield address
 
 
@@ -328,6 +331,28 @@ def test_stale_weights_and_held_versions_are_said(page: Page, site: Site) -> Non
     expect(page.locator("#holds")).to_contain_text("calibration: 31 % were clicked")
 
 
+def test_arms_stand_side_by_side_with_their_shares_and_how_good_they_are(browser: Browser) -> None:
+    site = ArmsSite()
+    with served(site.app) as address:
+        while not all(weights.followed for weights in site.arms.weights.values()):
+            time.sleep(0.01)
+        for loss, (name, weights) in enumerate(OF_ARMS.items(), 40):
+            site.publish(name, weights)
+            site.arms.weights[name].learner = msgspec.structs.replace(SAID, log_loss=loss / 100)
+        page = browser.new_page(base_url=address)
+        page.goto("/")
+
+        expect(page.locator("#arms tbody th")).to_have_text(list(OF_ARMS))
+        rows = page.locator("#arms tbody tr")
+        for n, shown in enumerate(("0.4000", "0.4100", "0.4200")):
+            expect(rows.nth(n)).to_contain_text(shown)
+        shares = [float(row.split("%")[0].split()[-1]) for row in rows.all_inner_texts()]
+        page.close()
+
+    assert site.arms.split
+    assert shares == [round(100 * site.arms.split.shares.get(name, 0.0)) for name in OF_ARMS]
+
+
 MINUTE = 40  # samples
 CALM = {
     "impressions": 100.0,
@@ -542,7 +567,7 @@ def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(
     reader, _ = create_key(tmp_path / "keys.json", ["read", "predict"])
     stranger, _ = create_key(tmp_path / "keys.json", ["ingest"])
     site = Site(access=Access(Callers(Keys(tmp_path / "keys.json")), Allowances(1e6, 1e6, 100)))
-    with served(site) as address:
+    with served(site.app) as address:
         page = browser.new_page(base_url=address)
         page.set_default_timeout(10_000)
         published(site)
