@@ -16,7 +16,7 @@ function mean(samples, column, now, span) {
 
 function stale(model, samples, now) {
   const age = model.staleness_seconds;
-  if (age < STALE) return [];
+  if (age < STALE || model.held) return [];  // of versions that are held the guard tells
   const [examples, impressions, toJoin, toLearn] = [["examples", 20], ["impressions", 20], ["to_join", 6], ["to_learn", 6]].map(([column, span]) => mean(samples, column, now, span));
   const old = `The weights in service are ${seconds(age)} old.`;
   if (examples > 0.2 || toLearn > 1000) return [finding("bad", "The learner publishes nothing.", `${old} Examples come at ${rate(examples ?? 0)} a second. Is \`sml learn\` running? Its log says why it ended.`)];
@@ -27,9 +27,10 @@ function stale(model, samples, now) {
 
 function held(model, holds) {
   if (!model.held) return [];
-  const since = holds.findLast((hold) => hold.until === null)?.since;
-  const why = Object.entries(model.held.why).map(([check, found]) => `${check}: ${found}`).join("; ");
-  return [finding("bad", `Newer versions are held${since ? ` since ${clock(since)}` : ""}; version ${count(model.version)} stays in service.`, `${why}. It ends by itself when quality returns; \`sml snapshots approve\` serves what was learned.`)];
+  const began = holds.findLast((hold) => hold.until === null), reasons = (why) => Object.entries(why).map(([check, found]) => `${check}: ${found}`).join("; ");
+  const why = reasons(model.held.why), first = began && reasons(began.why);
+  const before = first && first !== why ? `It began with ${first}. Now ${why}` : why;
+  return [finding("bad", `Newer versions are held${began ? ` since ${clock(began.since)}` : ""}; version ${count(model.version)} stays in service.`, `${before}. It ends by itself when quality returns; \`sml snapshots approve\` serves what was learned.`)];
 }
 
 function clicks(samples, now) {

@@ -35,7 +35,7 @@ const charts = [
       { label: "impressions", column: "impressions", colour: "blue", dash: [6, 4] },
       { label: "clicks", column: "clicks", colour: "green" },
       { label: "examples", column: "examples", colour: "amber", dash: [2, 3], optional: true },
-      { label: "learned", column: "learned", colour: "violet" },
+      { label: "learned and served", column: "learned", colour: "violet" },
     ],
   }),
   new TimeChart("lag", {
