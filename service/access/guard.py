@@ -18,6 +18,7 @@ from service.access.refusals import RefusedError, retry_after
 from service.access.request_id import REQUEST_ID
 from service.access.request_log import RequestLog
 from service.access.roles import PROBES, Caller, Role, needed
+from service.access.unpacked import unpacked
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
 MIB = 1_048_576
@@ -126,8 +127,9 @@ class Guard:
         try:
             body = _Body(receive, headers, self.access.max_body)
             inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+            receive = await unpacked(body.receive, headers, self.access.max_body)
             try:
-                await self.app(inner, body.receive, send)
+                await self.app(inner, receive, send)
             finally:
                 if inner is not scope and "route" in inner:
                     scope["route"] = inner["route"]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
+from service.api.choice import Explore
 from service.api.dependencies import Service
+from service.api.experiment_metrics import ExperimentMetrics
 from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.log_watch import LogWatch, watching
@@ -27,6 +30,7 @@ from service.api.routes import (
     console,
     docs,
     events,
+    experiments,
     explain,
     freshness,
     history as history_route,
@@ -60,7 +64,9 @@ def build(
     personal: Sequence[str] = (),
     access: Access | None = None,
     arms: Arms | None = None,
+    explore: Explore = "epsilon",
     epsilon: float = 0.0,
+    reports: Path | None = None,
     watch: LogWatch | None = None,
 ) -> FastAPI:
     """Build the application.
@@ -75,7 +81,9 @@ def build(
         personal: The fields that carry personal data: what is forgotten if a request names none.
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
         arms: The models in service; default: one.
-        epsilon: Of the choices, how many are made at random.
+        explore: How choices explore.
+        epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
+        reports: The folder in which reports of experiments are kept.
         watch: Looks at the log, in a thread, for the console; default: nothing does.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
@@ -96,11 +104,14 @@ def build(
         redoc_url=None,
         redirect_slashes=False,
     )
-    times = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, times, clock, history, frequent, personal, epsilon)
+    if reports is not None:
+        registry.register(ExperimentMetrics(reports))
+    rule = rule or TimeRule.of(JoinSettings())
+    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, explain, events, model, freshness, users, history_route, console, docs, metrics_route)]
+    reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
+    routers = [part.router for part in (predict, explain, events, users, *reading)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -112,23 +123,22 @@ def build(
 def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
+    of_events, of_users = (events.Impressions, events.Clicks, Accepted), (users.Forgetting, users.Known)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         schemas(
             PredictRequest,
             Predictions,
             ExplainRequest,
             Explanations,
-            events.Impressions,
-            events.Clicks,
-            Accepted,
+            *of_events,
             ModelState,
             history_route.Recorded,
             history_route.Values,
             history_route.Simulated,
             Freshness,
+            experiments.Experiments,
             Health,
-            users.Forgetting,
-            users.Known,
+            *of_users,
         )
     )
     if needs_key:

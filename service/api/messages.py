@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from service.api.answers import BadRequestError
 from service.api.strict import check_keys
 from stream.arms import Role
-from stream.events import LATEST_TIME, Served, Time, expected_time
+from stream.events import LATEST_TIME, Served, Time, expected_time, in_epoch_ms
 
 MAX_CANDIDATES = 1000
 
@@ -41,7 +41,7 @@ class ExplainRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}
-    time: Time | None = None  # epoch ms, from which hour and weekday are derived; default: now
+    time: Time | None = None  # epoch ms or ISO 8601, from which hour and weekday are derived; default: now
 
 
 class PredictRequest(ExplainRequest, frozen=True):
@@ -236,6 +236,8 @@ def _read(decoder: msgspec.json.Decoder[_R], body: bytes) -> _R:
     except msgspec.ValidationError as error:
         again = body if len(body) <= MAX_READ_AGAIN else b""
         check_keys(again, -1)  # of a key that stands twice, two readers see two values
+        if timed := in_epoch_ms(again):
+            return _read(decoder, timed)
         raise _fault(again, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error

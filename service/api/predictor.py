@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from model.contributions import contributions
 from model.features import Encoder, Features as Keys
 from model.weights import Weights
@@ -14,6 +16,7 @@ class Predicted(NamedTuple):
     """The candidates of one request, in its order."""
 
     features: list[Features]  # that each candidate was predicted from
+    keys: Keys  # of those features
     probabilities: list[float]
 
 
@@ -37,7 +40,7 @@ class Predictor:
             BadRequestError: a feature is not what its field takes.
         """
         features, keys = self._encode(request, time)
-        return Predicted(features, self.weights.probabilities(keys).tolist())
+        return Predicted(features, keys, self.weights.probabilities(keys).tolist())
 
     def explain(self, request: ExplainRequest, time: int) -> list[Explanation]:
         """Explain the prediction of each candidate at ``time`` (epoch ms).
@@ -88,6 +91,11 @@ class Predictor:
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
         return features, keys
+
+    def spreads(self, predicted: Predicted) -> list[float]:
+        """Return how uncertain the logit of each candidate is, its standard deviation."""
+        spreads: list[float] = self.weights.spreads(predicted.keys, np.array(predicted.probabilities)).tolist()
+        return spreads
 
     def _merged(self, context: Features, candidate: Features) -> Features:
         merged = context | candidate

@@ -1,6 +1,7 @@
 """``sml serve``: serve predictions from the newest weights, and accept impressions and clicks."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -49,8 +50,10 @@ def serve(settings: Settings) -> None:
             personal=settings.privacy.fields,
             access=access,
             arms=_arms(settings, log),
+            explore=settings.serve.explore,
             epsilon=settings.serve.epsilon,
             watch=LogWatch(log, topics._replace(by_id=settings.join.rekey)),
+            reports=Path(settings.experiment.directory),
         )
         server_of(app, settings).run()
 

@@ -8,9 +8,10 @@ import logging
 import time
 from collections.abc import Mapping
 
-from stream.heartbeat import Heartbeat, parted
+from stream.heartbeat import Heartbeat, is_heartbeat, parted
+from stream.learn.errors import GapError, RecoveryError
 from stream.learn.metrics import Lag
-from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.shared import SharedReading
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class ExampleSource:
             heartbeats came since, which were passed on.
         reread: Partition → offset before which a rollback has examples read again; the heartbeats among them are old.
         accept_gap: Go on where examples were deleted.
+        shared: Read with other learners.
 
     Raises:
         GapError: examples were deleted before they were learned.
@@ -42,8 +44,10 @@ class ExampleSource:
         reread: Mapping[int, int],
         *,
         accept_gap: bool = False,
+        shared: SharedReading | None = None,
     ) -> None:
         self._log, self._topic, self._accept_gap, self._committed = log, topic, accept_gap, committed
+        self._shared = shared
         self._heartbeats_since = {p: max(committed.get(p, 0), reread.get(p, 0)) for p in {*committed, *reread}}
         self._heartbeats: list[Heartbeat] = []
         self._reader = self._open(offsets)
@@ -60,6 +64,8 @@ class ExampleSource:
             return []
         if records:
             self._read_at = records[-1].timestamp / 1000
+        if not any(map(is_heartbeat, records)):
+            return records  # as they are: other learners may share them
         examples, heartbeats = parted(records, self._heartbeats_since)
         self._heartbeats += heartbeats
         return examples
@@ -100,7 +106,7 @@ class ExampleSource:
             if start[partition] < bounds.first:
                 self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first
-        return self._log.reader(self._topic, start)
+        return self._shared.reader(start) if self._shared else self._log.reader(self._topic, start)
 
     def _report_gap(self, gap: str) -> None:
         message = f"{gap} were deleted before they were learned"
