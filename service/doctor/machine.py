@@ -13,7 +13,7 @@ from llvmlite.binding import get_host_cpu_features
 
 from model.fingerprint import fingerprint
 from model.kernels import target
-from service.commands.compile import are_compiled
+from model.kernels.cache import mark
 from service.doctor.finding import Finding, of_arm, size
 from service.settings import Settings
 
@@ -49,7 +49,8 @@ def processor() -> Finding:
 def kernels(settings: Settings) -> Iterator[Finding]:
     """Say which kernels are compiled; the first start compiles those that are not."""
     for network in dict.fromkeys(each.model.network for each in settings.of_every_arm()):
-        done = are_compiled(network)
+        marked = mark(network)
+        done = marked is not None and marked.exists()
         found = "compiled, by these sources and this compiler" if done else "not compiled yet: the first start takes as long as that"
         yield Finding(f"kernels of {network}", True, found, "" if done else "`sml compile` compiles them now")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from service.commands.topics import described
 from service.doctor.clocks import of_log, of_processes
 from service.doctor.finding import Finding, size
 from service.doctor.machine import writable
@@ -114,3 +113,13 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
     return Finding(
         topic, False, "timestamps are the writers' own, expected the log's", f"{fix}, or let `sml topics create` create the topic"
     )
+
+
+def described(retention: Retention) -> str:
+    """Return how long a topic is kept, in words.
+
+    >>> described(Retention(604800.0, 1_000_000_000))
+    '7d, up to 1,000,000,000 bytes'
+    """
+    time = "for ever" if retention.seconds is None else format_duration(retention.seconds)
+    return time if retention.bytes is None else f"{time}, up to {retention.bytes:,} bytes"
