@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from model.contributions import contributions
 from model.evaluation import RunningScores
 from model.exploration import chances
 from model.features import Encoder
@@ -35,6 +36,8 @@ def compiling(network: NetworkName) -> Iterator[str]:
     quality.observe(logits, labels, quality.look(model.weights, features, np.zeros(2, np.bool_), lambda _: {}))
     quality.window(2)
     model.digest()
+    yield "to explain"
+    contributions(model.weights, features)
     if marked := mark(network):
         with suppress(OSError):  # a cache that was filled for us, and is not ours to write
             marked.touch()

@@ -1,4 +1,9 @@
-"""Explain a prediction: its logit is a sum, and these are its terms."""
+"""Explain a prediction: its logit is a sum, and these are its terms.
+
+The terms of the deep part (skip, output, branch) are of all fields together. What a field gives them is found by leaving it out.
+
+Shapes: N examples, F fields, T skip terms.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
+from model.kernels.dnn import forward
 from model.kernels.forward import Workspace, logit_of, rows_scratch
-from model.kernels.network import OUT, SKIP, WIDTH, Network
+from model.kernels.network import IN, OUT, SKIP, WIDTH, Activations, Network
 from model.kernels.record import Records
-from model.kernels.target import kernel
+from model.kernels.target import inner, kernel
 from model.terms import NO_TERM
 from model.weights import Weights
 
@@ -17,20 +23,26 @@ from model.weights import Weights
 class Contributions(NamedTuple):
     """The terms of the logits of N examples; each row's sum is the logit, within rounding."""
 
-    bias: NDArray[Any]  # (N,), the same for all
+    bias: NDArray[Any]  # (N,), the same for all; the base rate included
     wide: NDArray[Any]  # (N, F), each field's own weight
     skip: NDArray[Any]  # (N, T), the term of each hidden layer, then that of each cross layer if they have any
     output: NDArray[Any]  # (N,), of the last hidden layer
     branch: NDArray[Any]  # (N,), of the branch, without the terms of its layers
+    deep: NDArray[Any]  # (N, F), how much of skip, output and branch goes when a field is as one never seen: its default row, no record
+    records: NDArray[Any]  # (N, F), what the fields' records tell, an input of the deep part; (N, 0) where the model has none
 
 
 def contributions(weights: Weights, features: Features) -> Contributions:
-    """Return the terms of the logit of each example."""
-    fields = len(weights.spec.fields)
+    """Return the terms of the logit of each example; it takes ``F + 2`` passes for each."""
+    fields, network = len(weights.spec.fields), weights.network()
     n = (len(features.starts) - 1) // fields
-    network = weights.network()
-    wide, skip = (np.zeros((n, columns), weights.dense.dtype) for columns in (fields, len(network.terms)))
-    terms = Contributions(np.full(n, weights.dense[network.bias]), wide, skip, np.zeros_like(skip[:, 0]), np.zeros_like(skip[:, 0]))
+
+    def zeros(*shape: int) -> NDArray[Any]:
+        return np.zeros((n, *shape), weights.dense.dtype)
+
+    told = fields if weights.spec.model.records else 0
+    terms = Contributions(zeros(), zeros(fields), zeros(len(network.terms)), zeros(), zeros(), zeros(fields), zeros(told))
+    terms.bias[...] = weights.dense[network.bias]
     table = weights.keys, weights.rows, weights.records
     _decompose(network, weights.workspace(network), rows_scratch(network, features), *table, features.contiguous(n), terms)
     return terms
@@ -49,20 +61,52 @@ def _decompose(
 ) -> None:
     act, branch = work.act, work.branch
     for n in range(terms.bias.shape[0]):
-        first = n * net.fields
-        begin = features.starts[first]
         logit_of(net, work, found, keys, rows, records, features, n)
+        _fill_wide(net, found, rows, features, n, terms.wide[n])
         terms.branch[n] = branch.forward(net, act, branch.scratch)
+        deep = _fill_deep(net, act, n, terms)
+        told = act.x[0, net.fields * net.embedding : net.layers[0, IN]]
+        for f in range(terms.records.shape[1]):
+            terms.records[n, f] = told[f]
+        kept = act.gradient[0]
         for f in range(net.fields):
-            start, end = features.starts[first + f], features.starts[first + f + 1]
-            for i in range(start, end):
-                row = found[i - begin]
-                if net.wide and row >= 0:
-                    terms.wide[n, f] += rows[row, -1] / rows.dtype.type(end - start)
-        for term in range(net.terms.shape[0] if net.scale != NO_TERM else 0):
-            for k in range(net.terms[term, WIDTH]):
-                terms.skip[n, term] += net.dense[net.terms[term, SKIP] + k] * act.activated[term, k]
-        for term in range(net.layers.shape[0], net.terms.shape[0]):
+            own = act.x[0, f * net.embedding : (f + 1) * net.embedding]
+            for k in range(own.shape[0]):
+                kept[k] = own[k]
+                own[k] = net.dense[net.defaults + f * net.embedding + k]
+            if terms.records.shape[1] > 0:
+                told[f] = 0
+            terms.deep[n, f] = deep - (forward(net, act) + branch.forward(net, act, branch.scratch))
+            for k in range(own.shape[0]):
+                own[k] = kept[k]
+            if terms.records.shape[1] > 0:
+                told[f] = terms.records[n, f]
+
+
+@inner
+def _fill_wide(net: Network, found: NDArray[np.int64], rows: NDArray[Any], features: Features, n: int, wide: NDArray[Any]) -> None:
+    """Add the own weight of each field's values to ``wide (F,)``; of several, the mean."""
+    first = n * net.fields
+    begin = features.starts[first]
+    for f in range(net.fields if net.wide else 0):
+        start, end = features.starts[first + f], features.starts[first + f + 1]
+        for i in range(start, end):
+            row = found[i - begin]
+            if row >= 0:
+                wide[f] += rows[row, -1] / rows.dtype.type(end - start)
+
+
+@inner
+def _fill_deep(net: Network, act: Activations, n: int, terms: Contributions) -> Any:
+    """Fill in the terms of the pass just made, of which ``terms.branch`` holds all of the branch's; return their sum."""
+    for k in range(net.layers[-1, OUT]):
+        terms.output[n] += net.dense[net.output + k] * act.x[-1, k]
+    deep = terms.branch[n] + terms.output[n]
+    for term in range(net.terms.shape[0] if net.scale != NO_TERM else 0):
+        for k in range(net.terms[term, WIDTH]):
+            terms.skip[n, term] += net.dense[net.terms[term, SKIP] + k] * act.activated[term, k]
+        if term < net.layers.shape[0]:
+            deep += terms.skip[n, term]
+        else:
             terms.branch[n] -= terms.skip[n, term]
-        for k in range(net.layers[-1, OUT]):
-            terms.output[n] += net.dense[net.output + k] * act.x[-1, k]
+    return deep

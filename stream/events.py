@@ -144,6 +144,24 @@ class Rollback(Struct, frozen=True):
     by: str | None = None  # who asked for it
 
 
+class LearnerState(Struct, frozen=True, omit_defaults=True):
+    """What a learner says of itself now and then, for people. The scores are those of predictions made before learning."""
+
+    examples: Count = 0  # the newest, which the scores are of
+    log_loss: float | None = None
+    base_rate_log_loss: float | None = None  # that of always predicting their click rate
+    wide_log_loss: float | None = None  # that of the wide term alone
+    auc: float | None = None
+    calibration: float | None = None  # predicted clicks by clicks
+    curve: list[tuple[float, float, Count]] = []  # of a twentieth of the examples each: mean prediction, click rate, how many
+    terms: dict[str, float] = {}  # term of the logit → its size in the newest examples, on average
+    fields: dict[str, float] = {}  # field → by how much it moves the logit there, on average
+    lag_records: Count = 0
+    lag_seconds: float = 0.0
+    rows: Count = 0  # of the table, occupied
+    expired_rows: Count = 0  # that gave way to newer values, since the model began
+
+
 class Begun(Struct, frozen=True):
     """The weights began as those of another arm's version, as far as they fit."""
 
@@ -176,6 +194,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
     order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
     by: str | None = None  # whose order it is
+    learner: LearnerState | None = None  # every other second
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -15,7 +15,17 @@ from xxhash import xxh3_128
 from model.array_file import FORMAT, ArrayFileError, dump, load
 from model.online import OnlineModel
 from model.settings import TableSettings
-from stream.events import BadRecordError, SnapshotRef, Version, decode_click, decode_example, decode_impression, decode_version, encode
+from stream.events import (
+    BadRecordError,
+    LearnerState,
+    SnapshotRef,
+    Version,
+    decode_click,
+    decode_example,
+    decode_impression,
+    decode_version,
+    encode,
+)
 from stream.learn.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog
@@ -149,6 +159,7 @@ class Unserved:
 
     caught_up = False
     held: Version | None = None
+    learner: LearnerState | None = None
 
     def hand_over(self, header: object, weights: object) -> None:
         raise AssertionError((header, weights))

@@ -7,10 +7,26 @@ from service.access.refusals import RefusedError
 Role: TypeAlias = Literal["predict", "ingest", "operate", "read"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+# What the console is made of.
+CONSOLE = frozenset(
+    f"/console/{name}"
+    for name in (
+        "api.js",
+        "charts.js",
+        "explain.js",
+        "form.js",
+        "health.js",
+        "main.js",
+        "show.js",
+        "style.css",
+        "uplot/uPlot.iife.min.js",
+        "uplot/uPlot.min.css",
+    )
+)
 # Pages without data, and what tells a load balancer whether to send requests here.
-PUBLIC = frozenset({"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"})
+PUBLIC = CONSOLE | {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"}
 PROBES = frozenset({"/healthz", "/readyz"})
-_INGEST = frozenset({"/v1/impressions", "/v1/clicks"})
+_INGEST = frozenset({"/v1/impressions", "/v1/clicks", "/v1/simulated"})
 
 
 class Caller(NamedTuple):
@@ -41,6 +57,6 @@ def needed(method: str, path: str) -> Role | None:
         return "operate"
     if method in {"GET", "HEAD"}:
         return None if path in PUBLIC else "read"
-    if path == "/v1/predict":
+    if path in {"/v1/predict", "/v1/explain"}:
         return "predict"
     return "ingest" if path in _INGEST else "operate"

@@ -19,11 +19,26 @@ from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
 from service.api.experiment_metrics import ExperimentMetrics
-from service.api.messages import Accepted, Freshness, Health, ModelState, Predictions, PredictRequest
+from service.api.frequent import Frequent
+from service.api.history import History
+from service.api.log_watch import LogWatch, watching
+from service.api.messages import Accepted, ExplainRequest, Explanations, Freshness, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, experiments, freshness, metrics as metrics_route, model, predict, users
+from service.api.routes import (
+    console,
+    docs,
+    events,
+    experiments,
+    explain,
+    freshness,
+    history as history_route,
+    metrics as metrics_route,
+    model,
+    predict,
+    users,
+)
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -52,6 +67,7 @@ def build(
     explore: Explore = "epsilon",
     epsilon: float = 0.0,
     reports: Path | None = None,
+    watch: LogWatch | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -68,12 +84,15 @@ def build(
         explore: How choices explore.
         epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
         reports: The folder in which reports of experiments are kept.
+        watch: Looks at the log, in a thread, for the console; default: nothing does.
     """
-    arms = arms or Arms(clock=clock)
+    arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
+    metrics = ServerMetrics(registry, arms)
+    history, frequent = History(arms, metrics, watch, clock), Frequent(log, topics.examples, personal)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with arms.following(follow):
+        async with arms.following(follow), watching(watch), history.sampling():
             yield
 
     app = FastAPI(
@@ -85,15 +104,14 @@ def build(
         redoc_url=None,
         redirect_slashes=False,
     )
-    registry = registry or CollectorRegistry()
-    metrics = ServerMetrics(registry, arms)
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon, reports)
+    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, freshness, experiments, users, console, docs, metrics_route)]
+    reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
+    routers = [part.router for part in (predict, explain, events, users, *reading)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -107,7 +125,21 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     document = FastAPI.openapi(app)
     of_events, of_users = (events.Impressions, events.Clicks, Accepted), (users.Forgetting, users.Known)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, *of_events, ModelState, Freshness, experiments.Experiments, Health, *of_users)
+        schemas(
+            PredictRequest,
+            Predictions,
+            ExplainRequest,
+            Explanations,
+            *of_events,
+            ModelState,
+            history_route.Recorded,
+            history_route.Values,
+            history_route.Simulated,
+            Freshness,
+            experiments.Experiments,
+            Health,
+            *of_users,
+        )
     )
     if needs_key:
         document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}

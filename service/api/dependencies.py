@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from service.api.answers import BadRequestError
 from service.api.arms import Arms
 from service.api.choice import Explore
+from service.api.frequent import Frequent
+from service.api.history import History
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
@@ -29,6 +31,8 @@ class Service(NamedTuple):
     registry: CollectorRegistry
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
+    history: History
+    frequent: Frequent
     personal: Sequence[str] = ()  # the fields that carry personal data
     explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random

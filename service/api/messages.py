@@ -1,7 +1,7 @@
 """The requests and the answers of the service. Every answer that comes from weights names their version."""
 
 import json
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -33,8 +33,19 @@ class Top(Struct, frozen=True, forbid_unknown_fields=True):
     top: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
 
 
-class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class ExplainRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One context and its candidates.
+
+    A candidate's features override the context's. Its ``id`` is a feature only if a field has that name.
+    """
+
+    candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
+    context: Features = {}
+    time: Time | None = None  # epoch ms or ISO 8601, from which hour and weekday are derived; default: now
+
+
+class PredictRequest(ExplainRequest, frozen=True):
+    """One context and its candidates, and which of them are logged or chosen.
 
     A candidate's features override the context's. Its ``id`` is a feature only if a field has that name.
 
@@ -42,9 +53,6 @@ class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
     their ids, ``{"top": k}``, or ``"chosen"``. An impression of a candidate that nobody saw teaches that it is not clicked.
     """
 
-    candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
-    context: Features = {}
-    time: Time | None = None  # epoch ms or ISO 8601, from which hour and weekday are derived; default: now
     log: bool | Annotated[list[Identifier], Meta(max_length=MAX_CANDIDATES)] | Top | Literal["chosen"] = False
     choose: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None  # candidates to show
 
@@ -79,6 +87,37 @@ class Predictions(Struct, frozen=True, omit_defaults=True):
     served: Served | None = None
     chosen: list[Choice] = []  # in the order in which to show them
     stale_arms: list[str] = []  # that control answers for: their weights are missing or stale
+
+
+class Explanation(Struct, frozen=True, omit_defaults=True):
+    """The logit of one candidate as the sum that it is: ``bias + Σ wide + Σ skip + Σ cross + main + branch``, within rounding.
+
+    ``deep`` says what each field gives ``skip``, ``cross``, ``main`` and ``branch`` together: what goes when the field is as one never
+    seen. These do not add up, since fields act together.
+    """
+
+    id: Identifier
+    probability: float
+    logit: float  # where the label policy is fnc, of what is learned there: the probability is exp(logit), at most 1
+    bias: float  # the base rate included
+    wide: dict[str, float]  # field → its own weight
+    skip: list[float]  # the skip term of each hidden layer
+    main: float  # the main path: the last hidden layer by the output weights
+    deep: dict[str, float]  # field → what goes without it
+    cross: list[float] = []  # the skip term of each cross layer
+    branch: float = 0.0  # what stands beside the tower, but for its cross layers' terms
+    records: dict[str, float] = {}  # field → the log-odds of a click by its values' own record, an input of the deep part
+
+
+class Explanations(Struct, frozen=True, omit_defaults=True):
+    """Explanations of all candidates, in their order, all from one version of the weights."""
+
+    explanations: list[Explanation]
+    version: int
+    trained_through: int | None  # epoch ms: time of the newest event that was learned
+    staleness_seconds: float
+    served: Served | None = None
+    stale_arms: list[str] = []
 
 
 class Accepted(Struct, frozen=True):
@@ -159,6 +198,8 @@ class Health(Struct, frozen=True):
 
 MAX_READ_AGAIN = 65_536  # bytes of a wrong body that is read again, to name the feature at fault: it holds up everybody else
 _predict_request = msgspec.json.Decoder(PredictRequest)
+_explain_request = msgspec.json.Decoder(ExplainRequest)
+_R = TypeVar("_R", bound=ExplainRequest)
 
 
 def read_predict_request(body: bytes) -> PredictRequest:
@@ -172,23 +213,44 @@ def read_predict_request(body: bytes) -> PredictRequest:
     Raises:
         BadRequestError: the body is no such request; the message says where and why.
     """
+    request = _read(_predict_request, body)
+    more = (request.choose is not None, request.log is not False, isinstance(request.log, Top))
+    _check_keys(body, request, sum(more))
+    return request
+
+
+def read_explain_request(body: bytes) -> ExplainRequest:
+    """Decode a request for explanations.
+
+    Raises:
+        BadRequestError: the body is no such request; the message says where and why.
+    """
+    request = _read(_explain_request, body)
+    _check_keys(body, request, 0)
+    return request
+
+
+def _read(decoder: msgspec.json.Decoder[_R], body: bytes) -> _R:
     try:
-        request = _predict_request.decode(body)
+        request = decoder.decode(body)
     except msgspec.ValidationError as error:
         again = body if len(body) <= MAX_READ_AGAIN else b""
         check_keys(again, -1)  # of a key that stands twice, two readers see two values
         if timed := in_epoch_ms(again):
-            return read_predict_request(timed)
+            return _read(decoder, timed)
         raise _fault(again, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
-    more = (request.time is not None, request.choose is not None, request.log is not False, isinstance(request.log, Top))
-    named = 1 + bool(request.context) + sum(more)  # there may be more, with their defaults
-    check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
     return request
+
+
+def _check_keys(body: bytes, request: ExplainRequest, more: int) -> None:
+    """Refuse a body that holds a key twice; ``more`` keys are known to stand in it beside candidates, context and time."""
+    named = 1 + bool(request.context) + (request.time is not None) + more  # there may be more, with their defaults
+    check_keys(body, named + len(request.context) + sum(map(len, request.candidates)))
 
 
 def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:

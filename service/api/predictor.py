@@ -1,13 +1,14 @@
-"""From a request to probabilities, for each answer of the server and for ``sml predict``."""
+"""From a request to probabilities and to their terms, for each answer of the server, and for ``sml predict`` and ``sml explain``."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from model.contributions import contributions
 from model.features import Encoder, Features as Keys
 from model.weights import Weights
 from service.api.answers import BadRequestError
-from service.api.messages import Features, PredictRequest
+from service.api.messages import MAX_CANDIDATES, ExplainRequest, Explanation, Features
 from stream.weights.chunks import WeightsHeader
 
 
@@ -32,8 +33,54 @@ class Predictor:
         """Return the predictor of the weights that come after these."""
         return Predictor(header, weights, self.encoder if weights.spec == self.weights.spec else None)
 
-    def predict(self, request: PredictRequest, time: int) -> Predicted:
+    def predict(self, request: ExplainRequest, time: int) -> Predicted:
         """Predict the click probability of each candidate at ``time`` (epoch ms).
+
+        Raises:
+            BadRequestError: a feature is not what its field takes.
+        """
+        features, keys = self._encode(request, time)
+        return Predicted(features, keys, self.weights.probabilities(keys).tolist())
+
+    def explain(self, request: ExplainRequest, time: int) -> list[Explanation]:
+        """Explain the prediction of each candidate at ``time`` (epoch ms).
+
+        Raises:
+            BadRequestError: a feature is not what its field takes, or it would take longer than any request for predictions may.
+        """
+        passes = len(self.weights.spec.fields) + 2
+        most = max(1, MAX_CANDIDATES // passes)
+        if (count := len(request.candidates)) > most:
+            raise BadRequestError(
+                "candidates", f"got {count:,}, expected at most {most}: to explain one takes as long as to predict {passes}"
+            )
+        _, keys = self._encode(request, time)
+        logits, probabilities = self.weights.predict(keys).tolist(), self.weights.probabilities(keys).tolist()
+        terms = contributions(self.weights, keys)
+        return [
+            self._explanation(candidate["id"], probability, logit, {name: array[n].tolist() for name, array in terms._asdict().items()})
+            for n, (candidate, probability, logit) in enumerate(zip(request.candidates, probabilities, logits, strict=True))
+        ]
+
+    def _explanation(self, candidate: Any, probability: float, logit: float, terms: dict[str, Any]) -> Explanation:
+        """Name the terms of one candidate, which are those of :class:`~model.contributions.Contributions`."""
+        names, layers = [field.name for field in self.weights.spec.fields], len(self.weights.spec.model.hidden)
+        return Explanation(
+            candidate,
+            probability,
+            logit,
+            bias=terms["bias"],
+            wide=dict(zip(names, terms["wide"], strict=True)),
+            skip=terms["skip"][:layers],
+            main=terms["output"],
+            deep=dict(zip(names, terms["deep"], strict=True)),
+            cross=terms["skip"][layers:],
+            branch=terms["branch"],
+            records=dict(zip(names, terms["records"], strict=False)),  # without records there are none
+        )
+
+    def _encode(self, request: ExplainRequest, time: int) -> tuple[list[Features], Keys]:
+        """Return the features of each candidate, and their keys.
 
         Raises:
             BadRequestError: a feature is not what its field takes.
@@ -43,7 +90,7 @@ class Predictor:
         for index, error in sorted(bad.items()):
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
-        return Predicted(features, keys, self.weights.probabilities(keys).tolist())
+        return features, keys
 
     def spreads(self, predicted: Predicted) -> list[float]:
         """Return how uncertain the logit of each candidate is, its standard deviation."""

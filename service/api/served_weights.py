@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from model.contributions import contributions
 from model.exploration import chances
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
-from stream.events import Version
+from stream.events import LearnerState, Version
 from stream.heartbeat import Heartbeat
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
@@ -40,6 +41,7 @@ class ServedWeights:
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
         self.held: Version | None = None  # the newest version, if it is held: what is served is older
+        self.learner: LearnerState | None = None  # what the learner said of itself last
         self.heartbeats: deque[Heartbeat] = deque(maxlen=HEARTBEATS)  # that arrived last
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,6 +80,7 @@ class ServedWeights:
         nothing, _ = Encoder(weights.spec.fields).encode([], [])
         weights.spreads(nothing, weights.probabilities(nothing))  # a kernel's first call compiles or loads it: here, not on the loop
         if self._predictor is None:
+            contributions(weights, nothing)
             chances([0.0, 0.0], [1.0, 1.0], 1)  # as above
             gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()

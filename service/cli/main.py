@@ -15,6 +15,7 @@ from service.cli.compile import compile_kernels
 from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
+from service.cli.explain import explain
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
@@ -35,7 +36,7 @@ from service.cli.program import (
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.log_lines import LogFormat, log_to_stderr
+from service.log_lines import LogFormat, log_to_stderr, printable
 from service.up.lifeline import end_with_parent
 
 LOG_FORMAT = "SML_LOG_FORMAT"
@@ -86,6 +87,7 @@ app.command()(forget)
 app.command()(reproduce)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(explain)
 
 
 @app.command()
@@ -315,7 +317,10 @@ def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
     if as_json:
         answer([finding._asdict() for finding in findings], as_json)
     else:
-        for what, fine, found in findings:
-            typer.secho(f"{'ok' if fine else 'FAILS':5}  {what:18}  {found}", fg=None if fine else "red")
+        for what, fine, found, todo in findings:
+            line = f"{'ok' if fine else 'FAILS':5}  {what:24}  {found}"
+            typer.secho(printable(line), fg=None if fine else "red")
+            if todo:
+                typer.echo(printable(f"{'':5}  {'':24}  → {todo}"))
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

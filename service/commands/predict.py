@@ -7,7 +7,7 @@ from typing import Any
 from service.api.messages import read_predict_request
 from service.api.predictor import Predictor
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.checkpoint import Checkpoints
 from stream.weights.chunks import WeightsHeader
 
 
@@ -23,25 +23,31 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
         NoCheckpointError: no checkpoint can be read.
     """
     request = read_predict_request(body)
-    checkpoint = _newest(Path(settings.learn.directory))
-    version = checkpoint.version
-    header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
-    predictor = Predictor(header, checkpoint.restore().model.weights)
+    predictor = newest_predictor(settings)
     scored = predictor.predict(request, int(time.time() * 1000) if request.time is None else request.time)
     predictions = [
         {"id": candidate["id"], "probability": probability}
         for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)
     ]
-    return {
-        "predictions": predictions,
-        "version": version.version,
-        "trained_through": version.trained_through,
-        "digest": version.digest,
-    }
+    return {"predictions": predictions, **origin(predictor)}
 
 
-def _newest(directory: Path) -> Checkpoint:
+def origin(predictor: Predictor) -> dict[str, Any]:
+    """Return which weights have answered."""
+    header = predictor.header
+    return {"version": header.version, "trained_through": header.trained_through, "digest": header.digest}
+
+
+def newest_predictor(settings: Settings) -> Predictor:
+    """Return what predicts by the newest checkpoint.
+
+    Raises:
+        NoCheckpointError: no checkpoint can be read.
+    """
+    directory = Path(settings.learn.directory)
     checkpoint = next(Checkpoints(directory, keep=1).newest_first(), None)
     if checkpoint is None:
         raise NoCheckpointError(f"{directory}: got no checkpoint that can be read, expected those of `sml learn`")
-    return checkpoint
+    version = checkpoint.version
+    header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
+    return Predictor(header, checkpoint.restore().model.weights)

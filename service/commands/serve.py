@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from service.admission import access_of
 from service.api.app import build
 from service.api.arms import Arms
+from service.api.log_watch import LogWatch
 from service.api.served_weights import ServedWeights
 from service.commands.compile import compile_kernels
 from service.commands.topics import log_with_topics
@@ -51,6 +52,7 @@ def serve(settings: Settings) -> None:
             arms=_arms(settings, log),
             explore=settings.serve.explore,
             epsilon=settings.serve.epsilon,
+            watch=LogWatch(log, topics._replace(by_id=settings.join.rekey)),
             reports=Path(settings.experiment.directory),
         )
         server_of(app, settings).run()

@@ -200,6 +200,9 @@ class Traffic:
             await self._sleep(1 if live else 5)
             with suppress(httpx.HTTPError):
                 self._model = (await self._client.get("/v1/model")).raise_for_status().json()
+            if compared := self._scores.compare():
+                with suppress(httpx.HTTPError):
+                    await self._client.post("/v1/simulated", json={"best_log_loss": compared.best})
             # A line that wraps could not be erased.
             line = self._line()[: shutil.get_terminal_size().columns - 1] if live else self._line()
             typer.echo(f"\r\x1b[K{line}" if live else line, nl=not live, err=True)

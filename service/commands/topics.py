@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service.doctor.topics import described
 from service.settings import Settings
 from stream.log import topics
 from stream.log.connect import open_log
-from stream.log.contract import Log, Retention
-from stream.log.settings import format_duration
+from stream.log.contract import Log
 
 
 @contextmanager
@@ -53,13 +53,3 @@ def update(settings: Settings) -> dict[str, str]:
     said = {name: f"kept {described(new)}, before {described(old)}" for name, (old, new) in changed.items()}
     every = topics.wanted(names, settings.log.partitions, kept, rekey=rekey, arms=arms)
     return {each.name: said.get(each.name, f"kept {described(each.retention)}, as before") for each in every}
-
-
-def described(retention: Retention) -> str:
-    """Return how long a topic is kept, in words.
-
-    >>> described(Retention(604800.0, 1_000_000_000))
-    '7d, up to 1,000,000,000 bytes'
-    """
-    time = "for ever" if retention.seconds is None else format_duration(retention.seconds)
-    return time if retention.bytes is None else f"{time}, up to {retention.bytes:,} bytes"

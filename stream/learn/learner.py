@@ -22,6 +22,7 @@ from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.events import Version
 from stream.heartbeat import Heartbeat
+from stream.learn import state
 from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
@@ -240,7 +241,7 @@ class _Session:
         self._pending = pending
         approved = publisher.holds and not recovered.trainer.guard.held
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
-        self._next_report, self._reports = 0.0, 0
+        self._next_report, self._reports, self._next_state = 0.0, 0, 0.0
         self._ahead = ThreadPoolExecutor(1, "ahead")
         self._coming: _Coming | None = None  # what was read, but not learned: no version and no offset says that it was read
 
@@ -304,6 +305,9 @@ class _Session:
         start = time.perf_counter()
         trainer = self._trainer
         log_loss = trainer.scores.recent().log_loss if self._scored else None
+        if start >= self._next_state:
+            self._next_state = start + state.EVERY
+            self._pending.learner = state.state_of(trainer, self._source.lag())
         self.last = self._publisher.publish(trainer.model, self._pending, whole=whole, log_loss=log_loss, guard=trainer.guard)
         trainer.settle(self.last.version)
         if self._pending.forgotten:

@@ -21,7 +21,7 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Begun, Forget, Rollback, Run, SnapshotRef, Version, encode
+from stream.events import Begun, Forget, LearnerState, Rollback, Run, SnapshotRef, Version, encode
 from stream.heartbeat import Heartbeat, message
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
@@ -73,6 +73,7 @@ class PendingVersion:
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
         self.dead_letters: list[Message] = []
+        self.learner: LearnerState | None = None  # what the version is to say of the learner
         self.heartbeats: deque[Heartbeat] = deque(maxlen=MOST_HEARTBEATS)
         self._bytes = 0  # of the dead letters
 
@@ -318,4 +319,5 @@ def _version(
         reread=pending.reread(),
         log_loss=log_loss,
         held=held,
+        learner=pending.learner,
     )

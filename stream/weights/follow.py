@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
-from stream.events import BadRecordError, SnapshotRef, Version, decode_version
+from stream.events import BadRecordError, LearnerState, SnapshotRef, Version, decode_version
 from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
@@ -32,6 +32,7 @@ _BATCH = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
 _MANIFEST_PATIENCE = 10.0  # seconds that a poll waits for a record that is known to be there
 _LOOK_EVERY = 1.0  # seconds from one look at the versions to the next
+_TOLD = 100  # offsets before the newest version's: a version among them says how learning goes
 _RETRY = 0.5  # seconds before starting again
 _NEWEST = 60.0  # seconds that the newest weights may take to load
 _MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
@@ -46,6 +47,7 @@ class Service(Protocol):
 
     caught_up: bool  # set once the follower has reached what was the log's end when it started
     held: Version | None  # the newest version, if it is held: what is served is older
+    learner: LearnerState | None  # what the learner said of itself last
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
         """Put ``weights`` into service; when this returns, nothing reads the earlier weights any more."""
@@ -105,13 +107,14 @@ class Follower:
         if newest is None or newest.version.snapshot is None:
             return
         end = self._log.bounds(self._topics.weights)[DELTAS].end
+        first = self._log.bounds(self._topics.versions)[0].first
         if self._heartbeats_since < 0:
             self._heartbeats_since = end
         double_buffer = self._load(newest.version.snapshot)
         assembler = Assembler(double_buffer.most_chunks())
         with (
             closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader,
-            closing(self._log.reader(self._topics.versions, {0: newest.offset})) as versions,
+            closing(self._log.reader(self._topics.versions, {0: max(first, newest.offset - _TOLD)})) as versions,
         ):
             arriving: list[Record] = []
             while not should_stop():
@@ -161,7 +164,7 @@ class Follower:
                 self._metrics.record_heartbeat(self._topics.arm, arrived)
 
     def _look_for_held(self, versions: Reader) -> None:
-        """Tell the service, once a second, whether the newest version is held: no delta says so."""
+        """Tell the service, once a second, whether the newest version is held and what the learner says of itself: no delta says so."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_EVERY
@@ -170,6 +173,7 @@ class Follower:
                 with suppress(BadRecordError):
                     version = decode_version(record.value)
                     self._service.held = version if version.held else None
+                    self._service.learner = version.learner or self._service.learner
 
     def _report(self, trouble: str) -> None:
         if trouble != self._reported:
@@ -183,6 +187,7 @@ class _Newest:
     def __init__(self) -> None:
         self.caught_up = False
         self.held: Version | None = None
+        self.learner: LearnerState | None = None
         self.taken: tuple[WeightsHeader, Weights] | None = None
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:

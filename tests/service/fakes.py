@@ -21,7 +21,7 @@ from service.api.app import build
 from service.api.choice import Explore
 from service.api.served_weights import ServedWeights
 from stream.event_time import TimeRule
-from stream.log.contract import Log, LogUnavailableError, Message
+from stream.log.contract import Bounds, Log, LogUnavailableError, Message, UnknownTopicError
 from stream.log.topics import Topics
 from stream.weights.chunks import WeightsHeader
 
@@ -55,6 +55,14 @@ class FakeLog:
             raise self.error
         self.messages += messages
         return list(range(len(self.messages) - len(messages), len(self.messages)))
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Say that there is no topic."""
+        raise UnknownTopicError(topic)
+
+    def file_sizes(self) -> dict[str, int]:
+        """Say that the log has no files."""
+        return {}
 
     def go_away(self) -> None:
         """Refuse from now on."""

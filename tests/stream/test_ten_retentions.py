@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import Click, Feature, Impression, Version, decode_example, decode_version, encode
+from stream.events import Click, Feature, Impression, LearnerState, Version, decode_example, decode_version, encode
 from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
@@ -71,6 +71,7 @@ class Served:
 
     caught_up = False
     held: Version | None = None
+    learner: LearnerState | None = None
     header: WeightsHeader | None = None
 
     def hand_over(self, header: WeightsHeader, weights: Weights) -> None:

@@ -1,1 +1,1 @@
-"""The endpoints, one file for each kind: predict → events → model (and health) → metrics → console."""
+"""The endpoints, one file for each kind: predict → explain → events → model (and health) → metrics → console."""

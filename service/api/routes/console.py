@@ -1,6 +1,6 @@
 """``GET /``: the console, for people.
 
-The page holds no data: it asks for it by the API, with the visitor's key. No script runs but the one in the file, named by hash, and it may
+The page holds no data: it asks for it by the API, with the visitor's key. No script runs but the files that are served here, and they may
 turn no text into markup at all (trusted types).
 """
 
@@ -9,13 +9,17 @@ import hashlib
 import re
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse
 
-router = APIRouter(tags=["state"])
+from service.access.roles import CONSOLE
 
-PAGE = (Path(__file__).parent / "console.html").read_text(encoding="utf-8")
+router = APIRouter(tags=["state"], include_in_schema=False)
+
+FOLDER = Path(__file__).parents[1] / "console"
+PAGE = (FOLDER / "index.html").read_text(encoding="utf-8")
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; connect-src 'self'"
+POLICY = f"{NOTHING}; script-src 'self'; style-src 'self'; img-src 'self' data:; require-trusted-types-for 'script'; trusted-types 'none'"
 
 
 def hashes(page: str, tag: str) -> str:
@@ -24,13 +28,16 @@ def hashes(page: str, tag: str) -> str:
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in inline)
 
 
-POLICY = (
-    f"{NOTHING}; script-src {hashes(PAGE, 'script')}; style-src {hashes(PAGE, 'style')}; img-src 'self' data:"
-    "; require-trusted-types-for 'script'; trusted-types 'none'"
-)
-
-
-@router.get("/", include_in_schema=False)
+@router.get("/")
 async def console() -> HTMLResponse:
     """Return the console page."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+
+def part(request: Request) -> FileResponse:
+    """Return a script or a style of the console."""
+    return FileResponse(FOLDER / request.scope["route"].path.removeprefix("/console/"))
+
+
+for path in sorted(CONSOLE):
+    router.add_api_route(path, part)

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 
 from service.api.answers import Answer, Problem
 from service.api.arms import Arms, Split
-from service.api.dependencies import ServiceDep
+from service.api.dependencies import Service, ServiceDep
 from service.api.messages import ArmState, Health, Held, ModelState
 from service.api.openapi import operation
 from service.api.served_weights import ServedWeights
@@ -16,9 +16,18 @@ router = APIRouter(tags=["state"])
 @router.get("/v1/model", **operation(ModelState, problems={503: "No weights yet."}))
 async def model(service: ServiceDep) -> Answer:
     """Return the version of the weights in service, what they have learned, and what the model reads."""
+    return Answer(state_of(service))
+
+
+def state_of(service: Service) -> ModelState:
+    """Return the state of the weights in service.
+
+    Raises:
+        NoWeightsError: there are none yet.
+    """
     served, split = service.served_weights, service.arms.split
     header, spec = served.predictor.header, served.predictor.weights.spec
-    state = ModelState(
+    return ModelState(
         version=header.version,
         digest=header.digest,
         examples=header.examples,
@@ -33,7 +42,6 @@ async def model(service: ServiceDep) -> Answer:
         experiment=split.traffic.experiment if split else None,
         arms=[_state(service.arms, weights, split) for weights in service.arms.weights.values()] if split else [],
     )
-    return Answer(state)
 
 
 def _state(arms: Arms, weights: ServedWeights, split: Split) -> ArmState:

@@ -60,7 +60,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         if request.time is not None:
             service.check_times([("time", request.time)])
     at = service.now() if request.time is None else request.time
-    by = service.arms.select(request.context, _forced(http))
+    by = service.arms.select(request.context, forced(http))
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
     service.metrics.record_prediction(by, scored.probabilities, time.perf_counter() - start)
@@ -105,7 +105,7 @@ def _choose(service: Service, predictor: Predictor, scored: Predicted, count: in
     return epsilon_greedy(scored.probabilities, count, service.epsilon, _chance)
 
 
-def _forced(http: Request) -> str | None:
+def forced(http: Request) -> str | None:
     """Return the arm that a request asks for.
 
     Raises:

@@ -56,6 +56,7 @@ def guarded(held: Held) -> Iterator[TestClient]:
 
 ENDPOINTS = [
     ("POST", "/v1/predict", PREDICT, "predict"),
+    ("POST", "/v1/explain", PREDICT, "predict"),
     ("POST", "/v1/clicks", CLICK, "ingest"),
     ("POST", "/v1/impressions", {**CLICK, "features": {}}, "ingest"),
     ("GET", "/v1/model", None, "read"),

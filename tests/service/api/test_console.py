@@ -1,27 +1,39 @@
-"""The pages, in a real browser that finds no name but its server's: they need nothing from elsewhere, follow the weights, and predict."""
+"""The pages, in a real browser that finds no name but its server's: they need nothing from elsewhere, follow the weights, predict, explain."""
 
 import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal, cast
 
+import msgspec
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from model.keys import Scalar
 from model.settings import Field
 from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
 from service.access.limits import Allowances
-from service.api.routes import docs
-from stream.log.contract import Message
-from stream.log.metrics import measure
+from service.access.roles import CONSOLE
+from service.api.frequent import FieldValues, Frequent
+from service.api.history import COLUMNS
+from service.api.log_watch import LogWatch, SetAside
+from service.api.routes import console, docs
+from service.api.served_weights import ServedWeights
+from stream.events import Example, Feature, LearnerState, Version, encode
+from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
+from tests.service.api.test_arms import OF_ARMS, ArmsSite
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -49,11 +61,11 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(site: Site) -> Iterator[str]:
-    """Serve a site on a free port."""
+def served(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a free port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(site.app, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -64,91 +76,343 @@ def served(site: Site) -> Iterator[str]:
 @pytest.fixture
 def address(site: Site) -> Iterator[str]:
     """Serve the site on a free port."""
-    with served(site) as address:
+    with served(site.app) as address:
         yield address
 
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """Open the console, noting every address it asks and every error it makes."""
+    """Open a page on the site."""
     page = browser.new_page(base_url=address)
     page.set_default_timeout(10_000)
     yield page
     page.close()
 
 
-def test_the_page_says_that_there_are_no_weights_yet(page: Page) -> None:
+@pytest.fixture
+def errors(page: Page) -> list[str]:
+    """Note every error that the page makes."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    return errors
+
+
+@pytest.fixture
+def lively(site: Site, tmp_path: Path) -> Iterator[Site]:
+    """Give the site a log with examples, weights, and a learner that says how it goes."""
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        create(log, site.topics, 1, kept=Kept(records=3 * 86_400.0))
+        log.append([Message(site.topics.examples, f"i{n}".encode(), encode(example(n))) for n in range(200)])
+        service = site.app.state.service
+        service.history.watch = LogWatch(log, site.topics)
+        service.history.watch.look()
+        site.app.state.service = service._replace(frequent=Frequent(log, site.topics.examples, ["user"]))
+        yield site
+
+
+TAGS: list[Scalar] = ["red", "blue"]
+
+
+def example(n: int) -> Example:
+    """Return an example as those that the weights have learned."""
+    features: dict[str, Feature] = {"user": f"u{n % 5}", "item": f"i{n % 5}", "price": (n % 100) / 100, "tags": TAGS[: n % 3]}
+    return Example(f"i{n}", 1_760_000_000_000, features, n % 2)  # type: ignore[arg-type]
+
+
+SAID = LearnerState(
+    examples=10_000,
+    log_loss=0.41,
+    base_rate_log_loss=0.52,
+    wide_log_loss=0.47,
+    auc=0.74,
+    calibration=1.01,
+    curve=[(0.05, 0.04, 500), (0.2, 0.22, 500), (0.6, 0.58, 500)],
+    terms={"bias": 1.2, "wide": 0.1, "skip 1": 0.6, "main path": 0.2},
+    fields={"item": 0.6, "user": 0.2},
+    rows=512,
+)
+
+
+def published(site: Site, version: int = 7, age: float = 0.0) -> ServedWeights:
+    """Publish weights, and let the learner say how it goes."""
+    site.follower.publish(version, trained(), age=age)
+    served = cast("ServedWeights", site.follower.served)
+    served.learner = SAID
+    return served
+
+
+def test_the_page_says_that_there_are_no_weights_yet_and_what_to_do(page: Page, errors: list[str]) -> None:
     page.goto("/")
 
     expect(page.locator("#state")).to_have_text("no weights yet")
+    expect(page.locator("#findings")).to_contain_text("Is `sml learn` running on the same log?")
+    assert errors == []
 
 
-def test_the_page_follows_the_weights(page: Page, site: Site) -> None:
+def test_the_page_follows_the_weights_and_its_numbers_move(page: Page, site: Site, errors: list[str]) -> None:
     page.goto("/")
     for version in (1, 2):
-        site.follower.publish(version, trained(seed=version))
+        published(site, version)
 
         expect(page.locator("#version")).to_have_text(str(version))
         expect(page.locator("#examples")).to_have_text(str(100 * version))
     expect(page.locator("#state")).to_have_text("ready")
-    expect(page.locator("#age")).to_contain_text("ago")
+    expect(page.locator("#loss")).to_have_text("0.4100")
+    expect(page.locator("#gain")).to_have_text("21.2 % below the click rate alone · AUC 0.740")
+    expect(page.locator("#quality .legend")).to_contain_text("model 0.4100")
+    for baseline in ("click rate alone 0.5200", "wide term alone 0.4700"):
+        expect(page.locator("#quality .legend")).to_contain_text(baseline)
+    expect(page.locator("#quality canvas")).to_be_visible()
+    expect(page.locator("#calibration .legend")).to_contain_text("click rate 58.0 %")
+    expect(page.locator("#terms")).to_contain_text("skip 1")
+    assert page.locator("#movers tbody th").all_text_contents() == ["item", "user"]
+    first = page.locator("#age").text_content()
+    expect(page.locator("#age")).not_to_have_text(first or "")
+    assert errors == []
 
 
-def test_the_page_says_how_large_the_embedded_log_is_and_what_bounds_it(page: Page, site: Site, tmp_path: Path) -> None:
-    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
-        create(log, site.topics, 1, kept=Kept(records=3 * 86_400.0))
-        log.append([Message(site.topics.examples, None, bytes(900_000))] * 3)
-        measure(log, site.topics, site.app.state.service.registry)
-
-        page.goto("/")
-
-        expect(page.locator("#log")).to_have_text(
-            re.compile(r"^log \d\.\d MB, records kept for 3 days, weights until two newer snapshots$")
-        )
-
-
-def test_a_visitor_can_ask_for_predictions(page: Page, site: Site) -> None:
+def test_a_simulated_sites_optimum_stands_beside_the_log_loss(page: Page, site: Site) -> None:
     page.goto("/")
-    site.follower.publish(7, trained())
-    expect(page.locator("#fields tr")).to_have_count(5)
+    published(site)
+    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#quality .legend")).not_to_contain_text("0.3900")
 
-    page.get_by_role("button", name="Predict").click()
+    page.request.post("/v1/simulated", data={"best_log_loss": 0.39})
 
-    expect(page.locator("#predictions tr")).to_have_count(3)
-    expect(page.locator("#predictions")).to_contain_text("%")
+    expect(page.locator("#quality .legend")).to_contain_text("best possible 0.3900")
+
+
+def test_the_page_says_how_large_the_embedded_log_is_and_what_bounds_it(page: Page, lively: Site) -> None:
+    published(lively)
+
+    page.goto("/")
+
+    expect(page.locator("#log")).to_have_text(re.compile(r"^log \d\.\d\sMB, records kept for 3\sdays, weights until two newer snapshots$"))
+
+
+def test_history_survives_a_reload(page: Page, site: Site) -> None:
+    published(site)
+    page.goto("/")
+    first = page.locator("#quality .now")
+    seen = []
+    for _ in range(2):
+        expect(page.locator("#quality canvas")).to_be_visible()
+        page.locator("#quality .plot").focus()
+        page.keyboard.press("Home")
+        expect(first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+        seen.append(first.text_content())
+        page.wait_for_timeout(2_500)
+        page.reload()
+
+    assert seen[0] == seen[1]
+
+
+def test_a_page_that_stays_open_for_days_keeps_a_bounded_number_of_samples(page: Page, site: Site) -> None:
+    published(site)
+    asked: list[str] = []
+    columns = site.app.state.service.history.since(0)
+    many = {name: [n * 1.0 if name == "time" else None for n in range(3_100)] for name in columns}
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url.rpartition("=")[2])
+        found = route.fetch().json()
+        route.fulfill(json=found | ({"samples": many} if len(asked) == 1 else {}))
+
+    page.route("**/v1/history?*", answer)
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("ready")
+    while len(asked) < 3:
+        page.wait_for_timeout(50)
+
+    assert asked[:2] == ["0", "0"]
+    assert float(asked[2]) > 1e9
+
+
+def test_the_form_has_the_values_seen_most_and_answers_with_bars_and_why(page: Page, lively: Site, errors: list[str]) -> None:
+    published(lively)
+    page.goto("/")
+
+    expect(page.locator("#predictions .candidate")).to_have_count(5)
+    assert page.get_by_label("item", exact=True).locator("option").all_text_contents()[:5] == [f"i{n}" for n in range(5)]
+    expect(page.get_by_label("price", exact=True)).to_have_attribute("type", "range")
+    expect(page.get_by_label("red", exact=True)).to_be_checked()
     expect(page.locator("#answer")).to_contain_text("version 7")
+    expect(page.locator("#why")).to_contain_text("skip term of layer 2")
+    rows = [row.split("\n") for row in page.locator("#why table").first.locator("tr").all_inner_texts()]
+    numbers = [float(row[-1].split("\t")[-1].split("→")[0].replace("\N{MINUS SIGN}", "-")) for row in rows]
+    assert sum(numbers[:-1]) == pytest.approx(numbers[-1], abs=0.005)
+    before = page.locator("#predictions").inner_text()
+    page.get_by_label("price", exact=True).fill("0.9")
+    expect(page.locator("#predictions")).not_to_have_text(before)
+    page.get_by_label("Compare the values of").select_option("nothing: one candidate")
+    expect(page.locator("#predictions .candidate")).to_have_count(1)
+    assert lively.log.messages == []
+    assert errors == []
 
 
-def test_the_page_keeps_no_more_points_than_it_draws(page: Page) -> None:
+def test_no_value_of_a_personal_field_is_shown_and_one_may_be_typed(page: Page, lively: Site) -> None:
+    published(lively)
     page.goto("/")
+    expect(page.locator("#predictions .candidate")).to_have_count(5)
 
-    kept = page.evaluate("() => { for (let n = 0; n < 1000; n++) draw('asked-line', n); return lines['asked-line'].length }")
+    user = page.get_by_label("user", exact=True)
+    user.fill("u3")
 
-    assert kept == 120
+    expect(page.locator("#request")).to_have_value(re.compile('"user":"u3"'))
+    expect(user).to_have_attribute("placeholder", "personal: no values are shown")
+    assert "u4" not in page.content()
+
+
+def test_the_keyboard_alone_suffices(page: Page, lively: Site) -> None:
+    published(lively)
+    page.goto("/")
+    expect(page.locator("#predictions .candidate")).to_have_count(5)
+
+    def reach(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"{selector} can't be reached")
+
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    reach("#range input")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("1 h")).to_be_checked()
+    reach("#quality .plot")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#quality .now")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+    reach("#compared")
+    reach("#inputs input[type=range]")
+    before = page.locator("#request").input_value()
+    page.keyboard.press("End")
+    expect(page.locator("#request")).not_to_have_value(before)
+    reach("#inputs input[type=checkbox]")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("red", exact=True)).not_to_be_checked()
+    reach("#predict")
+    page.keyboard.press("Enter")
+    reach("summary")
+    page.keyboard.press("Enter")
+    expect(page.locator("#request")).to_be_visible()
+    reach("#predictions input")
+    chosen = page.locator("#predictions input:checked").get_attribute("value")
+    why = page.locator("#why").inner_text()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#predictions input:checked")).not_to_have_value(chosen or "")
+    expect(page.locator("#why")).not_to_have_text(why)
 
 
 def test_a_bad_request_is_explained(page: Page, site: Site) -> None:
     page.goto("/")
-    site.follower.publish(7, trained())
-    expect(page.locator("#fields tr")).to_have_count(5)
+    published(site)
+    expect(page.locator("#inputs select, #inputs input")).to_have_count(4)
+    page.locator("summary").click()
 
-    page.locator("#request").fill('{"candidates": [{"id": "a", "price": "cheap"}]}')
-    page.get_by_role("button", name="Predict").click()
+    for request, said in (('{"candidates": [{"id": "a", "price": "cheap"}]}', "candidates[0].price"), ("{", "no JSON")):
+        page.locator("#request").fill(request)
+        page.get_by_role("button", name="Send this").click()
 
-    expect(page.locator("#answer")).to_contain_text("candidates[0].price")
+        expect(page.locator("#answer")).to_contain_text(said)
 
 
-def test_the_page_asks_nobody_but_its_own_server(page: Page, site: Site, address: str) -> None:
+def test_stale_weights_and_held_versions_are_said(page: Page, site: Site) -> None:
+    served = published(site, age=60)
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("stale")
+    expect(page.locator("#findings")).to_contain_text(re.compile(r"The weights are stale\. The weights in service are 6\d\ss old\."))
+
+    served.held = Version(9, "d", 0, None, {}, [], [], "s", "f", 0, held={"calibration": "31 % were clicked, and 8 % predicted"})
+
+    expect(page.locator("#state")).to_have_text("newer versions are held")
+    expect(page.locator("#findings li").first).to_contain_text("calibration: 31 % were clicked, and 8 % predicted")
+    expect(page.locator("#holds")).to_contain_text("calibration: 31 % were clicked")
+
+
+def test_arms_stand_side_by_side_with_their_shares_and_how_good_they_are(browser: Browser) -> None:
+    site = ArmsSite()
+    with served(site.app) as address:
+        while not all(weights.followed for weights in site.arms.weights.values()):
+            time.sleep(0.01)
+        for loss, (name, weights) in enumerate(OF_ARMS.items(), 40):
+            site.publish(name, weights)
+            site.arms.weights[name].learner = msgspec.structs.replace(SAID, log_loss=loss / 100)
+        page = browser.new_page(base_url=address)
+        page.goto("/")
+
+        expect(page.locator("#arms tbody th")).to_have_text(list(OF_ARMS))
+        rows = page.locator("#arms tbody tr")
+        for n, shown in enumerate(("0.4000", "0.4100", "0.4200")):
+            expect(rows.nth(n)).to_contain_text(shown)
+        shares = [float(row.split("%")[0].split()[-1]) for row in rows.all_inner_texts()]
+        page.close()
+
+    assert site.arms.split
+    assert shares == [round(100 * site.arms.split.shares.get(name, 0.0)) for name in OF_ARMS]
+
+
+MINUTE = 40  # samples
+CALM = {
+    "impressions": 100.0,
+    "clicks": 10.0,
+    "examples": 100.0,
+    "to_join": 5.0,
+    "to_learn": 0.0,
+    "table": 0.4,
+    "failures": 0.0,
+    "calibration": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        ({}, {}, None),
+        ({"staleness_seconds": 40}, {}, "The learner publishes nothing."),
+        ({"staleness_seconds": 40}, {"examples": 0, "to_join": 90_000}, "The joiner is behind, or has stopped."),
+        ({"staleness_seconds": 40}, {"examples": 0, "impressions": 1, "clicks": 0}, "Nothing comes in."),
+        ({"held": {"why": {"values": "user: 90 %, before 2 %"}}, "staleness_seconds": 40}, {}, "user: 90 %, before 2 %"),
+        ({}, {"clicks": [10.0] * 5 + [0.0] * (MINUTE - 5)}, "Clicks have stopped."),
+        ({}, {"hop_log": 2.5, "hop_join": 0.01, "hop_serve": 0.2}, "The hop “log” takes 2.5"),
+        ({}, {"table": 0.995}, "The table is full."),
+        ({}, {"impressions": [100.0] * 20 + [None] * (MINUTE - 20)}, "This server can't reach the log."),
+        ({}, {"calibration": 1.6}, "Predicted are 1.60 times the clicks"),
+        ({}, {"failures": 3.0}, "3.0 requests a second fail."),
+    ],
+)
+def test_a_fault_is_named(page: Page, model: dict[str, Any], changes: dict[str, Any], words: str | None) -> None:
+    page.goto("/docs")  # another page of the same server, so that nothing else is asked
+    columns: dict[str, Any] = {name: [None] * MINUTE for name in COLUMNS} | {"time": [2.0 * n for n in range(MINUTE)]}
+    columns |= {name: value if isinstance(value, list) else [value] * MINUTE for name, value in (CALM | changes).items()}
+    seen = {
+        "model": {"staleness_seconds": 0.2, "version": 7, "held": None} | model,
+        "samples": columns,
+        "learner": {"examples": 10_000, "expired_rows": 3},
+        "holds": [],
+        "set_aside": [],
+        "now": 2.0 * MINUTE,
+    }
+
+    found = page.evaluate("async seen => (await import('/console/health.js')).findings(seen)", seen)
+
+    assert [f"{each['what']} {each['why']}" for each in found if words and words in f"{each['what']} {each['why']}"] == [
+        f"{each['what']} {each['why']}" for each in found
+    ]
+    assert len(found) == (words is not None)
+
+
+def test_the_page_asks_nobody_but_its_own_server(page: Page, lively: Site, address: str, errors: list[str]) -> None:
     asked: list[str] = []
-    errors: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    site.follower.publish(7, trained())
+    published(lively)
 
     page.goto("/")
-    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#predictions .candidate")).to_have_count(5)
 
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
+    assert {path for path in CONSOLE if f"{address}{path}" not in asked} == set()
     assert errors == []
 
 
@@ -180,18 +444,53 @@ def test_swagger_ui_comes_with_its_licences() -> None:
     assert (folder / "swagger-ui-bundle.js.LICENSE.txt").exists()
 
 
+def test_uplot_comes_with_its_licence() -> None:
+    folder = console.FOLDER / "uplot"
+
+    assert "MIT" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert "1.6.32" in (folder / "uPlot.iife.min.js").read_text(encoding="utf-8")[:300]
+    assert "1.6.32" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_file_of_the_console_is_served_and_no_other() -> None:
+    files = {f"/console/{path.relative_to(console.FOLDER)}" for path in console.FOLDER.rglob("*.*")}
+    unserved = {"/console/index.html", "/console/uplot/README.md"}
+
+    assert files - unserved == CONSOLE
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 375)])
+def test_axe_finds_nothing(page: Page, lively: Site, scheme: Literal["light", "dark"], width: int) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 812})
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("no weights yet")
+    found = {"no weights": Axe().run(page)}
+    served = published(lively, age=60)
+    served.held = Version(9, "d", 0, None, {}, [], [], "s", "f", 0, held={"golden": "moved"})
+    letters = [SetAside("join", "BadRecordError", "field 'time': got …, expected int", 3, 1_760_000_000_000)]
+    lively.app.state.service.history.watch.set_aside = lambda: letters
+    expect(page.locator("#why table")).to_have_count(2)
+    expect(page.locator("#findings li")).to_have_count(1)
+    page.locator("summary").click()
+
+    found |= {"held and stale": Axe().run(page)}
+
+    assert {state: results.generate_report() for state, results in found.items() if results.violations_count} == {}
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_in_light_and_in_dark(page: Page, site: Site, scheme: str) -> None:
+def test_the_page_fits_a_phone_in_light_and_in_dark(page: Page, lively: Site, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.set_viewport_size({"width": 360, "height": 740})
-    site.follower.publish(7, trained())
+    page.set_viewport_size({"width": 375, "height": 740})
+    published(lively)
 
     page.goto("/")
-    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#why table")).to_have_count(2)
 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == ("rgb(15, 18, 22)" if scheme == "dark" else "rgb(245, 246, 248)")
+    assert background == ("rgb(14, 17, 22)" if scheme == "dark" else "rgb(244, 245, 248)")
 
 
 MARKUP = [
@@ -203,27 +502,33 @@ MARKUP = [
 ]
 
 
-def test_names_and_values_with_markup_are_shown_as_text(page: Page, site: Site) -> None:
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+def test_names_and_values_with_markup_are_shown_as_text(page: Page, site: Site, errors: list[str]) -> None:
     fields = (*SPEC.fields, *(Field(name=name) for name in MARKUP))
+    values = [FieldValues(field.name, field.kind, values=list(MARKUP)) for field in fields if field.kind == "categorical"]
+    site.app.state.service.frequent.of = lambda _: (values, 100)
+    site.app.state.service.history.watch = watch = LogWatch(cast("Log", site.log), site.topics)
+    watch.readable = True
+    watch.set_aside = lambda: [SetAside("join", text, text, 1, 1) for text in MARKUP]  # type: ignore[method-assign]
     site.follower.publish(7, trained(spec=SPEC.model_copy(update={"fields": fields})))
+    served = cast("ServedWeights", site.follower.served)
+    served.learner = msgspec.structs.replace(SAID, terms=dict.fromkeys(MARKUP, 1.0), fields=dict.fromkeys(MARKUP, 1.0))
+    served.held = Version(9, "d", 0, None, {}, [], [], "s", "f", 0, held=dict.fromkeys(MARKUP, MARKUP[0]))
     page.goto("/")
-    expect(page.locator("#fields tr")).to_have_count(len(fields))
-    candidates = [{"id": text, MARKUP[0]: text} for text in MARKUP]
 
-    page.locator("#request").fill(json.dumps({"candidates": candidates}))
-    page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#predictions tr")).to_have_count(len(MARKUP))
+    expect(page.locator("#why table")).to_have_count(2)
+    expect(page.locator("#findings")).to_contain_text(MARKUP[0])
+    page.locator("summary").click()
     page.locator("#request").fill(json.dumps({"candidates": [{"id": 1, MARKUP[0]: {}}]}))
-    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("button", name="Send this").click()
     expect(page.locator("#answer")).to_contain_text(MARKUP[0])
 
     assert page.title() == "SML Online"
-    shown = page.locator("#fields td:first-child").all_text_contents()
-    assert shown[-len(MARKUP) :] == MARKUP
-    assert page.locator("main img, main script, main style, td svg").count() == 0
-    assert errors == []
+    assert page.locator("#fields th").all_text_contents()[-len(MARKUP) :] == MARKUP
+    assert page.locator("#letters tbody th").all_text_contents() == MARKUP
+    assert page.locator("#terms tbody th").all_text_contents() == MARKUP
+    assert page.locator("#predictions .candidate > span").all_text_contents() == MARKUP
+    assert page.locator("main img, main script, main style, td svg, th svg").count() == 0
+    assert [error for error in errors if "422" not in error] == []
 
 
 @pytest.mark.parametrize(
@@ -262,10 +567,10 @@ def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(
     reader, _ = create_key(tmp_path / "keys.json", ["read", "predict"])
     stranger, _ = create_key(tmp_path / "keys.json", ["ingest"])
     site = Site(access=Access(Callers(Keys(tmp_path / "keys.json")), Allowances(1e6, 1e6, 100)))
-    with served(site) as address:
+    with served(site.app) as address:
         page = browser.new_page(base_url=address)
         page.set_default_timeout(10_000)
-        site.follower.publish(7, trained())
+        published(site)
         page.goto("/")
         expect(page.locator("#state")).to_have_text("a key is needed")
 
@@ -274,8 +579,9 @@ def test_the_console_asks_for_a_key_where_one_is_needed_and_keeps_it_in_its_tab(
             page.get_by_role("button", name="Look").click()
             expect(page.locator("#state")).to_have_text(state)
         expect(page.locator("#ask")).to_be_hidden()
+        page.get_by_label("user", exact=True).fill("u1")
         page.get_by_role("button", name="Predict").click()
-        expect(page.locator("#predictions tr")).to_have_count(3)
+        expect(page.locator("#why table")).to_have_count(2)
         page.reload()
         expect(page.locator("#state")).to_have_text("ready")
         other = browser.new_page(base_url=address)

@@ -258,11 +258,28 @@ def test_predicting_once_gives_what_the_server_gives(learned: Folder) -> None:
             while client.get("/readyz").status_code != 200:
                 pass
             served = client.post("/v1/predict", json=REQUEST).json()
+            explained = client.post("/v1/explain", json=REQUEST).json()
 
     once = learned.json("predict", stdin=json.dumps(REQUEST))
 
     assert once["version"] == served["version"]
     assert once["predictions"] == [{name: each[name] for name in ("id", "probability")} for each in served["predictions"]]
+    assert learned.json("explain", stdin=json.dumps(REQUEST))["explanations"] == explained["explanations"]
+
+
+def test_an_explanation_is_printed_as_terms_that_add_up(learned: Folder) -> None:
+    explained = learned.json("explain", stdin=json.dumps(REQUEST))["explanations"]
+
+    printed = learned.sml("explain", stdin=json.dumps(REQUEST)).stdout.splitlines()
+
+    terms = ["bias", "wide", "skip 1", "skip 2", "main path", "branch"]
+    assert len(printed) == 11 * len(explained)
+    for candidate, block in zip(explained, (printed[11 * n :][:11] for n in range(3)), strict=True):
+        assert block[0] == f"candidate {candidate['id']}: probability {candidate['probability']:.6g}, logit {candidate['logit']:+.4f}"
+        assert [line[2:14].strip() for line in block[1:7]] == terms
+        assert sum(float(line.split()[-1]) for line in block[1:7]) == pytest.approx(candidate["logit"], abs=5e-4)
+        assert [line.split()[0] for line in block[7:]] == ["field", "user", "price", "hour"]
+        assert [float(line.split()[2]) for line in block[8:]] == pytest.approx(list(candidate["deep"].values()), abs=5e-4)
 
 
 def test_predicting_without_a_checkpoint_says_what_is_missing(folder: Folder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Version
+from stream.events import LearnerState, Version
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import GapError, RecoveryError
 from stream.learn.recovery import Recovery
@@ -148,6 +148,7 @@ class Served:
 
     caught_up = False
     held: Version | None = None
+    learner: LearnerState | None = None
     version = -1
 
     def hand_over(self, header: object, weights: object) -> None:  # noqa: ARG002

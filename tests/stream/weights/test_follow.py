@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from model.features import Encoder
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import Version
+from stream.events import LearnerState, Version
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
@@ -31,6 +31,7 @@ class Service:
     def __init__(self) -> None:
         self.caught_up = False
         self.held: Version | None = None
+        self.learner: LearnerState | None = None
         self.taken: list[WeightsHeader] = []
         self.weights = Weights(SPEC)
         self.arrived = threading.Condition()

@@ -1,0 +1,293 @@
+"""The last hours stay with the server, bounded; what a person is shown of the log names no personal value."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+
+from model.settings import Field
+from service.api import history as history_module
+from service.api.arms import Arms
+from service.api.frequent import Frequent
+from service.api.history import COLUMNS, FINE, SAMPLES, History
+from service.api.log_watch import MOST, LogWatch
+from service.api.metrics import ServerMetrics
+from stream.dead_letters import dead_letter
+from stream.events import BadRecordError, LearnerState, Version, encode
+from stream.log.contract import Bounds, Log, LogUnavailableError, Message, Progress, Record, RefusedError
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
+from tests.service.fakes import SPEC, FakeLog, Site, trained
+
+TOPICS = Topics("sml")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_760_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
+    """Yield a log with the model's topics, the streams in two partitions."""
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log:
+        create(log, TOPICS, 2)
+        yield log
+
+
+def made(clock: Clock, watch: LogWatch | None = None) -> History:
+    """Return a history without weights."""
+    arms = Arms(clock=clock)
+    return History(arms, ServerMetrics(CollectorRegistry(), arms), watch, clock)
+
+
+def version(number: int, **what: Any) -> Version:
+    """Return a version."""
+    return Version(number, "d", 0, None, {}, [], [], "s", "f", 0, **what)
+
+
+def test_a_day_of_samples_takes_the_room_of_six_hours_and_the_oldest_are_thinned() -> None:
+    clock = Clock()
+    history = made(clock)
+    for _ in range(12 * SAMPLES // 3):
+        clock.now += history_module.EVERY
+        history.sample()
+
+    kept = history.since(0)
+
+    times = kept["time"]
+    assert history._ring.nbytes < 2_500_000
+    assert set(kept) == set(COLUMNS)
+    assert len(times) <= FINE + history_module.COARSE
+    assert times == sorted(times)
+    assert (clock.now - times[0], clock.now - times[-1]) == (pytest.approx((SAMPLES - 1) * 2.0), 0)
+    assert [b - a for a, b in zip(times[-5:], times[-4:], strict=False)] == [2.0] * 4
+
+
+def test_only_what_is_new_is_asked_for() -> None:
+    clock = Clock()
+    history = made(clock)
+    for _ in range(5):
+        clock.now += 2
+        history.sample()
+
+    assert history.since(clock.now - 4)["time"] == [clock.now - 2, clock.now]
+
+
+def test_what_the_learner_said_half_a_minute_ago_is_not_shown_as_if_it_were_now() -> None:
+    clock = Clock()
+    history = made(clock)
+    history._arms.control.learner = LearnerState(examples=10, log_loss=0.4, base_rate_log_loss=0.5, lag_records=7)
+    history.note_best(0.3)
+    for seconds in (0, 20, 20):
+        clock.now += seconds
+        history.sample()
+
+    found = history.since(0)
+
+    assert [found["log_loss"][:2], found["to_learn"][:2], found["best_log_loss"][:2]] == [[0.4, 0.4], [7, 7], [0.3, 0.3]]
+    assert all(math.isnan(found[name][2]) for name in ("log_loss", "to_learn", "best_log_loss"))
+    assert all(math.isnan(value) for value in found["wide_log_loss"])
+
+
+def test_holds_are_remembered_with_their_reasons_and_their_times() -> None:
+    clock = Clock()
+    history, control = made(clock), None
+    control = history._arms.control
+    for held in (None, version(5, held={"calibration": "too few clicks"}), version(6, held={"golden": "moved"}), None, None):
+        control.held = held
+        clock.now += 2
+        history.sample()
+
+    (hold,) = history.holds
+
+    assert (hold.version, hold.why) == (5, {"calibration": "too few clicks"})
+    assert (hold.until or 0) - hold.since == 4
+
+
+def test_answers_failures_and_their_latency_are_those_since_the_last_sample(site: Site) -> None:
+    with site.client() as client:
+        site.follower.publish(1, trained())
+        history = site.app.state.service.history
+        history.sample()
+        first = history.since(0)["time"][-1]
+        for candidates in [[{"id": 1}]] * 6 + [[]] * 3:
+            client.post("/v1/predict", json={"candidates": candidates})
+        history.sample()
+        found = client.get(f"/v1/history?since={first}").json()["samples"]
+
+    seconds = found["time"][-1] - first
+    assert found["answers"][-1] * seconds == pytest.approx(6, rel=0.1)
+    assert found["failures"][-1] * seconds == pytest.approx(3, rel=0.1)
+    assert 0 < found["latency"][-1] <= 2
+    assert found["staleness"][-1] >= 0
+
+
+def test_a_time_that_is_none_is_named(client: TestClient) -> None:
+    answer = client.get("/v1/history?since=noon")
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "since")
+
+
+def test_what_a_simulated_site_knows_is_shown_and_nonsense_is_refused(client: TestClient) -> None:
+    bad = [
+        client.post("/v1/simulated", content=body).status_code
+        for body in (b'{"best_log_loss": -1}', b'{"best_log_loss": 1e9}', b"[]", b"{")
+    ]
+    assert client.post("/v1/simulated", json={"best_log_loss": 0.41}).status_code == 200
+    client.app.state.service.history.sample()  # type: ignore[attr-defined]
+
+    assert bad == [422] * 4
+    assert client.get("/v1/history").json()["samples"]["best_log_loss"][-1] == 0.41
+
+
+def test_what_goes_through_the_log_and_waits_for_the_joiner_is_counted(log: SqliteLog) -> None:
+    clock = Clock()
+    watch = LogWatch(log, TOPICS, clock)
+    watch.look()
+    log.append([Message(TOPICS.impressions, f"i{n}".encode(), b"{}") for n in range(40)])
+    log.append([Message(TOPICS.clicks, f"i{n}".encode(), b"{}") for n in range(4)])
+    progress = {(topic, partition): Progress(0) for topic in (TOPICS.impressions, TOPICS.clicks) for partition in (0, 1)}
+    log.writer("sml.joiner").commit([Message(TOPICS.examples, b"i1", b"{}")], progress)
+    clock.now += 2
+
+    watch.look()
+
+    assert watch.flow == (20, 2, 0.5, 44)
+    clock.now += 60
+    assert all(math.isnan(value) for value in watch.flow)
+
+
+def letters(count: int, reason: str = "user") -> list[Message]:
+    """Return dead letters."""
+    record = Record("sml.impressions", 0, 7, 0, b"i7", b"{}")
+    error = BadRecordError(f"features.{reason}", "alice@example.org", "a number")
+    return [dead_letter(record, "join", error, TOPICS) for _ in range(count)]
+
+
+def test_dead_letters_are_counted_by_reason_and_their_values_are_not_shown(log: SqliteLog) -> None:
+    watch = LogWatch(log, TOPICS)
+    log.append(letters(3))
+    watch.look()
+    log.append(letters(2))
+    watch.look()
+
+    (found,) = watch.set_aside()
+
+    assert (found.stage, found.kind, found.count, watch.readable) == ("join", "BadRecordError", 5, True)
+    assert found.reason == "field 'features.user': got …, expected a number"
+    assert found.last > 1_700_000_000_000
+
+
+def test_reasons_without_end_take_bounded_room(log: SqliteLog) -> None:
+    watch = LogWatch(log, TOPICS)
+    watch.look()
+    for n in range(2 * MOST):
+        log.append(letters(1, f"f{n}" + "x" * 1_000))
+        watch.look()
+
+    found = watch.set_aside()
+
+    assert len(found) == MOST + 1
+    assert sum(each.count for each in found) == 2 * MOST
+    assert max(len(each.reason) for each in found) <= 200
+
+
+class Refusing(FakeLog):
+    """A log that answers with an error, and counts how often it was asked."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.refusal, self.asked = error, 0
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:  # noqa: ARG002
+        self.asked += 1
+        raise self.refusal
+
+
+def test_a_server_that_may_not_read_says_so_and_asks_once_a_minute() -> None:
+    clock = Clock()
+    refusing = Refusing(RefusedError("no right"))
+    watch = LogWatch(cast("Log", refusing), TOPICS, clock)
+    for _ in range(10):
+        watch.look()
+        clock.now += 2
+
+    assert not watch.readable
+    assert all(math.isnan(value) for value in watch.flow)
+    assert refusing.asked == 4
+
+
+def test_a_log_that_is_away_is_asked_again_at_once() -> None:
+    away = Refusing(LogUnavailableError("away"))
+    watch = LogWatch(cast("Log", away), TOPICS)
+    watch.look()
+    before = away.asked
+    watch.look()
+
+    assert away.asked == 2 * before
+
+
+FIELDS = (Field(name="user"), Field(name="item"), Field(name="tags", kind="multi"), Field(name="price", kind="numeric"))
+
+
+def example(n: int) -> Message:
+    """Return an example; half of the items are the same, and the price is its number."""
+    features = {"user": f"u{n % 3}", "item": "often" if n % 2 else f"i{n}", "tags": ["red", f"t{n}"], "price": n, "secret": "x"}
+    record = {"impression_id": f"i{n}", "time": 1, "features": features, "label": 0}
+    return Message(TOPICS.examples, f"i{n}".encode(), json.dumps(record).encode())
+
+
+def test_the_values_seen_most_are_those_of_the_newest_examples_and_personal_ones_are_not_named(log: SqliteLog) -> None:
+    log.append([example(n) for n in range(101)])
+    log.append([Message(TOPICS.examples, b"x", b"rubbish"), Message(TOPICS.examples, b"y", None)])
+
+    (user, item, tags, price), examples = Frequent(log, TOPICS.examples, ["user"]).of(FIELDS)
+
+    assert examples == 101
+    assert (user.personal, user.values) == (True, [])
+    assert (item.values, tags.values) == (["often"], ["red"])  # a value that occurs once may be anything
+    assert (price.range, price.typical) == ((10, 90), 50)
+
+
+def test_the_log_is_read_for_values_once_a_minute(log: SqliteLog) -> None:
+    clock = Clock()
+    frequent = Frequent(log, TOPICS.examples, clock=clock)
+    counts = []
+    for seconds in (0, 6, 30, 40):
+        clock.now += seconds
+        log.append([example(n) for n in range(10)])
+        counts.append(frequent.of(FIELDS)[1])
+
+    assert counts == [10, 10, 10, 40]
+
+
+def test_values_are_fields_without_values_where_the_log_does_not_say(client: TestClient) -> None:
+    answer = client.get("/v1/values").json()
+
+    assert [field["name"] for field in answer["fields"]] == [field.name for field in SPEC.fields]
+    assert answer["examples"] == 0
+
+
+def test_history_and_arms_carry_what_each_learner_said(site: Site) -> None:
+    said = LearnerState(examples=10, log_loss=0.4, terms={"bias": 2.0})
+    with site.client() as client:
+        site.follower.publish(1, trained())
+        assert site.follower.served
+        site.follower.served.learner = said
+
+        found = client.get("/v1/history").json()
+
+    assert found["learner"] == json.loads(encode(said))
+    assert found["arms"] == {"control": found["learner"]}
+    assert (found["set_aside"], found["holds"]) == (None, [])
