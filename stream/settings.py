@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field as Setting, model_validator
 
 from stream.log.settings import Duration, LogSettings, Port, Section
+from stream.sampling import LEAST
 
 
 class JoinSettings(Section):
@@ -54,6 +55,10 @@ class LearnSettings(Section):
     """how many checkpoints are kept"""
     max_weight: Annotated[float, Setting(gt=0)] = 100.0
     """an example with a larger weight is set aside"""
+    keep_negatives: Annotated[float, Setting(ge=LEAST, le=1)] = 1.0
+    """the share of the examples without a click that is learned, each with weight 1 / keep_negatives; 1 learns all"""
+    max_lag: Annotated[Duration, Setting(ge=1)] | None = None
+    """how far learning may fall behind, 1m, say: before that it learns fewer negatives, with larger weights; default: however far"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
     metrics_host: str = "127.0.0.1"

@@ -19,6 +19,10 @@ Delay = Annotated[str | None, typer.Option(help="From a row's time to its label:
 Together = Annotated[
     str | None, typer.Option(help="Columns that a page's rows have equal: a page is predicted before it is learned. Or none.")
 ]
+Salt = Annotated[
+    str | None,
+    typer.Option(help="Of a learner's versions (sml snapshots list): with keep_negatives, learn the rows that it learned.", metavar="HEX"),
+]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with charts, for any browser, offline.", metavar="HTML")]
 Sliced = Annotated[
     list[str] | None,
@@ -34,13 +38,14 @@ def evaluate(
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    salt: Salt = None,
     arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Predict, score and learn each row of a file.
 
-    The rows are learned in the file's order, whatever the protocol; no log is needed.
+    The rows are learned in the file's order, whatever the protocol; no log is needed. With [learn] keep_negatives, all are scored.
 
     \b
         sml evaluate clicks.csv.gz
@@ -49,16 +54,18 @@ def evaluate(
         sml evaluate clicks.csv.gz --report page.html --slice country --slice hour
     """
     from service.commands.evaluate import evaluate as run, protocol_of
+    from stream.sampling import NO_SALT
 
+    salt = NO_SALT if salt is None else salt
     settings = settings_of(config).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
     if page := _report(report, sliced):
         from service.commands.compare import compare as compared
 
-        [found] = compared(file, {str(config): settings}, [followed], page)
+        [found] = compared(file, {str(config): settings}, [followed], page, salt)
         result = {**found.result, **followed.told()}
     else:
-        result = run(file, settings, followed)
+        result = run(file, settings, followed, salt)
     _warn(result)
     answer(result, as_json)
 

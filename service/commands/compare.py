@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.commands.compile import compile_kernels
-from service.commands.evaluate import Protocol, ProtocolError, batches, check_together
+from service.commands.evaluate import Protocol, ProtocolError, batches, check_together, sampling_of
 from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
 from service.screen import counting
 from service.settings import Settings
 from stream.files import read
+from stream.sampling import NO_SALT
 
 _SCORES = ("log_loss", "auc", "normalized_entropy", "calibration", "examples", "bad", "excluded", "examples_per_second")
 
@@ -41,7 +42,9 @@ class Compared(NamedTuple):
         return {"settings": self.settings, **{name: self.result[name] for name in _SCORES}, **difference, **self.protocol.told()}
 
 
-def compare(path: Path, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None) -> list[Compared]:
+def compare(
+    path: Path, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None, salt: str = NO_SALT
+) -> list[Compared]:
     """Evaluate settings on one reading of the file at ``path``, with progress on stderr; return what each found, the best first.
 
     Args:
@@ -49,6 +52,7 @@ def compare(path: Path, settings: Mapping[str, Settings], protocols: Sequence[Pr
         settings: The settings by their name.
         protocols: The protocol of each.
         report: The page to write.
+        salt: As of :func:`~service.commands.evaluate.evaluate`.
 
     Raises:
         FileError: the file can't be read.
@@ -60,7 +64,7 @@ def compare(path: Path, settings: Mapping[str, Settings], protocols: Sequence[Pr
         _check_report(report, settings.values())
     data = next(iter(settings.values())).data.model_copy(update={"together": protocols[0].together})
     check_together(path, data)
-    models, blocks = _models(settings, protocols, report)
+    models, blocks = _models(settings, protocols, report, salt)
     watch(models, counting(batches(read(path, data), BATCH), path.name))
     own = [model.result() for model in models[: len(settings)]]
     order = sorted(range(len(own)), key=lambda n: (own[n]["log_loss"] is None, own[n]["log_loss"]))
@@ -108,17 +112,17 @@ def _check_report(report: Report, settings: Iterable[Settings]) -> None:
                 raise ReportError(f"slice: got {name!r}, expected a field ({', '.join(names)})")
 
 
-def _models(settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None) -> tuple[list[Watched], Blocks]:
+def _models(
+    settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None, salt: str
+) -> tuple[list[Watched], Blocks]:
     """Return the model of each of the settings, and for a page two more to compare the first with."""
     blocks = Blocks(len(settings) + 2)
     named = enumerate(zip(settings.items(), protocols, strict=True))
     models: list[Watched] = []
     for n, ((name, each), protocol) in named:
         compile_kernels(each.spec.model.network)
-        if report:
-            models.append(Detailed(name, each.spec, protocol, blocks, n, report.sliced))
-        else:
-            models.append(Watched(name, each.spec, protocol, blocks, n))
+        of_series = (name, each.spec, protocol, blocks, n, sampling_of(each, salt))
+        models.append(Detailed(*of_series, report.sliced) if report else Watched(*of_series))
     if report:
         spec = models[0].spec
         for name, reference in (("wide part alone", wide_alone(spec)), ("base rate", base_rate_alone(spec))):

@@ -4,13 +4,17 @@ The examples are learned in the file's order, one a step, as the learner does wi
 The protocol says when an example is predicted: right before it is learned (``usual``), or with what a server would have known (``served``).
 """
 
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import gt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
 from model.features import Encoder
@@ -26,6 +30,7 @@ from stream.ahead import ahead
 from stream.columns import LoggedBlock, read_blocks
 from stream.files import Logged, columns
 from stream.log.settings import format_duration, parse_duration
+from stream.sampling import NO_SALT, Sampling
 from stream.settings import DataSettings
 
 T = TypeVar("T")
@@ -55,17 +60,22 @@ USUAL = Protocol()
 class Evaluation:
     """A model, scored on each example by the prediction that the protocol asks for."""
 
-    def __init__(self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None) -> None:
+    def __init__(
+        self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None, sampling: Sampling | None = None
+    ) -> None:
         self.model = OnlineModel(spec)
         self.scores = scores or RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
         self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
+        self.left_out = 0  # rows that are scored, but not learned
+        self._rows, self._sampling = 0, sampling
         self._encoder = Encoder(spec.fields)
         self._last = -1  # time
         self._served: ServedStream | None = None
-        if protocol.delay or protocol.together:
-            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000))
+        if protocol.delay or protocol.together or sampling:
+            weight = sampling.weight if sampling else 1.0
+            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000), weight)
 
     def encoded(self, block: LoggedBlock) -> LoggedBlock:
         """Return a block with its features as keys, which may be done ahead."""
@@ -77,11 +87,23 @@ class Evaluation:
         self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
+        learned = self._learned(times, block.labels)
         if self._served:
-            self._served.learn_and_score(encoded, times, block.labels, block.pages)
+            self._served.learn_and_score(encoded, times, block.labels, block.pages, learned)
         else:
             self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
         return encoded.bad
+
+    def _learned(self, times: Sequence[int], labels: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Return which of the next rows are learned: those that the learner would learn, where a row's number is its impression's id."""
+        first = self._rows + 1
+        self._rows += len(times)
+        if not self._sampling:
+            return None
+        taken = [self._sampling.takes(str(number), at) for number, at in enumerate(times, first)]
+        learned = np.array(taken, np.bool_) | (labels > 0)
+        self.left_out += int(np.count_nonzero(~learned))
+        return learned
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -96,12 +118,15 @@ class Evaluation:
             "weights_digest": self.model.digest(),
             "bad": self.bad,
             "excluded": self.undone,
+            "left_out": self.left_out,
             "in_time_order": not self.backwards,
         }
 
 
-def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -> dict[str, Any]:
+def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None, salt: str = NO_SALT) -> dict[str, Any]:
     """Evaluate on the file at ``path``, with progress on stderr; the default protocol is that of :func:`protocol_of`.
+
+    ``salt`` is that of the versions of a learner, to leave out what it leaves out.
 
     Raises:
         FileError: the file can't be read, or lacks a column of ``protocol.together``.
@@ -111,7 +136,7 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     check_together(path, data)
     compile_kernels(settings.model.network)
     load_kernels(settings.spec)
-    evaluation = Evaluation(settings.spec, protocol)
+    evaluation = Evaluation(settings.spec, protocol, sampling=sampling_of(settings, salt))
     start = time.perf_counter()
     blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
     for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
@@ -120,6 +145,18 @@ def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -
     seconds = time.perf_counter() - start
     result = evaluation.result()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
+
+
+def sampling_of(settings: Settings, salt: str = NO_SALT) -> Sampling | None:
+    """Return which negatives are learned, as ``keep_negatives`` says; None: all.
+
+    Raises:
+        ProtocolError: the salt is none.
+    """
+    if not re.fullmatch("[0-9a-f]{32}", salt):
+        raise ProtocolError(f"salt: got {salt!r}, expected 32 digits in hex, as `sml snapshots list` shows it")
+    rate = settings.learn.keep_negatives
+    return None if rate == 1 else Sampling(rate, salt)
 
 
 def protocol_of(

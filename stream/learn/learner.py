@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
+from stream.learn.shedding import Shedding
 from stream.learn.trainer import Prepared
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
@@ -81,6 +82,7 @@ class Learner:
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
+        metrics.kept_negatives.labels("settings").set(settings.keep_negatives)
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -157,8 +159,9 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets())
+            shedding = Shedding(self._settings, last.sampling if last else None)
             session = _Session(
-                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, shedding, metrics, scored=self._scored
             )
             stack.enter_context(closing(session))
             try:
@@ -201,6 +204,7 @@ class _Session:
         checkpoint_writer: CheckpointWriter,
         topics: Topics,
         rules: Rules,
+        shedding: Shedding,
         metrics: LearnerMetrics,
         *,
         scored: bool,
@@ -208,8 +212,9 @@ class _Session:
         self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
-        self._topics, self._rules, self._metrics = topics, rules, metrics
+        self._topics, self._rules, self._shedding, self._metrics = topics, rules, shedding, metrics
         self._pending = pending
+        self._pending.sampling = shedding.sampling
         approved = publisher.holds and not recovered.trainer.guard.held
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
         self._next_report = 0.0
@@ -228,6 +233,8 @@ class _Session:
                 self._publish()
             if self._checkpoint_writer.due():
                 self._save()
+            if self._shedding.due(time.monotonic()):
+                self._shedding.decide(self._source.lag().seconds, time.monotonic())
             if time.monotonic() >= self._next_report:
                 self._report()
         self._save()
@@ -240,10 +247,11 @@ class _Session:
         records = self._source.poll(_BATCH, 0.0 if before else self._patience())
         offsets = self._source.offsets()
         self._coming = None
+        prepare = partial(self._trainer.prepare, rules=self._rules, sampling=self._shedding.sampling)
         if records and (before or len(records) == _BATCH):
-            self._coming = _Coming(self._ahead.submit(self._trainer.prepare, records, rules=self._rules), offsets)
+            self._coming = _Coming(self._ahead.submit(prepare, records), offsets)
         elif records:
-            self._learn(self._trainer.prepare(records, rules=self._rules), offsets)
+            self._learn(prepare(records), offsets)
         if before:
             self._learn(before.prepared.result(), before.offsets)
 
@@ -252,6 +260,10 @@ class _Session:
         return _PATIENCE if wait is None else min(wait, _PATIENCE)
 
     def _learn(self, prepared: Prepared, offsets: dict[int, int]) -> None:
+        if prepared.sampling != self._pending.sampling:  # one version, one sampling
+            if self._pending.runs:
+                self._publish()
+            self._pending.sampling = prepared.sampling
         start = time.perf_counter()
         result = self._trainer.learn_prepared(prepared)
         self._metrics.record_step(result, time.perf_counter() - start)

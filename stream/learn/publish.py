@@ -23,6 +23,7 @@ from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
 from stream.log.message import size_of
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
+from stream.sampling import Sampling
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
@@ -45,6 +46,7 @@ class PendingVersion:
         rollback: The rollback that this version publishes; nothing was read after it.
         reread: Partition → the offset up to which examples are read again after a rollback.
         dead_lettered: Partition and offset of those among them that are dead letters already.
+        sampling: Which negatives of the examples are learned; None: all.
         new_settings: The model's settings were others in the last version, or there was no version.
     """
 
@@ -56,10 +58,12 @@ class PendingVersion:
         *,
         reread: Mapping[int, int] | None = None,
         dead_lettered: Iterable[tuple[int, int]] = (),
+        sampling: Sampling | None = None,
         new_settings: bool = False,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
+        self.sampling, self.left_out = sampling, 0
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
@@ -75,6 +79,7 @@ class PendingVersion:
                 self.runs.append(Run(record.partition, record.offset, record.offset))
         if result.learned:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
+        self.left_out += result.left_out
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
@@ -96,7 +101,8 @@ class PendingVersion:
     def next(self) -> "PendingVersion":
         """Return the pending version that begins where this one ends."""
         reread = self.reread()
-        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=self._dead_lettered if reread else ())
+        letters = self._dead_lettered if reread else ()
+        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=letters, sampling=self.sampling)
 
 
 class Publisher:
@@ -279,4 +285,6 @@ def _version(
         reread=pending.reread(),
         log_loss=log_loss,
         held=held,
+        sampling=pending.sampling,
+        left_out=pending.left_out,
     )
