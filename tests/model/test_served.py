@@ -48,7 +48,7 @@ def served(
     for a, b in pairwise(bounds):
         features, times, pages, labels = zip(*stream[a:b], strict=True)
         encoded = encoder.encode(features, times)
-        run.learn_and_score(encoded, times, np.array(labels, np.float32), pages, learned and np.array(learned[a:b]))
+        run.learn_and_score(encoded, times, np.array(labels, np.float32), pages, None if learned is None else np.array(learned[a:b]))
         bad += len(encoded.bad)
     run.finish()
     return model, scores.total(), bad
