@@ -10,15 +10,17 @@ print the tables of benchmarks/shedding.md.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeAlias, cast
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -29,6 +31,7 @@ from benchmarks.delay import FIELDS, RATE
 from benchmarks.records import EveryLoss
 from model.evaluation import RunningScores
 from model.features import Encoder
+from model.guard.guard import Guard
 from model.settings import ModelSettings, Spec, TableSettings
 from model.weights import sigmoid
 from service.commands.evaluate import Evaluation, protocol_of
@@ -40,7 +43,7 @@ from stream.events import Example, encode
 from stream.files import read
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.log.contract import Message
+from stream.log.contract import Bounds, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.sampling import Sampling
@@ -52,8 +55,9 @@ RATES = (0.5, 0.1, 0.03)
 SALTS = 5
 BLOCK = 4_096  # rows
 TOPICS = Topics("shedding")
-MAX_LAG, SECONDS, LOAD = 10, 60, 3.0  # seconds, seconds, times the learner's speed
-SLOW = {"hidden": (1024, 512, 256)}  # a network that leaves the processor to who writes at three times its speed
+MAX_LAG, RUSH, SECONDS = 5, 20, 40  # s; the rush is the first half
+LOAD = 3  # times the learner's speed
+EPOCH = 1_800_000_000  # s
 
 
 class Shown(NamedTuple):
@@ -61,6 +65,16 @@ class Shown(NamedTuple):
 
     block: LoggedBlock
     probabilities: Floats  # (N,), the truth
+
+
+class Look(NamedTuple):
+    """How a learner is doing."""
+
+    time: float  # s
+    behind: float  # s
+    rate: float  # of the negatives that are learned
+    learned: float  # examples
+    versions: float
 
 
 class EveryLogit(RunningScores):
@@ -138,36 +152,21 @@ def accuracy(path: Path, settings: Settings) -> Iterator[str]:
         yield f"| | {rate:.0%} | {share:.0%} | {full.mean() + mean:.5f} | {rise} | {calibrated:.3f} |"
 
 
-def messages(path: Path, settings: Settings) -> Iterator[Message]:
-    """Yield the rows of a log as examples, over and over, each with an id of its own."""
+def messages(path: Path, settings: Settings, impression_id: str | None = None) -> Iterator[Message]:
+    """Yield the rows of a log as examples, over and over, each with an id of its own, or all with the one that is given."""
     rows = [Example("", row.time, row.features, 1 if row.label else 0) for row in islice(read(path, settings.data), 45_000)]
     for number in count():
-        example = msgspec.structs.replace(rows[number % len(rows)], impression_id=str(number))
+        example = msgspec.structs.replace(rows[number % len(rows)], impression_id=impression_id or str(number))
         yield Message(TOPICS.examples, example.impression_id.encode(), encode(example))
 
 
-def learn(folder: str, spec: Spec, settings: dict[str, Any], seconds: float | None) -> list[tuple[float, ...]]:
-    """Learn what the log in ``folder`` holds, or for so many seconds.
-
-    Returns a line a second: its time, how many records and seconds learning is behind, the rate, how many examples are learned.
-    """
-    registry, begun, lines = CollectorRegistry(), time.monotonic(), list[tuple[float, ...]]()
-    names = ("lag_records", "lag_seconds", "kept_negatives_ratio", "examples_total")
-
-    def value(name: str) -> float:
-        return registry.get_sample_value(f"sml_learner_{name}", {"of": "now"} if name == "kept_negatives_ratio" else {}) or 0.0
-
-    def should_stop() -> bool:
-        now = time.monotonic() - begun
-        if now >= len(lines):
-            lines.append((now, *map(value, names)))
-        return seconds is not None and now > seconds
-
+def learn(folder: str, spec: Spec, **settings: Any) -> None:
+    """Learn what the log in ``folder`` holds."""
     learning = LearnSettings.model_validate({"directory": f"{folder}/checkpoints"} | settings)
     with SqliteLog(f"sqlite:///{folder}/log.db") as log:
-        learner = Learner(log, TOPICS, spec, learning, LearnerMetrics(registry), times=TimeRule(60_000))
-        learner.run(should_stop, until_caught_up=seconds is None)
-    return [*lines, (time.monotonic() - begun, *map(value, names))]
+        Learner(log, TOPICS, spec, learning, LearnerMetrics(CollectorRegistry()), times=TimeRule(60_000)).run(
+            lambda: False, until_caught_up=True
+        )
 
 
 def speed(path: Path, settings: Settings, rates: Sequence[float] = (1.0, *RATES), records: int = 45_000) -> Iterator[tuple[float, float]]:
@@ -183,47 +182,117 @@ def speed(path: Path, settings: Settings, rates: Sequence[float] = (1.0, *RATES)
                     create(log, TOPICS, 1)
                     log.append(written)
                 begun = time.process_time()
-                learn(at, settings.spec, {"keep_negatives": rate}, None)
+                learn(at, settings.spec, keep_negatives=rate)
                 if turn:  # the first loads the kernels
                     found[rate].append(records / (time.process_time() - begun))
     for rate, each in found.items():
         yield rate, statistics.median(each)
 
 
-def write(folder: str, path: Path, settings: Settings, rate: float, seconds: float) -> None:
-    """Write ``rate`` examples a second."""
-    written, of_rows, begun = 0, messages(path, settings), time.monotonic()
-    with SqliteLog(f"sqlite:///{folder}/log.db") as log:
-        while (now := time.monotonic() - begun) < seconds:
-            if due := int(now * rate) - written:
-                log.append(list(islice(of_rows, due)))
-                written += due
-            time.sleep(0.05)
+class Arriving:
+    """A log whose examples arrive by the processor time that this process takes: what else the machine does changes nothing.
+
+    Time in which the learner has nothing to do is skipped.
+
+    Args:
+        log: The log of everything else.
+        values: What arrives, over and over: records without their ids.
+        speed: Examples a second; ``LOAD`` times as many arrive until ``RUSH``, then half as many.
+    """
+
+    def __init__(self, log: SqliteLog, values: Sequence[bytes], speed: float) -> None:
+        self._log, self._values, self._speed = log, values, speed
+        self._start, self._skipped, self._read = time.process_time(), 0.0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what is asked of the log."""
+        return getattr(self._log, name)
+
+    def now(self) -> float:
+        """Return the seconds since the start."""
+        return time.process_time() - self._start + self._skipped
+
+    def arrived(self, at: float) -> int:
+        """Return how many examples have arrived at a time."""
+        return int(self._speed * (LOAD * min(at, RUSH) + 0.5 * max(at - RUSH, 0)))
+
+    def arrival(self, number: int) -> float:
+        """Return when an example arrives."""
+        after = number / self._speed - LOAD * RUSH
+        return number / self._speed / LOAD if after < 0 else RUSH + 2 * after
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Return what has arrived of the examples, or what the log holds of another topic."""
+        return {0: Bounds(0, self.arrived(self.now()))} if topic == TOPICS.examples else self._log.bounds(topic)
+
+    def reader(self, topic: str, start: dict[int, int]) -> Any:
+        """Return the reader of the examples, which this is, or of another topic."""
+        return self if topic == TOPICS.examples else self._log.reader(topic, start)
+
+    def positions(self) -> dict[int, int]:
+        """Return the next example."""
+        return {0: self._read}
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def poll(self, most: int, timeout: float) -> list[Record]:
+        """Return what has arrived; where that is nothing, let time go on."""
+        first, end = self._read, min(self._read + most, self.arrived(self.now()))
+        if first == end:
+            self._skipped += max(timeout, 0.001)
+        self._read = end
+        values = ((n, b'{"impression_id":"%d",' % n + self._values[n % len(self._values)]) for n in range(first, end))
+        return [Record(TOPICS.examples, 0, n, int(1000 * (EPOCH + self.arrival(n))), None, value) for n, value in values]
+
+
+@contextmanager
+def clocks(now: Callable[[], float]) -> Iterator[None]:
+    """Let the learner read the time from ``now``, and hold no version."""
+    clock = SimpleNamespace(time=lambda: EPOCH + now(), monotonic=now, perf_counter=now)
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Guard, "judge", lambda *_: {}))  # it takes rows that come again for poison
+        for module in ("example_source", "learner", "publish"):
+            stack.enter_context(patch(f"stream.learn.{module}.time", clock))
+        yield
+
+
+def followed(settings: Settings, values: Sequence[bytes], speed: float, seconds: float, **bound: float) -> list[Look]:
+    """Return a look at the learner for each second, while it learns what arrives."""
+    registry, looks = CollectorRegistry(), list[Look]()
+    with tempfile.TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as log:
+        create(log, TOPICS, 1)
+        arriving = Arriving(log, values, speed)
+
+        def value(name: str, **labels: str) -> float:
+            return registry.get_sample_value(f"sml_learner_{name}", labels) or 0.0
+
+        def should_stop() -> bool:
+            if arriving.now() >= len(looks):
+                rate = value("kept_negatives_ratio", of="now")
+                looks.append(Look(arriving.now(), value("lag_seconds"), rate, value("examples_total"), value("versions_total")))
+            return arriving.now() > seconds
+
+        learning = LearnSettings.model_validate({"directory": f"{folder}/checkpoints"} | bound)
+        with clocks(arriving.now):
+            Learner(cast("Log", arriving), TOPICS, settings.spec, learning, LearnerMetrics(registry), times=TimeRule(60_000)).run(
+                should_stop
+            )
+    return looks
 
 
 def lag(path: Path, settings: Settings) -> Iterator[str]:
-    """Yield, every five seconds, how far learning is behind, with a bound and without, while examples come at three times its speed."""
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update=SLOW)})
-    with tempfile.TemporaryDirectory() as folder:
-        with SqliteLog(f"sqlite:///{folder}/log.db") as log:
-            create(log, TOPICS, 1)
-            log.append(list(islice(messages(path, settings), 10_000)))
-        learn(folder, settings.spec, {}, None)  # loads the kernels
-        with SqliteLog(f"sqlite:///{folder}/log.db") as log:
-            log.append(list(islice(messages(path, settings), 20_000)))
-        alone = 20_000 / learn(folder, settings.spec, {}, None)[-1][0]
-    yield f"alone: {alone:,.0f} examples a second"
+    """Yield how far learning is behind, with a bound and without, while examples come at three times its speed, and then at half of it."""
+    values = [message.value[len(b'{"impression_id":"0",') :] for message in islice(messages(path, settings, "0"), 45_000) if message.value]
+    followed(settings, values, 1e6, 3)  # loads the kernels
+    first, *_, last = followed(settings, values, 1e6, 9)[2:]
+    speed = (last.learned - first.learned) / (last.time - first.time)
+    yield f"alone: {speed:,.0f} examples a second"
     for bound in ({"max_lag": MAX_LAG}, {}):
-        with tempfile.TemporaryDirectory() as folder:
-            with SqliteLog(f"sqlite:///{folder}/log.db") as log:
-                create(log, TOPICS, 1)
-            writer = multiprocessing.get_context("spawn").Process(target=write, args=(folder, path, settings, LOAD * alone, SECONDS))
-            writer.start()
-            lines = learn(folder, settings.spec, bound, SECONDS)
-            writer.join()
-        yield f"{bound}: at most {max(line[2] for line in lines):.1f} s behind"
-        for now, behind, seconds, rate, learned in lines[::5]:
-            yield f"| {now:.0f} | {behind:,.0f} | {seconds:.1f} | {rate:.3g} | {learned:,.0f} |"
+        looks = followed(settings, values, speed, SECONDS, **bound)
+        yield f"{bound}: at most {max(look.behind for look in looks):.1f} s behind"
+        for look in looks[:: SECONDS // 20]:
+            yield f"| {look.time:.0f} | {look.behind:.1f} | {look.rate:.3g} | {look.learned:,.0f} | {look.versions:,.0f} |"
 
 
 def main() -> None:

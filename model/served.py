@@ -124,13 +124,12 @@ class ServedStream:
 
     def _learn(self, features: Features, labels: NDArray[np.float32], learned: NDArray[np.bool_], shown: Shown | None) -> list[int]:
         """Learn those of N examples that are learned, predict what is shown before one of the N; return those whose step was undone."""
-        if learned.all():
-            importance = reweighed(labels, None, self._negative_weight)
-            return self._model.learn(features, labels, importance, shown=shown).undone
         indices = np.flatnonzero(learned)
-        features, labels = features.without(np.flatnonzero(~learned).tolist(), len(learned)), labels[indices]
+        if len(indices) < len(learned):
+            features = features.without(np.flatnonzero(~learned).tolist(), len(learned))
+        importance = reweighed(labels[indices], None, self._negative_weight)
         meanwhile = shown and shown._replace(before=np.where(shown.before < 0, -1, np.searchsorted(indices, shown.before)))
-        undone = self._model.learn(features, labels, reweighed(labels, None, self._negative_weight), shown=meanwhile).undone
+        undone = self._model.learn(features, labels[indices], importance, shown=meanwhile).undone
         if shown and meanwhile:  # what is shown after the last that is learned, and before the last of the N
             a, b = np.searchsorted(meanwhile.before, len(indices)), np.searchsorted(shown.before, len(learned))
             shown.logits[a:b] = self._model.weights.predict(self._part(shown.features, int(a), int(b)))
