@@ -1,6 +1,6 @@
 """Sampling of negatives: which examples without a click are learned where not all are, and how much each of them counts.
 
-    learned     label = 1, or blake2b(salt, time, impression id) < rate · 2⁶⁴
+    learned     label = 1, or the first 64 bits of sha256(salt, time, impression id) < rate · 2⁶⁴
     counts      1 / rate times, if there was no click
 
 So the sums over what is learned are on average those over everything, and nothing but the record, the rate and the salt decides: the same
@@ -9,7 +9,8 @@ might choose ids, and be credited with clicks alone.
 """
 
 import secrets
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -35,20 +36,23 @@ class Sampling(Struct, frozen=True):
         """How many negatives one that is learned stands for."""
         return 1 / self.rate
 
-    def takes(self, impression_id: str, time: int) -> bool:
-        """Return whether a negative is learned; the impression's time, epoch ms, gives an id that is used again a new chance."""
-        digest = blake2b(f"{self.salt} {time} {impression_id}".encode(), digest_size=8).digest()  # its own key would take as long again
-        return int.from_bytes(digest) < self.rate * 2**64
+    def chooser(self) -> Callable[[str, int], bool]:
+        """Return what says whether a negative is learned, by its impression's id and time: an id that comes again has a new chance."""
+        salt, limit = self.salt, int(self.rate * 2**64).to_bytes(8)
+        return lambda impression_id, time: sha256(f"{salt} {time} {impression_id}".encode()).digest() < limit
 
-    def leaves_out(self, value: bytes | None) -> bool:
-        """Return whether a record of ``examples`` is left out. Nothing else of it is read, or checked."""
-        if value is None:
-            return False
-        try:
-            head = _head.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # something else, or bad: to be set aside with its reason
-            return False
-        return head.label == 0 and not self.takes(head.impression_id, head.time)
+    def kept(self, values: Iterable[bytes | None]) -> list[int]:
+        """Return the positions of the records of ``examples`` that are not left out. Nothing else of those that are is read, or checked."""
+        takes, kept = self.chooser(), []
+        for position, value in enumerate(values):
+            try:
+                head = _head.decode(value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # something else, or bad: to be set aside with its reason
+                kept.append(position)
+                continue
+            if head.label or takes(head.impression_id, head.time):
+                kept.append(position)
+        return kept
 
 
 class _Head(Struct, gc=False):

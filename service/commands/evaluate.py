@@ -100,7 +100,8 @@ class Evaluation:
         self._rows += len(times)
         if not self._sampling:
             return None
-        taken = [self._sampling.takes(str(number), at) for number, at in enumerate(times, first)]
+        takes = self._sampling.chooser()
+        taken = [takes(str(number), at) for number, at in enumerate(times, first)]
         learned = np.array(taken, np.bool_) | (labels > 0)
         self.left_out += int(np.count_nonzero(~learned))
         return learned

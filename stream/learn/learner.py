@@ -38,6 +38,7 @@ from stream.weights.versions import Published, read_versions
 logger = logging.getLogger(__name__)
 
 _BATCH = 512  # most examples in one poll; what is learned does not depend on it
+_FEW = 8.0  # as many times more where few of them are learned, so that what a poll costs is shared by as many
 _PATIENCE = 0.25  # seconds that a poll waits for an example; then the learner checks whether to stop
 _RECONNECT = 1.0  # seconds from one try to reach the log to the next
 _ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to publishing its version
@@ -243,12 +244,13 @@ class _Session:
 
     def _step(self) -> None:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
-        before = self._coming
-        records = self._source.poll(_BATCH, 0.0 if before else self._patience())
+        before, sampling = self._coming, self._shedding.sampling
+        most = int(_BATCH * min(sampling.weight, _FEW)) if sampling else _BATCH
+        records = self._source.poll(most, 0.0 if before else self._patience())
         offsets = self._source.offsets()
         self._coming = None
-        prepare = partial(self._trainer.prepare, rules=self._rules, sampling=self._shedding.sampling)
-        if records and (before or len(records) == _BATCH):
+        prepare = partial(self._trainer.prepare, rules=self._rules, sampling=sampling)
+        if records and (before or len(records) == most):
             self._coming = _Coming(self._ahead.submit(prepare, records), offsets)
         elif records:
             self._learn(prepare(records), offsets)

@@ -8,6 +8,7 @@ good one, and the next good one is a full snapshot.
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from xxhash import xxh3_64_hexdigest
 
@@ -72,11 +73,10 @@ class PendingVersion:
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
         """Add the next ``records``, and the result of learning them."""
-        for record in records:
-            if self.runs and self.runs[-1].partition == record.partition:
-                self.runs[-1] = self.runs[-1]._replace(last=record.offset)
-            else:
-                self.runs.append(Run(record.partition, record.offset, record.offset))
+        for partition, group in groupby(records, lambda record: record.partition):
+            offsets = [record.offset for record in group]
+            first = self.runs.pop().first if self.runs and self.runs[-1].partition == partition else offsets[0]
+            self.runs.append(Run(partition, first, offsets[-1]))
         if result.learned:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.left_out += result.left_out

@@ -1,7 +1,7 @@
 """Shedding of load: learn fewer negatives while learning falls behind, so that it never falls further behind than it may.
 
     lag > max_lag, or lag > max_lag / 2 and it does not fall     half as many negatives, down to 1 of 100
-    lag < max_lag / 4, and nothing changed for max_lag           twice as many, up to keep_negatives
+    lag < max_lag / 4, and nothing changed for so long           twice as many, up to keep_negatives
 
 A decision is taken ``DECISIONS`` times in ``max_lag``, so six in a row come before half of it has passed. Each version says by which
 sampling its runs were learned; learning them again takes that, and a restart goes on from it: no clock is read for either.
@@ -50,7 +50,7 @@ class Shedding:
         self._next = now + self._max_lag / DECISIONS
         if lag > self._max_lag or (lag > self._max_lag / 2 and not falls):
             wanted = rate / 2 if rate / 2 >= LEAST else rate
-        elif lag < self._max_lag / 4 and now >= self._changed + self._max_lag:
+        elif lag < self._max_lag / 4 and now >= self._changed + self._max_lag / 4:
             wanted = min(2 * rate, self._most)
         else:
             return

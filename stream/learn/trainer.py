@@ -121,11 +121,12 @@ class Trainer:
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
             sampling: Which negatives are learned, and with which weight; what it leaves out is not looked at further. None: all.
         """
-        left_out = {position for position, record in enumerate(records) if sampling and sampling.leaves_out(record.value)}
-        prepared = Prepared(records, [], {}, {}, sampling, len(left_out))
+        kept = sampling.kept(record.value for record in records) if sampling else range(len(records))
+        prepared = Prepared(records, [], {}, {}, sampling, len(records) - len(kept))
         decoded: list[_Decoded] = []  # since the last request
-        for position, record in enumerate(records):
-            if position in left_out or (record.partition, record.offset) in excluded:
+        for position in kept:
+            record = records[position]
+            if (record.partition, record.offset) in excluded:
                 continue
             try:
                 event = self._values.decode(record.value)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -67,8 +67,8 @@ def as_learned(record: Record, sampling: Sampling | None) -> Record | None:
     event = json.loads(record.value or b"")
     if sampling is None or event["label"] == 1:
         return record
-    digest = blake2b(f"{sampling.salt} {event['time']} {event['impression_id']}".encode(), digest_size=8).digest()
-    if int.from_bytes(digest) >= sampling.rate * 2**64:
+    digest = sha256(f"{sampling.salt} {event['time']} {event['impression_id']}".encode()).digest()
+    if int.from_bytes(digest[:8]) >= sampling.rate * 2**64:
         return None
     return record._replace(value=json.dumps(event | {"weight": event.get("weight", 1) / sampling.rate}).encode())
 
