@@ -52,6 +52,7 @@ from stream.settings import LearnSettings
 Floats: TypeAlias = NDArray[np.float64]
 
 RATES = (0.5, 0.1, 0.03)
+VISITS = 20_000  # of the simulated site, of five candidates each
 SALTS = 5
 BLOCK = 4_096  # rows
 TOPICS = Topics("shedding")
@@ -169,7 +170,7 @@ def learn(folder: str, spec: Spec, **settings: Any) -> None:
         )
 
 
-def speed(path: Path, settings: Settings, rates: Sequence[float] = (1.0, *RATES), records: int = 45_000) -> Iterator[tuple[float, float]]:
+def speed(path: Path, settings: Settings, rates: Sequence[float] = (1.0, *RATES), records: int = 30_000) -> Iterator[tuple[float, float]]:
     """Yield each rate and how many records a second of processor time a learner takes from its log, the median of three in turn."""
     found: dict[float, list[float]] = {rate: [] for rate in rates}
     with tempfile.TemporaryDirectory() as folder:
@@ -306,7 +307,7 @@ def main() -> None:
         for rate in (1.0, *RATES):
             print(
                 f"{rate:.0%}:",
-                [round(calibration(simulated(40_000), rate, salt), 4) for salt in range(SALTS if rate < 1 else 1)],
+                [round(calibration(simulated(VISITS), rate, salt), 4) for salt in range(SALTS if rate < 1 else 1)],
                 flush=True,
             )
     for path, config in zip(arguments.files[::2], arguments.files[1::2], strict=True):

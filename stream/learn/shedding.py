@@ -3,7 +3,7 @@
     lag > max_lag, or lag > max_lag / 2 and it does not fall     half as many negatives, down to 1 of 100
     lag < max_lag / 4, and nothing changed for so long           twice as many, up to keep_negatives
 
-A decision is taken ``DECISIONS`` times in ``max_lag``, so six in a row come before half of it has passed. Each version says by which
+A decision is taken ``DECISIONS`` times in ``max_lag``, so that all the way down takes less than half of it. Each version says by which
 sampling its runs were learned; learning them again takes that, and a restart goes on from it: no clock is read for either.
 """
 
@@ -45,21 +45,21 @@ class Shedding:
 
     def decide(self, lag: float, now: float) -> None:
         """Change the rate if learning is ``lag`` seconds behind, and that is too much, or little again."""
-        rate = self.sampling.rate if self.sampling else 1.0
-        falls, self._lag = lag < self._lag, lag
-        self._next = now + self._max_lag / DECISIONS
+        before, falls = self.sampling, lag < self._lag
+        self._lag, self._next = lag, now + self._max_lag / DECISIONS
+        rate = before.rate if before else 1.0
         if lag > self._max_lag or (lag > self._max_lag / 2 and not falls):
-            wanted = rate / 2 if rate / 2 >= LEAST else rate
+            self._take(max(rate / 2, LEAST))
         elif lag < self._max_lag / 4 and now >= self._changed + self._max_lag / 4:
-            wanted = min(2 * rate, self._most)
-        else:
-            return
-        if wanted != rate:
+            self._take(min(2 * rate, self._most))
+        if self.sampling != before:
             self._changed = now
-            self._take(wanted)
-            logger.warning(
-                "%.3g s behind, of %g at most: 1 of %.3g negatives is learned, and counts as many", lag, self._max_lag, 1 / wanted
+            what = (
+                f"1 of {self.sampling.weight:.3g} negatives is learned, and counts as many"
+                if self.sampling
+                else "all negatives are learned"
             )
+            logger.warning("learning is %.3g s behind, of %g at most: %s", lag, self._max_lag, what)
 
     def _take(self, rate: float) -> None:
         """Set the rate; the salt stays, where there is one."""

@@ -27,7 +27,7 @@ from stream.learn.rollback import rebuild, roll_back
 from stream.learn.shedding import Shedding
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Record
-from stream.sampling import NO_SALT, Sampling
+from stream.sampling import LEAST, NO_SALT, Sampling
 from stream.settings import LearnSettings
 from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import (
@@ -101,15 +101,15 @@ def rates(versions: list[Version]) -> list[float]:
     keep=st.sampled_from([1.0, 0.3, 0.1]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_at_up_to_three_times_its_speed_learning_stays_within_the_bound_and_ends_with_all_negatives(
     max_lag: float, clicks: float, reading: float, load: float, keep: float, seed: int
 ) -> None:
     """A learner of which each example takes a time, and each that is left out the share ``reading`` of it; with a polling learner's noise."""
     sheds, chance = Shedding(LearnSettings(max_lag=max_lag, keep_negatives=keep), None), random.Random(seed)
     step, read, most = max_lag / 200, 0.0, 0.0
-    for now in (n * step for n in range(12_000)):
-        load_now = load if now < 30 * max_lag else 0.5 * keep
+    for now in (n * step for n in range(8_000)):
+        load_now = load if now < 20 * max_lag else 0.5 * keep
         rate = sheds.sampling.rate if sheds.sampling else 1.0
         cost = clicks + (1 - clicks) * (rate + (1 - rate) * reading)  # of an example, where one that is learned takes 1
         read = min(now, read + step / (cost * load_now) * chance.uniform(0.9, 1.1))
@@ -130,7 +130,7 @@ def test_a_learner_that_is_not_behind_learns_all_and_one_far_behind_fewer_and_fe
     for second in range(5, 25):
         sheds.decide(17, second)
     assert sheds.sampling
-    assert sheds.sampling.rate == 1 / 64
+    assert sheds.sampling.rate == LEAST
 
 
 def test_without_max_lag_nothing_is_decided() -> None:
