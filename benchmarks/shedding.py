@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import count, islice
 from pathlib import Path
@@ -37,10 +38,10 @@ from model.weights import sigmoid
 from service.commands.evaluate import Evaluation, protocol_of
 from service.commands.simulated_site import Site
 from service.settings import Settings, load
-from stream.columns import LoggedBlock, read_blocks
 from stream.event_time import TimeRule
 from stream.events import Example, encode
-from stream.files import read
+from stream.files.columns import LoggedBlock, read_blocks
+from stream.files.rows import read
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Bounds, Log, Message, Record
@@ -105,7 +106,7 @@ def simulated(visits: int) -> Shown:
     labels = np.concatenate([visit.clicked for visit in shown]).astype(np.float32)
     times = np.arange(visits).repeat(len(labels) // visits) * 1_000 // RATE
     encoded = Encoder(FIELDS).encode(features, times.tolist())
-    block = LoggedBlock(times.tolist(), labels, encoded, [None] * len(labels))
+    block = LoggedBlock(range(len(labels)), times.tolist(), labels, encoded, [None] * len(labels))
     return Shown(block, np.concatenate([visit.probabilities for visit in shown]))
 
 
@@ -125,7 +126,7 @@ def blocks(path: Path, settings: Settings) -> list[LoggedBlock]:
     """Return a recorded log, encoded."""
     data = settings.data.model_copy(update={"together": protocol_of(settings).together})
     encoder, names = Encoder(settings.spec.fields), {field.name for field in settings.spec.fields}
-    return [LoggedBlock(block.times, block.labels, block.encoded(encoder), block.pages) for block in read_blocks(path, data, names)]
+    return [replace(block, features=block.encoded(encoder)) for block in read_blocks(path, data, names)]
 
 
 def losses(settings: Settings, logged: Sequence[LoggedBlock], rate: float, salt: int) -> tuple[Floats, float, float]:
@@ -136,7 +137,7 @@ def losses(settings: Settings, logged: Sequence[LoggedBlock], rate: float, salt:
         evaluation.learn(block)
     evaluation.finish()
     total = scores.total()
-    return np.concatenate(scores.losses), total.calibration or np.nan, 1 - evaluation.left_out / total.examples
+    return np.concatenate(scores.losses), total.calibration or np.nan, 1 - evaluation.not_learned / total.examples
 
 
 def accuracy(path: Path, settings: Settings) -> Iterator[str]:

@@ -18,7 +18,20 @@ from service.cli.experiment import experiment_app
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
-from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.program import (
+    CONFIG,
+    Arm,
+    Config,
+    Json,
+    MaxBad,
+    Program,
+    RecordedFiles,
+    UntilCaughtUp,
+    answer,
+    print_version,
+    settings_of,
+    settings_reading,
+)
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
@@ -178,7 +191,7 @@ def serve(
 
 @app.command()
 def replay(
-    file: Recorded,
+    files: RecordedFiles,
     *,
     events: Annotated[
         Literal["impressions", "examples"], typer.Option("--as", help="Write impressions and clicks, or labelled examples.")
@@ -188,13 +201,14 @@ def replay(
         bool,
         typer.Option("--future", help="The times are made up and may be in the future; joining them needs [join] accept_future = true."),
     ] = False,
+    max_bad: MaxBad = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Write a recorded log into the topics.
 
-    A file with times in the future is refused without --future. The joiner follows the order of time: it sets a row aside if its click
-    window had closed before the row came. Examples keep the order of the file.
+    Impressions and clicks are written in the order of time, which the joiner follows; rows that are in another order are sorted first.
+    Examples keep the order of the rows. Times in the future are refused without --future.
 
     \b
         sml replay clicks.csv.gz
@@ -204,7 +218,7 @@ def replay(
     """
     from service.commands.replay import replay as run
 
-    answer(run(file, settings_of(config), events=events, speed=speed, future=future), as_json)
+    answer(run(files, settings_reading(config, max_bad), events=events, speed=speed, future=future), as_json)
 
 
 @app.command()

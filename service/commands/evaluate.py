@@ -6,11 +6,10 @@ The protocol says when an example is predicted: right before it is learned (``us
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from operator import gt
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,11 +23,14 @@ from model.progressive import learn_and_score
 from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.commands.compile import compile_kernels
-from service.screen import counting
+from service.screen import counting, say
 from service.settings import Settings
 from stream.ahead import ahead
-from stream.columns import LoggedBlock, read_blocks
-from stream.files import Logged, columns
+from stream.files.columns import LoggedBlock, read_blocks
+from stream.files.layout import Logged
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded, name_of
+from stream.files.rows import columns
 from stream.log.settings import format_duration, parse_duration
 from stream.sampling import NO_SALT, Sampling
 from stream.settings import DataSettings
@@ -68,8 +70,8 @@ class Evaluation:
         self.bad = 0  # rows with a feature that its field does not accept
         self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
-        self.left_out = 0  # rows that are scored, but not learned
-        self._rows, self._sampling = 0, sampling
+        self.not_learned = 0  # rows that are scored alone
+        self._sampling = sampling
         self._encoder = Encoder(spec.fields)
         self._last = -1  # time
         self._served: ServedStream | None = None
@@ -87,23 +89,21 @@ class Evaluation:
         self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
-        learned = self._learned(times, block.labels)
+        learned = self._learned(block)
         if self._served:
             self._served.learn_and_score(encoded, times, block.labels, block.pages, learned)
         else:
             self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
         return encoded.bad
 
-    def _learned(self, times: Sequence[int], labels: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-        """Return which of the next rows are learned: those that the learner would learn, where a row's number is its impression's id."""
-        first = self._rows + 1
-        self._rows += len(times)
+    def _learned(self, block: LoggedBlock) -> NDArray[np.bool_] | None:
+        """Return which rows are learned, ``(N,)``: as by the learner, where a row's number is its impression's id; None: all."""
         if not self._sampling:
             return None
         takes = self._sampling.chooser()
-        taken = [takes(str(number), at) for number, at in enumerate(times, first)]
-        learned = np.array(taken, np.bool_) | (labels > 0)
-        self.left_out += int(np.count_nonzero(~learned))
+        taken = [takes(str(number), at) for number, at in zip(block.numbers, block.times, strict=True)]
+        learned = np.array(taken, np.bool_) | (block.labels > 0)
+        self.not_learned += int(np.count_nonzero(~learned))
         return learned
 
     def finish(self) -> None:
@@ -119,32 +119,35 @@ class Evaluation:
             "weights_digest": self.model.digest(),
             "bad": self.bad,
             "excluded": self.undone,
-            "left_out": self.left_out,
+            "not_learned": self.not_learned,
             "in_time_order": not self.backwards,
         }
 
 
-def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None, salt: str = NO_SALT) -> dict[str, Any]:
-    """Evaluate on the file at ``path``, with progress on stderr; the default protocol is that of :func:`protocol_of`.
+def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None = None, salt: str = NO_SALT) -> dict[str, Any]:
+    """Evaluate on a recorded log, with progress and notes on stderr; the default protocol is that of :func:`protocol_of`.
 
     ``salt`` is that of the versions of a learner, to leave out what it leaves out.
 
     Raises:
-        FileError: the file can't be read, or lacks a column of ``protocol.together``.
+        FileError: it can't be read, or lacks a column of ``protocol.together``.
     """
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
-    check_together(path, data)
+    check_together(recorded, data)
     compile_kernels(settings.model.network)
     load_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol, sampling=sampling_of(settings, salt))
+    left_out = LeftOut(data.max_bad)
     start = time.perf_counter()
-    blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
-    for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
+    blocks = read_blocks(recorded, data, {field.name for field in settings.spec.fields}, left_out)
+    for block in counting(ahead(map(evaluation.encoded, blocks)), name_of(recorded)):
         evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
-    result = evaluation.result()
+    for note in left_out.notes():
+        say(f"note: {note}")
+    result = evaluation.result() | left_out.counts()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
 
 
@@ -194,12 +197,12 @@ def _columns(together: str | None) -> tuple[str, ...]:
     return () if together in (None, "none") else tuple(name.strip() for name in together.split(","))
 
 
-def check_together(path: Path, data: DataSettings) -> None:
+def check_together(recorded: Recorded, data: DataSettings) -> None:
     """Raise an error unless the file has the columns of a page."""
-    existing = columns(path, data) if data.together else []
+    existing = columns(recorded, data) if data.together else []
     for name in data.together:
         if name not in existing:
-            raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
+            raise ProtocolError(f"together: got {name!r}, expected columns of {name_of(recorded)} ({', '.join(existing)})")
 
 
 def load_kernels(spec: Spec) -> None:

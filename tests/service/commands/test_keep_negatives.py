@@ -78,7 +78,7 @@ def test_evaluating_with_the_salt_of_a_learner_gives_its_weights_bit_for_bit(run
     assert state["sampling"]["rate"] == 0.25
     for each in evaluated.values():
         assert each["weights_digest"] == learned["digest"] == state["digest"]
-        assert learned["examples"] + each["left_out"] == each["examples"] == 1_500
+        assert learned["examples"] + each["not_learned"] == each["examples"] == 1_500
     assert answer(run("evaluate", "log.jsonl"))["weights_digest"] != learned["digest"]
 
 
@@ -87,8 +87,8 @@ def test_all_rows_are_scored_by_the_report_and_in_a_comparison_too(run: Run, tmp
     reported = answer(run("evaluate", "log.jsonl", "--report", "page.html"))
     compared = answer(run("compare", "log.jsonl", *(str(tmp_path / f"{rate}.toml") for rate in (1.0, 0.25))))
 
-    assert (whole["left_out"], whole["examples"], quarter["examples"]) == (0, 1_500, 1_500)
-    assert 800 < quarter["left_out"] < 1_000
+    assert (whole["not_learned"], whole["examples"], quarter["examples"]) == (0, 1_500, 1_500)
+    assert 800 < quarter["not_learned"] < 1_000
     assert quarter["calibration"] == pytest.approx(whole["calibration"], abs=0.2)
     assert (reported["log_loss"], reported["weights_digest"]) == (quarter["log_loss"], quarter["weights_digest"])
     assert {each["log_loss"] for each in compared["settings"]} == {whole["log_loss"], quarter["log_loss"]}

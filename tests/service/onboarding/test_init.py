@@ -19,7 +19,7 @@ from model.features import Encoder
 from model.online import OnlineModel
 from service.cli.init import init
 from service.settings import Settings, load
-from stream.files import read
+from stream.files.rows import read
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
@@ -183,6 +183,38 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     assert settings.spec.model == Settings().model.model_copy(update=better)
     assert next(read(path, settings.data)).time == MONDAY * 1_000
     assert "capacity = 1_048_576" in text
+
+
+def test_what_a_file_does_not_say_is_taken_from_options_and_kept(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes("5;01/11/2026;12:00;José\n;01/11/2026;12:01;Ana\n3;01/11/2026;12:02;Ana\n".encode("latin-1"))
+    options = ("--label", "stars", "--positive", ">= 4", "--time", "day,clock", "--time-format", "%d/%m/%Y %H:%M")
+
+    sml_init(path, *options, "--encoding", "latin-1", "--names", "stars,day,clock,user", "--max-bad", "0.5")
+
+    data = load(tmp_path / "sml.toml").data
+    assert (data.positive, data.time, data.names, data.max_bad) == (">= 4", ("day", "clock"), ("stars", "day", "clock", "user"), 0.5)
+    assert [(row.label, row.time, row.features) for row in read(path, data)] == [
+        (1, 1_793_534_400_000, {"user": "José"}),
+        (0, 1_793_534_520_000, {"user": "Ana"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--positive", "four"), ("--encoding", "latin-99"), ("--time", "click,click"), ("--max-bad", "2")]
+)
+def test_an_option_that_says_nothing_is_refused_by_its_name(tmp_path: Path, sml_init: Invoke, option: str, value: str) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [1, 0], "user": ["a", "b"]})
+
+    assert "Invalid value" in sml_init(path, option, value, status=2)
+
+
+def test_a_file_without_a_header_is_told_so(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("1,17\n0,18\n")
+
+    said = " ".join(sml_init(path, status=2).replace("│", " ").split())
+    assert "the first line is no header, it seems: --names says what the columns are" in said
 
 
 def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
