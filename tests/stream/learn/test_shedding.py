@@ -235,13 +235,11 @@ def test_a_learner_process_killed_at_any_moment_leaves_out_what_its_versions_say
 
     with opened(tmp_path, 3) as log:
         for _ in range(2):
-            seen = log.bounds(TOPICS.versions)[0].end
+            until = log.bounds(TOPICS.versions)[0].end + chance.randint(8, 30)
             with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as process:
-                while log.bounds(TOPICS.versions)[0].end <= seen and process.poll() is None:
-                    time.sleep(0.01)
-                until = time.monotonic() + chance.uniform(0.2, 0.5)
-                while time.monotonic() < until:
+                while log.bounds(TOPICS.versions)[0].end < until and process.poll() is None:
                     log.append([example(next(numbers)) for _ in range(20)])
+                    time.sleep(0.02)
                 process.kill()
         learn_all(log, tmp_path)
 
