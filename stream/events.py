@@ -145,6 +145,14 @@ class Rollback(Struct, frozen=True):
     by: str | None = None  # who asked for it
 
 
+class Begun(Struct, frozen=True):
+    """The weights began as those of another arm's version, as far as they fit."""
+
+    arm: str
+    version: Count
+    accumulators: bool  # with its accumulators; else they began as a new model's
+
+
 class Version(Struct, frozen=True, omit_defaults=True):
     """A state of the weights: what was learned since the version before, in order, and the digest that identifies it."""
 
@@ -160,6 +168,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     published_at: Time
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
+    begun: Begun | None = None  # it happened before the runs; of an arm's first version
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
     log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared

@@ -145,6 +145,9 @@ def learn(
         bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
     ] = False,
     arm: Arm = None,
+    arms: Annotated[
+        str | None, typer.Option("--arms", help="Several arms in one process, on one reading of the examples.", metavar="NAME,NAME")
+    ] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -156,10 +159,19 @@ def learn(
         sml learn
         sml learn --until-caught-up --json
         sml learn --arm treatment
+        sml learn --arms control,treatment
     """
-    from service.commands.learn import learn as run
+    from service.commands.learn import learn as run, learn_together
 
-    answer(run(settings_of(config).of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    settings = settings_of(config)
+    if arms is None:
+        answer(run(settings.of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+        return
+    names = arms.split(",")
+    if arm is not None or len(set(names)) < len(names):
+        raise typer.BadParameter(f"got {arms!r}{f' and --arm {arm}' if arm else ''}, expected each arm once", param_hint="--arms")
+    learned = learn_together([settings.of_arm(name) for name in names], until_caught_up=until_caught_up, accept_gap=accept_gap)
+    answer(learned, as_json)
 
 
 @app.command()

@@ -82,7 +82,7 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
 def _arms() -> Iterator[str]:
     """Yield, as comments, what a table of ``[arms]`` may hold."""
     yield "# [arms.NAME]: one of several models that learn from this log; one of them is named control"
-    for key in ("share", "metrics_port"):
+    for key in ("share", "learn_from", "begin_from", "metrics_port"):
         yield f"# {key}: {_description(ArmSettings.model_fields[key])}"
     yield "# [arms.NAME.model], [arms.NAME.table], [arms.NAME.join]: what differs from [model], [table] and [join] label_policy"
 

@@ -54,6 +54,7 @@ class LearnerMetrics:
             "Share of the examples without a click that is learned now, and without haste, as keep_negatives says.",
             "of",
         )
+        self.others_examples = counter("others_examples", "Examples not learned, because this arm learns only what it served itself.")
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.scores = {
             name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
@@ -95,6 +96,7 @@ class LearnerMetrics:
         self.forgotten.inc(len(result.forgotten))
         self.erased_examples.inc(result.erased)
         self.left_out_examples.inc(result.left_out)
+        self.others_examples.inc(result.others)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 

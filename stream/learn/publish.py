@@ -18,7 +18,7 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
+from stream.events import Begun, Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
@@ -49,6 +49,7 @@ class PendingVersion:
         dead_lettered: Partition and offset of those among them that are dead letters already.
         sampling: Which negatives of the examples are learned; None: all.
         new_settings: The model's settings were others in the last version, or there was no version.
+        begun: The other arm's version that the weights begin with.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class PendingVersion:
         dead_lettered: Iterable[tuple[int, int]] = (),
         sampling: Sampling | None = None,
         new_settings: bool = False,
+        begun: Begun | None = None,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
+        self.begun = begun
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.sampling, self.left_out = sampling, 0
         self.runs: list[Run] = []
@@ -77,7 +80,7 @@ class PendingVersion:
             offsets = [record.offset for record in group]
             first = self.runs.pop().first if self.runs and self.runs[-1].partition == partition else offsets[0]
             self.runs.append(Run(partition, first, offsets[-1]))
-        if result.learned:
+        if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.left_out += result.left_out
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
@@ -279,6 +282,7 @@ def _version(
         published_at=header.published_at,
         snapshot=snapshots.newest,
         rollback=pending.rollback,
+        begun=pending.begun,
         forgotten=pending.forgotten,
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,

@@ -225,7 +225,7 @@ def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site
     written = tomllib.loads(text)
     for name, section in Settings():
         if name == "arms":
-            assert all(f"# {setting}: " in text for setting in ("share", "metrics_port"))
+            assert all(f"# {setting}: " in text for setting in ("share", "learn_from", "begin_from", "metrics_port"))
         elif name != "field":
             assert written[name].keys() == {key for key, value in section if value is not None} | set(
                 written["data"] if name == "data" else ()
