@@ -143,7 +143,7 @@ def test_without_max_lag_nothing_is_decided() -> None:
 
 def test_a_learner_that_is_behind_leaves_out_negatives_and_each_version_says_which(log: Log, tmp_path: Path) -> None:
     """By real clocks: the examples were written before the bound."""
-    log.append(examples(3_000))
+    log.append(examples(1_500))
     time.sleep(1.1)
     registry = CollectorRegistry()
 
@@ -152,7 +152,7 @@ def test_a_learner_that_is_behind_leaves_out_negatives_and_each_version_says_whi
     versions = all_versions(log)
     learned, left_out = versions[-1].examples, sum(version.left_out for version in versions)
     assert left_out > 0
-    assert learned + left_out == 3_000
+    assert learned + left_out == 1_500
     assert_each_example_was_read_once(log)
     assert_the_weights_are_those_of_what_the_versions_say(log)
     assert registry.get_sample_value("sml_learner_left_out_examples_total") == left_out
