@@ -60,6 +60,8 @@ class LearnSettings(Section):
     """the share of the examples without a click that is learned, each with weight 1 / keep_negatives; 1 learns all"""
     max_lag: Annotated[Duration, Setting(ge=1)] | None = None
     """how far learning may fall behind, 1m, say: before that it learns fewer negatives, with larger weights; default: however far"""
+    slices: Annotated[tuple[str, ...], Setting(max_length=4)] = ()
+    """up to four fields of kind categorical or weekday whose values, the first 20 of each, have scores of their own in the metrics"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
     metrics_host: str = "127.0.0.1"
