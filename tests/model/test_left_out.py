@@ -10,6 +10,7 @@ from model.guard.guard import WARM, Guard
 from model.kernels.record import decided
 from model.online import OnlineModel
 from model.progressive import learn_and_score
+from model.quality import Quality, Seen
 from model.settings import ModelSettings, Spec
 from tests.model.guard.poisons import SPEC, encoded, honest
 
@@ -86,3 +87,22 @@ def test_a_rate_that_changes_holds_no_version_and_the_scores_stay_those_of_the_w
         assert scores.total().log_loss == pytest.approx(0.42, abs=0.05), true
 
     assert held == [{}, {}, {}, {}]
+
+
+def test_what_the_learner_scores_by_window_counts_a_negative_as_often_as_it_stands_for() -> None:
+    logits = np.random.default_rng(0).normal(-1, 1, 200).astype(np.float32)
+    labels = (np.random.default_rng(1).random(200) < 0.3).astype(np.float32)
+    times = np.where(labels > 0, 1, 4)
+    weighed, repeated = Quality(SPEC), Quality(SPEC)
+
+    weighed.observe(logits, labels, unseen(200), 4.0)
+    repeated.observe(np.repeat(logits, times), np.repeat(labels, times), unseen(int(times.sum())))
+
+    got, expected = weighed.window(1_000), repeated.window(1_000)
+    assert got.click_rate == pytest.approx(expected.click_rate)
+    assert got.scores == pytest.approx(expected.scores)
+
+
+def unseen(count: int) -> Seen:
+    """Return what was seen of examples of which none was looked at."""
+    return Seen(np.full(count, np.nan), np.zeros((0, count), np.uint8))
