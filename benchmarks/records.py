@@ -37,9 +37,9 @@ class EveryLoss(RunningScores):
         super().__init__()
         self.losses: list[NDArray[np.float64]] = []
 
-    def update(self, logits: NDArray[Any], labels: NDArray[np.float32]) -> None:
+    def update(self, logits: NDArray[Any], labels: NDArray[np.float32], negative_weight: float = 1.0) -> None:
         """Add N examples."""
-        super().update(logits, labels)
+        super().update(logits, labels, negative_weight)
         self.losses.append(np.logaddexp(0, logits.astype(np.float64)) - labels * logits)
 
 

@@ -31,6 +31,13 @@ class Outcome(NamedTuple):
     labels: NDArray[np.float32]  # (M,)
 
 
+def reweighed(labels: NDArray[np.float32], importance: NDArray[np.float32] | None, negative_weight: float) -> NDArray[np.float32]:
+    """Return ``importance``, ``(N,)``, multiplied by ``negative_weight`` where there was no click."""
+    factor = np.where(labels > 0, np.float32(1), np.float32(negative_weight))
+    with np.errstate(over="ignore"):  # a weight that a rule allows may become infinite; its step will be undone
+        return factor if importance is None else factor * importance
+
+
 def predict_then_learn(
     model: OnlineModel,
     features: Features,
@@ -57,6 +64,7 @@ def learn_and_score(
     labels: NDArray[np.float32],
     importance: NDArray[np.float32] | None = None,
     fnw: NDArray[np.bool_] | None = None,
+    negative_weight: float = 1.0,
 ) -> Outcome:
     """Predict, learn and score N examples, in order.
 
@@ -67,8 +75,11 @@ def learn_and_score(
         labels: 1 for a click, else 0, ``(N,)``.
         importance: What each example's gradient is multiplied by, ``(N,)``; None: 1.
         fnw: Which examples are of a stream where clicks come later, ``(N,)``; None: no example.
+        negative_weight: How many examples each one without a click stands for, to learn and to score: others were left out.
     """
     features, misfits = encoded
+    if negative_weight != 1:
+        importance = reweighed(labels, importance, negative_weight)
     indices: Sequence[int] = range(len(labels))
     if misfits:
         indices = [n for n in indices if n not in misfits]
@@ -76,7 +87,7 @@ def learn_and_score(
         importance = None if importance is None else importance[indices]
         fnw = None if fnw is None else fnw[indices]
     logits, undone = predict_then_learn(model, features, labels, importance, fnw)
-    scores.update(logits, labels)  # passes over what was undone
+    scores.update(logits, labels, negative_weight)  # passes over what was undone
     if not undone:
         return Outcome(indices, misfits, [], features, logits, labels)
     without = set(undone)

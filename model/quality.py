@@ -58,13 +58,14 @@ class _Ring(NamedTuple):
     clicked: NDArray[np.bool_]  # (W,)
     bins: NDArray[np.uint16]  # (W,)
     slices: NDArray[np.uint8]  # (C, W)
+    weights: NDArray[np.float64]  # (W,)
 
 
 class _Sums(NamedTuple):
     """Sums over some examples, by slice."""
 
     sums: NDArray[np.float64]  # (S, 4): log loss, prediction; log loss and that of the wide term, where this was looked at
-    bins: NDArray[np.int64]  # (S, B, 2); the last index is 1 for a click
+    bins: NDArray[np.float64]  # (S, B, 2), of examples by their weight; the last index is 1 for a click
 
 
 class Slices:
@@ -131,6 +132,7 @@ class Quality:
             clicked=np.zeros(_SIZE, np.bool_),
             bins=np.zeros(_SIZE, np.uint16),
             slices=np.zeros((len(self.slices), _SIZE), np.uint8),
+            weights=np.ones(_SIZE),
         )
 
     def look(self, weights: Weights, features: Features, fnw: NDArray[np.bool_], read: Callable[[int], Mapping[str, Value]]) -> Seen:
@@ -149,9 +151,12 @@ class Quality:
         slices = [each.of(features, read) for each in self.slices]
         return Seen(logits, np.array(slices, np.uint8).reshape(len(slices), len(logits)))
 
-    def observe(self, logits: NDArray[np.float32], labels: NDArray[np.float32], seen: Seen) -> None:
-        """Take the next examples, ``(N,)``, as they were predicted, then learned; one whose logit is not finite was not learned."""
-        _take(logits, seen.wide, labels, seen.slices, self._seen, self._ring)
+    def observe(self, logits: NDArray[np.float32], labels: NDArray[np.float32], seen: Seen, negative_weight: float = 1.0) -> None:
+        """Take the next examples, ``(N,)``, as they were predicted, then learned; one whose logit is not finite was not learned.
+
+        Each example without a click stands for ``negative_weight`` of them, of which the others were left out.
+        """
+        _take(logits, seen.wide, labels, seen.slices, negative_weight, self._seen, self._ring)
 
     def window(self, examples: int) -> WindowScores:
         """Return the scores of the newest so many examples, at most the ring's."""
@@ -183,12 +188,12 @@ class Quality:
         slices, count, bins = self._ring.slices[:0], 1, _BINS
         if chosen is not None:
             slices, count, bins = self._ring.slices[chosen : chosen + 1], SLICES + 1, _BINS // 4
-        found = _Sums(np.zeros((count, 4)), np.zeros((count, bins, 2), np.int64))
+        found = _Sums(np.zeros((count, 4)), np.zeros((count, bins, 2)))
         _add_up(self._ring, slices, int(self._seen[0]), examples, found)
         return found
 
 
-def _scored(sums: NDArray[np.float64], bins: NDArray[np.int64]) -> tuple[Scores, NDArray[np.int64]]:
+def _scored(sums: NDArray[np.float64], bins: NDArray[np.float64]) -> tuple[Scores, NDArray[np.float64]]:
     counts = bins.sum(axis=0)  # (2,)
     return scores_of(sums[:2], counts, area_under_curve(bins)), counts
 
@@ -204,6 +209,7 @@ def _take(
     wide: NDArray[np.float64],
     labels: NDArray[np.float32],
     slices: NDArray[np.uint8],
+    negative_weight: float,
     seen: NDArray[np.int64],
     ring: _Ring,
 ) -> None:
@@ -218,6 +224,7 @@ def _take(
         ring.wide_losses[index] = _loss(wide[n], clicked)
         ring.predictions[index] = (1.0 if logit >= 0 else tail) / (1.0 + tail)
         ring.clicked[index] = clicked
+        ring.weights[index] = 1.0 if clicked else negative_weight
         ring.bins[index] = int(min(max((logit + REACH) * per_unit, 0.0), _BINS - 1.0))
         for c in range(slices.shape[0]):
             ring.slices[c, index] = slices[c, n]
@@ -230,9 +237,10 @@ def _add_up(ring: _Ring, slices: NDArray[np.uint8], seen: int, examples: int, fo
     for t in range(max(0, seen - min(examples, size)), seen):
         index = t % size
         s = int(slices[0, index]) if slices.shape[0] else 0
-        found.sums[s, 0] += ring.losses[index]
-        found.sums[s, 1] += ring.predictions[index]
+        weight = ring.weights[index]
+        found.sums[s, 0] += weight * ring.losses[index]
+        found.sums[s, 1] += weight * ring.predictions[index]
         if ring.wide_losses[index] >= 0:
-            found.sums[s, 2] += ring.losses[index]
-            found.sums[s, 3] += ring.wide_losses[index]
-        found.bins[s, ring.bins[index] // width, int(ring.clicked[index])] += 1
+            found.sums[s, 2] += weight * ring.losses[index]
+            found.sums[s, 3] += weight * ring.wide_losses[index]
+        found.bins[s, ring.bins[index] // width, int(ring.clicked[index])] += weight

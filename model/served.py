@@ -17,6 +17,7 @@ from model.evaluation import RunningScores
 from model.features import Encoded, Features
 from model.kernels.forward import Shown
 from model.online import OnlineModel
+from model.progressive import reweighed
 
 
 class _Waiting(NamedTuple):
@@ -24,6 +25,7 @@ class _Waiting(NamedTuple):
 
     features: Features
     labels: NDArray[np.float32]  # (N,)
+    learned: NDArray[np.bool_]  # (N,), False of those that are scored, but not learned
     logits: NDArray[Any]  # (N,), as predicted when they were shown
 
 
@@ -39,10 +41,11 @@ class ServedStream:
         model: The model, which learns.
         scores: The scores, which are updated when an example is learned.
         delay: From an example's time to its label, ms.
+        negative_weight: How many examples each one without a click stands for in learning, because others are left out. Scores are of all.
     """
 
-    def __init__(self, model: OnlineModel, scores: RunningScores, delay: int) -> None:
-        self._model, self._scores, self._delay = model, scores, delay
+    def __init__(self, model: OnlineModel, scores: RunningScores, delay: int, negative_weight: float = 1.0) -> None:
+        self._model, self._scores, self._delay, self._negative_weight = model, scores, delay, negative_weight
         self.undone = 0  # steps that were not finite
         self._clock = -1
         self._page: object = None
@@ -58,6 +61,7 @@ class ServedStream:
         times: Sequence[int],
         labels: NDArray[np.float32],
         pages: Sequence[object],
+        learned: NDArray[np.bool_] | None = None,
     ) -> None:
         """Predict N examples, and learn and score those whose labels are decided meanwhile.
 
@@ -66,6 +70,7 @@ class ServedStream:
             times: When each happened, epoch ms.
             labels: 1 for a click, else 0, ``(N,)``.
             pages: What neighbours of one page have equal; None: a page of its own.
+            learned: Which are learned, ``(N,)``; the others are predicted and scored alone. None: all.
         """
         features, misfits = encoded
         kept = [n for n in range(len(labels)) if n not in misfits]
@@ -73,7 +78,8 @@ class ServedStream:
             return
         known = np.array([self._admit(times[n], pages[n]) for n in kept])
         logits = np.empty(len(kept), self._model.weights.dense.dtype)
-        self._waiting.append(_Waiting(features, labels[kept], logits))
+        learned = np.ones(len(labels), np.bool_) if learned is None else learned
+        self._waiting.append(_Waiting(features, labels[kept], learned[kept], logits))
         self._learn_up_to(known[-1], Shown(features, known - self._learned, logits))
         start = int(np.searchsorted(known, known[-1]))
         logits[start:] = self._model.weights.predict(self._part(features, start, len(kept)))
@@ -101,19 +107,34 @@ class ServedStream:
         while self._learned < count:
             waiting = self._waiting[0]
             size = min(len(waiting.labels), count - self._learned)
-            labels = waiting.labels[:size]
-            result = self._model.learn(self._part(waiting.features, 0, size), labels, shown=shown)
+            labels, learned = waiting.labels[:size], waiting.learned[:size]
+            undone = self._learn(self._part(waiting.features, 0, size), labels, learned, shown)
             shown = shown and shown._replace(before=shown.before - size)
             logits = waiting.logits[:size].copy()  # of the examples themselves, which were shown before they were learned
-            logits[result.undone] = np.nan
+            logits[undone] = np.nan
             self._scores.update(logits, labels)
-            self.undone += len(result.undone)
+            self.undone += len(undone)
             self._learned += size
             if size == len(waiting.labels):
                 self._waiting.popleft()
             else:
                 rest = self._part(waiting.features, size, len(waiting.labels))
-                self._waiting[0] = _Waiting(rest, waiting.labels[size:], waiting.logits[size:])  # a view of what may yet be filled
+                left = (waiting.labels[size:], waiting.learned[size:], waiting.logits[size:])  # logits: a view of what may yet be filled
+                self._waiting[0] = _Waiting(rest, *left)
+
+    def _learn(self, features: Features, labels: NDArray[np.float32], learned: NDArray[np.bool_], shown: Shown | None) -> list[int]:
+        """Learn those of N examples that are learned, predict what is shown before one of the N; return those whose step was undone."""
+        indices = np.flatnonzero(learned)
+        if len(indices) < len(learned):
+            features = features.without(np.flatnonzero(~learned).tolist(), len(learned))
+        importance = reweighed(labels[indices], None, self._negative_weight)
+        meanwhile = shown and shown._replace(before=np.where(shown.before < 0, -1, np.searchsorted(indices, shown.before)))
+        undone = self._model.learn(features, labels[indices], importance, shown=meanwhile).undone
+        if shown and meanwhile:  # what is shown after the last that is learned, and before the last of the N
+            a, b = np.searchsorted(meanwhile.before, len(indices)), np.searchsorted(shown.before, len(learned))
+            shown.logits[a:b] = self._model.weights.predict(self._part(shown.features, int(a), int(b)))
+        found: list[int] = indices[undone].tolist()
+        return found
 
     def _part(self, features: Features, start: int, end: int) -> Features:
         """Return the features of examples ``start`` to ``end``, without copying their keys."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.keys import Value
+from stream.sampling import Sampling
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -195,6 +196,8 @@ class Version(Struct, frozen=True, omit_defaults=True):
     order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
     by: str | None = None  # whose order it is
     learner: LearnerState | None = None  # every other second
+    sampling: Sampling | None = None  # of the negatives of its runs; None: all were learned
+    left_out: Count = 0  # negatives of its runs that were not learned
 
 
 def decode_impression(value: bytes | None) -> Impression | Watermark:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field as Setting, field_validator, model_validator
 
 from stream.log.settings import Duration, LogSettings, Port, Section
+from stream.sampling import LEAST
 
 
 class JoinSettings(Section):
@@ -55,6 +56,10 @@ class LearnSettings(Section):
     """how many checkpoints are kept"""
     max_weight: Annotated[float, Setting(gt=0)] = 100.0
     """an example with a larger weight is set aside"""
+    keep_negatives: Annotated[float, Setting(ge=LEAST, le=1)] = 1.0
+    """the share of the examples without a click that is learned, each with weight 1 / keep_negatives; 1 learns all"""
+    max_lag: Annotated[Duration, Setting(ge=1)] | None = None
+    """how far learning may fall behind, 1m, say: before that it learns fewer negatives, with larger weights; default: however far"""
     slices: Annotated[tuple[str, ...], Setting(max_length=4)] = ()
     """up to four fields of kind categorical or weekday whose values, the first 20 of each, have scores of their own in the metrics"""
     metrics_port: Port = 9101

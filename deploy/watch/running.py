@@ -268,6 +268,18 @@ PIPELINE = Dashboard(
                 {"checkpoints failed": "sml_learner_checkpoint_failures_total", "log away": "sml_learner_reconnects_total"},
                 alerts=["CheckpointFailing"],
             ),
+            Panel(
+                "Negatives learned",
+                "The share of the examples without a click that is learned: now, and without haste (keep_negatives).",
+                {"{{of}}": "sml_learner_kept_negatives_ratio"},
+                "percentunit",
+                ["LoadShed"],
+            ),
+            Panel(
+                "Left out",
+                "Examples without a click that are not learned, a second.",
+                {"left out": rate("sml_learner_left_out_examples_total")},
+            ),
         ],
         "Is the way alive, though nothing else comes?": [
             Panel(

@@ -68,8 +68,11 @@ class Guard:
         self._calm_since = -1  # event time, ms, since when only golden examples fail
         self.golden.clear()
 
-    def observe(self, features: Features, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Take the next examples as they were predicted and learned, ``(N,)``; one whose logit is not finite was not."""
+    def observe(self, features: Features, logits: NDArray[np.float32], labels: NDArray[np.float32], negative_weight: float = 1.0) -> None:
+        """Take the next examples as they were predicted and learned, ``(N,)``; one whose logit is not finite was not.
+
+        Each example without a click stands for ``negative_weight`` of them, of which the others were left out.
+        """
         if not len(labels):
             return
         fields, finite = (len(features.starts) - 1) // len(labels), np.isfinite(logits)
@@ -79,7 +82,7 @@ class Guard:
             self.recent.add(example)
             if numbers[n] % GOLDEN_EVERY == 0 and not self.held:
                 self.golden.add(example)
-        self._window.update(logits, labels, good=not self.held)
+        self._window.update(logits, labels, good=not self.held, negative_weight=negative_weight)
 
     def forget(self, key: int) -> None:
         """Drop the examples that hold a value."""

@@ -26,8 +26,8 @@ class Sums(NamedTuple):
     predicted: float  # Σ p
     loss: float  # Σ −log of the probability given to what happened
     expected: float  # Σ of what the loss would be on average if p were right: the entropy of p
-    variance: float  # Σ p (1 − p), of the clicks if p were right
-    loss_variance: float  # Σ p (1 − p) z², of the loss if p were right; z is the logit
+    variance: float  # Σ p (1 − p), of the clicks if p were right; with what chance adds that leaves examples out
+    loss_variance: float  # Σ p (1 − p) z², of the loss if p were right; z is the logit; likewise
 
     @property
     def rate(self) -> float:
@@ -53,9 +53,12 @@ class Window:
         self._blocks = np.zeros((BLOCKS, len(Sums._fields)))  # a ring
         self._good = np.zeros(len(Sums._fields))  # the mean block
 
-    def update(self, logits: NDArray[np.float32], labels: NDArray[np.float32], *, good: bool) -> None:
-        """Add the next examples, ``(N,)`` both; one whose logit is not finite is skipped. If ``good``, the good time goes on."""
-        _update(logits, labels, self._seen, self._blocks, self._good, good)
+    def update(self, logits: NDArray[np.float32], labels: NDArray[np.float32], *, good: bool, negative_weight: float = 1.0) -> None:
+        """Add the next examples, ``(N,)`` both; one whose logit is not finite is skipped. If ``good``, the good time goes on.
+
+        Each example without a click counts ``negative_weight`` times.
+        """
+        _update(logits, labels, negative_weight, self._seen, self._blocks, self._good, good)
 
     def recent(self) -> list[Sums]:
         """Return the sums over the last 4, 8, 16, … blocks, of which the newest may not be full."""
@@ -98,6 +101,7 @@ def entropy(rate: float) -> float:
 def _update(
     logits: NDArray[np.float32],
     labels: NDArray[np.float32],
+    negative_weight: float,
     seen: NDArray[np.int64],
     blocks: NDArray[np.float64],
     mean: NDArray[np.float64],
@@ -117,13 +121,15 @@ def _update(
         tail = np.exp(-abs(z))
         p = (1.0 if z >= 0 else tail) / (1.0 + tail)
         log_sum = max(z, 0.0) + np.log1p(tail)  # log(1 + eᶻ)
-        variance = p * (1.0 - p)
+        weight = 1.0 if clicked else negative_weight
+        # y − w p of an example that is learned, 0 of one that is left out, has the variance p (1 − p) (1 − p + p w).
+        variance = weight * p * (1.0 - p) * (1.0 + p * (negative_weight - 1.0))
         block = blocks[index]
-        block[0] += 1.0
+        block[0] += weight
         block[1] += clicked
-        block[2] += p
-        block[3] += log_sum - z * clicked
-        block[4] += log_sum - z * p
+        block[2] += weight * p
+        block[3] += weight * (log_sum - z * clicked)
+        block[4] += weight * (log_sum - z * p)
         block[5] += variance
         block[6] += variance * z * z
         seen[0] += 1

@@ -19,6 +19,10 @@ Delay = Annotated[str | None, typer.Option(help="From a row's time to its label:
 Together = Annotated[
     str | None, typer.Option(help="Columns that a page's rows have equal: a page is predicted before it is learned. Or none.")
 ]
+Salt = Annotated[
+    str | None,
+    typer.Option(help="Of a learner's versions (sml snapshots list): with keep_negatives, learn the rows that it learned.", metavar="HEX"),
+]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with charts, for any browser, offline.", metavar="HTML")]
 Sliced = Annotated[
     list[str] | None,
@@ -34,6 +38,7 @@ def evaluate(
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    salt: Salt = None,
     max_bad: MaxBad = None,
     arm: Arm = None,
     config: Config = CONFIG,
@@ -41,7 +46,7 @@ def evaluate(
 ) -> None:
     """Predict, score and learn each row of a recorded log.
 
-    The rows are learned in their own order, whatever the protocol; no log is needed.
+    The rows are learned in their own order, whatever the protocol; no log is needed. With [learn] keep_negatives, all are scored.
 
     \b
         sml evaluate clicks.csv.gz
@@ -52,16 +57,18 @@ def evaluate(
         sml evaluate clicks.csv.gz --report page.html --slice country --slice hour
     """
     from service.commands.evaluate import evaluate as run, protocol_of
+    from stream.sampling import NO_SALT
 
+    salt = NO_SALT if salt is None else salt
     settings = settings_reading(config, max_bad).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
     if page := _report(report, sliced):
         from service.commands.compare import compare as compared
 
-        [found] = compared(files, {str(config): settings}, [followed], page)
+        [found] = compared(files, {str(config): settings}, [followed], page, salt)
         result = {**found.result, **followed.told()}
     else:
-        result = run(files, settings, followed)
+        result = run(files, settings, followed, salt)
     _warn(result)
     answer(result, as_json)
 

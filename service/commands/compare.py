@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.commands.compile import compile_kernels
-from service.commands.evaluate import Protocol, ProtocolError, batches, check_together
+from service.commands.evaluate import Protocol, ProtocolError, batches, check_together, sampling_of
 from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
@@ -14,6 +14,7 @@ from service.settings import Settings
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import read
+from stream.sampling import NO_SALT
 
 _SCORES = ("log_loss", "auc", "normalized_entropy", "calibration", "examples", "bad", "excluded", "examples_per_second")
 
@@ -44,7 +45,7 @@ class Compared(NamedTuple):
 
 
 def compare(
-    recorded: Recorded, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None
+    recorded: Recorded, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None, salt: str = NO_SALT
 ) -> list[Compared]:
     """Evaluate settings on one reading of a recorded log, with progress and notes on stderr; return what each found, the best first.
 
@@ -53,6 +54,7 @@ def compare(
         settings: The settings by their name.
         protocols: The protocol of each.
         report: The page to write.
+        salt: As of :func:`~service.commands.evaluate.evaluate`.
 
     Raises:
         FileError: the log can't be read.
@@ -64,7 +66,7 @@ def compare(
         _check_report(report, settings.values())
     data = next(iter(settings.values())).data.model_copy(update={"together": protocols[0].together})
     check_together(recorded, data)
-    models, blocks = _models(settings, protocols, report)
+    models, blocks = _models(settings, protocols, report, salt)
     left_out = LeftOut(data.max_bad)
     watch(models, counting(batches(read(recorded, data, left_out), BATCH), name_of(recorded)))
     for note in left_out.notes():
@@ -115,17 +117,17 @@ def _check_report(report: Report, settings: Iterable[Settings]) -> None:
                 raise ReportError(f"slice: got {name!r}, expected a field ({', '.join(names)})")
 
 
-def _models(settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None) -> tuple[list[Watched], Blocks]:
+def _models(
+    settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None, salt: str
+) -> tuple[list[Watched], Blocks]:
     """Return the model of each of the settings, and for a page two more to compare the first with."""
     blocks = Blocks(len(settings) + 2)
     named = enumerate(zip(settings.items(), protocols, strict=True))
     models: list[Watched] = []
     for n, ((name, each), protocol) in named:
         compile_kernels(each.spec.model.network)
-        if report:
-            models.append(Detailed(name, each.spec, protocol, blocks, n, report.sliced))
-        else:
-            models.append(Watched(name, each.spec, protocol, blocks, n))
+        of_series = (name, each.spec, protocol, blocks, n, sampling_of(each, salt))
+        models.append(Detailed(*of_series, report.sliced) if report else Watched(*of_series))
     if report:
         spec = models[0].spec
         for name, reference in (("wide part alone", wide_alone(spec)), ("base rate", base_rate_alone(spec))):

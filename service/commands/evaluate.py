@@ -4,12 +4,16 @@ The examples are learned in the file's order, one a step, as the learner does wi
 The protocol says when an example is predicted: right before it is learned (``usual``), or with what a server would have known (``served``).
 """
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from operator import gt
 from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
 from model.features import Encoder
@@ -28,6 +32,7 @@ from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import columns
 from stream.log.settings import format_duration, parse_duration
+from stream.sampling import NO_SALT, Sampling
 from stream.settings import DataSettings
 
 T = TypeVar("T")
@@ -57,17 +62,22 @@ USUAL = Protocol()
 class Evaluation:
     """A model, scored on each example by the prediction that the protocol asks for."""
 
-    def __init__(self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None) -> None:
+    def __init__(
+        self, spec: Spec, protocol: Protocol = USUAL, scores: RunningScores | None = None, sampling: Sampling | None = None
+    ) -> None:
         self.model = OnlineModel(spec)
         self.scores = scores or RunningScores()
         self.bad = 0  # rows with a feature that its field does not accept
         self.undone = 0  # steps that were not finite
         self.backwards = 0  # rows earlier than the row before
+        self.not_learned = 0  # rows that are scored alone
+        self._sampling = sampling
         self._encoder = Encoder(spec.fields)
         self._last = -1  # time
         self._served: ServedStream | None = None
-        if protocol.delay or protocol.together:
-            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000))
+        if protocol.delay or protocol.together or sampling:
+            weight = sampling.weight if sampling else 1.0
+            self._served = ServedStream(self.model, self.scores, round(protocol.delay * 1000), weight)
 
     def encoded(self, block: LoggedBlock) -> LoggedBlock:
         """Return a block with its features as keys, which may be done ahead."""
@@ -79,11 +89,22 @@ class Evaluation:
         self.bad += len(encoded.bad)
         self.backwards += sum(map(gt, [self._last, *times], times))
         self._last = times[-1]
+        learned = self._learned(block)
         if self._served:
-            self._served.learn_and_score(encoded, times, block.labels, block.pages)
+            self._served.learn_and_score(encoded, times, block.labels, block.pages, learned)
         else:
             self.undone += len(learn_and_score(self.model, self.scores, encoded, block.labels).undone)
         return encoded.bad
+
+    def _learned(self, block: LoggedBlock) -> NDArray[np.bool_] | None:
+        """Return which rows are learned, ``(N,)``: as by the learner, where a row's number is its impression's id; None: all."""
+        if not self._sampling:
+            return None
+        takes = self._sampling.chooser()
+        taken = [takes(str(number), at) for number, at in zip(block.numbers, block.times, strict=True)]
+        learned = np.array(taken, np.bool_) | (block.labels > 0)
+        self.not_learned += int(np.count_nonzero(~learned))
+        return learned
 
     def finish(self) -> None:
         """Learn what the protocol holds back until the stream ends."""
@@ -98,12 +119,15 @@ class Evaluation:
             "weights_digest": self.model.digest(),
             "bad": self.bad,
             "excluded": self.undone,
+            "not_learned": self.not_learned,
             "in_time_order": not self.backwards,
         }
 
 
-def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None = None) -> dict[str, Any]:
+def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None = None, salt: str = NO_SALT) -> dict[str, Any]:
     """Evaluate on a recorded log, with progress and notes on stderr; the default protocol is that of :func:`protocol_of`.
+
+    ``salt`` is that of the versions of a learner, to leave out what it leaves out.
 
     Raises:
         FileError: it can't be read, or lacks a column of ``protocol.together``.
@@ -113,7 +137,7 @@ def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None =
     check_together(recorded, data)
     compile_kernels(settings.model.network)
     load_kernels(settings.spec)
-    evaluation = Evaluation(settings.spec, protocol)
+    evaluation = Evaluation(settings.spec, protocol, sampling=sampling_of(settings, salt))
     left_out = LeftOut(data.max_bad)
     start = time.perf_counter()
     blocks = read_blocks(recorded, data, {field.name for field in settings.spec.fields}, left_out)
@@ -125,6 +149,18 @@ def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None =
         say(f"note: {note}")
     result = evaluation.result() | left_out.counts()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
+
+
+def sampling_of(settings: Settings, salt: str = NO_SALT) -> Sampling | None:
+    """Return which negatives are learned, as ``keep_negatives`` says; None: all.
+
+    Raises:
+        ProtocolError: the salt is none.
+    """
+    if not re.fullmatch("[0-9a-f]{32}", salt):
+        raise ProtocolError(f"salt: got {salt!r}, expected 32 digits in hex, as `sml snapshots list` shows it")
+    rate = settings.learn.keep_negatives
+    return None if rate == 1 else Sampling(rate, salt)
 
 
 def protocol_of(

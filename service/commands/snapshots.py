@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from service.audit import record, this_user
 from service.settings import Settings
 from stream.events import Version
@@ -77,7 +79,8 @@ def _checkpoints(settings: Settings) -> Checkpoints:
 
 def _named(version: Version) -> dict[str, Any]:
     names = ("version", "digest", "examples", "trained_through", "offsets")
-    return {name: getattr(version, name) for name in names}
+    sampling = {"sampling": msgspec.to_builtins(version.sampling)} if version.sampling else {}
+    return {name: getattr(version, name) for name in names} | sampling
 
 
 def _problem(checkpoints: Checkpoints, path: Path) -> str | None:

@@ -18,6 +18,7 @@ from service.report.field_worth import FieldWorth
 from service.report.slices import Slices
 from stream.files.columns import LoggedBlock
 from stream.files.layout import Logged
+from stream.sampling import Sampling
 
 BATCH = 256  # rows: a row's field worth is that of weights at most so much older than those that predict it
 _FEW, _SOME, _AT_MOST = 2, 12, 4  # values of a field that is a slice by itself, and how many such fields are taken
@@ -54,8 +55,8 @@ class _Noted(RunningScores):
         super().__init__()
         self._noted: list[tuple[NDArray[Any], NDArray[Any]]] = []
 
-    def update(self, logits: NDArray[Any], labels: NDArray[Any]) -> None:
-        super().update(logits, labels)
+    def update(self, logits: NDArray[Any], labels: NDArray[Any], negative_weight: float = 1.0) -> None:
+        super().update(logits, labels, negative_weight)
         self._noted.append((logits, labels))
 
     def take(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -74,12 +75,13 @@ class Watched:
         protocol: When an example is predicted.
         blocks: Its losses are added here, as those of ``series``.
         series: Its index.
+        sampling: Which negatives it learns; None: all. All are scored.
     """
 
-    def __init__(self, name: str, spec: Spec, protocol: Protocol, blocks: Blocks, series: int) -> None:
+    def __init__(self, name: str, spec: Spec, protocol: Protocol, blocks: Blocks, series: int, sampling: Sampling | None = None) -> None:
         self.name, self.spec = name, spec
         self.scores = _Noted()
-        self.evaluation = Evaluation(spec, protocol, self.scores)
+        self.evaluation = Evaluation(spec, protocol, self.scores, sampling)
         self.seconds = 0.0  # of the processor's time, that it took to learn
         self._blocks, self._series = blocks, series
         self._waiting: deque[tuple[int, list[int]]] = deque()  # of each row that is not scored: its index, and its code in each of slices
@@ -126,8 +128,17 @@ class Detailed(Watched):
         sliced: The names of the fields to slice by; None: some with few values in the first batch.
     """
 
-    def __init__(self, name: str, spec: Spec, protocol: Protocol, blocks: Blocks, series: int, sliced: Sequence[str] | None) -> None:
-        super().__init__(name, spec, protocol, blocks, series)
+    def __init__(
+        self,
+        name: str,
+        spec: Spec,
+        protocol: Protocol,
+        blocks: Blocks,
+        series: int,
+        sampling: Sampling | None,
+        sliced: Sequence[str] | None,
+    ) -> None:
+        super().__init__(name, spec, protocol, blocks, series, sampling)
         self.worth = FieldWorth(spec)
         self._sliced = sliced
         self._reasons: dict[tuple[str, str], tuple[str, int]] = {}  # field and what it expects → the first example, how many rows

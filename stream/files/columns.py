@@ -24,6 +24,7 @@ from stream.settings import DataSettings
 class LoggedBlock:
     """N neighbouring rows."""
 
+    numbers: Sequence[int]  # (N,), in the log, from 1
     times: list[int]  # (N,), epoch ms; a row's number if the file has no time
     labels: NDArray[np.float32]  # (N,), 1 for a click, else 0
     features: Examples | Encoded
@@ -33,7 +34,8 @@ class LoggedBlock:
     def of(cls, rows: Sequence[Logged]) -> Self:
         """Return rows as a block."""
         labels = np.array([row.label for row in rows], np.float32)
-        return cls([row.time for row in rows], labels, [row.features for row in rows], [row.page for row in rows])
+        numbers, times = [row.number for row in rows], [row.time for row in rows]
+        return cls(numbers, times, labels, [row.features for row in rows], [row.page for row in rows])
 
     def encoded(self, encoder: Encoder) -> Encoded:
         """Return the keys of its features."""
@@ -84,7 +86,7 @@ def _in_columns(reading: Reading, n: int, arrays: Arrays) -> LoggedBlock | None:
     except (KeyError, TypeError, ValueError, OverflowError):  # of parsing; and the encoding of a text
         return None
     features = {name: column for name, column in columns.items() if name not in layout.roles}
-    return LoggedBlock(times, labels.astype(np.float32), features, pages)
+    return LoggedBlock(range(first, first + n), times, labels.astype(np.float32), features, pages)
 
 
 def _column(array: Any) -> Column:

@@ -32,6 +32,7 @@ from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.learn.shared import SharedReading, prepare
+from stream.learn.shedding import Shedding
 from stream.learn.trainer import Prepared
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
@@ -42,6 +43,7 @@ from stream.weights.versions import Published, read_versions
 logger = logging.getLogger(__name__)
 
 _BATCH = 512  # most examples in one poll; what is learned does not depend on it
+_FEW = 8.0  # as many times more where few of them are learned, so that what a poll costs is shared by as many
 _PATIENCE = 0.25  # seconds that a poll waits for an example; then the learner checks whether to stop
 _RECONNECT = 1.0  # seconds from one try to reach the log to the next
 _ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to publishing its version
@@ -92,6 +94,7 @@ class Learner:
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
+        metrics.kept_negatives.labels("settings").set(settings.keep_negatives)
         self._quality = Quality(spec, settings.slices)
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
@@ -175,8 +178,9 @@ class Learner:
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
             pending = self._pending(recovered, source.offsets(), beginning)
+            shedding = Shedding(self._settings, last.sampling if last else None)
             session = _Session(
-                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
+                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, shedding, metrics, scored=self._scored
             )
             stack.enter_context(closing(session))
             try:
@@ -230,6 +234,7 @@ class _Session:
         checkpoint_writer: CheckpointWriter,
         topics: Topics,
         rules: Rules,
+        shedding: Shedding,
         metrics: LearnerMetrics,
         *,
         scored: bool,
@@ -237,8 +242,9 @@ class _Session:
         self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
-        self._topics, self._rules, self._metrics = topics, rules, metrics
+        self._topics, self._rules, self._shedding, self._metrics = topics, rules, shedding, metrics
         self._pending = pending
+        self._pending.sampling = shedding.sampling
         approved = publisher.holds and not recovered.trainer.guard.held
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
         self._next_report, self._reports, self._next_state = 0.0, 0, 0.0
@@ -259,6 +265,8 @@ class _Session:
                 self._publish_what_is_due()
             if self._checkpoint_writer.due():
                 self._save()
+            if self._shedding.due(time.monotonic()):
+                self._shedding.decide(self._source.lag().seconds, time.monotonic())
             if time.monotonic() >= self._next_report:
                 self._report()
         self._save()
@@ -267,14 +275,16 @@ class _Session:
 
     def _step(self) -> None:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
-        before = self._coming
-        records = self._source.poll(_BATCH, 0.0 if before else self._patience())
+        before, sampling = self._coming, self._shedding.sampling
+        most = int(_BATCH * min(sampling.weight, _FEW)) if sampling else _BATCH
+        records = self._source.poll(most, 0.0 if before else self._patience())
         offsets, heartbeats = self._source.offsets(), self._source.take_heartbeats()
         self._coming = None
-        if records and (before or len(records) == _BATCH):
-            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, self._rules), offsets, heartbeats)
+        how = (self._rules, sampling)
+        if records and (before or len(records) == most):
+            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, *how), offsets, heartbeats)
         elif records:
-            self._learn(prepare(self._trainer, records, self._rules), offsets, heartbeats)
+            self._learn(prepare(self._trainer, records, *how), offsets, heartbeats)
         if before:
             self._learn(before.prepared.result(), before.offsets, before.heartbeats)
         if heartbeats and not records:
@@ -285,6 +295,10 @@ class _Session:
         return _PATIENCE if wait is None else min(wait, _PATIENCE)
 
     def _learn(self, prepared: Prepared, offsets: dict[int, int], heartbeats: list[Heartbeat]) -> None:
+        if prepared.sampling != self._pending.sampling:  # one version, one sampling
+            if self._pending.runs:
+                self._publish()
+            self._pending.sampling = prepared.sampling
         start = time.perf_counter()
         result = self._trainer.learn_prepared(prepared)
         self._metrics.record_step(result, time.perf_counter() - start)

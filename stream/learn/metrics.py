@@ -51,6 +51,14 @@ class LearnerMetrics:
             self.dead_letters.labels(reason.__name__)  # so that 0 is shown, too
         self.forgotten = counter("forgotten", "Requests to forget a value that were carried out.")
         self.erased_examples = counter("erased_examples", "Examples not learned, because they hold a forgotten value.")
+        self.left_out_examples = counter(
+            "left_out_examples", "Examples without a click that were not learned: see keep_negatives and max_lag."
+        )
+        self.kept_negatives = gauge(
+            "kept_negatives_ratio",
+            "Share of the examples without a click that is learned now, and without haste, as keep_negatives says.",
+            "of",
+        )
         self.others_examples = counter("others_examples", "Examples not learned, because this arm learns only what it served itself.")
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.quality = QualityMetrics(registry)
@@ -90,6 +98,7 @@ class LearnerMetrics:
         self.examples.inc(result.learned)
         self.forgotten.inc(len(result.forgotten))
         self.erased_examples.inc(result.erased)
+        self.left_out_examples.inc(result.left_out)
         self.others_examples.inc(result.others)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
@@ -99,6 +108,7 @@ class LearnerMetrics:
         self.versions.inc()
         self.published_bytes.inc(size)
         self.publish_seconds.observe(seconds)
+        self.kept_negatives.labels("now").set(version.sampling.rate if version.sampling else 1)
         for check in CHECKS:
             self.held_versions.labels(check).inc(check in version.held)
             self.held.labels(check).set(check in version.held)

@@ -50,6 +50,7 @@ def give_order(log: Log, topics: Topics, order: Literal["approve", "hold"], by: 
             "forgotten": [],
             "rollback": None,
             "spec": None,
+            "left_out": 0,
             "forgot_before": last_forgetting(last),
         }
         version = msgspec.structs.replace(last, **changes, **nothing)

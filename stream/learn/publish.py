@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from xxhash import xxh3_64_hexdigest
 
@@ -28,6 +29,7 @@ from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import size_of
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
+from stream.sampling import Sampling
 from stream.settings import LearnSettings
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
@@ -51,6 +53,7 @@ class PendingVersion:
         rollback: The rollback that this version publishes; nothing was read after it.
         reread: Partition → the offset up to which examples are read again after a rollback.
         dead_lettered: Partition and offset of those among them that are dead letters already.
+        sampling: Which negatives of the examples are learned; None: all.
         new_settings: The model's settings were others in the last version, or there was no version.
         begun: The other arm's version that the weights begin with.
     """
@@ -63,12 +66,14 @@ class PendingVersion:
         *,
         reread: Mapping[int, int] | None = None,
         dead_lettered: Iterable[tuple[int, int]] = (),
+        sampling: Sampling | None = None,
         new_settings: bool = False,
         begun: Begun | None = None,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
         self.begun = begun
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
+        self.sampling, self.left_out = sampling, 0
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
@@ -79,13 +84,13 @@ class PendingVersion:
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
         """Add the next ``records``, and the result of learning them."""
-        for record in records:
-            if self.runs and self.runs[-1].partition == record.partition:
-                self.runs[-1] = self.runs[-1]._replace(last=record.offset)
-            else:
-                self.runs.append(Run(record.partition, record.offset, record.offset))
+        for partition, group in groupby(records, lambda record: record.partition):
+            offsets = [record.offset for record in group]
+            first = self.runs.pop().first if self.runs and self.runs[-1].partition == partition else offsets[0]
+            self.runs.append(Run(partition, first, offsets[-1]))
         if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
+        self.left_out += result.left_out
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
         letters = [
@@ -112,7 +117,8 @@ class PendingVersion:
     def next(self) -> "PendingVersion":
         """Return the pending version that begins where this one ends."""
         reread = self.reread()
-        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=self._dead_lettered if reread else ())
+        letters = self._dead_lettered if reread else ()
+        return PendingVersion(self.offsets, self.trained_through, reread=reread, dead_lettered=letters, sampling=self.sampling)
 
 
 class Publisher:
@@ -320,4 +326,6 @@ def _version(
         log_loss=log_loss,
         held=held,
         learner=pending.learner,
+        sampling=pending.sampling,
+        left_out=pending.left_out,
     )

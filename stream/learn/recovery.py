@@ -231,7 +231,7 @@ class Recovery:
     def _learn_run(self, trainer: Trainer, version: Version, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
         try:
             for records in runs.read(run):
-                trainer.learn(records, excluded)
+                trainer.learn(records, excluded, sampling=version.sampling)
         except OffsetGoneError as error:
             message = f"examples {run.first} to {run.last} of partition {run.partition} are to be learned again, but are no longer there"
             if not self._accept_gap:

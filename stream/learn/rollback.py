@@ -66,7 +66,8 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
             raise RecoveryError(f"{topics.versions} has no version any more, expected at least version {to}")
         offsets = past.version.offsets if replay else newest.version.offsets
         reread = {partition: max(end, newest.version.reread.get(partition, 0)) for partition, end in newest.version.offsets.items()}
-        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay, by), reread=reread)
+        sampling = newest.version.sampling  # as the learner was: it decides anew
+        pending = PendingVersion(offsets, trained_through(past.version), Rollback(to, replay, by), reread=reread, sampling=sampling)
         with closing(Publisher(log, writer, topics, settings, newest.version)) as publisher:
             return publisher.publish(past.restore().model, pending, whole=True).version
 

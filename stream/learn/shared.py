@@ -11,6 +11,7 @@ from threading import Lock
 from stream.learn.rules import Rules
 from stream.learn.trainer import Prepared, Trainer
 from stream.log.contract import Log, LogError, Reader, Record
+from stream.sampling import Sampling
 
 KEPT, KEPT_BYTES = 64, 64_000_000  # batches, and bytes of their records, that wait for those who have not come as far
 
@@ -27,19 +28,21 @@ class Batch(list[Record]):
         self._lock = Lock()
         self._prepared: dict[Hashable, Prepared] = {}
 
-    def prepared(self, trainer: Trainer, rules: Rules) -> Prepared:
+    def prepared(self, trainer: Trainer, rules: Rules, sampling: Sampling | None) -> Prepared:
         """Return what ``trainer.prepare`` returns, made once for all models that read and refuse the same, whose encoder counts for all."""
-        key = trainer.model.spec.fields, trainer.model.spec.served_by, rules
+        key = trainer.model.spec.fields, trainer.model.spec.served_by, rules, sampling
         with self._lock:
             if key not in self._prepared:
-                self._prepared[key] = trainer.prepare(self, rules=rules)
+                self._prepared[key] = trainer.prepare(self, rules=rules, sampling=sampling)
             made = self._prepared[key]
         return made._replace(bad=dict(made.bad), refused=dict(made.refused))  # who learns it adds to them
 
 
-def prepare(trainer: Trainer, records: Sequence[Record], rules: Rules) -> Prepared:
+def prepare(trainer: Trainer, records: Sequence[Record], rules: Rules, sampling: Sampling | None) -> Prepared:
     """Prepare records for a trainer, together with the others where they were read for several."""
-    return records.prepared(trainer, rules) if isinstance(records, Batch) else trainer.prepare(records, rules=rules)
+    if isinstance(records, Batch):
+        return records.prepared(trainer, rules, sampling)
+    return trainer.prepare(records, rules=rules, sampling=sampling)
 
 
 class SharedReading:

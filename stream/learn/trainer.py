@@ -23,6 +23,7 @@ from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import Forgotten, ForgottenError, check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
+from stream.sampling import Sampling
 
 
 class NotFiniteError(ArithmeticError):
@@ -38,6 +39,7 @@ class BatchResult(NamedTuple):
     excluded: list[tuple[Record, Exception]]  # examples that a rule refused or whose step was undone, and why
     forgotten: list[Forget]  # requests that were carried out
     erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
+    left_out: int  # negatives that the sampling left out
     others: int  # examples not learned because this arm did not serve them
 
 
@@ -63,6 +65,8 @@ class Prepared(NamedTuple):
     steps: list[_Segment | Forget]  # in order
     bad: dict[int, Exception]  # position of a record that could not be decoded → why
     refused: dict[int, Exception]  # position of an example that a rule refused → why
+    sampling: Sampling | None  # of the negatives
+    left_out: int  # negatives that it leaves out
     others: list[int]  # the event times of examples that another arm served, epoch ms; none where this one learns from all
 
 
@@ -107,24 +111,39 @@ class Trainer:
         else:
             self.guard.settle(self.model, version.held, version.trained_through)
 
-    def learn(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> BatchResult:
+    def learn(
+        self,
+        records: Sequence[Record],
+        excluded: Container[tuple[int, int]] = (),
+        rules: Rules | None = None,
+        sampling: Sampling | None = None,
+    ) -> BatchResult:
         """Predict, learn and score each example, and carry out each request to forget, in order.
 
         The arguments are those of :meth:`prepare`.
         """
-        return self.learn_prepared(self.prepare(records, excluded, rules))
+        return self.learn_prepared(self.prepare(records, excluded, rules, sampling))
 
-    def prepare(self, records: Sequence[Record], excluded: Container[tuple[int, int]] = (), rules: Rules | None = None) -> Prepared:
+    def prepare(
+        self,
+        records: Sequence[Record],
+        excluded: Container[tuple[int, int]] = (),
+        rules: Rules | None = None,
+        sampling: Sampling | None = None,
+    ) -> Prepared:
         """Decode and encode records. It neither reads nor changes what is learned, so it may run ahead, in one thread at a time.
 
         Args:
             records: Records of the topic ``examples``.
             excluded: Partition and offset of the records to skip.
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
+            sampling: Which negatives are learned, and with which weight; what it leaves out is not looked at further. None: all.
         """
-        prepared = Prepared(records, [], {}, {}, [])
+        kept = sampling.kept(record.value for record in records) if sampling else range(len(records))
+        prepared = Prepared(records, [], {}, {}, sampling, len(records) - len(kept), [])
         decoded: list[_Decoded] = []  # since the last request
-        for position, record in enumerate(records):
+        for position in kept:
+            record = records[position]
             if (record.partition, record.offset) in excluded:
                 continue
             try:
@@ -165,7 +184,7 @@ class Trainer:
 
     def learn_prepared(self, prepared: Prepared) -> BatchResult:
         """Learn what :meth:`prepare` returned."""
-        records, steps, bad, refused, others = prepared
+        records, steps, bad, refused, sampling, left_out, others = prepared
         learned: list[_Decoded] = []
         requests: list[Forget] = []
         for step in steps:
@@ -173,7 +192,7 @@ class Trainer:
                 self.forget(step)
                 requests.append(step)
             else:
-                learned += self._learn(step, bad, refused)
+                learned += self._learn(step, bad, refused, sampling.weight if sampling else 1.0)
         erased = [position for position, error in bad.items() if isinstance(error, ForgottenError)]
         for position in erased:
             del bad[position]
@@ -184,10 +203,11 @@ class Trainer:
             excluded=[(records[position], refused[position]) for position in sorted(refused)],
             forgotten=requests,
             erased=len(erased),
+            left_out=left_out,
             others=len(others),
         )
 
-    def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:
+    def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception], negative_weight: float) -> list[_Decoded]:
         """Learn examples, and return those learned; add misfits to ``bad``, and examples whose step was undone to ``refused``."""
         decoded = segment.decoded
         examples = [each.example for each in decoded]
@@ -201,10 +221,11 @@ class Trainer:
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
             fnw=fnw,
+            negative_weight=negative_weight,
         )
-        self.guard.observe(outcome.features, outcome.logits, outcome.labels)
+        self.guard.observe(outcome.features, outcome.logits, outcome.labels, negative_weight)
         if self.quality and seen:
-            self.quality.observe(outcome.logits, outcome.labels, seen)
+            self.quality.observe(outcome.logits, outcome.labels, seen, negative_weight)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]

@@ -54,6 +54,34 @@ def streams(draw: st.DrawFn) -> Stream:
     return np.array(logits, np.float32), np.array(labels, np.float32)
 
 
+@pytest.mark.parametrize("window", [10_000, 300])
+def test_a_negative_that_stands_for_four_scores_as_four_of_it(window: int) -> None:
+    logits, labels = made_up(1_000)
+    times = np.where(labels > 0, 1, 4)
+    weighed = RunningScores(window)
+    for first in range(0, 1_000, 170):
+        weighed.update(logits[first : first + 170], labels[first : first + 170], 4.0)
+
+    assert distance(weighed.total(), scored((np.repeat(logits, times), np.repeat(labels, times))).total()) < 1e-9
+    last = slice(-window, None)
+    assert distance(weighed.recent(), expected(np.repeat(logits[last], times[last]), np.repeat(labels[last], times[last]))) < 1e-6
+    again = RunningScores.from_state(weighed.state())
+    assert (again.total(), again.recent()) == (weighed.total(), weighed.recent())
+
+
+def test_scores_that_were_saved_before_there_were_weights_go_on() -> None:
+    stream = made_up(500)
+    of_earlier = {name: array for name, array in scored(stream, window=300).state().items() if name not in ("weights", "scored")}
+    of_earlier |= {name: of_earlier[name].astype(np.int64) for name in ("counts", "bins")}
+
+    again = RunningScores.from_state(of_earlier)
+
+    expecting = scored(stream, window=300)
+    for each in (again, expecting):
+        each.update(*made_up(100, seed=1))
+    assert (again.total(), again.recent()) == (expecting.total(), expecting.recent())
+
+
 @settings(deadline=None)  # the first example compiles the kernels
 @given(streams())
 def test_the_window_scores_as_scikit_learn_does_with_ties_counted_half(stream: Stream) -> None:

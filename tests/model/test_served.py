@@ -1,6 +1,7 @@
 """Under the served protocol an example is predicted with what a server would have known, and the weights stay those of the usual one."""
 
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -36,30 +37,33 @@ rows = st.lists(
 )
 
 
-def served(stream: list[Row], delay: int, cuts: list[int], spec: Spec = SPEC) -> tuple[OnlineModel, Scores, int]:
+def served(
+    stream: list[Row], delay: int, cuts: list[int], spec: Spec = SPEC, learned: list[bool] | None = None, weight: float = 1.0
+) -> tuple[OnlineModel, Scores, int]:
     """Run the stream in batches that end at ``cuts``; return the model, its scores and how many examples no field took."""
     model, scores = OnlineModel(spec), RunningScores()
-    encoder, run = Encoder(spec.fields), ServedStream(model, scores, delay)
+    encoder, run = Encoder(spec.fields), ServedStream(model, scores, delay, weight)
     bad = 0
     bounds = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
     for a, b in pairwise(bounds):
         features, times, pages, labels = zip(*stream[a:b], strict=True)
         encoded = encoder.encode(features, times)
-        run.learn_and_score(encoded, times, np.array(labels, np.float32), pages)
+        run.learn_and_score(encoded, times, np.array(labels, np.float32), pages, None if learned is None else np.array(learned[a:b]))
         bad += len(encoded.bad)
     run.finish()
     return model, scores.total(), bad
 
 
-def longhand(stream: list[Row], delay: int) -> tuple[OnlineModel, Scores]:
+def longhand(stream: list[Row], delay: int, learned: list[bool] | None = None, weight: float = 1.0) -> tuple[OnlineModel, Scores]:
     """Predict each example by a copy of the model as it was when its page was shown, which has learned all that was decided then."""
     encoder = Encoder(SPEC.fields)
     examples = [(encoder.encode([features], [time]).features, np.array([label], np.float32)) for features, time, _, label in stream]
     clocks = [max(time for _, time, _, _ in stream[: n + 1]) for n in range(len(stream))]
     copies = [OnlineModel(SPEC)]  # copies[n] has learned n examples
-    for features, label in examples:
+    for n, (features, label) in enumerate(examples):
         copies.append(OnlineModel.from_state(SPEC, copies[-1].state()))
-        copies[-1].learn(features, label)
+        if learned is None or learned[n]:
+            copies[-1].learn(features, label, None if label[0] else np.array([weight]))
     scores, start = RunningScores(), 0
     for n, (features, label) in enumerate(examples):
         page = stream[n][2]
@@ -79,6 +83,19 @@ def test_each_prediction_is_that_of_a_copy_of_the_model_from_when_its_page_was_s
 
     expected, their_scores = longhand(stream, delay)
     assert scores == their_scores
+    assert model.digest() == expected.digest()
+
+
+@settings(max_examples=40, deadline=None)
+@given(stream=rows, chance=st.randoms(use_true_random=False), delay=st.sampled_from([0, 1, 5, 1_000]), cuts=st.lists(st.integers(1, 23)))
+def test_what_is_not_learned_is_predicted_and_scored_all_the_same(stream: list[Row], chance: Random, delay: int, cuts: list[int]) -> None:
+    learned = [bool(label) or chance.random() < 0.3 for *_, label in stream]
+
+    model, scores, _ = served(stream, delay, cuts, learned=learned, weight=4.0)
+
+    expected, their_scores = longhand(stream, delay, learned, weight=4.0)
+    assert scores == their_scores
+    assert scores.examples == len(stream)
     assert model.digest() == expected.digest()
 
 

@@ -75,10 +75,10 @@ def learn_all(log: Log, folder: Path, spec: Spec = SPEC, **settings: Any) -> Ver
     return learns.last.version
 
 
-def learn_for_ever(folder: Path) -> None:
+def learn_for_ever(folder: Path, **settings: Any) -> None:
     """Learn until killed; save checkpoints all the time."""
     with SqliteLog(f"sqlite:///{folder / 'log.db'}") as log:
-        learner(log, folder, checkpoint_every=0.02, snapshot_every=0.1).run(lambda: False)
+        learner(log, folder, checkpoint_every=0.02, snapshot_every=0.1, **settings).run(lambda: False)
 
 
 def polls(count: int) -> Callable[[], bool]:
@@ -115,13 +115,17 @@ def learned_as_written_down(log: Log) -> list[Record]:
     return [stream[run.partition][offset] for run in runs for offset in range(run.first, run.last + 1)]
 
 
-def assert_each_example_was_learned_once(log: Log) -> None:
+def assert_each_example_was_read_once(log: Log) -> None:
     """Compare the runs of all versions with what the log holds."""
-    learned = learned_as_written_down(log)
-    assert sorted((record.partition, record.offset) for record in learned) == [
+    assert sorted((record.partition, record.offset) for record in learned_as_written_down(log)) == [
         (partition, offset) for partition, bounds in log.bounds(TOPICS.examples).items() for offset in range(bounds.end)
     ]
-    assert all_versions(log)[-1].digest == learned_directly(learned)
+
+
+def assert_each_example_was_learned_once(log: Log) -> None:
+    """Compare the runs of all versions with what the log holds, and the weights with those of learning it directly."""
+    assert_each_example_was_read_once(log)
+    assert all_versions(log)[-1].digest == learned_directly(learned_as_written_down(log))
 
 
 def tamper(folder: Path, topic: str, partition: int, offset: int, value: bytes) -> None:
