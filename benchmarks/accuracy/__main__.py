@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", help="recorded logs, each followed by its settings")
     parser.add_argument("--seeds", type=int, default=10, help="of contenders in which chance has a part")
+    parser.add_argument("--rows", type=int, help="of each log, the first; default all")
     parser.add_argument("--only", nargs="*", default=[""], help="contenders whose name begins so")
     parser.add_argument("--also", nargs="*", default=[], help="""SML with other settings of its model, such as 'network = "dcn_v2"'""")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="the folder of results.jsonl and the pictures")
@@ -35,7 +36,7 @@ def main() -> None:
     file = arguments.output / "results.jsonl"
     for path, config in zip(arguments.files[::2], map(load, arguments.files[1::2]), strict=True):
         name = path.name.partition(".")[0]
-        log = recorded(path, config)
+        log = recorded(path, config, arguments.rows)
         found = [
             run(
                 file,

@@ -13,7 +13,7 @@ from benchmarks.accuracy import linear, network, online, trees
 from benchmarks.accuracy.recorded import Floats, Ints, RecordedLog
 
 OURS, BASE_RATE = "SML", "the click rate so far"
-FOREST_ROWS = 5_000
+FOREST_ROWS = 2_000
 
 
 class Contender(NamedTuple):

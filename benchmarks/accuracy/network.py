@@ -50,7 +50,7 @@ class Networks(nn.Module):
 
 def deep_network(log: RecordedLog, known: Ints, seeds: Sequence[int]) -> Callable[[], Floats]:
     """Return the runs of the network: it learns once 32 labels more are known, and predicts with what it has learned by then."""
-    fields, starts = len(log.fields), torch.from_numpy(log.features.starts)
+    fields, starts = len(log.fields), torch.from_numpy(log.starts)
     values, labels = torch.from_numpy(log.values), torch.from_numpy(log.labels)
     steps = known // BATCH  # that are taken when an example is predicted, (N,)
 

@@ -3,10 +3,11 @@
 Axes: N examples, F fields, Q fields that have numbers, K values of all examples together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ Ints: TypeAlias = NDArray[np.int64]
 BATCH = 4096  # rows that are encoded together
 
 
-class RecordedLog(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RecordedLog:
     """N examples."""
 
     settings: Settings
-    features: Features  # the keys of SML's table; a number has the key of its bucket
-    values: Ints  # (K,), the keys, numbered from 0
+    features: Features  # as SML has them
+    values: Ints  # (K,), as the others have them: the keys of SML's table, numbered from 0, and for a number that of its bucket alone
+    starts: Ints  # (N F + 1,), where the values of each field of each example start, and the last ones end
     numbers: NDArray[np.float32]  # (N, Q), numeric fields, hour and weekday; NaN where it is missing
     labels: NDArray[np.float32]  # (N,), 1 for a click, else 0
     times: list[int]  # (N,), epoch ms
@@ -47,30 +50,38 @@ class RecordedLog(NamedTuple):
     @property
     def row_starts(self) -> Ints:
         """Return where the values of each example start, and the last ones end, ``(N + 1,)``."""
-        return self.features.starts[:: len(self.fields)]
+        return self.starts[:: len(self.fields)]
 
 
 def recorded(path: Path, settings: Settings, rows: int | None = None) -> RecordedLog:
     """Read the first ``rows`` of a log, default all; one that its fields don't take is left out."""
-    fields, encoder = settings.spec.fields, Encoder(settings.spec.fields)
+    fields = settings.spec.fields
+    encoder, plain = Encoder(fields), Encoder([field.model_copy(update={"tiles": 0}) for field in fields])
     kept: list[Logged] = []
-    parts: list[Features] = []
+    parts: list[tuple[Features, Features]] = []
     for batch in batches(islice(read(path, settings.data), rows), BATCH):
-        features, bad = encoder.encode([row.features for row in batch], [row.time for row in batch])
+        examples, times = [row.features for row in batch], [row.time for row in batch]
+        features, bad = encoder.encode(examples, times)
+        parts.append((features, plain.encode(examples, times).features))
         kept += [row._replace(features=numbers_of(fields, row)) for n, row in enumerate(batch) if n not in bad]
-        parts.append(features)
-    keys = np.concatenate([part.keys for part in parts])
-    starts = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.starts) for part in parts]))])
+    ours, others = (joined(each) for each in zip(*parts, strict=True))
     times = [row.time for row in kept]
     return RecordedLog(
         settings,
-        Features(keys, starts, np.array(times, np.int64)),
-        np.unique(keys, return_inverse=True)[1],
+        ours._replace(times=np.array(times, np.int64)),
+        np.unique(others.keys, return_inverse=True)[1],
+        others.starts,
         np.array([list(row.features.values()) for row in kept], np.float32),
         np.array([row.label for row in kept], np.float32),
         times,
         [row.page for row in kept],
     )
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Return the keys of all parts."""
+    counts = np.concatenate([np.diff(part.starts) for part in parts])
+    return Features(np.concatenate([part.keys for part in parts]), np.concatenate([[0], np.cumsum(counts)]))
 
 
 def numbers_of(fields: tuple[Field, ...], row: Logged) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class TargetEncoder:
     def encode(self, rows: slice) -> NDArray[np.float32]:
         """Write down what is told of some examples now, in their ``rows``, and return it."""
         fields = len(self._log.fields)
-        starts = self._log.features.starts[rows.start * fields : rows.stop * fields + 1]
+        starts = self._log.starts[rows.start * fields : rows.stop * fields + 1]
         values = self._log.values[starts[0] : starts[-1]]
         told = np.stack([(self._clicked[values] + PRIOR * self.rate) / (self._seen[values] + PRIOR), np.log1p(self._seen[values])])
         means = np.add.reduceat(told, starts[:-1] - starts[0], axis=1) / np.diff(starts)  # each field has a value at least
