@@ -20,7 +20,7 @@ up: .venv/ready ## learn, serve and simulate on this machine, on the embedded lo
 	.venv/bin/sml up --simulate --config deploy/simulated.toml
 
 test: .venv/tests-ready ## run every test, two files at a time, a real Kafka, Prometheus and Chromium included
-	.venv/bin/pytest --numprocesses 2 --dist loadfile
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does
 	SML_FAULTS=long .venv/bin/pytest -m faults -s

@@ -16,9 +16,9 @@ from model.features import Encoder
 from service.commands.evaluate import Evaluation
 from service.settings import Settings, load
 from stream.ahead import ahead
-from stream.columns import LoggedBlock, read_blocks
 from stream.events import Example, decode_example, encode
-from stream.files import read
+from stream.files.columns import LoggedBlock, read_blocks
+from stream.files.rows import read
 from stream.learn.field_values import FieldValues
 
 Reader: TypeAlias = Callable[[Path, Settings], Iterable[LoggedBlock]]

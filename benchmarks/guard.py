@@ -25,7 +25,7 @@ from model.settings import Spec
 from service.commands.init import init
 from service.commands.simulated_site import Floats, Site
 from service.settings import load
-from stream.files import read
+from stream.files.rows import read
 from stream.settings import DataSettings
 
 VERSION, POISONED, AFTER, TEST = 200, 8_000, 12_000, 1_500  # examples

@@ -19,7 +19,8 @@ from model.served import ServedStream
 from service.bench.step import Fast, spec_of
 from service.commands.evaluate import protocol_of
 from service.settings import Settings, load
-from stream.files import Logged, read
+from stream.files.layout import Logged
+from stream.files.rows import read
 
 BLOCKS, BATCH = 20, 4096
 SIDES: dict[str, dict[str, Any]] = {

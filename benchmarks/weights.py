@@ -21,7 +21,7 @@ from model.online import OnlineModel
 from model.registry import NETWORKS
 from model.settings import ModelSettings, Spec
 from service.settings import Settings, load
-from stream.files import read
+from stream.files.rows import read
 
 Floats: TypeAlias = NDArray[np.float64]
 

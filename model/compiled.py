@@ -6,6 +6,7 @@ from contextlib import suppress
 import numpy as np
 
 from model.evaluation import RunningScores
+from model.exploration import chances
 from model.features import Encoder
 from model.guard.guard import Guard
 from model.kernels.cache import mark
@@ -16,10 +17,11 @@ from model.settings import Field, ModelSettings, NetworkName, Spec, TableSetting
 def compiling(network: NetworkName) -> Iterator[str]:
     """Compile all kernels that learn and serve a network; yield, before each part of the work, what it is for."""
     fields, labels = (Field(name="item"), Field(name="user")), np.array([0, 1], np.float32)
-    model = OnlineModel(Spec(model=ModelSettings(network=network), fields=fields, table=TableSettings(capacity=8)))
+    model = OnlineModel(Spec(model=ModelSettings(network=network, records=True), fields=fields, table=TableSettings(capacity=8)))
     features, _ = Encoder(fields).encode([{"item": "a"}, {"item": "b"}], times=[0, 0])
     yield "to predict"
-    model.weights.predict(features)
+    probabilities = model.weights.probabilities(features)
+    chances(probabilities, model.weights.spreads(features, probabilities), 1)
     yield "to learn"
     logits = model.learn(features, labels).logits
     model.learn(features, labels, np.full(2, np.inf))  # a step that is undone

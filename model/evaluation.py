@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.kernels.target import ordered_sum
 
 BINS = 1 << 16
+WINDOW = 10_000  # examples that count as recent
 REACH = 16.0  # the bins cover logits from -REACH to REACH, each 2⁻¹¹ wide; logits outside fall into the end bins
 _PER_UNIT = BINS / (2 * REACH)
 
@@ -68,7 +69,7 @@ class RunningScores:
     1.0
     """
 
-    def __init__(self, window: int = 10_000) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
         self._tally = _Tally(
             sums=np.zeros(2),
             counts=np.zeros(2, np.int64),

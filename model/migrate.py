@@ -1,10 +1,14 @@
-"""Fields come and go while a model learns, and records come: convert its state to them, without learning anything anew.
+"""Settings change while a model learns: convert its state to them, without learning anything anew.
+
+In place change fields, records, the step's rates and accumulators, and the table, which may grow. Whatever else differs makes another
+model; it may begin with what fits of this one: rows where embeddings are as wide, dense parameters where shapes agree, with accumulators.
 
 What is learned of the fields that stay is carried over: their rows of the table, their part of each parameter, the accumulators.
 A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding. In ``deepfm`` and ``autoint``
 fields meet without a weight between them, and predictions stay within what an embedding never learned adds. A removed field's rows
 age out of the table. A field whose kind has changed is another field: it has other keys. Records that are new start empty, and have no
 weight. Where labels take another time to be known, those that wait in a record may show one such time too early or too late.
+In a table of another capacity every row is placed anew; a set that is too small for its rows keeps those used last.
 """
 
 from typing import NamedTuple
@@ -14,41 +18,96 @@ from numpy.typing import NDArray
 
 from model.array_file import Arrays
 from model.kernels.record import BUCKET, LOW_BITS
-from model.layout import Layout
+from model.kernels.table import EXPIRED, OCCUPIED, WAYS
+from model.layout import Layout, Parameter
 from model.online import OnlineModel
-from model.settings import Field, ModelSettings, Spec
+from model.settings import Field, Spec
 from model.weights import Weights
+
+_OF_THE_STEP = (
+    "tower_rate", "embedding_rate", "wide_rate", "tower_accumulator", "embedding_accumulator", "wide_accumulator", "accumulator_half_life",
+)  # fmt: skip
+_IN_PLACE = {"records", *_OF_THE_STEP}  # of the model's settings
 
 
 class MigrationError(ValueError):
-    """The settings differ in more than their fields and records."""
+    """The settings differ in more than can be changed in place."""
 
 
 def migrate(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
-    """Return the state of a model (:meth:`~model.online.OnlineModel.state`) under the fields, and with the records, of another spec.
+    """Return the state of a model (:meth:`~model.online.OnlineModel.state`) under other settings, to go on from it in place.
 
     Raises:
-        MigrationError: the specs differ in more.
+        MigrationError: they differ in what can't be changed in place.
     """
-    recorded = {"fields": new.fields, "label_delay": new.label_delay, "model": _with_records_of(old, new)}
-    if old.model_copy(update=recorded) != new:
-        differing = [name for name in ("model", "table", "label_policy") if {**dict(old), **recorded}[name] != getattr(new, name)]
-        raise MigrationError(f"expected other fields and nothing else, got another {' and '.join(differing)}")
+    if old.label_policy != new.label_policy:
+        raise MigrationError(f"label_policy: got {new.label_policy!r}, expected {old.label_policy!r}")
+    for name, expected in old.model:
+        if name not in _IN_PLACE and (got := getattr(new.model, name)) != expected:
+            raise MigrationError(f"model.{name}: got {got!r}, expected {expected!r}")
+    if new.table.capacity < old.table.capacity:
+        raise MigrationError(f"table.capacity: got {new.table.capacity:,}, expected at least {old.table.capacity:,}")
+    return convert(arrays, old, new)
+
+
+def convert(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
+    """Return the state of a model of ``new`` settings that begins with all that fits of the state of one of ``old`` settings."""
     fresh = OnlineModel(new)
-    dense, accumulators = np.empty_like(fresh.weights.dense), fresh.accumulators
-    before, after, kept = Layout(old), fresh.weights.layout, _kept(old.fields, new.fields)
-    for name, parameter in after.parameters.items():
-        parameter.of(dense)[...] = parameter.mean if name != "defaults" else parameter.of(fresh.weights.dense)
-        if name not in before.parameters:  # of records that are new
-            continue
-        source, axes = before.parameters[name], parameter.axes
-        _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
-        _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
-    return arrays | {"dense": dense, "dense_sums": accumulators} | _records(arrays, old, new, fresh.weights)
+    dense, accumulators = fresh.weights.dense.copy(), fresh.accumulators.copy()
+    before, kept = Layout(old), _kept(old.fields, new.fields)
+    for name, parameter in fresh.weights.layout.parameters.items():
+        source, axes = before.parameters.get(name), parameter.axes
+        fits = _fits(name, source, parameter, old, new)
+        if name == "records" or (fits and name != "defaults"):
+            parameter.of(dense)[...] = parameter.mean
+        if fits and source:
+            _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
+            _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
+    rows = _placed(_rows(arrays, old, new), old.table.capacity, new.table.capacity)
+    return arrays | rows | {"dense": dense, "dense_sums": accumulators} | _records(rows, old, new, fresh.weights)
 
 
-def _with_records_of(old: Spec, new: Spec) -> ModelSettings:
-    return old.model.model_copy(update={"records": new.model.records})
+def begins_anew(old: Spec, new: Spec) -> list[str]:
+    """Return the names of the parameters that do not begin as those of the ``old`` settings."""
+    before, after = Layout(old).parameters, Layout(new).parameters
+    return [name for name, parameter in after.items() if not _fits(name, before.get(name), parameter, old, new)]
+
+
+def _fits(name: str, source: Parameter | None, parameter: Parameter, old: Spec, new: Spec) -> bool:
+    """Return whether a parameter begins as the one of this name in the other model: of this shape, but for the fields, and this meaning."""
+    counted_anew = name == "bias" and new.model.base_rate and not old.model.base_rate
+    return source is not None and source.axes == parameter.axes and not counted_anew
+
+
+def _rows(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
+    """Return the arrays of the table's rows; none of them where embeddings have another width."""
+    names = {"positions", "keys", "rows", "row_sums", "used", "counts", "records"} & arrays.keys()
+    rows = {name: arrays[name] for name in names}
+    if old.model.embedding == new.model.embedding:
+        return rows
+    width = new.model.embedding + 1
+    empty = {name: array[:0] for name, array in rows.items()}
+    empty |= {name: np.zeros((0, width), arrays[name].dtype) for name in ("rows", "row_sums")}
+    of_stream = {"records": rows["records"][-1:]} if "records" in rows else {}
+    return empty | {"counts": np.zeros_like(rows["counts"])} | of_stream
+
+
+def _placed(rows: Arrays, old: int, new: int) -> Arrays:
+    """Return rows in the positions of a table of the capacity ``new``; where one set gets more than it holds, those used last."""
+    if old == new:
+        return rows
+    high = np.uint64(32)
+    first = ((((rows["keys"] >> high) * np.uint64(new // WAYS)) >> high) * np.uint64(WAYS)).astype(np.int64)  # as first_way has it
+    order = np.lexsort((rows["positions"], -rows["used"], first))
+    first = first[order]
+    way = np.arange(len(first)) - np.searchsorted(first, first)
+    held = way < WAYS
+    chosen = order[held]
+    placed = {name: rows[name][chosen] for name in ("keys", "rows", "row_sums", "used")}
+    counts = rows["counts"].copy()
+    counts[OCCUPIED], counts[EXPIRED] = len(chosen), counts[EXPIRED] + len(order) - len(chosen)
+    records = {"records": rows["records"][np.append(chosen, -1)]} if "records" in rows else {}
+    return {"positions": first[held] + way[held], **placed, "counts": counts, **records}
 
 
 def _records(arrays: Arrays, old: Spec, new: Spec, empty: Weights) -> Arrays:

@@ -144,6 +144,13 @@ class OnlineModel:
         layout.bias.accumulators_of(first)[...] = model.wide_accumulator
         return first
 
+    def _first_of_row(self) -> NDArray[Any]:
+        """Return what the accumulators of a row start from, ``(d + 1,)``."""
+        model = self.spec.model
+        first = np.full(model.embedding + 1, model.embedding_accumulator, self.accumulators.dtype)
+        first[-1] = model.wide_accumulator
+        return first
+
     def _until_halving(self) -> int:
         """Return how many examples come before the accumulators are halved again."""
         half_life = self.spec.model.accumulator_half_life
@@ -151,11 +158,9 @@ class OnlineModel:
 
     def _halve_accumulators(self) -> None:
         """Halve every accumulator, to no less than it started from. No row is touched by it: accumulators are not published."""
-        model, occupied = self.spec.model, self.table.keys != EMPTY
-        first_of_row = np.full(model.embedding + 1, model.embedding_accumulator, self.accumulators.dtype)
-        first_of_row[-1] = model.wide_accumulator
+        occupied = self.table.keys != EMPTY
         np.maximum(self.accumulators / 2, self._first_accumulators(), out=self.accumulators)
-        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, first_of_row)
+        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, self._first_of_row())
 
     def _save(self) -> None:
         self._journal.length[0] = 0
@@ -206,6 +211,22 @@ class OnlineModel:
             "examples": np.array([self.examples], np.int64),
             "label_counts": self.label_counts.copy(),
         }
+
+    @classmethod
+    def of_weights(cls, weights: Weights, examples: int) -> Self:
+        """Return a model with these weights that goes on as if it were new: its accumulators begin, all rows were used just now.
+
+        Under a counted base rate the counts begin anew, and so does the bias.
+        """
+        model, arrays = cls(weights.spec), weights.arrays()
+        positions = arrays["positions"]
+        model.weights.apply(arrays)
+        if weights.spec.model.base_rate:
+            weights.layout.bias.of(model.weights.dense)[...] = weights.layout.bias.mean
+        model.table.accumulators[positions] = model._first_of_row()
+        model.table.used[positions] = model.examples = examples
+        model.table.counts[OCCUPIED] = len(positions)
+        return model
 
     @classmethod
     def from_state(cls, spec: Spec, arrays: Arrays) -> Self:

@@ -95,3 +95,5 @@ class Spec(_Settings):
     """how labels that come late are learned: under fnc the weights predict what the stream shows, and serving corrects it"""
     label_delay: Annotated[int, Setting(ge=0)] = 0
     """of models with records: how long after its time an example's label is known, ms"""
+    served_by: str | None = None
+    """the arm whose impressions alone are learned; None: everybody's"""

@@ -12,8 +12,10 @@ from xxhash import xxh3_128_hexdigest
 
 from model.array_file import Arrays
 from model.digest import rehash
+from model.exploration import PRIOR
 from model.features import Features
 from model.kernels.delay import corrected
+from model.kernels.exploration import add_variances
 from model.kernels.forward import Workspace, predict, rows_scratch, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Network
@@ -52,6 +54,7 @@ class Weights:
         recorded = capacity + 1 if spec.model.records else 0
         self.records = Records(zeros((recorded, COLUMNS), dtype), max(spec.label_delay, 1))
         self._predict = specialized(predict)
+        self._add_variances = specialized(add_variances)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 
@@ -114,6 +117,17 @@ class Weights:
         """Return the probability of a click on each example, ``(N,)``."""
         logits = self.predict(features)
         return corrected(logits) if self.spec.label_policy == "fnc" else sigmoid(logits)
+
+    def spreads(self, features: Features, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how uncertain the logit of each of N candidates is beside the others, ``(N,)``: see :mod:`model.exploration`.
+
+        It is 0 where the model has no records, which would tell.
+        """
+        variances, fields = np.zeros(len(probabilities)), len(self.spec.fields)
+        if self.spec.model.records:
+            told = probabilities * (1 - probabilities)
+            self._add_variances(self.keys, self.records, features.contiguous(len(told)), fields, PRIOR**2, told, variances)
+        return np.sqrt(variances)
 
     def has(self, key: int) -> bool:
         """Return whether a value has a row."""

@@ -37,6 +37,8 @@ class ExperimentSettings(Section):
     """the feature in a request's context that decides the arm: user_id; a request without it is answered by control"""
     staleness: Duration = 60.0
     """weights older than this, which have not learned what control has, answer nobody: control does"""
+    directory: str = "data/experiments"
+    """where `sml experiment report` keeps its sums, and its newest report for GET /v1/experiments"""
 
 
 class ArmJoinSettings(Section):
@@ -50,6 +52,10 @@ class ArmSettings(Section):
 
     share: Annotated[float, Setting(ge=0, le=1)] | None = None
     """of the units; 0: a shadow, which learns and serves nobody"""
+    learn_from: Literal["all", "own"] = "all"
+    """all: every example; own: those that it served itself, and nobody forced"""
+    begin_from: Name | None = None
+    """the arm whose newest weights it begins with, as far as they fit; default: none, it learns all that the log still holds"""
     metrics_port: Port | None = None
     """the port of this learner's /metrics; default: control has learn.metrics_port, each further arm that of the one before + 10"""
     model: ModelSettings = ModelSettings()
@@ -98,6 +104,9 @@ def check(arms: Mapping[str, ArmSettings], experiment: ExperimentSettings, join:
         raise ValueError("experiment.unit: got nothing, expected the feature that decides the arm, such as user_id")
     allowed = _POLICIES[join.label_policy]
     for name, arm in arms.items():
+        if arm.begin_from is not None and arm.begin_from not in arms.keys() - {name}:
+            others = " or ".join(other for other in arms if other != name)
+            raise ValueError(f"arms.{name}.begin_from: got {arm.begin_from!r}, expected {others or 'none: there is no other arm'}")
         if arm.join.label_policy not in allowed:
             raise ValueError(
                 f"arms.{name}.join.label_policy: got {arm.join.label_policy!r}, expected {' or '.join(sorted(allowed))}, "

@@ -73,10 +73,18 @@ class ServeSettings(Section):
     root_path: str = ""
     """the path at which a proxy serves this server, which it removes: /sml"""
 
+    explore: Literal["none", "epsilon", "thompson"] = "epsilon"
+    """how the choices that requests ask for explore; thompson: each candidate as often as it may be the best, by [model] records"""
     epsilon: Annotated[float, Setting(ge=0, le=1)] = 0.0
-    """of the choices that requests ask for by choose: how many are made at random, to explore"""
+    """of those choices: how many are made at random, where explore is epsilon"""
     log_requests: Literal["none", "lines", "bodies"] = "none"
     """whether each request is logged: not at all, a line without what it asks, or with its body, features included"""
+
+    @model_validator(mode="after")
+    def _epsilon_explores(self) -> Self:
+        if self.epsilon and self.explore != "epsilon":
+            raise ValueError(f"explore to be epsilon, where epsilon is {self.epsilon:g}, or epsilon to be 0")
+        return self
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
@@ -168,6 +176,7 @@ class Settings(BaseSettings):
     arms: dict[arm_settings.Name, ArmSettings] = {}
     field: tuple[Field, ...] = ()
     _arm: str = PrivateAttr(default=CONTROL)
+    _of_all: "Settings | None" = PrivateAttr(default=None)  # those of an arm: those that they are taken from
 
     @classmethod
     def settings_customise_sources(
@@ -206,6 +215,14 @@ class Settings(BaseSettings):
         wrong = [name for name in self.privacy.fields if kinds.get(name) not in ("categorical", "multi")]
         if wrong:
             raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
+        return self
+
+    @model_validator(mode="after")
+    def _thompson_has_records(self) -> Self:
+        models = {f"arms.{name}.model": arm.model for name, arm in self.arms.items()} or {"model": self.model}
+        without = [name for name, model in models.items() if not model.records]
+        if self.serve.explore == "thompson" and without:
+            raise ValueError(f"serve.explore: got 'thompson', expected records = true in {', '.join(without)}: they say how sure it is")
         return self
 
     @model_validator(mode="after")
@@ -252,8 +269,14 @@ class Settings(BaseSettings):
                 "learn": self.learn.model_copy(update=learn),
             }
         )
-        own._arm = name  # noqa: SLF001 - its own, of the same class
+        own._arm, own._of_all = name, self._of_all or self  # noqa: SLF001 - its own, of the same class
         return own
+
+    @property
+    def begin_from(self) -> "Settings | None":
+        """The settings of the arm that this one begins from."""
+        name = self.arms[self._arm].begin_from if self.arms else None
+        return self._of_all.of_arm(name) if name and self._of_all else None
 
     def of_every_arm(self) -> list[Self]:
         """Return the settings of each arm, these alone where there are none."""
@@ -278,8 +301,14 @@ class Settings(BaseSettings):
         """
         if not self.field:
             raise SettingsError("field: got none, expected at least one [[field]]; `sml init` writes them from a sample of your data")
-        delay = self._label_delay() if self.model.records else 0
-        return Spec(model=self.model, table=self.table, fields=self.field, label_policy=self.join.label_policy, label_delay=delay)
+        return Spec(
+            model=self.model,
+            table=self.table,
+            fields=self.field,
+            label_policy=self.join.label_policy,
+            label_delay=self._label_delay() if self.model.records else 0,
+            served_by=self._arm if self.arms and self.arms[self._arm].learn_from == "own" else None,
+        )
 
     def _label_delay(self) -> int:
         """Return how long after its time an example's label is known, ms. The times of a file without a time are its rows' numbers.

@@ -1,13 +1,15 @@
 """The records of the topics, as structs: checked when read, and set aside with a reason when they don't fit.
 
 Whatever the bytes, decoding returns a struct or raises :class:`BadRecordError`, nothing else.
-A record that decodes can be encoded again. Times are epoch milliseconds. ``gc=False``: many structs wait at once and are in no cycle;
-the garbage collector's walks over them would take two thirds of the joiner's time.
+A record that decodes can be encoded again. Times are epoch milliseconds; records may have them as ISO 8601, too, at some cost in speed.
+``gc=False``: many structs wait at once and are in no cycle; the garbage collector's walks over them would take two thirds of the
+joiner's time.
 """
 
 import json
 import reprlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -142,6 +144,14 @@ class Rollback(Struct, frozen=True):
     by: str | None = None  # who asked for it
 
 
+class Begun(Struct, frozen=True):
+    """The weights began as those of another arm's version, as far as they fit."""
+
+    arm: str
+    version: Count
+    accumulators: bool  # with its accumulators; else they began as a new model's
+
+
 class Version(Struct, frozen=True, omit_defaults=True):
     """A state of the weights: what was learned since the version before, in order, and the digest that identifies it."""
 
@@ -157,6 +167,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     published_at: Time
     snapshot: SnapshotRef | None = None
     rollback: Rollback | None = None  # it happened before the runs
+    begun: Begun | None = None  # it happened before the runs; of an arm's first version
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
     forgotten: list[Forget] = []  # the requests among the runs, without who asked
     log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
@@ -247,6 +258,7 @@ _example = msgspec.json.Decoder(Example)
 _version = msgspec.json.Decoder(Version)
 _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
+_moment = msgspec.json.Decoder(datetime).decode
 
 _S = TypeVar("_S", bound=Struct)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -271,7 +283,28 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
     try:
         return decoder.decode(value)
     except UNREADABLE as error:
-        raise _fault(kind, value, error) from error
+        again = in_epoch_ms(value)
+        if again is None:
+            raise _fault(kind, value, error) from error
+    return _decode(decoder, kind, again)
+
+
+def in_epoch_ms(value: bytes) -> bytes | None:
+    """Return a record with those of its times that are ISO 8601 (UTC unless it says otherwise) in epoch ms; None: it has none.
+
+    >>> in_epoch_ms(b'{"time": "2026-09-21T14:13:20Z", "x": 1.0}')
+    b'{"time":1790000000000,"x":1.0}'
+    """
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        written = {name: _epoch_ms(_moment(fields[name])) for name in ("time", "clicked_at") if bytes(fields.get(name, b""))[:1] == b'"'}
+        return msgspec.json.encode(fields | written) if written else None
+    except UNREADABLE:
+        return None
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def _fault(kind: type[Struct], value: bytes, error: Exception) -> BadRecordError:

@@ -15,8 +15,8 @@ from typing import Literal
 from stream.ahead import ahead
 from stream.event_time import FUTURE, TimeRule, iso
 from stream.events import Click, Example, Impression, Watermark, encode
-from stream.file_blocks import FileError
-from stream.files import Logged
+from stream.files.layout import Logged
+from stream.files.opened import FileError
 from stream.log.contract import Headers, Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics
@@ -68,8 +68,6 @@ class Replay:
         self._events = events
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
-        self.backwards = 0  # rows earlier than the latest before them
-        self.late = 0  # rows so much earlier that the joiner, reading one partition, sets them aside
         self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined: a click may still come
         self.rows = self.clicks = 0
 
@@ -132,8 +130,6 @@ class Replay:
         """Take note of the rows' times and clicks; return the clicks that are due by then."""
         clicks: list[Message] = []
         for row in batch:
-            self.backwards += row.time < self.last
-            self.late += row.time < self.last - self._horizon
             self.last = max(self.last, row.time)
             if self._events == "examples":
                 continue

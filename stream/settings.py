@@ -1,8 +1,9 @@
 """The settings of the join, the learner's loop and recorded files."""
 
+import codecs
 from typing import Annotated, Literal, Self
 
-from pydantic import Field as Setting, model_validator
+from pydantic import Field as Setting, field_validator, model_validator
 
 from stream.log.settings import Duration, LogSettings, Port, Section
 
@@ -75,25 +76,48 @@ def least_retention(log: LogSettings, join: JoinSettings, learn: LearnSettings) 
 class DataSettings(Section):
     """The columns of a recorded file, for ``evaluate`` and ``replay``."""
 
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo"] = "auto"
-    """auto goes by the file's name; or one of csv, tsv, jsonl, parquet, avazu, criteo"""
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo", "libsvm", "libffm", "vw"] = "auto"
+    """auto goes by the file's name; or one of csv, tsv, jsonl, parquet, avazu, criteo, libsvm, libffm, vw (Vowpal Wabbit's)"""
+    encoding: str | None = None
+    """the encoding of a text, such as latin-1; unset: UTF-8, or UTF-16 where the file says so"""
+    names: tuple[str, ...] = ()
+    """the columns of a CSV or TSV that has no header"""
     label: str = "click"
-    """the column that says whether the impression was clicked: 0 or 1"""
-    time: str | None = None
-    """the column of the impression's time: epoch seconds or milliseconds, or ISO 8601"""
+    """the column that says whether the impression was clicked: 0 or 1, -1 or 1, yes or no, true or false; empty: it is left out"""
+    positive: Annotated[str | None, Setting(pattern=r"^(>=|>|<=|<|=|!=) *-?[0-9]+(\.[0-9]+)?$")] = None
+    """which labels are clicks, where they are counts or ratings, such as >= 4"""
+    time: str | tuple[str, ...] | None = None
+    """the column of the impression's time: epoch seconds, ms, µs or ns, or ISO 8601; or the columns of its date and hour"""
+    time_format: str | None = None
+    """how the time is written, if not so, as in Python's strptime: %d/%m/%Y %H:%M"""
     click_time: str | None = None
     """the column of the click's time, if the file has one"""
     together: tuple[str, ...] = ()
     """the columns that neighbouring rows of one page have equal: `sml evaluate` predicts a page before it learns it"""
+    max_bad: Annotated[float, Setting(ge=0, le=1)] = 0.001
+    """the share of rows that may be unreadable and are left out; more end the reading"""
+
+    @property
+    def time_columns(self) -> tuple[str, ...]:
+        """The columns of the time, none where the file has no time."""
+        return () if self.time is None else (self.time,) if isinstance(self.time, str) else self.time
 
     @property
     def timed(self) -> bool:
         """Whether the file says when each impression was shown."""
         return bool(self.time) or self.format == "avazu"
 
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, name: str | None) -> str | None:
+        try:
+            return name and codecs.lookup(name).name
+        except LookupError:
+            raise ValueError("an encoding, such as latin-1") from None
+
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
-        named = [column for column in (self.label, self.time, self.click_time) if column is not None]
+        named = [column for column in (self.label, *self.time_columns, self.click_time) if column is not None]
         if len(set(named)) < len(named):
             raise ValueError("a column of its own for each of label, time and click_time")
         if self.click_time and not self.time:

@@ -116,7 +116,7 @@ def test_arms_are_ramped_promoted_and_retired_under_load_on_two_servers_and_no_r
         revived = [len(each.answers) for each in loads]
         site.start("learn", "--arm", "treatment", called="treatment")
         site.wait_for(lambda: _examples(other) == [100, 100], "the treatment again")
-        arms.promote(settings, "treatment")
+        arms.promote(settings, "treatment", anyway=True)
         promoted = [each.settle() for each in loads]
         arms.retire(settings, "control")
         assert site.processes.pop("learn").wait(30) == 0

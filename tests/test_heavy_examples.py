@@ -1,7 +1,5 @@
 """The heaviest example accepted costs the others next to nothing, whatever its label and position. See benchmarks/weights.md."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.weights import RecordedLog, costs, losses, recorded
@@ -16,7 +14,7 @@ from tests.recorded_logs import recorded_log
 def avazu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, RecordedLog]:
     """Return Avazu's sample, and the model that ``sml init`` writes for it."""
     file, output = recorded_log("avazu_sample.csv.gz"), tmp_path_factory.mktemp("avazu") / "sml.toml"
-    init(Path(file), output=output)
+    init([file], output=output)
     settings = load(output)
     return settings.spec, recorded(file, settings)
 

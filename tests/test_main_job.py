@@ -62,6 +62,7 @@ def test_every_row_is_joined_learned_once_and_served(
     expected = site.sml("evaluate", str(file))
     rows = expected["examples"]
 
+    site.environment["SML_SERVE__EXPLORE"] = "thompson"
     site.sml("topics", "create", answer=False)
     with site.running("join", "learn", "serve"):
         replayed = site.sml("replay", str(file))
@@ -70,7 +71,10 @@ def test_every_row_is_joined_learned_once_and_served(
         site.wait_for(lambda: site.metric("join", "sml_joiner_lag_records") == 0, "no lag at the joiner")
         model = site.get("serve", "/v1/model").json()
         body = {"context": request_of, "candidates": [{"id": "one"}], "time": 1_700_000_000_000}
-        online = httpx.post(f"http://127.0.0.1:{site.ports['serve']}/v1/predict", json=body, timeout=10).json()
+        of_two = body | {"candidates": [{"id": "one"}, {"id": "new", list(request_of)[1]: "new"}], "choose": 1}
+        online, chosen = (
+            httpx.post(f"http://127.0.0.1:{site.ports['serve']}/v1/predict", json=each, timeout=10).json() for each in (body, of_two)
+        )
         assert site.metric("learn", "sml_learner_dead_letters_total") == 0
         assert site.metric("join", "sml_joiner_examples_total") == rows
 
@@ -83,3 +87,4 @@ def test_every_row_is_joined_learned_once_and_served(
     assert model["digest"] == newest["digest"] == expected["weights_digest"]
     assert online["predictions"][0]["probability"] == offline["predictions"][0]["probability"]
     assert online["version"] == model["version"]
+    assert 0 < chosen["chosen"][0]["propensity"] < 1  # it explores, as the settings say

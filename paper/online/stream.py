@@ -14,7 +14,7 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from model.features import Encoder, Features
 from model.settings import Field
-from stream.files import Logged
+from stream.files.layout import Logged
 from stream.settings import DataSettings
 
 HOUR = 3_600_000  # ms

@@ -6,6 +6,7 @@ Plain ASGI: the way of a request that is let in costs some microseconds, and not
 import itertools
 import re
 import secrets
+from collections import Counter
 from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,9 +18,11 @@ from service.access.refusals import RefusedError, retry_after
 from service.access.request_id import REQUEST_ID
 from service.access.request_log import RequestLog
 from service.access.roles import PROBES, Caller, Role, needed
+from service.access.unpacked import unpacked
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
 MIB = 1_048_576
+ONCE = {b"host": "Host", b"authorization": "Authorization", b"x-api-key": "X-API-Key"}  # what a proxy might read otherwise than we do
 _FIRST = secrets.token_hex(6)  # of this process
 _COUNT = itertools.count()
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -108,8 +111,10 @@ class Guard:
         method = scope["method"]
         if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD:
             raise RefusedError(431, f"the headers hold more than {MAX_HEAD:,} bytes")
-        if len(headers) < len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            raise RefusedError(400, "Host: got more than one, expected one")
+        if len(headers) < len(scope["headers"]):
+            for name, count in Counter(name for name, _ in scope["headers"]).items():
+                if name in ONCE and count > 1:
+                    raise RefusedError(400, f"{ONCE[name]}: got {count}, expected one")
         if self.access.hosts is not None and path not in PROBES:
             check_host(headers, self.access.hosts)
         if method not in SAFE:
@@ -122,8 +127,9 @@ class Guard:
         try:
             body = _Body(receive, headers, self.access.max_body)
             inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+            receive = await unpacked(body.receive, headers, self.access.max_body)
             try:
-                await self.app(inner, body.receive, send)
+                await self.app(inner, receive, send)
             finally:
                 if inner is not scope and "route" in inner:
                     scope["route"] = inner["route"]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,12 +16,14 @@ from prometheus_client import CollectorRegistry
 
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
+from service.api.choice import Explore
 from service.api.dependencies import Service
+from service.api.experiment_metrics import ExperimentMetrics
 from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, experiments, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -46,7 +49,9 @@ def build(
     personal: Sequence[str] = (),
     access: Access | None = None,
     arms: Arms | None = None,
+    explore: Explore = "epsilon",
     epsilon: float = 0.0,
+    reports: Path | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -60,7 +65,9 @@ def build(
         personal: The fields that carry personal data: what is forgotten if a request names none.
         access: Who may do what, and how much; default: everybody everything, up to a body's size.
         arms: The models in service; default: one.
-        epsilon: Of the choices, how many are made at random.
+        explore: How choices explore.
+        epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
+        reports: The folder in which reports of experiments are kept.
     """
     arms = arms or Arms(clock=clock)
 
@@ -80,10 +87,13 @@ def build(
     )
     registry = registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
-    app.state.service = Service(arms, log, topics, metrics, registry, rule or TimeRule.of(JoinSettings()), clock, personal, epsilon)
+    if reports is not None:
+        registry.register(ExperimentMetrics(reports))
+    rule = rule or TimeRule.of(JoinSettings())
+    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, users, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, events, model, experiments, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -95,8 +105,9 @@ def build(
 def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the schemas of our structs, and how a client says who it is."""
     document = FastAPI.openapi(app)
+    of_events, of_users = (events.Impressions, events.Clicks, Accepted), (users.Forgetting, users.Known)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, events.Impressions, events.Clicks, Accepted, ModelState, Health, users.Forgetting, users.Known)
+        schemas(PredictRequest, Predictions, *of_events, ModelState, experiments.Experiments, Health, *of_users)
     )
     if needs_key:
         document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}

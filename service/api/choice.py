@@ -1,16 +1,27 @@
 """Which candidates of a request are chosen to be shown, and of which ones impressions are logged.
 
-A choice is the k most probable candidates; with the chance epsilon, k of the n at random instead. So a candidate is among them with the
-propensity (1 - epsilon) · [it is one of the k most probable] + epsilon · k / n, which is exact.
+A propensity is the chance with which a candidate is among the k that are chosen, and it is exact.
+
+- ``epsilon``: the k most probable candidates; with the chance epsilon, k of the n at random instead. So it is
+  (1 - epsilon) · [one of the k most probable] + epsilon · k / n.
+- ``thompson``: as often as it may be one of the k best. These chances are computed first (:func:`model.exploration.chances`), and then
+  k candidates are drawn by them, systematically: Madow, "On the Theory of Systematic Sampling, II", 1949.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from heapq import nlargest
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Literal, NamedTuple, TypeAlias
 
+from model.exploration import chances
 from service.api.answers import BadRequestError
 from service.api.messages import PredictRequest, Top
+
+Explore: TypeAlias = Literal["none", "epsilon", "thompson"]
+
+_LEAST = 1e-12  # of a probability, and of what is left to 1: fnc serves 1 itself
 
 
 class Pick(NamedTuple):
@@ -20,7 +31,7 @@ class Pick(NamedTuple):
     propensity: float  # the chance with which it was chosen
 
 
-def choose(probabilities: Sequence[float], count: int, epsilon: float, chance: random.Random) -> list[Pick]:
+def epsilon_greedy(probabilities: Sequence[float], count: int, epsilon: float, chance: random.Random) -> list[Pick]:
     """Choose ``count`` candidates, or all if there are fewer, in the order in which to show them."""
     total = len(probabilities)
     count = min(count, total)
@@ -31,6 +42,21 @@ def choose(probabilities: Sequence[float], count: int, epsilon: float, chance: r
         Pick(index, min(1.0, (1 - epsilon) * (index in of_best) + epsilon * count / total))
         for index in (chance.sample(range(total), count) if explores else best)
     ]
+
+
+def thompson(probabilities: Sequence[float], spreads: Sequence[float], count: int, chance: random.Random) -> list[Pick]:
+    """Choose ``count`` candidates, or all if there are fewer, in the order in which to show them.
+
+    Args:
+        probabilities: Of a click on each candidate.
+        spreads: How uncertain the logit of each is, its standard deviation.
+        count: How many to choose.
+        chance: What draws.
+    """
+    logits = [_logit(each) for each in probabilities]
+    propensities = chances(logits, spreads, count).tolist()
+    drawn = {index: chance.gauss(logits[index], spreads[index]) for index in _systematic(propensities, chance)}
+    return [Pick(index, propensities[index]) for index in sorted(drawn, key=drawn.__getitem__, reverse=True)]
 
 
 def logged(request: PredictRequest, probabilities: Sequence[float], chosen: Sequence[Pick]) -> list[int]:
@@ -58,3 +84,18 @@ def logged(request: PredictRequest, probabilities: Sequence[float], chosen: Sequ
 def _best(probabilities: Sequence[float], count: int) -> list[int]:
     """Return the ``count`` most probable candidates, the best first; of equal ones the one that was named first."""
     return nlargest(count, range(len(probabilities)), key=probabilities.__getitem__)
+
+
+def _systematic(propensities: Sequence[float], chance: random.Random) -> list[int]:
+    """Draw as many as the propensities sum to, each with its own: those in whose part of their sum, in random order, a mark lies.
+
+    The marks are 1 apart, the first is drawn; no part is longer than 1, so none is drawn twice.
+    """
+    order = chance.sample(range(len(propensities)), len(propensities))
+    ends = list(accumulate((propensities[index] for index in order), initial=chance.random()))
+    ends[-1] = ends[0] + round(ends[-1] - ends[0])  # what rounding has left
+    return [index for index, start, end in zip(order, ends, ends[1:], strict=False) if math.floor(end) > math.floor(start)]
+
+
+def _logit(probability: float) -> float:
+    return math.log(max(probability, _LEAST) / max(1 - probability, _LEAST))

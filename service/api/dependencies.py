@@ -1,6 +1,7 @@
 """The collaborators of the endpoints, as FastAPI's dependencies."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.answers import BadRequestError
 from service.api.arms import Arms
+from service.api.choice import Explore
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
@@ -28,7 +30,9 @@ class Service(NamedTuple):
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
     personal: Sequence[str] = ()  # the fields that carry personal data
+    explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random
+    reports: Path | None = None  # where those of experiments are kept
 
     @property
     def served_weights(self) -> ServedWeights:

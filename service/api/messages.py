@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from service.api.answers import BadRequestError
 from service.api.strict import check_keys
 from stream.arms import Role
-from stream.events import LATEST_TIME, Served, Time, expected_time
+from stream.events import LATEST_TIME, Served, Time, expected_time, in_epoch_ms
 
 MAX_CANDIDATES = 1000
 
@@ -44,7 +44,7 @@ class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     candidates: Annotated[list[Candidate], Meta(min_length=1, max_length=MAX_CANDIDATES)]
     context: Features = {}
-    time: Time | None = None  # epoch ms, from which hour and weekday are derived; default: now
+    time: Time | None = None  # epoch ms or ISO 8601, from which hour and weekday are derived; default: now
     log: bool | Annotated[list[Identifier], Meta(max_length=MAX_CANDIDATES)] | Top | Literal["chosen"] = False
     choose: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None  # candidates to show
 
@@ -152,6 +152,8 @@ def read_predict_request(body: bytes) -> PredictRequest:
     except msgspec.ValidationError as error:
         again = body if len(body) <= MAX_READ_AGAIN else b""
         check_keys(again, -1)  # of a key that stands twice, two readers see two values
+        if timed := in_epoch_ms(again):
+            return read_predict_request(timed)
         raise _fault(again, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError("body", str(error)) from error

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from model.features import Encoder
+import numpy as np
+
+from model.features import Encoder, Features as Keys
 from model.weights import Weights
 from service.api.answers import BadRequestError
 from service.api.messages import Features, PredictRequest
@@ -13,6 +15,7 @@ class Predicted(NamedTuple):
     """The candidates of one request, in its order."""
 
     features: list[Features]  # that each candidate was predicted from
+    keys: Keys  # of those features
     probabilities: list[float]
 
 
@@ -40,7 +43,12 @@ class Predictor:
         for index, error in sorted(bad.items()):
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
-        return Predicted(features, self.weights.probabilities(keys).tolist())
+        return Predicted(features, keys, self.weights.probabilities(keys).tolist())
+
+    def spreads(self, predicted: Predicted) -> list[float]:
+        """Return how uncertain the logit of each candidate is, its standard deviation."""
+        spreads: list[float] = self.weights.spreads(predicted.keys, np.array(predicted.probabilities)).tolist()
+        return spreads
 
     def _merged(self, context: Features, candidate: Features) -> Features:
         merged = context | candidate

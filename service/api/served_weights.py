@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from model.exploration import chances
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
@@ -70,8 +71,9 @@ class ServedWeights:
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
         nothing, _ = Encoder(weights.spec.fields).encode([], [])
-        weights.predict(nothing)  # the first call of a kernel compiles or loads it: here, not on the loop
+        weights.spreads(nothing, weights.probabilities(nothing))  # a kernel's first call compiles or loads it: here, not on the loop
         if self._predictor is None:
+            chances([0.0, 0.0], [1.0, 1.0], 1)  # as above
             gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 

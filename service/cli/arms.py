@@ -18,7 +18,10 @@ def arms_list(
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """List the arms: role, share of the units, newest version, recent log loss (of predictions made before learning).
+    """List the arms: role, share of the units, newest version, examples that it has yet to learn, and how many it learns a second.
+
+    The log losses are of the last 10,000 predictions made before learning: that of the arm, and that of the arm in control on the same
+    examples. It is empty until the arm has come as far, and where one of the two learns only from its own.
 
     \b
         sml arms list
@@ -65,15 +68,23 @@ def arms_stop(arm: Name, *, config: Config = CONFIG, as_json: Json = False) -> N
 
 
 @arms_app.command("promote")
-def arms_promote(arm: Name, *, config: Config = CONFIG, as_json: Json = False) -> None:
+def arms_promote(
+    arm: Name,
+    *,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Whatever the log losses are: an experiment shows that it is better.")] = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
     """Put an arm in control: it answers everybody, and for every arm that can't. The others go on as shadows.
+
+    Its recent log loss must be no worse than that of the arm in control, on the same examples (`sml arms list` shows both).
 
     \b
         sml arms promote treatment
     """
     from service.commands.arms import promote
 
-    answer(promote(settings_of(config), arm), as_json)
+    answer(promote(settings_of(config), arm, anyway=anyway), as_json)
 
 
 @arms_app.command("retire")

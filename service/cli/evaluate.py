@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from service.cli.program import CONFIG, Arm, Config, Json, Recorded, answer, settings_of
+from service.cli.program import CONFIG, Arm, Config, Json, MaxBad, Recorded, RecordedFiles, answer, settings_reading
 
 if TYPE_CHECKING:
     from service.commands.compare import Report
@@ -27,38 +27,41 @@ Sliced = Annotated[
 
 
 def evaluate(
-    file: Recorded,
+    files: RecordedFiles,
     *,
     protocol: Protocol = None,
     delay: Delay = None,
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    max_bad: MaxBad = None,
     arm: Arm = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Predict, score and learn each row of a file.
+    """Predict, score and learn each row of a recorded log.
 
-    The rows are learned in the file's order, whatever the protocol; no log is needed.
+    The rows are learned in their own order, whatever the protocol; no log is needed.
 
     \b
         sml evaluate clicks.csv.gz
         sml evaluate clicks.csv.gz --protocol usual --json
+        sml evaluate days/ --max-bad 0.01
+        gunzip -c clicks.csv.gz | sml evaluate -
         sml evaluate clicks.csv.gz --delay 10m --together time,user_id
         sml evaluate clicks.csv.gz --report page.html --slice country --slice hour
     """
     from service.commands.evaluate import evaluate as run, protocol_of
 
-    settings = settings_of(config).of_arm(arm)
+    settings = settings_reading(config, max_bad).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
     if page := _report(report, sliced):
         from service.commands.compare import compare as compared
 
-        [found] = compared(file, {str(config): settings}, [followed], page)
+        [found] = compared(files, {str(config): settings}, [followed], page)
         result = {**found.result, **followed.told()}
     else:
-        result = run(file, settings, followed)
+        result = run(files, settings, followed)
     _warn(result)
     answer(result, as_json)
 
@@ -72,6 +75,7 @@ def compare(
     together: Together = None,
     report: Page = None,
     sliced: Sliced = None,
+    max_bad: MaxBad = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate several settings on one reading of a file.
@@ -86,7 +90,7 @@ def compare(
     from service.commands.compare import compare as run, verdict
     from service.commands.evaluate import protocol_of
 
-    read = {str(path): settings_of(path) for path in settings}
+    read = {str(path): settings_reading(path, max_bad) for path in settings}
     if len(read) < 2:  # noqa: PLR2004 - one can't be compared
         raise typer.BadParameter("expected two different files of settings or more", param_hint="TOML")
     protocols = [protocol_of(each, protocol, delay, together) for each in read.values()]

@@ -16,7 +16,8 @@ def experiment_report(
     *,
     picture: Annotated[Path | None, typer.Option(help="Write the uplifts to this file, too, as SVG.", metavar="SVG")] = None,
     effect: Annotated[float, typer.Option(help="A relative effect: 0.01 is 1 %. When will it be seen?", min=1e-6, max=10)] = 0.01,
-    sums: Annotated[Path, typer.Option(help="The folder that keeps the sums from one report to the next.")] = Path("data/experiments"),
+    watch: Annotated[float | None, typer.Option(help="Report again after so many seconds, until interrupted.", min=1)] = None,
+    sums: Annotated[Path | None, typer.Option(help="The folder that keeps the sums; default: [experiment] directory.")] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -27,19 +28,33 @@ def experiment_report(
     \b
         sml experiment report first
         sml experiment report first --json --picture first.svg
+        sml experiment report first --watch 60
+
+    Servers that find the folder of the sums show the newest report, too: GET /v1/experiments.
     """
+    import msgspec
+
     from service.commands.experiment import lines, report
     from service.commands.experiment_picture import picture as drawn
+    from service.signals import stop_signals
 
-    found = report(settings_of(config), name, sums, effect=effect)
-    if picture:
-        picture.write_text(drawn(found), encoding="utf-8")
-    if as_json:
-        import msgspec
+    settings = settings_of(config)
+    folder = sums or Path(settings.experiment.directory)
 
-        answer(msgspec.to_builtins(found), as_json)
-    else:
-        typer.echo("\n".join(lines(found)))
+    def show() -> None:
+        found = report(settings, name, folder, effect=effect)
+        if picture:
+            picture.write_text(drawn(found), encoding="utf-8")
+        if as_json:
+            answer(msgspec.to_builtins(found), as_json)
+        else:
+            typer.echo("\n".join(lines(found)))
+
+    show()
+    if watch:
+        with stop_signals() as stop:
+            while not stop.wait(watch):
+                show()
 
 
 @experiment_app.command("schema")

@@ -5,16 +5,23 @@ from typing import Annotated, Literal
 
 import typer
 
-Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo"]
+from service.cli.program import MaxBad, RecordedFiles
+
+Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo", "libsvm", "libffm", "vw"]
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet, gzipped or not.")],
+    files: RecordedFiles,
     *,
-    label: Annotated[str, typer.Option(help="The column that says whether the impression was clicked: 0 or 1.")] = "click",
-    time: Annotated[str | None, typer.Option(help="The column of the impression's time.")] = None,
+    label: Annotated[str, typer.Option(help="The column that says whether the impression was clicked.")] = "click",
+    positive: Annotated[str | None, typer.Option(help="Which labels are clicks, where they are counts or ratings: '>= 4'.")] = None,
+    time: Annotated[str | None, typer.Option(help="The column of the impression's time; or those of its date and hour: date,hour.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="How the time is written: '%d/%m/%Y %H:%M'. Default: epoch or ISO 8601.")] = None,
     click_time: Annotated[str | None, typer.Option(help="The column of the click's time, if there is one.")] = None,
     file_format: Annotated[Format, typer.Option("--format", help="The format of the file; auto takes it from the file's name.")] = "auto",
+    encoding: Annotated[str | None, typer.Option(help="The encoding of a text, such as latin-1. Default: UTF-8 or UTF-16.")] = None,
+    names: Annotated[str | None, typer.Option(help="The columns of a CSV or TSV without a header: click,ts,user.")] = None,
+    max_bad: MaxBad = None,
     every: Annotated[bool, typer.Option("--all", help="Write every setting, not only those that most people need.")] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where to write; a file that is there is kept as TOML.old.", metavar="TOML")
@@ -26,14 +33,40 @@ def init(
 
     \b
         sml init clicks.csv.gz --label click --time ts
+        sml init ratings.csv --label stars --positive '>= 4' --time date,hour
         sml init train.csv --format avazu -o avazu.toml
         sml init train.txt --format criteo --all -o criteo.toml
     """
+    from pydantic import ValidationError
+
     from service.commands.init import NoSuchColumnError, init as run
     from stream.settings import DataSettings
 
-    data = DataSettings(format=file_format, label=label, time=time or ("hour" if file_format == "avazu" else None), click_time=click_time)
+    given = {
+        "format": file_format,
+        "label": label,
+        "positive": positive,
+        "time": _time(time) or ("hour" if file_format == "avazu" else None),
+        "time_format": time_format,
+        "click_time": click_time,
+        "encoding": encoding,
+        "names": _split(names),
+        "max_bad": max_bad,
+    }
     try:
-        typer.echo(run(file, data, output, every=every))
+        data = DataSettings.model_validate({key: value for key, value in given.items() if value is not None})
+        typer.echo(run(files, data, output, every=every))
     except NoSuchColumnError as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from error
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        option = f"--{first['loc'][0]}".replace("_", "-") if first["loc"] else None
+        raise typer.BadParameter(f"got {first['input']!r}, {first['msg']}", param_hint=option) from error
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",")) if names else ()
+
+
+def _time(columns: str | None) -> str | tuple[str, ...] | None:
+    return columns if columns is None or "," not in columns else _split(columns)

@@ -18,7 +18,20 @@ from service.cli.experiment import experiment_app
 from service.cli.forget import forget
 from service.cli.init import init
 from service.cli.keys import keys_app
-from service.cli.program import CONFIG, Arm, Config, Json, Program, Recorded, UntilCaughtUp, answer, print_version, settings_of
+from service.cli.program import (
+    CONFIG,
+    Arm,
+    Config,
+    Json,
+    MaxBad,
+    Program,
+    RecordedFiles,
+    UntilCaughtUp,
+    answer,
+    print_version,
+    settings_of,
+    settings_reading,
+)
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
@@ -132,6 +145,9 @@ def learn(
         bool, typer.Option("--accept-gap", help="Continue although examples were deleted before they were learned.")
     ] = False,
     arm: Arm = None,
+    arms: Annotated[
+        str | None, typer.Option("--arms", help="Several arms in one process, on one reading of the examples.", metavar="NAME,NAME")
+    ] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -143,10 +159,19 @@ def learn(
         sml learn
         sml learn --until-caught-up --json
         sml learn --arm treatment
+        sml learn --arms control,treatment
     """
-    from service.commands.learn import learn as run
+    from service.commands.learn import learn as run, learn_together
 
-    answer(run(settings_of(config).of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+    settings = settings_of(config)
+    if arms is None:
+        answer(run(settings.of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+        return
+    names = arms.split(",")
+    if arm is not None or len(set(names)) < len(names):
+        raise typer.BadParameter(f"got {arms!r}{f' and --arm {arm}' if arm else ''}, expected each arm once", param_hint="--arms")
+    learned = learn_together([settings.of_arm(name) for name in names], until_caught_up=until_caught_up, accept_gap=accept_gap)
+    answer(learned, as_json)
 
 
 @app.command()
@@ -178,7 +203,7 @@ def serve(
 
 @app.command()
 def replay(
-    file: Recorded,
+    files: RecordedFiles,
     *,
     events: Annotated[
         Literal["impressions", "examples"], typer.Option("--as", help="Write impressions and clicks, or labelled examples.")
@@ -188,13 +213,14 @@ def replay(
         bool,
         typer.Option("--future", help="The times are made up and may be in the future; joining them needs [join] accept_future = true."),
     ] = False,
+    max_bad: MaxBad = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Write a recorded log into the topics.
 
-    A file with times in the future is refused without --future. The joiner follows the order of time: it sets a row aside if its click
-    window had closed before the row came. Examples keep the order of the file.
+    Impressions and clicks are written in the order of time, which the joiner follows; rows that are in another order are sorted first.
+    Examples keep the order of the rows. Times in the future are refused without --future.
 
     \b
         sml replay clicks.csv.gz
@@ -204,7 +230,7 @@ def replay(
     """
     from service.commands.replay import replay as run
 
-    answer(run(file, settings_of(config), events=events, speed=speed, future=future), as_json)
+    answer(run(files, settings_reading(config, max_bad), events=events, speed=speed, future=future), as_json)
 
 
 @app.command()

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")]
-Recorded = Annotated[Path, typer.Argument(help="A recorded log: CSV, TSV, JSON lines or Parquet.")]
+_RECORDED = "Recorded logs: CSV, TSV, JSON, Parquet, LIBSVM, LIBFFM, Vowpal Wabbit's text, packed or not; folders, patterns, or -."
+Recorded = Annotated[Path, typer.Argument(help=_RECORDED)]
+RecordedFiles = Annotated[list[Path], typer.Argument(help=_RECORDED, metavar="FILE...")]
+MaxBad = Annotated[float | None, typer.Option(min=0, max=1, help="The share of rows that may be unreadable. Default: [data] max_bad.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="Stop after the records that the log held at the start.")]
 Arm = Annotated[str | None, typer.Option("--arm", help="Which of [arms] in the settings; default: control.", metavar="NAME")]
@@ -59,6 +62,12 @@ def settings_of(config: Path) -> "Settings":
     from service.settings import load
 
     return load(config)
+
+
+def settings_reading(config: Path, max_bad: float | None) -> "Settings":
+    """Read the settings, for a recorded log of which the share ``max_bad`` may be unreadable; None: as the settings have it."""
+    settings = settings_of(config)
+    return settings if max_bad is None else settings.model_copy(update={"data": settings.data.model_copy(update={"max_bad": max_bad})})
 
 
 def answer(value: Any, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +12,13 @@ from service.settings import Settings, SettingsError
 from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
 from stream.log.connect import open_log
 from stream.log.contract import Log
-from stream.weights.versions import newest_version
+from stream.weights.progress import Progress, beside, progress_of
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Return each arm with its role, its share, and its newest version with the recent log loss.
+    """Return each arm with its role, its share, its newest version, how far it has come, how fast, and its recent log loss.
+
+    ``log_loss_of_control`` is what the arm in control had on the same examples; None where that can't be said.
 
     Raises:
         SettingsError: there are no arms.
@@ -25,7 +27,8 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
     _check(settings)
     with open_log(settings.log) as log:
         traffic = _in_force(log, settings)
-        return [_state(log, each, traffic) for each in settings.of_every_arm()]
+        progress = {each.topics.arm: progress_of(log, each.topics) for each in settings.of_every_arm()}
+        return [_state(settings, arm, traffic, progress) for arm in progress]
 
 
 def decisions(settings: Settings) -> list[dict[str, Any]]:
@@ -79,17 +82,22 @@ def stop(settings: Settings, arm: str) -> dict[str, Any]:
     return _decide(settings, arm, f"stop {arm}", change)
 
 
-def promote(settings: Settings, arm: str) -> dict[str, Any]:
-    """Put an arm in control: from here on it answers everybody.
+def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, Any]:
+    """Put an arm in control, if it predicts the last examples no worse than who is there, or ``anyway``: from here on it answers everybody.
 
     Raises:
         SettingsError: there is no such arm.
-        ArmError: it was retired, or has no weights.
+        ArmError: it was retired, has no weights, or is not known to predict as well.
         LogError: the log can't be used.
     """
+    _check(settings)
     with open_log(settings.log) as log:
-        if newest_version(log, settings.of_arm(arm).topics) is None:
+        progress = progress_of(log, settings.of_arm(arm).topics)
+        if not progress.recent:
             raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
+        old = _in_force(log, settings).control
+        if old in settings.arms.keys() - {arm} and not anyway:
+            _expect_as_good(arm, progress, old, progress_of(log, settings.of_arm(old).topics), _learns_alike(settings, arm, old))
 
     def change(traffic: Traffic) -> Traffic:
         if arm in traffic.retired:
@@ -138,6 +146,25 @@ def _expect_rival(traffic: Traffic, arm: str) -> None:
         raise ArmError(f"{arm} was retired: give its settings another name to begin anew")
 
 
+def _expect_as_good(arm: str, ours: Progress, old: str, theirs: Progress, alike: bool) -> None:
+    """Raise an error unless an arm's recent log loss is at most that of the arm in control, on the same examples, or that knows nothing."""
+    losses = beside(ours, theirs) if alike else None
+    if not theirs.recent or (losses and losses.ours <= losses.theirs):
+        return
+    if losses:
+        why = f"the recent log loss of {arm} is {losses.ours:.5f}, that of {old} on the same examples {losses.theirs:.5f}"
+    elif alike:
+        why = f"it can't be said yet whether {arm} predicts as well as {old}: {ours.lag:,} examples are still to be learned"
+    else:
+        why = f"{arm} and {old} do not learn from the same examples, so their recent log losses can't be compared"
+    raise ArmError(f"{why}; --anyway promotes it all the same")
+
+
+def _learns_alike(settings: Settings, arm: str, other: str) -> bool:
+    """Return whether two arms learn from the same examples."""
+    return all(settings.arms[name].learn_from == "all" for name in (arm, other))
+
+
 def _check(settings: Settings) -> None:
     if not settings.arms:
         raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
@@ -152,9 +179,10 @@ def _in_short(traffic: Traffic) -> dict[str, Any]:
     return {"experiment": traffic.experiment, "control": traffic.control, "shares": shares}
 
 
-def _state(log: Log, settings: Settings, traffic: Traffic) -> dict[str, Any]:
-    arm, newest = settings.topics.arm, newest_version(log, settings.topics)
-    version = newest and newest.version
+def _state(settings: Settings, arm: str, traffic: Traffic, progress: Mapping[str, Progress]) -> dict[str, Any]:
+    ours, control = progress[arm], traffic.control
+    losses = beside(ours, progress[control]) if control in progress and _learns_alike(settings, arm, control) else None
+    version = ours.recent[-1] if ours.recent else None
     return {
         "arm": arm,
         "role": traffic.role(arm),
@@ -162,7 +190,10 @@ def _state(log: Log, settings: Settings, traffic: Traffic) -> dict[str, Any]:
         "experiment": traffic.experiment,
         "version": version and version.version,
         "examples": version.examples if version else 0,
-        "log_loss": version and version.log_loss,
+        "lag": ours.lag,
+        "examples_per_second": ours.speed,
+        "log_loss": losses.ours if losses else version and version.log_loss,
+        "log_loss_of_control": losses and losses.theirs,
         "trained_through": version and version.trained_through,
         "digest": version and version.digest,
     }

@@ -9,9 +9,11 @@ from service.commands.evaluate import Protocol, ProtocolError, batches, check_to
 from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
-from service.screen import counting
+from service.screen import counting, say
 from service.settings import Settings
-from stream.files import read
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded, name_of
+from stream.files.rows import read
 
 _SCORES = ("log_loss", "auc", "normalized_entropy", "calibration", "examples", "bad", "excluded", "examples_per_second")
 
@@ -41,32 +43,37 @@ class Compared(NamedTuple):
         return {"settings": self.settings, **{name: self.result[name] for name in _SCORES}, **difference, **self.protocol.told()}
 
 
-def compare(path: Path, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None) -> list[Compared]:
-    """Evaluate settings on one reading of the file at ``path``, with progress on stderr; return what each found, the best first.
+def compare(
+    recorded: Recorded, settings: Mapping[str, Settings], protocols: Sequence[Protocol], report: Report | None = None
+) -> list[Compared]:
+    """Evaluate settings on one reading of a recorded log, with progress and notes on stderr; return what each found, the best first.
 
     Args:
-        path: The file.
+        recorded: The log.
         settings: The settings by their name.
         protocols: The protocol of each.
         report: The page to write.
 
     Raises:
-        FileError: the file can't be read.
-        ProtocolError: the settings name different columns of the file, or a column of a page is missing.
+        FileError: the log can't be read.
+        ProtocolError: the settings name different columns, or a column of a page is missing.
         ReportError: the page's folder is missing, or a field to slice by.
     """
     _check_data(settings)
     if report:
         _check_report(report, settings.values())
     data = next(iter(settings.values())).data.model_copy(update={"together": protocols[0].together})
-    check_together(path, data)
+    check_together(recorded, data)
     models, blocks = _models(settings, protocols, report)
-    watch(models, counting(batches(read(path, data), BATCH), path.name))
-    own = [model.result() for model in models[: len(settings)]]
+    left_out = LeftOut(data.max_bad)
+    watch(models, counting(batches(read(recorded, data, left_out), BATCH), name_of(recorded)))
+    for note in left_out.notes():
+        say(f"note: {note}")
+    own = [model.result() | left_out.counts() for model in models[: len(settings)]]
     order = sorted(range(len(own)), key=lambda n: (own[n]["log_loss"] is None, own[n]["log_loss"]))
     compared = [Compared(models[n].name, own[n], protocols[n], blocks.difference(n, order[0])) for n in order]
     if report:
-        report.path.write_text(html(_page(path.name, models, blocks, compared)), encoding="utf-8")
+        report.path.write_text(html(_page(name_of(recorded), models, blocks, compared)), encoding="utf-8")
     return compared
 
 

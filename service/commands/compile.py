@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.kernels.cache import mark
 from model.settings import NetworkName
-from service.screen import showing
+from service.screen import say, showing
 
 
 def are_compiled(network: NetworkName) -> bool:
@@ -38,5 +38,9 @@ def _alone(marked: Path | None) -> Iterator[None]:
             with suppress(OSError):
                 marked.parent.mkdir(parents=True, exist_ok=True)
                 lock = opened.enter_context((marked.parent / "compiling.lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    say("waiting for another process, which is compiling the kernels")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from operator import gt
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from model.evaluation import RunningScores
@@ -20,11 +19,14 @@ from model.progressive import learn_and_score
 from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.commands.compile import compile_kernels
-from service.screen import counting
+from service.screen import counting, say
 from service.settings import Settings
 from stream.ahead import ahead
-from stream.columns import LoggedBlock, read_blocks
-from stream.files import Logged, columns
+from stream.files.columns import LoggedBlock, read_blocks
+from stream.files.layout import Logged
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded, name_of
+from stream.files.rows import columns
 from stream.log.settings import format_duration, parse_duration
 from stream.settings import DataSettings
 
@@ -100,25 +102,28 @@ class Evaluation:
         }
 
 
-def evaluate(path: Path, settings: Settings, protocol: Protocol | None = None) -> dict[str, Any]:
-    """Evaluate on the file at ``path``, with progress on stderr; the default protocol is that of :func:`protocol_of`.
+def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None = None) -> dict[str, Any]:
+    """Evaluate on a recorded log, with progress and notes on stderr; the default protocol is that of :func:`protocol_of`.
 
     Raises:
-        FileError: the file can't be read, or lacks a column of ``protocol.together``.
+        FileError: it can't be read, or lacks a column of ``protocol.together``.
     """
     protocol = protocol or protocol_of(settings)
     data = settings.data.model_copy(update={"together": protocol.together})
-    check_together(path, data)
+    check_together(recorded, data)
     compile_kernels(settings.model.network)
     load_kernels(settings.spec)
     evaluation = Evaluation(settings.spec, protocol)
+    left_out = LeftOut(data.max_bad)
     start = time.perf_counter()
-    blocks = read_blocks(path, data, {field.name for field in settings.spec.fields})
-    for block in counting(ahead(map(evaluation.encoded, blocks)), path.name):
+    blocks = read_blocks(recorded, data, {field.name for field in settings.spec.fields}, left_out)
+    for block in counting(ahead(map(evaluation.encoded, blocks)), name_of(recorded)):
         evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
-    result = evaluation.result()
+    for note in left_out.notes():
+        say(f"note: {note}")
+    result = evaluation.result() | left_out.counts()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
 
 
@@ -156,12 +161,12 @@ def _columns(together: str | None) -> tuple[str, ...]:
     return () if together in (None, "none") else tuple(name.strip() for name in together.split(","))
 
 
-def check_together(path: Path, data: DataSettings) -> None:
+def check_together(recorded: Recorded, data: DataSettings) -> None:
     """Raise an error unless the file has the columns of a page."""
-    existing = columns(path, data) if data.together else []
+    existing = columns(recorded, data) if data.together else []
     for name in data.together:
         if name not in existing:
-            raise ProtocolError(f"together: got {name!r}, expected columns of {path} ({', '.join(existing)})")
+            raise ProtocolError(f"together: got {name!r}, expected columns of {name_of(recorded)} ({', '.join(existing)})")
 
 
 def load_kernels(spec: Spec) -> None:

@@ -1,5 +1,6 @@
 """``sml experiment report``: count what is new in the log, and say what the experiment shows so far."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 from experiments.moments import total
 from experiments.report import LEFT_OUT, ArmReport, Counted, Report, Uplift, report as report_of
 from model.settings import Field
+from service.kept_reports import keep
 from service.settings import Settings
 from stream.event_time import iso
 from stream.experiment.plan import ExperimentError, Plan, Plans
@@ -26,12 +28,12 @@ MEASURES = {
 
 
 def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Report:
-    """Count the experiment's impressions up to the end of the log, and return its report.
+    """Count the experiment's impressions up to the end of the log; keep its report, and return it.
 
     Args:
         settings: Where the log is, what the arms are and which feature is the unit.
         name: The experiment.
-        folder: Where its sums are kept from one report to the next.
+        folder: Where its sums are kept from one report to the next, and its newest report.
         effect: The relative effect whose time is foretold.
 
     Raises:
@@ -56,7 +58,9 @@ def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Rep
                 retention=settings.kept.records,
             )
             reporter.run(lambda: False, until_caught_up=True)
-            return report_of(counted(sums, reporter.plan), effect=effect)
+            found = report_of(counted(sums, reporter.plan), effect=effect)
+            keep(folder, found, int(time.time() * 1000))
+            return found
         finally:
             sums.close()
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from service.onboarding.sample import Sample, chunks
 from service.onboarding.settings_file import settings_text
-from service.screen import counting
-from stream.files import columns
+from service.screen import counting, say
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded, name_of
+from stream.files.rows import columns
 from stream.settings import DataSettings
 
 
@@ -16,20 +18,24 @@ class NoSuchColumnError(Exception):
     def __init__(self, option: str, name: str, existing: list[str]) -> None:
         """Name the nearest column that exists."""
         nearest = difflib.get_close_matches(name, existing, n=1, cutoff=0)
-        super().__init__(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(existing)})")
+        hint = "; the first line is no header, it seems: --names says what the columns are" if any(map(_is_number, existing)) else ""
+        super().__init__(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(existing)}){hint}")
         self.option = option
 
 
-def init(file: Path, data: DataSettings, output: Path, *, every: bool) -> str:
-    """Write the settings for the recorded log at ``file``, and return what was written; ``output`` that exists is kept as ``*.old``.
+def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -> str:
+    """Write the settings for a recorded log, and return what was written; ``output`` that exists is kept as ``*.old``.
 
     Raises:
-        FileError: the file can't be read.
+        FileError: it can't be read.
         NoSuchColumnError: it does not have a column that ``data`` names.
     """
-    _check_columns(file, data)
-    sample = read_sample(file, data, "reading")
-    text = settings_text(file, data, sample, every=every)
+    _check_columns(recorded, data)
+    left_out = LeftOut(data.max_bad)
+    sample = read_sample(recorded, data, "reading", left_out)
+    for note in left_out.notes():
+        say(f"note: {note}")
+    text = settings_text(name_of(recorded), data, sample, every=every)
     if output.exists():
         output.replace(output.with_name(output.name + ".old"))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -37,20 +43,29 @@ def init(file: Path, data: DataSettings, output: Path, *, every: bool) -> str:
     return f"{output}: {text.count('[[field]]')} fields from {sample.rows:,} rows"
 
 
-def read_sample(path: Path, data: DataSettings, what: str) -> Sample:
+def read_sample(recorded: Recorded, data: DataSettings, what: str, left_out: LeftOut | None = None) -> Sample:
     """Read a sample of a recorded log, with progress on stderr, described as ``what``.
 
     Raises:
-        FileError: the file can't be read.
+        FileError: it can't be read.
     """
     sample = Sample()
-    for chunk in counting(chunks(path, data), what):
+    for chunk in counting(chunks(recorded, data, left_out), what):
         sample.add(chunk)
     return sample
 
 
-def _check_columns(file: Path, data: DataSettings) -> None:
-    existing = columns(file, data)
-    for option, name in (("--label", data.label), ("--time", data.time), ("--click-time", data.click_time)):
+def _check_columns(recorded: Recorded, data: DataSettings) -> None:
+    existing = columns(recorded, data)
+    named = [("--label", data.label), *(("--time", name) for name in data.time_columns)]
+    for option, name in (*named, ("--click-time", data.click_time)):
         if name is not None and name not in existing:
             raise NoSuchColumnError(option, name, existing)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

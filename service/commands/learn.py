@@ -1,7 +1,10 @@
 """``sml learn``: learn from the examples of the log and publish the weights, until told to stop."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -15,9 +18,13 @@ from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
+from stream.learn.begin import Source
+from stream.learn.checkpoint import Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
+from stream.learn.shared import SharedReading
 from stream.log.contract import Log
+from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
 
 
@@ -30,24 +37,65 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LogError: the log can't be used.
     """
     compile_kernels(settings.model.network)
+    with stop_signals() as stop, log_with_topics(settings) as log, _progress() as progress:
+        return _learn(log, settings, stop.is_set, progress, None, until_caught_up=until_caught_up, accept_gap=accept_gap)
+
+
+def learn_together(arms: Sequence[Settings], *, until_caught_up: bool = False, accept_gap: bool = False) -> list[dict[str, Any]]:
+    """Learn several arms on one reading of the examples, as :func:`learn` does each; where one can't continue, all end in order.
+
+    Raises:
+        FencedError: another learner has taken over one of them.
+        LearnError: one of them can't continue by itself.
+        LogError: the log can't be used.
+    """
+    for network in dict.fromkeys(each.model.network for each in arms):
+        compile_kernels(network)
+    with (
+        stop_signals() as stop,
+        log_with_topics(arms[0]) as log,
+        _progress() as progress,
+        closing(SharedReading(log, arms[0].topics.examples)) as shared,
+        ThreadPoolExecutor(len(arms), "learn") as pool,
+    ):
+        run = partial(_learn, log, until_caught_up=until_caught_up, accept_gap=accept_gap)
+        learning = [pool.submit(run, each, stop.is_set, progress, shared) for each in arms]
+        wait(learning, return_when=FIRST_EXCEPTION)
+        if any(each.done() and each.exception() for each in learning):
+            stop.set()
+    return [{"arm": each.topics.arm, **result.result()} for each, result in zip(arms, learning, strict=True)]
+
+
+def _learn(
+    log: Log,
+    settings: Settings,
+    asked: Callable[[], bool],
+    progress: Progress,
+    shared: SharedReading | None,
+    *,
+    until_caught_up: bool,
+    accept_gap: bool,
+) -> dict[str, Any]:
+    """Learn one arm, and return its last version."""
     registry = CollectorRegistry()
-    with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "learn"):
-        times, metrics = TimeRule.of(settings.join), LearnerMetrics(registry)
-        topics = settings.topics
+    with exposed(registry, settings, "learn"), _retired(log, settings, registry) as is_retired:
         learner = Learner(
             log,
-            topics,
+            settings.topics,
             settings.spec,
             settings.learn,
-            metrics,
-            times=times,
+            LearnerMetrics(registry),
+            times=TimeRule.of(settings.join),
             accept_gap=accept_gap,
             weights_retention=settings.log.weights_retention,
             scored=bool(settings.arms),
+            begin_from=_source(settings.begin_from),
+            shared=shared,
         )
-        with _shown(registry, stop.is_set) as asked, _retired(log, settings, registry) as is_retired:
+        with _shown(progress, settings.topics.arm, registry) as show:
 
             def should_stop() -> bool:
+                show()
                 return asked() or is_retired()
 
             learner.run(should_stop, until_caught_up=until_caught_up)
@@ -59,6 +107,13 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         "trained_through": last and last.trained_through,
         "log_loss": registry.get_sample_value("sml_learner_log_loss", {"over": "total"}),
     }
+
+
+def _source(settings: Settings | None) -> Source | None:
+    """Return the arm with these settings as one to begin from."""
+    if settings is None:
+        return None
+    return Source(settings.topics, settings.spec, Checkpoints(Path(settings.learn.directory), settings.learn.keep))
 
 
 @contextmanager
@@ -79,20 +134,22 @@ def _retired(log: Log, settings: Settings, registry: CollectorRegistry) -> Itera
         thread.join()
 
 
-@contextmanager
-def _shown(registry: CollectorRegistry, should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Show the progress on stderr, each time that the learner asks whether to stop."""
+def _progress() -> Progress:
+    """Return what shows the progress on stderr."""
     text = "{task.description} version {task.fields[version]:,.0f}, {task.completed:,.0f} examples, {task.fields[lag]:,.0f} to go"
-    columns = (SpinnerColumn(), TextColumn(text), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("learning", total=None, version=0, lag=0)
+    return Progress(SpinnerColumn(), TextColumn(text), TimeElapsedColumn(), console=Console(stderr=True))
 
-        def ask() -> bool:
-            def value(name: str) -> float:
-                return registry.get_sample_value(f"sml_learner_{name}") or 0
 
-            progress.update(task, completed=value("examples_total"), version=value("version"), lag=value("lag_records"))
-            return should_stop()
+@contextmanager
+def _shown(progress: Progress, arm: str, registry: CollectorRegistry) -> Iterator[Callable[[], None]]:
+    """Show the progress of one arm, each time that what is returned is called, and at the end."""
+    task = progress.add_task("learning" if arm == CONTROL else f"learning {arm}", total=None, version=0, lag=0)
 
-        yield ask
-        ask()
+    def show() -> None:
+        def value(name: str) -> float:
+            return registry.get_sample_value(f"sml_learner_{name}") or 0
+
+        progress.update(task, completed=value("examples_total"), version=value("version"), lag=value("lag_records"))
+
+    yield show
+    show()

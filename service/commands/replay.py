@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from service.commands.topics import log_with_topics
@@ -10,49 +9,52 @@ from service.screen import counting, say
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import iso
-from stream.files import read
-from stream.log.settings import format_duration
+from stream.files.in_order import in_order, is_in_order
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded, name_of
+from stream.files.rows import read
 from stream.replay import Events, Replay
-from stream.settings import JoinSettings
 
 
 def replay(
-    path: Path, settings: Settings, *, events: Events = "impressions", speed: float | None = None, future: bool = False
+    recorded: Recorded, settings: Settings, *, events: Events = "impressions", speed: float | None = None, future: bool = False
 ) -> dict[str, Any]:
-    """Write the rows of the file at ``path``, with progress and notes on stderr, and return what was written.
+    """Write the rows of a recorded log, with progress and notes on stderr, and return what was written.
 
+    Impressions are written by their times: the joiner takes one that comes after its window for late. Examples keep the log's order.
     A replay that is stopped writes no final watermark: to the joiner, the stream has not ended.
 
     Raises:
-        FileError: the file can't be read.
+        FileError: the log can't be read.
         FutureRowError: a time is in the future, without ``future``.
         LogError: the log can't be used.
     """
     start = time.perf_counter()
     if future:
         say("note: with --future, joiner and learner accept these records only under `[join] accept_future = true`")
+    left_out = LeftOut(settings.data.max_bad)
     with stop_signals() as stop, log_with_topics(settings) as log:
+        rows = read(recorded, settings.data, left_out)
+        is_sorted = events == "impressions" and not is_in_order(recorded, settings.data)
+        if is_sorted:
+            say("note: the rows are not in the order of time, and are written in it; `sml replay --as examples` keeps theirs")
+            rows = in_order(rows)
         run = Replay(log, settings.topics, settings.join, events, speed, future=future)
-        for _ in counting(run.run(read(path, settings.data), stop.wait), path.name):
+        for _ in counting(run.run(rows, stop.wait), name_of(recorded)):
             pass
-    for note in _notes(run, settings.join, events):
+    for note in (*left_out.notes(), *_notes(run)):
         say(f"note: {note}")
     return {
         "rows": run.rows,
         "clicks": run.clicks,
         "last_time": run.last if run.rows else None,
-        "in_time_order": not run.backwards,
-        "late_rows": run.late,
+        "sorted": is_sorted,
+        **left_out.counts(),
         "rows_per_second": round(run.rows / (time.perf_counter() - start), 1),
     }
 
 
-def _notes(run: Replay, settings: JoinSettings, events: Events) -> Iterator[str]:
-    """Yield how the joiner will treat the rows, if not as the file has them."""
-    if events == "impressions" and run.backwards:
-        reach = f"click_window + lateness ({format_duration(settings.click_window + settings.lateness)})"
-        late = f"the joiner sets aside up to {run.late:,} of its {run.rows:,} rows, those more than {reach} behind a row before them"
-        fine = f"the joiner puts its rows in that order, since none is more than {reach} behind a row before it"
-        yield f"the file is not in the order of time: {late if run.late else fine}; `sml replay --as examples` keeps the file's order"
+def _notes(run: Replay) -> Iterator[str]:
+    """Yield how the joiner will treat the rows, if not as the log has them."""
     if run.undecided_from is not None:
         yield f"clicks may yet come for the rows after {iso(run.undecided_from)}: the joiner decides them as their click windows end"

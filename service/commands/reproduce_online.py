@@ -15,7 +15,7 @@ from service.commands.init import read_sample
 from service.onboarding.settings_file import settings_text
 from service.screen import counting
 from service.settings import Settings
-from stream.files import read
+from stream.files.rows import read
 from stream.settings import DataSettings
 
 _BATCH = 4096  # rows encoded together
@@ -47,4 +47,4 @@ def _stream(name: str, path: Path) -> Stream:
 def _fields(path: Path, data: DataSettings) -> tuple[Field, ...]:
     """Return the fields that ``sml init`` finds."""
     sample = read_sample(path, data, f"{path.name}: reading")
-    return Settings(**tomllib.loads(settings_text(path, data, sample, every=False))).field
+    return Settings(**tomllib.loads(settings_text(path.name, data, sample, every=False))).field

@@ -1,6 +1,7 @@
 """``sml serve``: serve predictions from the newest weights, and accept impressions and clicks."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -48,7 +49,9 @@ def serve(settings: Settings) -> None:
             personal=settings.privacy.fields,
             access=access,
             arms=_arms(settings, log),
+            explore=settings.serve.explore,
             epsilon=settings.serve.epsilon,
+            reports=Path(settings.experiment.directory),
         )
         server_of(app, settings).run()
 

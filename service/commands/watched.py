@@ -16,8 +16,8 @@ from service.commands.evaluate import Evaluation, Protocol
 from service.report.blocks import Blocks
 from service.report.field_worth import FieldWorth
 from service.report.slices import Slices
-from stream.columns import LoggedBlock
-from stream.files import Logged
+from stream.files.columns import LoggedBlock
+from stream.files.layout import Logged
 
 BATCH = 256  # rows: a row's field worth is that of weights at most so much older than those that predict it
 _FEW, _SOME, _AT_MOST = 2, 12, 4  # values of a field that is a slice by itself, and how many such fields are taken

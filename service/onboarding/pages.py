@@ -28,4 +28,4 @@ def page_columns(sample: Sample, data: DataSettings) -> tuple[str, ...]:
     if not data.time or not visitors or sample.rows < 2:  # noqa: PLR2004 - neighbours
         return ()
     same = np.logical_and.reduce([np.diff(sample.times) == 0, *(equal[name] for name in visitors)])
-    return (data.time, *visitors) if same.mean() >= _ENOUGH else ()
+    return (*data.time_columns, *visitors) if same.mean() >= _ENOUGH else ()

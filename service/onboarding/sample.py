@@ -7,13 +7,15 @@ from array import array
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.files import Logged, read
+from stream.files.layout import Logged
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded
+from stream.files.rows import read
 from stream.settings import DataSettings
 
 ROWS = 250_000  # that are read of a longer file
@@ -130,12 +132,12 @@ class Sample:
         return max(self._times) - min(self._times)
 
 
-def chunks(path: Path, data: DataSettings) -> Iterator[list[Logged]]:
+def chunks(recorded: Recorded, data: DataSettings, left_out: LeftOut | None = None) -> Iterator[list[Logged]]:
     """Yield the rows of a sample, some at a time.
 
     Raises:
-        stream.files.FileError: the file can't be read.
+        stream.files.opened.FileError: it can't be read.
     """
-    rows = islice(read(path, data), ROWS)
+    rows = islice(read(recorded, data, left_out), ROWS)
     while chunk := list(islice(rows, _CHUNK)):
         yield chunk

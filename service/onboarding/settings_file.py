@@ -5,7 +5,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -40,18 +39,18 @@ _TILES = 4  # of a numeric field
 _COLUMN = 36  # where comments begin
 
 
-def settings_text(path: Path, data: DataSettings, sample: Sample, *, every: bool) -> str:
+def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool) -> str:
     """Return the settings for the log that ``sample`` was taken from; with ``every``, also those that few people need."""
     guesses = [(column, _guess(column, sample, data)) for column in sample.columns]
     clicked_at = [column.name for column, guess in guesses if guess.clicked_at]
     if data.time and clicked_at and not data.click_time:
         data = data.model_copy(update={"click_time": clicked_at[0]})
     data = data.model_copy(update={"together": page_columns(sample, data)})
-    lines = [f"# By `sml init {path.name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
+    lines = [f"# By `sml init {name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for name, default in Settings(model=_MODEL).model_copy(update={"data": data}):
-        if name not in {"field", "arms"} and (every or _SHOWN[name]):
-            lines += [*_table(name, default, every=every), *(_arms() if name == "experiment" else ()), ""]
+    for section, values in Settings(model=_MODEL).model_copy(update={"data": data}):
+        if section not in {"field", "arms"} and (every or _SHOWN[section]):
+            lines += [*_table(section, values, every=every), *(_arms() if section == "experiment" else ()), ""]
     lines += _left_out(data, guesses)
     for column, guess in guesses:
         if guess.kind:
@@ -73,7 +72,7 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
     for key, info in type(section).model_fields.items():
         if isinstance(table := getattr(section, key), Section):
             tables.append((f"{name}.{key}", table))
-        elif every or key in _SHOWN[name]:
+        elif every or key in _SHOWN[name] or values[key] != info.default:
             hidden = values[key] is None or isinstance(values[key], SecretStr)
             yield f"# {key}: {_description(info)}" if hidden else _line(key, values[key], _description(info))
     for path, table in tables if every else ():
@@ -84,7 +83,7 @@ def _table(name: str, section: Section, *, every: bool) -> Iterator[str]:
 def _arms() -> Iterator[str]:
     """Yield, as comments, what a table of ``[arms]`` may hold."""
     yield "# [arms.NAME]: one of several models that learn from this log; one of them is named control"
-    for key in ("share", "metrics_port"):
+    for key in ("share", "learn_from", "begin_from", "metrics_port"):
         yield f"# {key}: {_description(ArmSettings.model_fields[key])}"
     yield "# [arms.NAME.model], [arms.NAME.table], [arms.NAME.join]: what differs from [model], [table] and [join] label_policy"
 
@@ -100,7 +99,7 @@ def _left_out(data: DataSettings, guesses: list[tuple[Column, KindGuess]]) -> It
     yield "# Columns that are no field:"
     yield _comment(f"  {data.label}: the label")
     if data.time:
-        yield _comment(f"  {data.time}: the time, from which hour and weekday are derived")
+        yield _comment(f"  {', '.join(data.time_columns)}: the time, from which hour and weekday are derived")
     if data.click_time:
         yield _comment(f"  {data.click_time}: when the click came")
     for column, guess in guesses:

@@ -17,7 +17,7 @@ from model.kernels.table import mark_held
 from model.settings import Spec
 from model.weights import Weights
 from service.report.blocks import Blocks, Interval
-from stream.files import Logged
+from stream.files.layout import Logged
 
 EVERY = 8  # one row in so many is looked at
 _NEVER = np.uint64(2**64 - 1)  # the key of a value that never occurs

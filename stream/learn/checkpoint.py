@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -106,6 +107,11 @@ class Checkpoints:
         self._directory, self._keep = directory, keep
         self._writer = secrets.token_hex(4)  # no two processes write the same temporary file
 
+    @property
+    def begun(self) -> "Checkpoints":
+        """Another arm's state that this one begins with; it goes once there is a checkpoint."""
+        return Checkpoints(self._directory / ".begun", 1)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoint``, then delete those that are no longer among the newest, and those that hold what it has forgotten.
 
@@ -117,6 +123,7 @@ class Checkpoints:
         remembering = [path for path in paths if _number(path) < forgotten.version]
         for older in {*paths[: -self._keep], *remembering}:
             older.unlink(missing_ok=True)
+        shutil.rmtree(self.begun._directory, ignore_errors=True)  # noqa: SLF001 - its own, of the same class
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Write ``checkpoint``, delete none, and return its path.

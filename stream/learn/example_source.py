@@ -7,8 +7,9 @@ import logging
 import time
 from collections.abc import Mapping
 
+from stream.learn.errors import GapError, RecoveryError
 from stream.learn.metrics import Lag
-from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.shared import SharedReading
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 
 logger = logging.getLogger(__name__)
@@ -22,14 +23,17 @@ class ExampleSource:
         topic: The topic ``examples``.
         offsets: Partition → next example; a partition that is not named is read from its first record.
         accept_gap: Go on where examples were deleted.
+        shared: Read with other learners.
 
     Raises:
         GapError: examples were deleted before they were learned.
         RecoveryError: more was learned than the log holds.
     """
 
-    def __init__(self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False) -> None:
-        self._log, self._topic, self._accept_gap = log, topic, accept_gap
+    def __init__(
+        self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False, shared: SharedReading | None = None
+    ) -> None:
+        self._log, self._topic, self._accept_gap, self._shared = log, topic, accept_gap, shared
         self._reader = self._open(offsets)
         self._read_at = time.time()  # the append time of the newest example read, epoch s
 
@@ -75,7 +79,7 @@ class ExampleSource:
             if start[partition] < bounds.first:
                 self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first
-        return self._log.reader(self._topic, start)
+        return self._shared.reader(start) if self._shared else self._log.reader(self._topic, start)
 
     def _report_gap(self, gap: str) -> None:
         message = f"{gap} were deleted before they were learned"

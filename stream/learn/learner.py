@@ -20,6 +20,7 @@ from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.events import Version
+from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
@@ -27,6 +28,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
+from stream.learn.shared import SharedReading, prepare
 from stream.learn.trainer import Prepared
 from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
@@ -59,6 +61,8 @@ class Learner:
         accept_gap: Go on where examples were deleted before they were learned.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
         scored: Let each version say the model's recent log loss.
+        begin_from: The arm whose newest weights to begin with, where nothing was published yet.
+        shared: Read with the learners of other arms.
 
     Attributes:
         last: The last version published.
@@ -76,7 +80,10 @@ class Learner:
         accept_gap: bool = False,
         weights_retention: float = WEIGHTS_RETENTION,
         scored: bool = False,
+        begin_from: Source | None = None,
+        shared: SharedReading | None = None,
     ) -> None:
+        self._begin_from, self._shared = begin_from, shared
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
@@ -143,11 +150,12 @@ class Learner:
         """Recover the last version, and learn until told to stop, until ``end`` is reached or until the log is away."""
         check_learners(self._log, self._topics)
         self._checkpoints.tidy()
-        recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
+        recovered, beginning = self._recover()
         self.last = recovered.last
         last, metrics = (self.last.version if self.last else None), self._metrics
-        offsets = last.offsets if last and not recovered.anew else {}
-        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap)
+        learned = beginning.of if beginning else None if recovered.anew else last
+        offsets = learned.offsets if learned else {}
+        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap, shared=self._shared)
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
@@ -156,7 +164,7 @@ class Learner:
             checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
             )
-            pending = self._pending(recovered, source.offsets())
+            pending = self._pending(recovered, source.offsets(), beginning)
             session = _Session(
                 recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, metrics, scored=self._scored
             )
@@ -166,8 +174,18 @@ class Learner:
             finally:
                 self.last = session.last
 
-    def _pending(self, recovered: Recovered, offsets: Mapping[int, int]) -> PendingVersion:
+    def _recover(self) -> tuple[Recovered, Beginning | None]:
+        """Recover the last version; where there is none, begin with another arm's, if there is one to begin from."""
+        recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
+        if recovered.last or not self._begin_from:
+            return recovered, None
+        beginning = begin(self._log, self._begin_from, self._spec, self._checkpoints)
+        return recovered._replace(trainer=beginning.trainer) if beginning else recovered, beginning
+
+    def _pending(self, recovered: Recovered, offsets: Mapping[int, int], beginning: Beginning | None) -> PendingVersion:
         """Return the version after the last one, before anything is read for it."""
+        if beginning:
+            return PendingVersion(offsets, trained_through(beginning.of), new_settings=True, begun=beginning.begun)
         if recovered.last is None or recovered.anew:
             return PendingVersion(offsets, None, new_settings=True)
         last = recovered.last.version
@@ -218,6 +236,8 @@ class _Session:
 
     def run(self, should_stop: Callable[[], bool], end: _End) -> None:
         """Learn until told to stop, or until ``end`` is reached; then publish and save."""
+        if self._pending.begun:
+            self._checkpoint_writer.hasten()
         if self._needs_snapshot:
             self._publish(whole=True)
         if self._trainer.forgotten.version > self._checkpoint_writer.saved:
@@ -241,9 +261,9 @@ class _Session:
         offsets = self._source.offsets()
         self._coming = None
         if records and (before or len(records) == _BATCH):
-            self._coming = _Coming(self._ahead.submit(self._trainer.prepare, records, rules=self._rules), offsets)
+            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, self._rules), offsets)
         elif records:
-            self._learn(self._trainer.prepare(records, rules=self._rules), offsets)
+            self._learn(prepare(self._trainer, records, self._rules), offsets)
         if before:
             self._learn(before.prepared.result(), before.offsets)
 

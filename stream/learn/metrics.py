@@ -46,6 +46,7 @@ class LearnerMetrics:
             self.dead_letters.labels(reason.__name__)  # so that 0 is shown, too
         self.forgotten = counter("forgotten", "Requests to forget a value that were carried out.")
         self.erased_examples = counter("erased_examples", "Examples not learned, because they hold a forgotten value.")
+        self.others_examples = counter("others_examples", "Examples not learned, because this arm learns only what it served itself.")
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
         self.scores = {
             name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
@@ -86,6 +87,7 @@ class LearnerMetrics:
         self.examples.inc(result.learned)
         self.forgotten.inc(len(result.forgotten))
         self.erased_examples.inc(result.erased)
+        self.others_examples.inc(result.others)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 

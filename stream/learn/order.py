@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from stream.events import Version, encode
+from stream.learn.errors import LearnError
 from stream.learn.publish import last_forgetting
-from stream.learn.recovery import LearnError
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics
 from stream.weights.versions import newest_version

@@ -17,7 +17,7 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Forget, Rollback, Run, SnapshotRef, Version, encode
+from stream.events import Begun, Forget, Rollback, Run, SnapshotRef, Version, encode
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Log, Message, Progress, Record, Writer
@@ -46,6 +46,7 @@ class PendingVersion:
         reread: Partition → the offset up to which examples are read again after a rollback.
         dead_lettered: Partition and offset of those among them that are dead letters already.
         new_settings: The model's settings were others in the last version, or there was no version.
+        begun: The other arm's version that the weights begin with.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class PendingVersion:
         reread: Mapping[int, int] | None = None,
         dead_lettered: Iterable[tuple[int, int]] = (),
         new_settings: bool = False,
+        begun: Begun | None = None,
     ) -> None:
         self.offsets, self.trained_through, self.rollback, self.new_settings = dict(offsets), trained_through, rollback, new_settings
+        self.begun = begun
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.runs: list[Run] = []
         self.excluded: list[tuple[int, int]] = []
@@ -73,7 +76,7 @@ class PendingVersion:
                 self.runs[-1] = self.runs[-1]._replace(last=record.offset)
             else:
                 self.runs.append(Run(record.partition, record.offset, record.offset))
-        if result.learned:
+        if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.excluded += [(record.partition, record.offset) for record, _ in result.excluded]
         self.forgotten += [Forget(request.forget, request.until) for request in result.forgotten]
@@ -273,6 +276,7 @@ def _version(
         published_at=header.published_at,
         snapshot=snapshots.newest,
         rollback=pending.rollback,
+        begun=pending.begun,
         forgotten=pending.forgotten,
         forgot_before=forgot_before,
         spec=spec.model_dump(mode="json") if pending.new_settings else None,

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 
 from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
-from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Run, Version
+from stream.events import Begun, Run, Version
+from stream.learn.change import changed, other_settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
@@ -33,28 +34,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _OF_A_COMMIT = 2  # offsets of ``versions`` that one version takes at most: its record, and Kafka's marker of its transaction
-
-
-class LearnError(Exception):
-    """The learner can't go on by itself.
-
-    LearnError
-    ├── RecoveryError        a published version can't be made again
-    ├── OtherSettingsError   the model was learned with other settings
-    └── GapError             examples or versions were deleted before they were learned
-    """
-
-
-class RecoveryError(LearnError):
-    """A published version can't be made again."""
-
-
-class OtherSettingsError(LearnError):
-    """The model was learned with other settings."""
-
-
-class GapError(LearnError):
-    """Examples or versions were deleted before they were learned."""
 
 
 class Recovered(NamedTuple):
@@ -77,9 +56,20 @@ class Recovery:
         spec: The model's settings.
         checkpoints: The checkpoints to begin with.
         accept_gap: Go on where examples of a run, or versions, were deleted.
+        began: Arms that began from this one, whose versions can't be what it began with.
     """
 
-    def __init__(self, log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, *, accept_gap: bool = False) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        spec: Spec,
+        checkpoints: Checkpoints,
+        *,
+        accept_gap: bool = False,
+        began: frozenset[str] = frozenset(),
+    ) -> None:
+        self._began = began | {topics.arm}
         self._log, self._topics, self._spec, self._checkpoints = log, topics, spec, checkpoints
         self._accept_gap = accept_gap
         self._diverged = False
@@ -89,7 +79,7 @@ class Recovery:
 
         Raises:
             RecoveryError: the checkpoint is ahead of the log, or learning again results in other weights.
-            OtherSettingsError: the model was learned with settings that differ in more than their fields.
+            OtherSettingsError: the model was learned with settings of which not all can be changed in place.
             GapError: examples to learn again were deleted, or versions that say which.
         """
         first = self._log.bounds(self._topics.versions)[0].first
@@ -118,7 +108,7 @@ class Recovery:
                 last = published
         before = trainer
         if last is not None and until is None:
-            trainer = _migrate(trainer, self._spec, last.version)
+            trainer = changed(trainer, self._spec, last.version)
         trainer.model.mark_published()
         saved = checkpoint.version.version if checkpoint else -1
         return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
@@ -198,11 +188,25 @@ class Recovery:
             spec = Spec.model_validate(version.spec)
         except ValidationError as error:
             raise RecoveryError(f"version {version.version} has settings that this program does not know: {error}") from error
-        return Trainer(OnlineModel(spec), RunningScores()) if is_first else _migrate(trainer, spec, version)
+        if version.settings != settings_digest(spec):
+            raise OtherSettingsError(other_settings(version))
+        if version.begun:
+            return self._begin_again(version.begun, spec, is_first=is_first)
+        return Trainer(OnlineModel(spec), RunningScores()) if is_first else changed(trainer, spec, version)
+
+    def _begin_again(self, begun: Begun, spec: Spec, *, is_first: bool) -> Trainer:
+        """Return what an arm began with, from what was saved of the other arm's version, or else by making that again."""
+        source = self._topics._replace(arm=begun.arm)
+        if not is_first or begun.arm in self._began:
+            raise RecoveryError(f"{self._topics.versions}: a version begins from {begun.arm}, which only the first of another arm does")
+        recovered = Recovery(self._log, source, self._spec, self._checkpoints.begun, began=self._began).recover(begun.version)
+        if recovered.last is None or recovered.last.version.version != begun.version:
+            raise RecoveryError(f"{source.versions} has no version {begun.version} any more, with which this arm began")
+        return recovered.trainer.begin(spec, accumulators=begun.accumulators)
 
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):
-            raise OtherSettingsError(_other_settings(version))
+            raise OtherSettingsError(other_settings(version))
         excluded = set(version.excluded)
         for run in version.runs:
             self._learn_run(trainer, version, run, excluded, runs)
@@ -235,28 +239,6 @@ class Recovery:
             logger.warning("%s: going on without them", message)
             trainer.forget_again(version)  # its requests may be among them
             self._diverged = True
-
-
-def _migrate(trainer: Trainer, spec: Spec, version: Version) -> Trainer:
-    """Return a trainer with the same state under other fields; the same trainer if the fields are the same."""
-    model = trainer.model
-    if model.spec == spec:
-        return trainer
-    try:
-        state = migrate(model.state(), model.spec, spec)
-    except MigrationError as error:
-        raise OtherSettingsError(f"{_other_settings(version)}: {error}") from error
-    names = [", ".join(field.name for field in fields) for fields in (model.spec.fields, spec.fields)]
-    records = [f"{'with' if each.model.records else 'without'} records" for each in (model.spec, spec)]
-    logger.info("after version %s the fields change from %s (%s) to %s (%s)", version.version, names[0], records[0], names[1], records[1])
-    return Trainer(OnlineModel.from_state(spec, state), trainer.scores, trainer.forgotten, trainer.guard.with_other_fields())
-
-
-def _other_settings(version: Version) -> str:
-    return (
-        f"version {version.version} was learned with other settings of model, table or label_policy; "
-        "to learn anew, set another log.prefix and learn.directory"
-    )
 
 
 class _Runs:

@@ -13,8 +13,9 @@ import msgspec
 from model.settings import Spec
 from stream.events import Rollback, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.errors import RecoveryError
 from stream.learn.publish import PendingVersion, Publisher, trained_through
-from stream.learn.recovery import Recovered, Recovery, RecoveryError
+from stream.learn.recovery import Recovered, Recovery
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from model.evaluation import RunningScores
 from model.features import Encoded, Encoder
 from model.guard.guard import Guard
+from model.migrate import convert
 from model.online import OnlineModel
 from model.progressive import learn_and_score
+from model.settings import Spec
 from stream.events import BadRecordError, Example, Forget, Version
 from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import Forgotten, ForgottenError, check
@@ -30,11 +32,12 @@ class BatchResult(NamedTuple):
     """The result of learning some records."""
 
     learned: int  # examples
-    trained_through: int  # the latest event time among them, as the rules see it, epoch ms; 0 if there are none
+    trained_through: int  # the latest event time among them and the others, as the rules see it, epoch ms; 0 if there are none
     bad: list[tuple[Record, Exception]]  # records that could not be decoded or encoded, and why
     excluded: list[tuple[Record, Exception]]  # examples that a rule refused or whose step was undone, and why
     forgotten: list[Forget]  # requests that were carried out
     erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
+    others: int  # examples not learned because this arm did not serve them
 
 
 class _Decoded(NamedTuple):
@@ -59,6 +62,7 @@ class Prepared(NamedTuple):
     steps: list[_Segment | Forget]  # in order
     bad: dict[int, Exception]  # position of a record that could not be decoded → why
     refused: dict[int, Exception]  # position of an example that a rule refused → why
+    others: list[int]  # the event times of examples that another arm served, epoch ms; none where this one learns from all
 
 
 class Trainer:
@@ -68,7 +72,15 @@ class Trainer:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
+        self._served_by = model.spec.served_by
         self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
+
+    def begin(self, spec: Spec, *, accumulators: bool) -> "Trainer":
+        """Return another model's trainer, which begins with what fits of this model, with or without its accumulators."""
+        model = self.model if accumulators else OnlineModel.of_weights(self.model.weights, self.model.examples)
+        forgotten = Forgotten.from_state(self.forgotten.state())
+        forgotten.version = -1  # the other model's versions are numbered anew
+        return Trainer(OnlineModel.from_state(spec, convert(model.state(), model.spec, spec)), RunningScores(), forgotten)
 
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
@@ -104,7 +116,7 @@ class Trainer:
             excluded: Partition and offset of the records to skip.
             rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
         """
-        prepared = Prepared(records, [], {}, {})
+        prepared = Prepared(records, [], {}, {}, [])
         decoded: list[_Decoded] = []  # since the last request
         for position, record in enumerate(records):
             if (record.partition, record.offset) in excluded:
@@ -120,12 +132,24 @@ class Trainer:
                 prepared.steps.extend((*self._segments(decoded), event))
                 decoded = []
                 continue
+            own = self._is_own(event)
             try:
-                decoded.append(_Decoded(position, event, rules.observed(event, record) if rules else event.time))
+                time = rules.observed(event, record) if rules else event.time
             except BadRecordError as error:
-                prepared.refused[position] = error
+                if own:
+                    prepared.refused[position] = error
+                continue
+            if own:
+                decoded.append(_Decoded(position, event, time))
+            else:
+                prepared.others.append(time)
         prepared.steps.extend(self._segments(decoded))
         return prepared
+
+    def _is_own(self, example: Example) -> bool:
+        """Return whether the model learns an example: each, or only what its arm served and nobody forced it to."""
+        served = example.served
+        return self._served_by is None or (served is not None and served.arm == self._served_by and not served.forced)
 
     def _segments(self, decoded: list[_Decoded]) -> Iterator[_Segment]:
         """Yield examples as a segment, if there are any."""
@@ -135,7 +159,7 @@ class Trainer:
 
     def learn_prepared(self, prepared: Prepared) -> BatchResult:
         """Learn what :meth:`prepare` returned."""
-        records, steps, bad, refused = prepared
+        records, steps, bad, refused, others = prepared
         learned: list[_Decoded] = []
         requests: list[Forget] = []
         for step in steps:
@@ -149,11 +173,12 @@ class Trainer:
             del bad[position]
         return BatchResult(
             learned=len(learned),
-            trained_through=max((each.time for each in learned), default=0),
+            trained_through=max([*(each.time for each in learned), *others], default=0),
             bad=[(records[position], bad[position]) for position in sorted(bad)],
             excluded=[(records[position], refused[position]) for position in sorted(refused)],
             forgotten=requests,
             erased=len(erased),
+            others=len(others),
         )
 
     def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception]) -> list[_Decoded]:

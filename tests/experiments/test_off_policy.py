@@ -1,5 +1,6 @@
 """What a policy that never served is worth, estimated from what another served, is what the simulated site's true probabilities say."""
 
+import random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from experiments.off_policy import Value, doubly, ips, snips
+from model.exploration import chances
+from service.api.choice import thompson
 from service.commands.simulated_site import CANDIDATES, Site
 
 Floats = NDArray[np.float64]
@@ -47,12 +50,26 @@ def site() -> tuple[NDArray[np.int64], Floats]:
     return np.array([int(visit.context["user_id"][1:]) for visit in visits]), np.array([visit.probabilities for visit in visits])
 
 
-def served(site: tuple[NDArray[np.int64], Floats], seed: int) -> Logged:
-    """Show one candidate a visit by a policy that hardly knows better; the policy in question knows much."""
-    random, (units, true) = np.random.default_rng(seed), site
+def policies(true: Floats) -> tuple[Floats, Floats]:
+    """Return the scores of a policy that hardly knows better, and the chances of one that knows much: the same in every repetition."""
     logit = np.log(true / (1 - true))
-    noise = np.random.default_rng(99).normal(0, 1, (2, *true.shape))  # the policies are the same in every repetition
-    logging, policy = softmax(0.3 * logit + noise[0] / 2), softmax(2 * logit + noise[1])
+    noise = np.random.default_rng(99).normal(0, 1, (2, *true.shape))
+    return 0.3 * logit + noise[0] / 2, softmax(2 * logit + noise[1])
+
+
+@pytest.fixture(scope="module")
+def uncertain(site: tuple[NDArray[np.int64], Floats]) -> tuple[Floats, Floats]:
+    """Return how uncertain the policy that serves is of its scores, and by which chances it chooses by Thompson sampling."""
+    scores, _ = policies(site[1])
+    spreads = np.random.default_rng(98).uniform(0.8, 1.5, scores.shape)
+    return spreads, np.array([chances(*each, 1) for each in zip(scores, spreads, strict=True)])
+
+
+def served(site: tuple[NDArray[np.int64], Floats], seed: int, logging: Floats | None = None) -> Logged:
+    """Show one candidate a visit by the policy that hardly knows better; the policy in question knows much."""
+    random, (units, true) = np.random.default_rng(seed), site
+    scores, policy = policies(true)
+    logging = softmax(scores) if logging is None else logging
     shown = (logging.cumsum(axis=1) < random.random((VISITS, 1))).sum(axis=1).clip(max=CANDIDATES - 1)
     clicked = random.random(VISITS) < true[np.arange(VISITS), shown]
     return Logged(units, true, logging, policy, shown, clicked.astype(np.float64))
@@ -66,9 +83,12 @@ def estimate(name: str, logged: Logged, q: Floats | None = None, weights: Floats
     return {"ips": ips, "snips": snips}[name](w, logged.clicked, logged.units)
 
 
+@pytest.mark.parametrize("by_thompson", [False, True])
 @pytest.mark.parametrize("name", ["ips", "snips", "doubly"])
-def test_each_estimator_tells_the_truth_of_the_simulator_and_how_sure_it_is(site: Any, name: str) -> None:
-    repeats = [served(site, seed) for seed in range(150)]
+def test_each_estimator_tells_the_truth_of_the_simulator_and_how_sure_it_is(
+    site: Any, uncertain: Any, name: str, by_thompson: bool
+) -> None:
+    repeats = [served(site, seed, uncertain[1] if by_thompson else None) for seed in range(150)]
     found = [estimate(name, logged) for logged in repeats]
 
     values, truth = np.array([each.value for each in found]), repeats[0].truth
@@ -77,6 +97,23 @@ def test_each_estimator_tells_the_truth_of_the_simulator_and_how_sure_it_is(site
     inside = np.mean([abs(each.value - truth) < 1.96 * each.error for each in found])
     assert 0.9 <= inside <= 0.995
     assert abs(repeats[0].clicked.mean() - truth) > 5 * values.std()  # what served is worth is another thing
+
+
+def test_what_thompson_sampling_logs_tells_what_another_policy_is_worth(site: Any, uncertain: Any) -> None:
+    units, true = site
+    scores, policy = policies(true)
+    chance = random.Random(0)
+    picks = [
+        thompson(probabilities, spreads, 1, chance)[0]
+        for probabilities, spreads in zip((1 / (1 + np.exp(-scores))).tolist(), uncertain[0].tolist(), strict=True)
+    ]
+    shown, propensities = np.array([each.candidate for each in picks]), np.array([each.propensity for each in picks])
+    weights = policy[np.arange(VISITS), shown] / propensities
+    clicked = (np.random.default_rng(0).random(VISITS) < true[np.arange(VISITS), shown]).astype(np.float64)
+
+    truth = float((policy * true).sum(axis=1).mean())
+    for found in (ips(weights, clicked, units), snips(weights, clicked, units)):
+        assert abs(found.value - truth) < 3 * found.error < 0.1
 
 
 def test_the_doubly_robust_estimate_is_less_spread_where_it_foretells_well(site: Any) -> None:

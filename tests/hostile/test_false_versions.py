@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.events import Example, Run, SnapshotRef, encode
+from stream.events import Begun, Example, Run, SnapshotRef, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import create
@@ -31,6 +31,7 @@ LIES: dict[str, dict[str, Any]] = {
     "other settings": {"settings": "0" * 16},
     "no settings": {"spec": {"model": "none"}},
     "a huge table": {"spec": HUGE},
+    "a beginning that is none": {"begun": Begun("control", 0, accumulators=True), "spec": SPEC.model_dump(mode="json")},
     "a snapshot that is not there": {"snapshot": ELSEWHERE, "digest": "0" * 16},
     "more examples than there are": {"offsets": {0: 2**40}},
 }

@@ -1,13 +1,15 @@
 """Fields come and go, and what was learned of the others stays."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from model.features import Features
+from model.kernels.base_rate import START
 from model.kernels.record import BUCKET, newest_bucket
-from model.migrate import MigrationError, migrate
+from model.migrate import MigrationError, begins_anew, convert, migrate
 from model.online import OnlineModel
 from model.registry import NETWORKS
 from model.settings import Field, ModelSettings, Spec, TableSettings
@@ -110,7 +112,7 @@ def test_another_network_is_refused() -> None:
     before = trained(spec(A), keys_of(1))
     other = spec(A).model_copy(update={"model": ModelSettings(hidden=(7,))})
 
-    with pytest.raises(MigrationError, match="got another model"):
+    with pytest.raises(MigrationError, match=re.escape("model.hidden: got (7,), expected (6, 4)")):
         migrate(before.state(), before.spec, other)
 
 
@@ -157,3 +159,113 @@ def test_where_labels_take_another_time_what_waited_waits_about_as_long(delay: i
 
     assert (after.weights.records.counts[:, :BUCKET] == before.weights.records.counts[:, :BUCKET]).all()
     assert newest_bucket(after.weights.records.counts[-1]) == 390 // delay
+
+
+RATES: dict[str, Any] = {
+    "tower_rate": 0.02, "embedding_rate": 0.3, "wide_rate": 0.05,
+    "tower_accumulator": 0.1, "embedding_accumulator": 0.1, "wide_accumulator": 0.5, "accumulator_half_life": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_another_step_leaves_the_weights_as_they_are_and_learns_on_otherwise(name: str) -> None:
+    before = trained(spec(A, B, accumulator_half_life=100), keys_of(1, 2))
+
+    after = moved(before, spec(A, B, **{"accumulator_half_life": 100} | {name: RATES[name]}))
+
+    assert after.digest() == before.digest()
+    for model in (before, after):
+        model.learn(keys_of(1, 2), np.ones(EXAMPLES))
+        model.learn(keys_of(3, 4), np.ones(EXAMPLES))  # values never seen: their accumulators begin
+    assert after.digest() != before.digest()
+
+
+def with_capacity(capacity: int, *fields: Field) -> Spec:
+    return spec(*fields).model_copy(update={"table": TableSettings(capacity=capacity)})
+
+
+def rows_of(model: OnlineModel) -> dict[int, list[Any]]:
+    """Return what is held of each key: weights, accumulators, last use and record, wherever it lies."""
+    table = model.table
+    parts = (table.rows, table.accumulators, table.used, table.records.counts)
+    return {int(table.keys[n]): [part[n].tolist() for part in parts] for n in np.flatnonzero(table.keys)}
+
+
+@pytest.mark.parametrize("capacity", [512, 264, 8 * 1001])
+def test_in_a_larger_table_every_row_is_found_again_and_predicts_and_learns_as_before(capacity: int) -> None:
+    before = trained(with_capacity(256, A, B), keys_of(1, 2))
+
+    after = moved(before, with_capacity(capacity, A, B))
+
+    assert rows_of(after) == rows_of(before)
+    assert all(after.weights.has(key) for key in rows_of(before))
+    assert after.weights.predict(keys_of(1, 2)).tolist() == before.weights.predict(keys_of(1, 2)).tolist()
+    for model in (before, after):
+        model.learn(keys_of(1, 2), np.ones(EXAMPLES))
+    assert rows_of(after) == rows_of(before)
+    assert after.table.counts.tolist() == before.table.counts.tolist()
+
+
+def test_where_a_set_is_too_small_for_what_it_gets_the_rows_used_last_are_kept() -> None:
+    before = OnlineModel(with_capacity(24, A))  # three sets; of four, the second overlaps two of them
+    low, high = np.uint64(int(0.30 * 2**64)), np.uint64(int(0.40 * 2**64))
+    keys = np.concatenate([low + np.arange(8, dtype=np.uint64), high + np.arange(8, dtype=np.uint64)])
+    before.learn(Features(keys, np.arange(17), np.arange(16)), np.zeros(16, np.float32))
+
+    after = moved(before, with_capacity(32, A))
+
+    assert set(rows_of(after)) == set(keys[8:].tolist())
+    assert after.table.counts.tolist() == [8, 8]  # occupied, expired
+    assert np.flatnonzero(after.table.keys).tolist() == list(range(8, 16))
+
+
+def test_a_smaller_table_is_refused() -> None:
+    before = trained(with_capacity(512, A), keys_of(1))
+
+    with pytest.raises(MigrationError, match=r"table.capacity: got 256, expected at least 512"):
+        migrate(before.state(), before.spec, with_capacity(256, A))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_another_model_begins_with_the_parameters_whose_shapes_agree_and_draws_the_others(network: str) -> None:
+    before, new = trained(spec(A, B, network=network), keys_of(1, 2)), spec(A, B, network=network, hidden=(6, 5, 4))
+
+    after = OnlineModel.from_state(new, convert(before.state(), before.spec, new))
+
+    assert begins_anew(before.spec, new) == [
+        f"{name}.{part}"
+        for name, parts in {
+            "tower.1": ("weight", "bias"), "skip.1": ("meta", "meta_bias", "weight"),
+            "tower.2": ("weight", "bias"), "skip.2": ("meta", "meta_bias", "weight"),
+        }.items()
+        for part in parts
+    ]  # fmt: skip
+    named, former, drawn = (model.weights.layout.named(model.weights.dense) for model in (after, before, OnlineModel(new)))
+    for name, parameter in named.items():
+        expected = drawn if name in begins_anew(before.spec, new) else former
+        assert np.array_equal(parameter, expected[name]), name
+    assert rows_of(after) == rows_of(before)
+    after.learn(keys_of(1, 2), np.ones(EXAMPLES))
+
+
+def test_a_counted_base_rate_that_is_new_begins_before_any_click_is_counted() -> None:
+    before, new = trained(spec(A, B), keys_of(1, 2)), spec(A, B, base_rate=True)
+
+    after = OnlineModel.from_state(new, convert(before.state(), before.spec, new))
+
+    assert after.weights.layout.bias.of(after.weights.dense).tolist() == [pytest.approx(START)]
+    assert begins_anew(before.spec, new) == ["bias"]
+
+
+def test_a_model_of_weights_alone_predicts_as_they_do_and_counts_and_accumulates_anew() -> None:
+    before = trained(spec(A, B), keys_of(1, 2))
+
+    after = OnlineModel.of_weights(before.weights, before.examples)
+
+    assert after.digest() == before.digest()
+    assert (after.examples, after.table.counts[0]) == (EXAMPLES, before.table.counts[0])
+    assert set(after.table.used[after.table.keys != 0].tolist()) == {EXAMPLES}
+    counted = trained(spec(A, B, base_rate=True), keys_of(1, 2))
+    anew = OnlineModel.of_weights(counted.weights, counted.examples)
+    assert anew.weights.layout.bias.of(anew.weights.dense).tolist() == [pytest.approx(START)]
+    assert not anew.label_counts.any()

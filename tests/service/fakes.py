@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights
 from service.access.guard import Access
 from service.api.app import build
+from service.api.choice import Explore
 from service.api.served_weights import ServedWeights
 from stream.event_time import TimeRule
 from stream.log.contract import Log, LogUnavailableError, Message
@@ -85,12 +87,27 @@ class FakeFollower:
 class Site:
     """An application on a fake log; a test may set the time of its host, in epoch seconds."""
 
-    def __init__(self, rule: TimeRule | None = None, access: Access | None = None, personal: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        rule: TimeRule | None = None,
+        access: Access | None = None,
+        personal: Sequence[str] = (),
+        explore: Explore = "epsilon",
+        reports: Path | None = None,
+    ) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
         self.log, self.follower, self.topics = FakeLog(), FakeFollower(), Topics("sml")
         self.app = build(
-            cast("Log", self.log), self.topics, self.follower.follow, rule=rule, clock=self.clock, access=access, personal=personal
+            cast("Log", self.log),
+            self.topics,
+            self.follower.follow,
+            rule=rule,
+            clock=self.clock,
+            access=access,
+            personal=personal,
+            explore=explore,
+            reports=reports,
         )
 
     def clock(self) -> float:

@@ -74,6 +74,29 @@ def test_settings_without_arms_are_those_of_one_model_whose_topics_and_digest_ar
     assert settings_digest(alone.spec) == settings_digest(Spec(fields=alone.field))
 
 
+def test_an_arm_that_learns_from_its_own_names_itself_and_the_others_settings_are_as_before(tmp_path: Path) -> None:
+    own = settings(tmp_path, ARMS.replace("share = 0.1", 'share = 0.1\nlearn_from = "own"'))
+
+    assert [each.spec.served_by for each in own.of_every_arm()] == [None, "treatment", None]
+    assert [settings_digest(each.spec) for each in own.of_every_arm()][::2] == [
+        settings_digest(each.spec) for each in settings(tmp_path, ARMS).of_every_arm()
+    ][::2]
+
+
+def test_an_arm_knows_the_settings_of_the_one_that_it_begins_from(tmp_path: Path) -> None:
+    text = ARMS.replace("[arms.large]", '[arms.large]\nbegin_from = "treatment"').replace(
+        "[arms.control]", '[arms.control]\nbegin_from = "large"'
+    )
+
+    control, treatment, large = settings(tmp_path, text).of_every_arm()
+
+    assert treatment.begin_from is None
+    assert control.begin_from is not None
+    assert large.begin_from is not None
+    assert (large.begin_from.spec, large.begin_from.learn) == (treatment.spec, treatment.learn)
+    assert (control.begin_from.spec, control.begin_from.learn) == (large.spec, large.learn)
+
+
 def test_control_has_all_the_traffic_unless_shares_are_given(tmp_path: Path) -> None:
     assert settings(tmp_path, "[arms.control]\n[arms.b]").traffic.points() == {"control": 1_000_000_000}
     assert settings(tmp_path, ARMS).traffic.points() == {"control": 900_000_000, "treatment": 100_000_000}
@@ -90,6 +113,9 @@ def test_control_has_all_the_traffic_unless_shares_are_given(tmp_path: Path) -> 
         ('[arms.control]\n[arms."A b"]', "arms.A b: got 'A b', expected a name of up to 40 small letters"),
         ("[arms.control]\n[arms.b.model]\nskp = 1", "arms.b.model.skp: no such setting, nearest is 'skip'"),
         ("[arms.control]\n[arms.b.join]\nlateness = 1", "arms.b.join.lateness: no such setting, nearest is 'label_policy'"),
+        ("[arms.control]\n[arms.b]\nlearn_from = 'mine'", "arms.b.learn_from: got 'mine', expected 'all' or 'own'"),
+        ("[arms.control]\n[arms.b]\nbegin_from = 'c'", "arms.b.begin_from: got 'c', expected control"),
+        ("[arms.control]\n[arms.b]\nbegin_from = 'b'", "arms.b.begin_from: got 'b', expected control"),
         ("[arms.control]\n[arms.b]\nmodle = 1", "arms.b.modle: no such setting, nearest is 'model'"),
         ('[arms.control]\n[arms.b.join]\nlabel_policy = "fnw"', "arms.b.join.label_policy: got 'fnw', expected window, for"),
         ("[experiment]\nuint = 1", "experiment.uint: no such setting, nearest is 'unit'"),

@@ -21,7 +21,8 @@ from service.commands.evaluate import evaluate
 from service.commands.simulated_site import Site
 from service.settings import Settings
 from stream.event_time import TimeRule
-from stream.files import Logged, read
+from stream.files.layout import Logged
+from stream.files.rows import read
 from stream.join.joiner import Joiner, JoinSession
 from stream.join.metrics import JoinerMetrics
 from stream.learn.learner import Learner

@@ -169,6 +169,32 @@ def test_a_duration_is_written_as_it_was(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
 
 
+def test_a_share_of_choices_at_random_explores_as_it_did_before_there_was_another_way(sml_toml: Path) -> None:
+    sml_toml.write_text("[serve]\nepsilon = 0.1")
+
+    assert load(sml_toml).serve.explore == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[serve]\nexplore = "thompson"\nepsilon = 0.1', "explore to be epsilon, where epsilon is 0.1, or epsilon to be 0"),
+        ('[serve]\nexplore = "none"\nepsilon = 0.1', "explore to be epsilon"),
+        ('[serve]\nexplore = "greedy"', "got 'greedy', expected 'none', 'epsilon' or 'thompson'"),
+        ('[serve]\nexplore = "thompson"', r"serve\.explore: got 'thompson', expected records = true in model"),
+        (
+            '[serve]\nexplore = "thompson"\n[model]\nrecords = true\n[arms.control]\n[arms.other]\nmodel = { records = false }',
+            r"expected records = true in arms\.other\.model",
+        ),
+    ],
+)
+def test_exploration_that_the_settings_do_not_allow_is_refused(sml_toml: Path, text: str, message: str) -> None:
+    sml_toml.write_text(text)
+
+    with pytest.raises(SettingsError, match=message):
+        load(sml_toml)
+
+
 def test_records_that_a_restart_needs_are_kept(sml_toml: Path) -> None:
     sml_toml.write_text('[log]\nretention = "20m"')
     with pytest.raises(

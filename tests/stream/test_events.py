@@ -56,6 +56,23 @@ def test_any_bytes_are_a_record_or_a_bad_record(value: bytes) -> None:
     rubbish(value)
 
 
+@pytest.mark.parametrize(
+    "written", ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20.000", "2023-11-15T00:13:20.0009+02:00", "2023-11-14 22:13:20Z"]
+)
+def test_a_time_may_be_iso_8601_and_everything_else_stays_as_it_is(written: str) -> None:
+    iso = {**GOOD, "time": written, "clicked_at": written}
+    epoch = {**GOOD, "time": 1_700_000_000_000, "clicked_at": 1_700_000_000_000}
+
+    assert decode_example(json.dumps(iso).encode()) == decode_example(json.dumps(epoch).encode())
+    assert decode_impression(json.dumps({**GOOD, "time": written}).encode()) == decode_impression(json.dumps(GOOD).encode())
+
+
+@pytest.mark.parametrize("written", ["noon", "2023-11-14", "1969-12-31T23:59:59Z", "2023-13-01T00:00:00Z", ""])
+def test_a_time_that_is_none_is_named(written: str) -> None:
+    with pytest.raises(BadRecordError, match="field 'time'"):
+        decode_click(json.dumps({"impression_id": "a", "time": written}).encode())
+
+
 @pytest.mark.parametrize("name", ["time", "features", "served", "label", "weight", "clicked_at", "policy", "value", "watermark", "version"])
 def test_half_a_surrogate_pair_is_a_bad_record_wherever_it_stands(name: str) -> None:
     for value in ("\ud800", {"\ud800": 1}, {"version": "\ud800"}, ["\ud800"]):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, decode_impression
-from stream.files import Logged
+from stream.files.layout import Logged
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, Replay

@@ -7,9 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.event_time import FUTURE, TimeRule
-from stream.events import Watermark, decode_click, decode_impression
-from stream.file_blocks import FileError
-from stream.files import Logged
+from stream.events import Watermark, decode_click, decode_example, decode_impression
+from stream.files.in_order import in_order
+from stream.files.layout import Logged
+from stream.files.opened import FileError
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
@@ -125,15 +126,16 @@ def test_the_impressions_of_a_batch_are_in_the_log_before_its_clicks(tmp_path: P
     assert len(clicked) == 2 * BATCH
 
 
-def test_rows_that_the_joiner_sets_aside_as_late_are_counted(log: SqliteLog) -> None:
+def test_rows_in_any_order_are_joined_as_those_in_the_order_of_time(log: SqliteLog) -> None:
     times = [0, 900_000, 240_000, 239_999, 900_001, 0]
+    rows = [row(number, NOW - 10**9 + time, number % 2) for number, time in enumerate(times)]
 
-    run = replay(log, [row(number, NOW - 10**9 + time) for number, time in enumerate(times)])
+    replay(log, list(in_order(rows)))
     join(log, SETTINGS)
 
-    assert (run.backwards, run.late) == (3, 2)
-    assert [record.key for record in read(log, TOPICS.dead_letters)] == [b"3", b"5"]
-    assert log.bounds(TOPICS.examples)[0].end == 4
+    assert log.bounds(TOPICS.dead_letters)[0].end == 0
+    examples = [decode_example(record.value) for record in read(log, TOPICS.examples)]
+    assert [(each.impression_id, each.label) for each in examples] == [("0", 0), ("5", 1), ("3", 1), ("2", 0), ("1", 1), ("4", 0)]
 
 
 def test_made_up_times_are_joined_where_they_are_accepted_and_set_aside_where_not(tmp_path: Path) -> None:

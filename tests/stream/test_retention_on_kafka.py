@@ -15,9 +15,9 @@ from stream.event_time import TimeRule
 from stream.events import Click, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.learn.errors import GapError
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.learn.recovery import GapError
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all

@@ -1,6 +1,7 @@
 """``POST /v1/impressions`` and ``/v1/clicks``, for sites without a client of the log. What is accepted is stored in the log."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -12,13 +13,27 @@ from service.api.dependencies import Body, Service, ServiceDep
 from service.api.messages import MAX_FIELDS, MAX_TEXT, Accepted
 from service.api.openapi import operation
 from service.api.strict import check_keys
-from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+from stream.events import UNREADABLE, BadRecordError, Click, Impression, Time, Watermark, decode_click, decode_impression
 
 router = APIRouter(tags=["events"])
 
 MAX_EVENTS = 10_000
-Impressions: TypeAlias = Impression | Annotated[list[Impression], Meta(min_length=1, max_length=MAX_EVENTS)]
-Clicks: TypeAlias = Click | Annotated[list[Click], Meta(min_length=1, max_length=MAX_EVENTS)]
+
+
+class SentImpression(Impression, frozen=True, kw_only=True, omit_defaults=True):
+    """An item shown to a visitor, with the features as they were then; without a time, it is shown now."""
+
+    time: Time | datetime = msgspec.field(default_factory=int)  # type: ignore[assignment]  # as the document describes it
+
+
+class SentClick(Click, frozen=True, kw_only=True, omit_defaults=True):
+    """A click on an impression; without a time, it comes now."""
+
+    time: Time | datetime = msgspec.field(default_factory=int)  # type: ignore[assignment]  # as the document describes it
+
+
+Impressions: TypeAlias = SentImpression | Annotated[list[SentImpression], Meta(min_length=1, max_length=MAX_EVENTS)]
+Clicks: TypeAlias = SentClick | Annotated[list[SentClick], Meta(min_length=1, max_length=MAX_EVENTS)]
 
 PROBLEMS = {
     413: "An event is larger than the log accepts.",
@@ -43,14 +58,14 @@ def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermar
     Raises:
         BadRequestError: an event is not what the topic holds, or the joiner would set it aside for its time.
     """
-    events = list(_decoded(body, decode))
+    events = list(_decoded(body, decode, service.now()))
     service.check_times((f"{each.prefix}time", each.event.time) for each in events)
     return [(each.event.impression_id, each.value) for each in events]
 
 
-def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Iterator[Sent]:
+def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark], now: int) -> Iterator[Sent]:
     if not body.lstrip().startswith(b"["):
-        yield _checked("", body, decode)
+        yield _checked("", body, decode, now)
         return
     try:
         events = msgspec.json.decode(body, type=list[Raw])
@@ -59,24 +74,41 @@ def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Waterma
     if not 1 <= len(events) <= MAX_EVENTS:
         raise BadRequestError("body", f"expected 1 to {MAX_EVENTS} events, got {len(events)}")
     for index, event in enumerate(events):
-        yield _checked(f"[{index}].", bytes(event), decode)
+        yield _checked(f"[{index}].", bytes(event), decode, now)
 
 
-def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark]) -> Sent:
+def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark], now: int) -> Sent:
     try:
-        event = decode(value)
+        try:
+            event = decode(value)
+        except BadRecordError as error:
+            timed = _timed(value, now) if error.field == "time" else None
+            if timed is None:
+                raise
+            event = decode(timed)
+        else:
+            timed = value
     except BadRecordError as error:
         raise BadRequestError(prefix + error.field, str(error)) from error
     if isinstance(event, Watermark):
         raise BadRequestError(f"{prefix}impression_id", "got a watermark, expected an event")
-    _check_size(prefix, value, event)
-    return Sent(prefix, event, value)
+    _check_size(prefix, value, event, _keys_of(event) if timed is value else 0)
+    return Sent(prefix, event, timed)
 
 
-def _check_size(prefix: str, value: bytes, event: Impression | Click) -> None:
+def _timed(value: bytes, now: int) -> bytes | None:
+    """Return an event that does not say when it happened as one that happens now; None: it does say."""
+    try:
+        fields = msgspec.json.decode(value, type=dict[str, Raw])
+    except UNREADABLE:
+        return None
+    return None if "time" in fields else msgspec.json.encode({"time": now, **fields})
+
+
+def _check_size(prefix: str, value: bytes, event: Impression | Click, keys: int) -> None:
     """Refuse an event that names a key twice or is nested too deeply, or whose features are too many or too long."""
     try:
-        check_keys(value, _keys_of(event))
+        check_keys(value, keys)
     except BadRequestError as error:
         raise BadRequestError(prefix + error.field, error.reason) from error
     features = event.features if isinstance(event, Impression) else {}

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Request
 from msgspec.structs import replace
 
 from service.api.answers import Answer
-from service.api.choice import choose, logged
-from service.api.dependencies import Body, ServiceDep
+from service.api.choice import Pick, epsilon_greedy, logged, thompson
+from service.api.dependencies import Body, Service, ServiceDep
 from service.api.messages import Choice, Prediction, Predictions, PredictRequest, read_predict_request
 from service.api.openapi import operation
+from service.api.predictor import Predicted, Predictor
 from stream.events import Impression, Served, encode
 from stream.log.contract import RecordTooLargeError
 
@@ -63,7 +64,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
     service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)
-    chosen = choose(scored.probabilities, request.choose, service.epsilon, _chance) if request.choose is not None else []
+    chosen = _choose(service, predictor, scored, request.choose) if request.choose is not None else []
     shown = logged(request, scored.probabilities, chosen)
     if shown:
         _check_size(request, len(shown))
@@ -95,6 +96,13 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         ]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
+
+
+def _choose(service: Service, predictor: Predictor, scored: Predicted, count: int) -> list[Pick]:
+    """Choose candidates as the settings say."""
+    if service.explore == "thompson":
+        return thompson(scored.probabilities, predictor.spreads(scored), count, _chance)
+    return epsilon_greedy(scored.probabilities, count, service.epsilon, _chance)
 
 
 def _forced(http: Request) -> str | None:

@@ -20,7 +20,7 @@ from paper.online.study import CHOOSING, OnlineStudy
 from paper.reproduce import reproduce
 from paper.runs import Results
 from service.cli import app
-from stream.files import Logged
+from stream.files.layout import Logged
 
 FIELDS = [Field(name="user_id"), Field(name="tags", kind="multi"), Field(name="price", kind="numeric")]
 DAY = 24 * HOUR

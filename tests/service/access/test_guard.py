@@ -95,6 +95,13 @@ def test_a_prediction_that_logs_impressions_needs_the_role_of_those_who_send_the
         assert ask(both, log=True) == (200, 1)
 
 
+@pytest.mark.parametrize(("name", "prefix"), [("Authorization", "Bearer "), ("X-API-Key", "")])
+def test_a_credential_stands_once(guarded: TestClient, held: Held, name: str, prefix: str) -> None:
+    answer = guarded.get("/v1/model", headers=[(name, prefix + held.keys["read"])] * 2)
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, f"{name}: got 2, expected one")
+
+
 def test_no_answer_sends_a_client_to_the_host_that_it_named(guarded: TestClient, held: Held) -> None:
     for path in ("/v1/users", "/v1/model/", "/metrics/", "/v1/predict/"):
         answer = guarded.get(path, headers={**held.header("read"), "Host": "192.0.2.9"}, follow_redirects=False)

@@ -1,5 +1,6 @@
 """What is chosen is chosen with the propensity that is said and logged; and only what is shown is logged."""
 
+import math
 import random
 from collections import Counter
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.choice import choose
+from model.exploration import chances
+from service.api.choice import epsilon_greedy, thompson
 from stream.events import Impression, decode_impression
-from tests.service.fakes import TRAINED_THROUGH, Site
+from tests.service.fakes import SPEC, TRAINED_THROUGH, Site, trained
 
 CANDIDATES = [{"id": n if n % 2 else f"{n}", "item": f"i{n % 5}", "price": n / 7} for n in range(6)]
 
@@ -30,7 +32,7 @@ def test_the_propensity_of_each_candidate_is_how_often_it_is_chosen() -> None:
     counts: Counter[int] = Counter()
     said: dict[int, set[float]] = {}
     for _ in range(rounds):
-        chosen = choose(probabilities, 2, 0.3, chance)
+        chosen = epsilon_greedy(probabilities, 2, 0.3, chance)
         assert len({each.candidate for each in chosen}) == 2
         counts.update(each.candidate for each in chosen)
         for index, propensity in chosen:
@@ -43,10 +45,49 @@ def test_the_propensity_of_each_candidate_is_how_often_it_is_chosen() -> None:
 
 
 def test_without_exploration_the_most_probable_are_chosen_the_first_of_equals_first() -> None:
-    chosen = choose([0.1, 0.4, 0.4, 0.9], 3, 0.0, random.Random(0))
+    chosen = epsilon_greedy([0.1, 0.4, 0.4, 0.9], 3, 0.0, random.Random(0))
 
     assert chosen == [(3, 1.0), (1, 1.0), (2, 1.0)]
-    assert choose([0.1], 5, 0.5, random.Random(0)) == [(0, 1.0)]
+    assert epsilon_greedy([0.1], 5, 0.5, random.Random(0)) == [(0, 1.0)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_thompson_chooses_each_candidate_as_often_as_its_propensity_says(count: int) -> None:
+    probabilities, spreads, rounds = [0.1, 0.4, 0.4, 0.3, 0.05], [0.5, 0.1, 0.6, 0.3, 1.5], 4_000
+    logits = [math.log(each / (1 - each)) for each in probabilities]
+    propensities, chance = chances(logits, spreads, count), random.Random(0)
+    counts: Counter[int] = Counter()
+    for _ in range(rounds):
+        chosen = thompson(probabilities, spreads, count, chance)
+        assert len({each.candidate for each in chosen}) == count
+        assert [each.propensity for each in chosen] == [propensities[each.candidate] for each in chosen]
+        counts.update(each.candidate for each in chosen)
+
+    assert propensities.sum() == pytest.approx(count)
+    each = [(counts[index] - rounds * p) ** 2 / (rounds * p) for index, p in enumerate(propensities)]
+    assert sum(each) < 18.47  # χ² with 4 degrees of freedom at the level of 0.1 %; of three at a time it spreads less
+
+
+def test_thompson_shows_all_where_no_more_are_there_and_takes_any_probability() -> None:
+    assert thompson([0.3], [0.0], 1, random.Random(0)) == [(0, 1.0)]
+    assert sorted(thompson([0.3, 0.2], [1.0, 0.0], 5, random.Random(0))) == [(0, 1.0), (1, 1.0)]
+    (only,) = thompson([0.0, 1.0], [0.0, 0.0], 1, random.Random(0))
+    assert only.candidate == 1
+    assert only.propensity == pytest.approx(1, abs=1e-5)
+
+
+def test_thompson_of_the_settings_is_answered_and_logged_with_propensities() -> None:
+    site = Site(explore="thompson")
+    with site.client() as client:
+        site.follower.publish(7, trained(spec=SPEC.model_copy(update={"model": SPEC.model.model_copy(update={"records": True})})))
+        answers = [ask(client, choose=2, log="chosen").json()["chosen"] for _ in range(30)]
+
+    shown = [each for answer in answers for each in answer]
+    assert {each.impression_id: each.served and each.served.choice for each in impressions(site)} == {
+        each["impression_id"]: each["propensity"] for each in shown
+    }
+    assert all(0 < each["propensity"] < 1 for each in shown)
+    assert len({each["id"] for each in shown}) > 2  # it explores
 
 
 def test_the_choice_is_answered_and_logged_with_its_propensity(site: Site, client: TestClient) -> None:

@@ -1,5 +1,6 @@
 """An event with an impossible time is refused at once, with both times, so that a wrong clock is found and harms nothing else."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from stream.event_time import TimeRule
+from stream.events import Click, Impression, decode_click, decode_impression
 from tests.service.fakes import Site, trained
 
 NOW = 1_790_000_000_000  # ms: 2026-09-21T14:13:20Z
@@ -122,3 +124,36 @@ def test_a_time_that_is_only_asked_about_may_be_any(client: TestClient) -> None:
 def test_an_event_says_who_wrote_it_if_it_likes(site: Site, client: TestClient) -> None:
     assert client.post("/v1/clicks", json={**click(NOW), "source": "web-3"}).status_code == 202
     assert b'"web-3"' in (site.log.messages[0].value or b"")
+
+
+@KINDS
+def test_a_time_may_be_iso_8601(site: Site, client: TestClient, path: str, body: Any) -> None:
+    written = body(NOW) | {"time": "2026-09-21T16:13:20+02:00"}
+
+    assert client.post(path, json=written).status_code in (200, 202)
+    [message] = site.log.messages
+    decode = decode_click if path == "/v1/clicks" else decode_impression
+    event = decode(message.value)
+    assert isinstance(event, Impression | Click)
+    assert event.time == NOW
+
+
+@KINDS
+def test_an_event_without_a_time_happens_now(site: Site, client: TestClient, path: str, body: Any) -> None:
+    written = {name: value for name, value in body(NOW).items() if name != "time"}
+
+    assert client.post(path, json=written).status_code in (200, 202)
+    assert json.loads(site.log.messages[0].value or b"")["time"] == NOW
+
+
+@pytest.mark.parametrize("time", ['"nothing"', "null", '"now"', "[]"])
+def test_a_time_that_is_none_is_not_taken_for_now(client: TestClient, time: str) -> None:
+    answer = client.post("/v1/clicks", content=f'{{"impression_id": "i", "time": {time}}}')
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "time")
+
+
+def test_without_a_time_a_key_still_stands_once(client: TestClient) -> None:
+    answer = client.post("/v1/clicks", content='{"impression_id": "i", "impression_id": "j", "value": 1.5}')
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "impression_id")

@@ -15,7 +15,12 @@ from service.commands import arms
 from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
+from stream.events import Run, Version, encode
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.rollback import rebuild
 from stream.log.connect import connect
+from stream.log.contract import Message
+from stream.weights.versions import newest_version
 from tests.stream.learning import examples
 
 SETTINGS = """
@@ -135,6 +140,113 @@ def test_what_can_not_be_decided_is_refused_and_nothing_is_written(
 
     assert (done.exit_code, complaint in done.output) == (status, True), done.output
     assert len(listed(config, "--decisions")) == 1
+
+
+def learned(settings: Settings, log_losses: dict[str, float], reach: int = 20) -> None:
+    """Write versions as if arms had learned the examples up to ``reach`` of the log's 20, or all, with these log losses."""
+    with connect(settings.log.url) as log:
+        for arm, log_loss in log_losses.items():
+            topics = settings.of_arm(arm).topics
+            read = reach if arm == "treatment" else 20
+            for number, (first, end) in enumerate(((0, 1), (1, read))):
+                runs = [Run(0, first, end - 1)]
+                version = Version(number, "", end, 1, {0: end}, runs, [], "", "", 1000 * number, log_loss=log_loss)
+                log.append([Message(topics.versions, None, encode(version), partition=0)])
+
+
+def test_an_arm_is_promoted_once_its_recent_log_loss_is_no_worse_on_the_same_examples(config: Path, settings: Settings) -> None:
+    learned(settings, {"control": 0.4, "treatment": 0.5})
+
+    refused = sml(config, "promote", "treatment")
+    worse = listed(config)[1]
+    learned(settings, {"treatment": 0.4})
+    promoted = sml(config, "promote", "treatment")
+
+    assert refused.exit_code == 1
+    assert "the recent log loss of treatment is 0.50000, that of control on the same examples 0.40000; --anyway promotes" in refused.output
+    assert (worse["log_loss"], worse["log_loss_of_control"]) == (0.5, 0.4)
+    assert promoted.exit_code == 0
+    assert [each["role"] for each in listed(config)] == ["shadow", "control", "shadow"]
+
+
+def test_an_arm_that_is_still_behind_is_not_compared_and_promoted_only_anyway_and_its_speed_is_shown(
+    config: Path, settings: Settings
+) -> None:
+    learned(settings, {"control": 0.4, "treatment": 0.1}, reach=10)
+
+    refused = sml(config, "promote", "treatment")
+    behind = listed(config)[1]
+
+    assert "it can't be said yet whether treatment predicts as well as control: 10 examples are still to be learned" in refused.output
+    assert (behind["lag"], behind["examples_per_second"], behind["log_loss_of_control"]) == (10, 9, None)
+    assert arms.promote(settings, "treatment", anyway=True)["control"] == "treatment"
+
+
+def test_where_the_arm_in_control_is_in_the_settings_no_more_another_is_promoted(config: Path, settings: Settings) -> None:
+    learned(settings, {"shadow": 0.1, "treatment": 0.5})
+    arms.promote(settings, "shadow")
+    config.write_text(config.read_text().replace("[arms.shadow]\n", ""))
+
+    assert arms.promote(load(config), "treatment")["control"] == "treatment"
+
+
+def test_arms_that_do_not_learn_from_the_same_examples_are_not_compared(config: Path, settings: Settings) -> None:
+    config.write_text(config.read_text().replace('model = { skip = "none" }', 'learn_from = "own"'))
+    learned(settings, {"control": 0.4, "treatment": 0.1})
+
+    refused = sml(config, "promote", "treatment")
+
+    assert "treatment and control do not learn from the same examples" in refused.output
+    assert listed(config)[1]["log_loss_of_control"] is None
+
+
+def test_an_arm_begins_with_the_weights_of_the_one_that_its_settings_name(config: Path) -> None:
+    config.write_text(config.read_text().replace('model = { skip = "none" }', 'begin_from = "control"'))
+    settings = load(config)
+    learn(settings, until_caught_up=True)
+
+    begun = learn(settings.of_arm("treatment"), until_caught_up=True)
+
+    assert (begun["examples"], begun["version"]) == (20, 0)
+    assert begun["digest"] == listed(config)[0]["digest"]
+    assert listed(config)[1]["log_loss_of_control"] is None  # it has predicted nothing yet
+
+
+def test_several_arms_learn_in_one_process_each_as_it_does_alone(config: Path, settings: Settings, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["learn", "--arms", "control,treatment", "--until-caught-up", "--json", "--config", str(config)], catch_exceptions=False
+    )
+
+    assert done.exit_code == 0, done.output
+    control, treatment = json.loads(done.stdout.splitlines()[-1])
+    assert (control["arm"], control["examples"], treatment["arm"], treatment["examples"]) == ("control", 20, "treatment", 20)
+    assert [each["digest"] for each in listed(config)] == [control["digest"], treatment["digest"], None]
+    for name, digest in (("control", control["digest"]), ("treatment", treatment["digest"])):
+        arm = settings.of_arm(name)
+        with connect(settings.log.url) as log:
+            newest = newest_version(log, arm.topics)
+            assert newest is not None
+            rebuilt = rebuild(log, arm.topics, arm.spec, Checkpoints(tmp_path / "none", 1), newest.version.version)
+        assert rebuilt.version.digest == digest
+
+
+def test_where_one_of_several_arms_can_not_go_on_all_end_in_order_and_it_is_said_why(config: Path, settings: Settings) -> None:
+    learn(settings.of_arm("treatment"), until_caught_up=True)
+    config.write_text(config.read_text().replace('model = { skip = "none" }', 'model = { hidden = [9], skip = "none" }'))
+
+    done = CliRunner().invoke(app, ["learn", "--arms", "control,treatment", "--config", str(config)])
+
+    assert done.exit_code == 1
+    assert "model.hidden: got (9,), expected (8, 4)" in done.stderr
+    assert listed(config)[0]["digest"] is not None
+
+
+@pytest.mark.parametrize("wrong", [["--arms", "control,control"], ["--arms", "control,treatment", "--arm", "shadow"], ["--arms", "a,b"]])
+def test_arms_that_stand_twice_or_are_not_there_are_refused(config: Path, wrong: list[str]) -> None:
+    done = CliRunner().invoke(app, ["learn", *wrong, "--config", str(config)])
+
+    assert done.exit_code == 2
+    assert "expected" in done.stderr
 
 
 def test_without_arms_there_is_nothing_to_list(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.evaluate import USUAL, Evaluation
 from service.commands.watched import base_rate_alone, wide_alone
-from stream.columns import LoggedBlock
-from stream.files import Logged
+from stream.files.columns import LoggedBlock
+from stream.files.layout import Logged
 
 SETTINGS = """
 [model]

@@ -1,6 +1,9 @@
 """``sml experiment report`` from a real log: guard rails first, then the arms, then what each does beside the control."""
 
 import json
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,13 @@ from experiments.report import Report
 from model.keys import key_of
 from model.settings import Field
 from service.cli import app
+from service.kept_reports import kept
 from stream.arms import Traffic
 from stream.events import Example, Served, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics, create
+from tests.service.fakes import Site
 
 TOPICS, USER = Topics("sml"), Field(name="user_id")
 BEGINS, MINUTE = 1_700_000_000_000, 60_000
@@ -93,6 +98,46 @@ def test_a_lift_is_found_and_each_number_is_that_of_the_impressions(site: Path) 
     assert by_measure["calibration"].verdict == "different"
     assert by_measure["click_rate"].relative
     assert by_measure["click_rate"].relative.holds(0.6)
+
+
+def test_servers_show_the_newest_report_of_each_experiment_and_pass_over_what_is_none(site: Path) -> None:
+    server = Site(reports=site / "sums")
+    with server.client() as client:
+        assert client.get("/v1/experiments").json() == {"experiments": []}
+        write(site, impressions(600, 0.6))
+        run(site)
+        write(site, impressions(600, 0.6))
+        newest = report(site)
+        (site / "sums" / "other.json").write_text('{"reported_at": 1')
+        (site / "sums" / "large.json").write_bytes(b'{"reported_at": 1, "report": "' + b"x" * 300_000 + b'"}')
+
+        (shown,) = client.get("/v1/experiments").json()["experiments"]
+        metrics = client.get("/metrics").text
+
+    assert shown["report"] == newest
+    assert abs(shown["reported_at"] / 1000 - time.time()) < 60
+    middle, low, high = next(each["relative"] for each in newest["uplifts"] if each["measure"] == "click_rate")
+    for bound, value in (("low", low), ("estimate", middle), ("high", high)):
+        labels = f'arm="treatment",bound="{bound}",experiment="exp",measure="click_rate"'
+        assert f"sml_experiment_uplift_ratio{{{labels}}} {value}" in metrics
+    control = newest["arms"][0]
+    assert f'sml_experiment_clicks{{arm="control",experiment="exp"}} {control["clicks"]}' in metrics
+    assert f'sml_experiment_arm_measure{{arm="control",experiment="exp",measure="click_rate"}} {control["click_rate"]}' in metrics
+    assert 'sml_experiment_guard_rail_fails{experiment="exp",rail="shares"} 0.0' in metrics
+
+
+def test_reports_follow_each_other_until_they_are_interrupted(site: Path) -> None:
+    seen: set[int] = set()
+
+    def interrupt_after_two() -> None:
+        while len(seen) < 2:
+            seen.update(each.reported_at for each in kept(site / "sums"))
+            time.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt_after_two, daemon=True).start()
+
+    assert run(site, "--watch", "1").count("experiment exp") >= 2
 
 
 def test_a_treatment_that_is_worse_is_said_to_be(site: Path) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli import app
 from stream.log.connect import connect
+from tests.stream.join.test_joiner import read
 
 NOW = int(time.time() * 1000)
 DAY = 86_400_000  # ms
@@ -61,13 +62,14 @@ def test_made_up_times_are_written_with_a_word_on_what_takes_them(folder: Folder
     assert folder.written() == 3
 
 
-def test_a_file_out_of_order_is_told_with_what_keeps_its_order(folder: Folder) -> None:
+def test_a_file_out_of_order_is_written_in_the_order_of_time_and_told(folder: Folder) -> None:
     done = folder.replay([NOW - DAY, NOW - 2 * DAY, NOW - DAY], "--json")
 
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert (result["in_time_order"], result["late_rows"]) == (False, 1)
-    assert "not in the order of time: the joiner sets aside up to 1 of its 3 rows" in done.stderr
-    assert "`sml replay --as examples` keeps the file's order" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["sorted"]
+    assert "the rows are not in the order of time, and are written in it; `sml replay --as examples` keeps theirs" in done.stderr
+    with connect(folder.url) as log:
+        written = [json.loads(record.value or b"") for record in read(log, "sml.impressions")]
+    assert [each["time"] - NOW for each in written[:3]] == [-2 * DAY, -DAY, -DAY]
 
 
 @pytest.mark.parametrize("options", [["--json"], []])

@@ -19,7 +19,7 @@ from model.features import Encoder
 from model.online import OnlineModel
 from service.cli.init import init
 from service.settings import Settings, load
-from stream.files import read
+from stream.files.rows import read
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
@@ -185,6 +185,38 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     assert "capacity = 1_048_576" in text
 
 
+def test_what_a_file_does_not_say_is_taken_from_options_and_kept(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes("5;01/11/2026;12:00;José\n;01/11/2026;12:01;Ana\n3;01/11/2026;12:02;Ana\n".encode("latin-1"))
+    options = ("--label", "stars", "--positive", ">= 4", "--time", "day,clock", "--time-format", "%d/%m/%Y %H:%M")
+
+    sml_init(path, *options, "--encoding", "latin-1", "--names", "stars,day,clock,user", "--max-bad", "0.5")
+
+    data = load(tmp_path / "sml.toml").data
+    assert (data.positive, data.time, data.names, data.max_bad) == (">= 4", ("day", "clock"), ("stars", "day", "clock", "user"), 0.5)
+    assert [(row.label, row.time, row.features) for row in read(path, data)] == [
+        (1, 1_793_534_400_000, {"user": "José"}),
+        (0, 1_793_534_520_000, {"user": "Ana"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--positive", "four"), ("--encoding", "latin-99"), ("--time", "click,click"), ("--max-bad", "2")]
+)
+def test_an_option_that_says_nothing_is_refused_by_its_name(tmp_path: Path, sml_init: Invoke, option: str, value: str) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [1, 0], "user": ["a", "b"]})
+
+    assert "Invalid value" in sml_init(path, option, value, status=2)
+
+
+def test_a_file_without_a_header_is_told_so(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("1,17\n0,18\n")
+
+    said = " ".join(sml_init(path, status=2).replace("│", " ").split())
+    assert "the first line is no header, it seems: --names says what the columns are" in said
+
+
 def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
     path = write_csv(tmp_path / "log.csv", site)
 
@@ -193,7 +225,7 @@ def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site
     written = tomllib.loads(text)
     for name, section in Settings():
         if name == "arms":
-            assert all(f"# {setting}: " in text for setting in ("share", "metrics_port"))
+            assert all(f"# {setting}: " in text for setting in ("share", "learn_from", "begin_from", "metrics_port"))
         elif name != "field":
             assert written[name].keys() == {key for key, value in section if value is not None} | set(
                 written["data"] if name == "data" else ()

@@ -9,7 +9,7 @@ from model.keys import Value
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.report.field_worth import EVERY, FieldWorth
-from stream.files import Logged
+from stream.files.layout import Logged
 
 SPEC = Spec(
     model=ModelSettings(hidden=(8, 4), embedding=4, base_rate=True),

@@ -1,4 +1,4 @@
-"""Fields are added and removed while a model learns: it goes on from what it has learned, and the log still gives every past state."""
+"""Fields, step and table change while a model learns: it goes on from what it has learned, and the log still gives every past state."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model.settings import Field, Spec
+from model.settings import Field, Spec, TableSettings
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints
+from stream.learn.errors import OtherSettingsError
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log
 from stream.settings import LearnSettings
@@ -18,6 +19,8 @@ from tests.stream.weights.test_follow import follow_to_the_end, following
 
 USER, ITEM, PRICE = SPEC.fields
 WIDER = SPEC.model_copy(update={"fields": (USER, Field(name="hour", kind="hour"), ITEM, PRICE)})
+FASTER = SPEC.model_copy(update={"model": SPEC.model.model_copy(update={"tower_rate": 0.05, "accumulator_half_life": 40})})
+LARGER = SPEC.model_copy(update={"table": TableSettings(capacity=1024)})
 NARROWER = SPEC.model_copy(update={"fields": (USER, PRICE.model_copy(update={"kind": "categorical"}))})
 
 
@@ -86,48 +89,81 @@ def test_without_checkpoints_the_log_gives_the_same_weights_across_a_change(log:
     assert again.digest == all_versions(log)[-1].digest
 
 
-def test_states_on_both_sides_of_a_change_can_be_rebuilt(log: Log, tmp_path: Path) -> None:
-    for version in learn_in_turn(log, tmp_path, SPEC, WIDER, NARROWER):
-        rebuilt = rebuild(log, TOPICS, NARROWER, Checkpoints(tmp_path / "none", 1), version.version)
+@pytest.mark.parametrize("specs", [(SPEC, WIDER, NARROWER), (SPEC, FASTER, LARGER)])
+def test_states_on_both_sides_of_a_change_can_be_rebuilt(log: Log, tmp_path: Path, specs: tuple[Spec, ...]) -> None:
+    for version in learn_in_turn(log, tmp_path, *specs):
+        rebuilt = rebuild(log, TOPICS, specs[-1], Checkpoints(tmp_path / "none", 1), version.version)
 
         assert rebuilt.version.digest == version.digest
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_a_change_it_changes_once(log: Log, tmp_path: Path, after: bool) -> None:
+@pytest.mark.parametrize("changed", [WIDER, FASTER, LARGER])
+def test_killed_at_a_change_it_changes_once(log: Log, tmp_path: Path, changed: Spec, after: bool) -> None:
     learn_in_turn(log, tmp_path, SPEC)
 
     def die() -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        learn_all(fragile(log, **{"after_commit" if after else "before_commit": die}), tmp_path, WIDER)
+        learn_all(fragile(log, **{"after_commit" if after else "before_commit": die}), tmp_path, changed)
     log.append(examples(50, first=50))
-    learn_all(log, tmp_path, WIDER)
+    learn_all(log, tmp_path, changed)
 
     assert [version.spec is not None for version in all_versions(log)].count(True) == 2
     assert all_versions(log)[-1].examples == 100
 
 
-def test_back_before_a_change_and_on_from_there(log: Log, tmp_path: Path) -> None:
-    first, _ = learn_in_turn(log, tmp_path, SPEC, WIDER)
+@pytest.mark.parametrize("changed", [WIDER, FASTER, LARGER])
+def test_back_before_a_change_and_on_from_there(log: Log, tmp_path: Path, changed: Spec) -> None:
+    first, last = learn_in_turn(log, tmp_path, SPEC, changed)
 
-    back = roll_back(log, TOPICS, WIDER, LearnSettings(directory=str(tmp_path / "checkpoints")), first.version, replay=True)
-    again = learn_all(log, tmp_path, WIDER)
+    back = roll_back(log, TOPICS, changed, LearnSettings(directory=str(tmp_path / "checkpoints")), first.version, replay=True)
+    again = learn_all(log, tmp_path, changed)
 
     assert back.digest == first.digest
-    assert again.examples == 100
-    assert follow_to_the_end(log).weights.spec == WIDER
+    assert (again.examples, again.digest) == (100, last.digest)
+    assert follow_to_the_end(log).weights.spec == changed
 
 
-def test_a_server_follows_across_a_change(log: Log, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [WIDER, LARGER])
+def test_a_server_follows_across_a_change(log: Log, tmp_path: Path, changed: Spec) -> None:
     (first,) = learn_in_turn(log, tmp_path, SPEC)
 
     with following(log) as service:
         service.wait_for(first.version)
         log.append(examples(50, first=50))
-        last = learn_all(log, tmp_path, WIDER)
+        last = learn_all(log, tmp_path, changed)
         service.wait_for(last.version)
 
-    assert service.weights.spec == WIDER
+    assert service.weights.spec == changed
     assert service.taken[-1].digest == last.digest
+
+
+def test_another_step_and_a_larger_table_change_no_weight_when_they_come(log: Log, tmp_path: Path) -> None:
+    (first,) = learn_in_turn(log, tmp_path, SPEC)
+    before = follow_to_the_end(log).weights
+
+    faster = learn_all(log, tmp_path, FASTER)
+    larger = learn_all(log, tmp_path, LARGER.model_copy(update={"model": FASTER.model}))
+
+    after = follow_to_the_end(log).weights
+    assert faster.digest == first.digest
+    assert (larger.version, larger.runs) == (faster.version + 1, [])
+    assert {int(key): row.tolist() for key, row in zip(after.keys, after.rows, strict=True) if key} == {
+        int(key): row.tolist() for key, row in zip(before.keys, before.rows, strict=True) if key
+    }
+
+
+def test_what_can_not_be_changed_in_place_is_named_with_what_there_was_and_nothing_is_published(log: Log, tmp_path: Path) -> None:
+    learn_in_turn(log, tmp_path, SPEC)
+
+    for changes, complaint in (
+        ({"table": TableSettings(capacity=8)}, "table.capacity: got 8, expected at least 256"),
+        ({"model": SPEC.model.model_copy(update={"embedding": 8})}, "model.embedding: got 8, expected 4"),
+        ({"label_policy": "fnc"}, "label_policy: got 'fnc', expected 'window'"),
+    ):
+        with pytest.raises(OtherSettingsError, match=rf"let the new ones be an arm.*{complaint}"):
+            learn_all(log, tmp_path, SPEC.model_copy(update=changes))
+
+    assert len([version for version in all_versions(log) if version.spec]) == 1

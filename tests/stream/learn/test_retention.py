@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from stream.events import Version
 from stream.learn.checkpoint import Checkpoints
-from stream.learn.recovery import GapError, Recovery, RecoveryError
+from stream.learn.errors import GapError, RecoveryError
+from stream.learn.recovery import Recovery
 from stream.learn.rollback import rebuild
 from stream.log.contract import Log, Retention
 from stream.log.topics import DELTAS, SNAPSHOTS

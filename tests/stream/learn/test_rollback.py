@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from stream.dead_letters import dead_letters
 from stream.events import Rollback, Version, decode_version, encode
 from stream.learn.checkpoint import Checkpoint, Checkpoints
-from stream.learn.recovery import GapError, RecoveryError
+from stream.learn.errors import GapError, RecoveryError
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import FencedError, Log, Message
 from stream.settings import LearnSettings

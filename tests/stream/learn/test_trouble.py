@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from model.settings import ModelSettings
 from stream.events import decode_version, encode
 from stream.learn.checkpoint import Checkpoints
-from stream.learn.recovery import GapError, OtherSettingsError, RecoveryError
+from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.log.contract import FencedError, Log
 from stream.log.topics import DELTAS
 from stream.weights.chunks import Assembler, unpack

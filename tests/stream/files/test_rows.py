@@ -1,11 +1,15 @@
 """Every format gives the same rows, as a stream, and no row is lost in silence."""
 
 import base64
+import bz2
 import gzip
+import io
 import itertools
 import json
+import lzma
 import re
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,8 +20,9 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from stream.file_blocks import FileError
-from stream.files import BadRowError, Logged, epoch_ms, read
+from stream.files.layout import BadRowError, Logged, epoch_ms
+from stream.files.opened import FileError
+from stream.files.rows import read
 from stream.settings import DataSettings
 from tests.recorded_logs import recorded_log
 
@@ -27,7 +32,25 @@ EXPECTED = [
     Logged(2, 1_650_812_742_436, 0, {"user": "b", "tag": ""}, None),
 ]
 CSV = 'click,ts,clicked,user,tag\n1,1650812741436,1650812742,a,"x, y"\n0,1650812742436,,b,\n'
-COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def zipped(content: bytes) -> bytes:
+    """Return an archive of one file, and of what macOS adds."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("log", content)
+        file.writestr("__MACOSX/._log", b"x")
+    return archive.getvalue()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zip": zipped,
+}
 
 
 def parquet_bytes(columns: dict[str, list[object]]) -> bytes:
@@ -48,6 +71,8 @@ OBJECTS: list[dict[str, object]] = [
 ]
 CONTENTS = {
     ".csv": CSV.encode(),
+    ".semicolon.csv": CSV.replace('"x, y"', "x_ y").replace(",", ";").replace("x_", "x,").encode(),
+    ".json": json.dumps(OBJECTS, indent=1).encode(),
     ".tsv": CSV.replace('"x, y"', "x; y").replace(",", "\t").replace("x; y", "x, y").encode(),
     ".jsonl": json_lines(*OBJECTS).encode(),
     ".ndjson": json_lines(*OBJECTS).encode(),
@@ -140,9 +165,9 @@ def test_parquet_times_decimals_and_lists_become_what_a_field_can_take(tmp_path:
     ("text", "row", "column", "complaint"),
     [
         ("click,ts\n1,5\n7,5\n", 2, "click", "got '7', expected 0 or 1"),
-        ("click,ts\n,5\n", 1, "click", "got '', expected 0 or 1"),
+        ("click,ts\n1,5\n0,5\n-1,5\n", 3, "click", "got '-1', expected 0 or 1"),
         ("clik,ts\n1,5\n", 1, "click", "got None, expected 0 or 1"),
-        ("click,ts\n1,soon\n", 1, "ts", "got 'soon', expected epoch seconds or milliseconds, or ISO 8601"),
+        ("click,ts\n1,soon\n", 1, "ts", "got 'soon', expected epoch seconds, ms, µs or ns, or ISO 8601"),
         ("click,ts\n1,\n", 1, "ts", "got '', expected epoch seconds"),
         ("click,ts\n1,-5\n", 1, "ts", "got '-5', expected epoch seconds"),
         ("click,ts\n1,nan\n", 1, "ts", "got 'nan', expected epoch seconds"),
@@ -168,11 +193,18 @@ def test_a_wrong_label_or_time_names_its_row_and_column(tmp_path: Path, text: st
         ("log.csv", b"click,a\n1,2\n1,\xff\n", "expected csv"),
         ("log.csv", b"click,click\n1,2\n", "expected a header of different names"),
         ("log.csv", b"", "expected a header"),
-        ("log.jsonl", b'{"click": 1}\n{"click": 1\n', "after row 1, expected jsonl"),
-        ("log.jsonl", b"[1]\n", "after row 0, expected jsonl"),
+        ("log.jsonl", b'{"click": 1}\n{"click": 1\n', "row 2: got Input data was truncated, expected a JSON object"),
+        ("log.jsonl", b"[1]\n", "row 1: got Expected `object`, got `int`, expected a JSON object"),
         ("log.parquet", b"no parquet", "expected parquet"),
         ("log.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-9], "expected a file to read"),
         ("log.csv.zst", zstandard.compress(CSV.encode())[:-9], "expected a file to read"),
+        ("log.csv.bz2", bz2.compress(CSV.encode())[:-9], "expected csv"),
+        ("log.csv.xz", lzma.compress(CSV.encode())[:-9], "expected csv"),
+        ("log.csv.zip", zipped(CSV.encode())[:-9], "expected csv"),
+        ("log.json", b'[{"click": 1}, {"click": 0}', "at the end of an array after row 2, expected jsonl"),
+        ("log.json", b'[{"click": 1} {"click": 0}]', "at the end of an array after row 1, expected jsonl"),
+        ("log.csv", b"1,5\n1,5\n", "row 1, column 'click': got None"),
+        ("log.csv", b"0,0\n1,5\n", "--names gives those of a file without one"),
     ],
 )
 def test_a_damaged_file_is_an_error_and_not_an_end(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
@@ -249,7 +281,7 @@ def test_brackets_in_brackets_are_an_error_that_names_the_row(tmp_path: Path, va
     path = tmp_path / "log.jsonl"
     path.write_text('{"click":1}\n{"click":1,"user":' + value + "}\n")
 
-    with pytest.raises(FileError, match="after row 1"):
+    with pytest.raises(FileError, match="row 2: got maximum recursion depth exceeded"):
         list(read(path, DataSettings()))
 
 

@@ -1,11 +1,10 @@
-"""Recorded logs in columns: what :func:`stream.files.read` reads, the same values in the same order, but each value of a column once.
+"""Recorded logs in columns: what :func:`stream.files.rows.read` reads, the same values in the same order, but each value of a column once.
 
 A block that can't be taken in columns, or holds a row that can't be read, is taken row by row; so every error is that of its row.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from model.features import Column, Encoded, Encoder, Examples
-from stream.file_blocks import Arrays, blocks
-from stream.files import Layout, Logged, Reading, Role, absent
+from stream.files.block import Arrays
+from stream.files.layout import Logged, Role, is_empty, joined
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded
+from stream.files.rows import Reading, readings
 from stream.settings import DataSettings
 
 
@@ -42,37 +44,41 @@ class LoggedBlock:
         return len(self.times)
 
 
-def read_blocks(path: Path, data: DataSettings, fields: Collection[str]) -> Iterator[LoggedBlock]:
-    """Read a recorded log in its own order, and of its features those of ``fields`` at least.
+def read_blocks(recorded: Recorded, data: DataSettings, fields: Collection[str], left_out: LeftOut | None = None) -> Iterator[LoggedBlock]:
+    """Read a recorded log in its own order, and of its features those of ``fields`` at least; ``left_out`` is told which rows are left out.
 
     Raises:
-        FileError: it can't be read, or its name does not tell its format.
+        FileError: as :func:`stream.files.rows.read`.
         BadRowError: a row's label or time is missing or wrong.
     """
-    layout = Layout.of(path, data)
-    wanted: set[str | None] = {*fields, *layout.roles, *layout.together}
-    with Reading(path, layout.format) as reading:
-        for block in blocks(path, layout.format):
-            found = block.columns(wanted)
-            logged = _in_columns(layout, reading.row, *found) if found else None
-            if not logged:
-                rows: list[Logged] = []
-                for row in block.rows():
-                    reading.row += 1
-                    rows.append(layout.logged(reading.row, row))
-                logged = LoggedBlock.of(rows)
+    for reading in readings(recorded, data, left_out or LeftOut(data.max_bad)):
+        wanted = {*fields, *reading.layout.roles, *data.together}
+        for block in reading.blocks():
+            with reading:
+                found = block.columns(wanted)
+            if found:
+                n, arrays = found
+                constant = {name: _constant(value, n) for name, value in reading.parts.items() if name in wanted and name not in arrays}
+                logged = _in_columns(reading, n, arrays | constant)
+            if found and logged:
+                reading.count(len(logged))
             else:
-                reading.row += len(logged)
+                logged = LoggedBlock.of(list(reading.logged(block)))
             if len(logged):
                 yield logged
 
 
-def _in_columns(layout: Layout, before: int, n: int, arrays: Arrays) -> LoggedBlock | None:
-    """Return ``n`` rows, those after row ``before``; None if there is one that can't be read."""
+def _constant(value: str | None, n: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array([value], pa.string()))
+
+
+def _in_columns(reading: Reading, n: int, arrays: Arrays) -> LoggedBlock | None:
+    """Return ``n`` rows, the next ones; None if one of them has to be looked at."""
+    layout, first = reading.layout, reading.number + 1
     try:
         columns = {name: _column(array) for name, array in arrays.items()}
         labels = _parsed(layout.label, columns)
-        times = _parsed(layout.time, columns).tolist() if layout.time.name else list(range(before + 1, before + n + 1))
+        times = _parsed(layout.time, columns).tolist() if layout.time.names else list(range(first, first + n))
         _check_clicks(layout.click, columns, labels)
         pages = list(zip(*(_values(arrays, name, n) for name in layout.together), strict=True)) if layout.together else [None] * n
     except (KeyError, TypeError, ValueError, OverflowError):  # of parsing; and the encoding of a text
@@ -100,16 +106,26 @@ def _values(arrays: Arrays, name: str, n: int) -> list[Any]:
 
 
 def _parsed(role: Role, columns: dict[str, Column]) -> NDArray[np.int64]:
-    """Return what each row has in a column, parsed, ``(N,)``."""
-    values, indices = columns[str(role.name)]
+    """Return what each row has in a role's columns, parsed, ``(N,)``; each different value is parsed once."""
+    if len(role.names) == 1:
+        values, indices = columns[role.names[0]]
+    else:
+        values, indices = _together([columns[name] for name in role.names])
     return np.array([role.parse(value) for value in values], np.int64)[slice(None) if indices is None else indices]
+
+
+def _together(columns: list[Column]) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return the different combinations of the columns' values, joined, and which of them each row has."""
+    codes = np.stack([np.arange(len(column.values)) if column.indices is None else column.indices for column in columns])
+    different, indices = np.unique(codes, axis=1, return_inverse=True)
+    return [joined([column.values[code] for column, code in zip(columns, each, strict=True)]) for each in different.T], indices.ravel()
 
 
 def _check_clicks(role: Role, columns: dict[str, Column], labels: NDArray[np.int64]) -> None:
     """Parse the times of the clicks, so that a wrong one is found."""
-    column = columns.get(str(role.name)) if role.name else None
+    column = columns.get(role.names[0]) if role.names else None
     if column:
         used = np.flatnonzero(labels) if column.indices is None else np.unique(column.indices[labels > 0])
         for value in (column.values[index] for index in used.tolist()):
-            if not absent(value):
+            if not is_empty(value):
                 role.parse(value)

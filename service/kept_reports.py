@@ -1,0 +1,41 @@
+"""The newest report of each experiment, kept as a file beside its sums, for whoever asks later: ``GET /v1/experiments``."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from experiments.report import Report
+
+MOST = 50  # reports, the newest
+_MOST_BYTES = 262_144  # of one: ten arms take 20 kB
+
+
+class KeptReport(Struct, frozen=True):
+    """What an experiment has shown when it was last looked at."""
+
+    reported_at: int  # epoch ms
+    report: Report
+
+
+def keep(folder: Path, report: Report, now: int) -> None:
+    """Keep a report in place of the last one of its experiment; whoever reads meanwhile sees one or the other."""
+    path = folder / f"{report.experiment}.json"
+    new = path.with_suffix(f".{os.getpid()}.new")
+    new.write_bytes(msgspec.json.encode(KeptReport(now, report)))
+    new.replace(path)
+
+
+def kept(folder: Path) -> list[KeptReport]:
+    """Return the reports that are kept, the newest first. A file that is none is left out."""
+    return sorted(_read(folder), key=lambda each: each.reported_at, reverse=True)
+
+
+def _read(folder: Path) -> Iterator[KeptReport]:
+    newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[:MOST]
+    for path in newest:
+        with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
+            yield msgspec.json.decode(file.read(_MOST_BYTES), type=KeptReport)

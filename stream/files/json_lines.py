@@ -1,0 +1,119 @@
+"""JSON lines, and a JSON array of objects."""
+
+import codecs
+import io
+import json
+import re
+import reprlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as arrow_json
+
+from stream.files.block import Arrays, Block, OnlyRows, Row, Unreadable
+from stream.files.lines import BLOCK, check_length, whole_lines
+from stream.files.opened import Stream, opened
+
+_OPENING, _COMMA, _CLOSING, _EMPTY = map(re.compile, (r"\s*\[\s*", r"\s*,\s*", r"\s*\]\s*", r"\s*\[\s*\]\s*"))
+_EXACT = 2.0**53  # floats from here on may stand for other integers
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, half a pair or a whole one
+
+
+def json_blocks(path: Path, encoding: str | None) -> Iterator[Block]:
+    """Yield the objects of a text, one a line or all in one array, block by block.
+
+    Raises:
+        ValueError: an array does not end.
+    """
+    decoder, texts = msgspec.json.Decoder(Row), set[str]()
+    with opened(path, encoding) as stream:
+        head = stream.read(BLOCK).removeprefix(codecs.BOM_UTF8).lstrip()
+    with opened(path, encoding) as stream:
+        if head.startswith(b"["):
+            yield from (OnlyRows(_decoded(each, decoder) for each in elements) for elements in _elements(stream))
+        else:
+            yield from (_LinesBlock(raw, decoder, texts) for raw in whole_lines(stream))
+
+
+class _LinesBlock:
+    def __init__(self, raw: bytes, decoder: msgspec.json.Decoder[Row], texts: set[str]) -> None:
+        self._raw, self._decoder = raw, decoder
+        self._texts = texts  # columns of texts that arrow would take for times; found so far in the file
+
+    def rows(self) -> Iterator[Row | Unreadable]:
+        return (_decoded(line, self._decoder) for line in io.BytesIO(self._raw) if not line.isspace())
+
+    def columns(self, names: Collection[str]) -> tuple[int, Arrays] | None:
+        raw = self._raw.rstrip(b"\n")
+        lines = raw.count(b"\n") + 1
+        # Each line begins and ends an object, and there are as many rows as lines: then each line is one object.
+        if raw[:1] != b"{" or raw[-1:] != b"}" or raw.count(b"}\n{") + 1 != lines or not _is_text(raw) or _SURROGATE.search(raw):
+            return None
+        try:
+            table = self._table(raw)
+            if times := {name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_timestamp(kind)}:
+                self._texts |= times
+                table = self._table(raw)
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != lines or not all(map(_is_as_written, table.columns)):
+            return None
+        return lines, {name: table[name].chunk(0) for name in table.column_names if name in names}
+
+    def _table(self, raw: bytes) -> pa.Table:
+        return arrow_json.read_json(
+            pa.BufferReader(raw),
+            arrow_json.ReadOptions(use_threads=False, block_size=len(raw) + 1),
+            arrow_json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(self._texts)])),
+        )
+
+
+def _decoded(raw: bytes | str, decoder: msgspec.json.Decoder[Row]) -> Row | Unreadable:
+    try:
+        return decoder.decode(raw)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"got {error}, expected a JSON object")
+
+
+def _elements(stream: Stream) -> Iterator[list[str]]:
+    """Yield the elements of an array, some at a time."""
+    decoder, scan = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder().raw_decode
+    text, before = "", _OPENING
+    piece = b"["
+    while piece:
+        piece = stream.read(BLOCK)
+        text += decoder.decode(piece, final=not piece)
+        found, at = list[str](), 0
+        while separator := before.match(text, at):
+            try:
+                _, end = scan(text, separator.end())
+            except ValueError:
+                break  # it goes on in the next piece, or the array ends here
+            found.append(text[separator.end() : end])
+            at, before = end, _COMMA
+        yield found
+        text = text[at:]
+        check_length(len(text) - BLOCK)
+    if not (_EMPTY if before is _OPENING else _CLOSING).fullmatch(text):
+        raise ValueError(f"{reprlib.repr(text)} at the end of an array")
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_as_written(column: pa.ChunkedArray) -> bool:
+    """Return whether arrow's values have the keys of the JSON values: it takes texts for times, and integers for floats."""
+    kind = column.type
+    if pa.types.is_list(kind):
+        return _is_as_written(pc.list_flatten(column))
+    if pa.types.is_floating(kind):
+        return bool(pc.all(pc.less(pc.abs(column), _EXACT), skip_nulls=True, min_count=0).as_py())
+    return bool(pa.types.is_string(kind) or pa.types.is_int64(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))

@@ -1,0 +1,55 @@
+"""Parquet, a batch of rows at once."""
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.parquet import ParquetFile
+
+from stream.files.block import Arrays, Block, Row
+from stream.files.opened import seekable
+
+_ROWS = 8_192  # in a block
+
+
+def parquet_blocks(path: Path) -> Iterator[Block]:
+    """Yield the rows of a file, block by block."""
+    with seekable(path) as file, closing(ParquetFile(file)) as table:
+        for batch in table.iter_batches(batch_size=_ROWS):
+            yield _ParquetBlock(batch)
+
+
+class _ParquetBlock:
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+
+    def rows(self) -> Iterator[Row]:
+        names = self._batch.schema.names
+        columns = [_plain(column).to_pylist() for column in self._batch.columns]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(names, values, strict=True))
+
+    def columns(self, names: Collection[str]) -> tuple[int, Arrays] | None:
+        if len(set(self._batch.schema.names)) < self._batch.num_columns:
+            return None
+        try:
+            arrays = {name: _plain(column) for name, column in zip(self._batch.schema.names, self._batch.columns, strict=True)}
+            for array in arrays.values():
+                array.validate(full=True)
+        except pa.ArrowInvalid:
+            return None
+        return self._batch.num_rows, {name: array for name, array in arrays.items() if name in names}
+
+
+def _plain(column: Any) -> Any:
+    """Convert times to epoch ms, decimals to floats and bytes to text, which a field can take."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column.cast(pa.string())
+    return column

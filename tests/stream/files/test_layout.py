@@ -1,0 +1,112 @@
+"""Labels and times are read as people write them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stream.files.columns import read_blocks
+from stream.files.layout import epoch_ms
+from stream.files.left_out import LeftOut
+from stream.files.opened import FileError
+from stream.files.rows import read
+from stream.settings import DataSettings
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+NOON_MS = round(NOON.timestamp() * 1000)
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a file."""
+    path = folder / "log.csv"
+    path.write_text(text)
+    return path
+
+
+def both_ways(path: Path, data: DataSettings) -> list[tuple[int, int]]:
+    """Return the time and the label of each row, the same row by row and in columns."""
+    rows = [(row.time, row.label) for row in read(path, data)]
+    blocks = list(read_blocks(path, data, ()))
+    assert [pair for block in blocks for pair in zip(block.times, block.labels.astype(int).tolist(), strict=True)] == rows
+    return rows
+
+
+@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("-1", "1"), ("no", "Yes"), ("FALSE", "true"), ("0.0", "1.0"), ("-1", "+1")])
+def test_a_label_says_yes_or_no(tmp_path: Path, no: str, yes: str) -> None:
+    if yes == "+1":
+        with pytest.raises(FileError, match="expected 0 or 1, -1 or 1, yes or no, true or false"):
+            both_ways(written(tmp_path, f"click\n{no}\n{yes}\n"), DataSettings())
+    else:
+        assert both_ways(written(tmp_path, f"click\n{no}\n{yes}\n"), DataSettings()) == [(1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(("positive", "labels"), [(">= 4", [0, 0, 1, 1]), ("> 4", [0, 0, 0, 1]), ("<3.5", [1, 1, 0, 0]), ("= 4", [0, 0, 1, 0]), ("!=4", [1, 1, 0, 1])])  # fmt: skip
+def test_a_count_or_a_rating_is_a_click_where_it_is_told(tmp_path: Path, positive: str, labels: list[int]) -> None:
+    path = written(tmp_path, "stars\n0\n3\n4.0\n5\n")
+
+    assert [label for _, label in both_ways(path, DataSettings(label="stars", positive=positive))] == labels
+
+
+@pytest.mark.parametrize("positive", ["4", ">= four", "=> 4", ">= 4; import os"])
+def test_what_compares_nothing_is_refused(positive: str) -> None:
+    with pytest.raises(ValidationError):
+        DataSettings(positive=positive)
+
+
+def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    left_out = LeftOut()
+
+    rows = list(read(written(tmp_path, "click,user\n1,a\n,b\n0,c\n"), DataSettings(), left_out))
+
+    assert [row.number for row in rows] == [1, 3]
+    assert list(left_out.notes()) == ["1 of 3 rows have no label and were left out"]
+
+
+@pytest.mark.parametrize("value", [NOON_MS // 1000, NOON_MS, NOON_MS * 1_000, NOON_MS * 1_000_000, "2026-11-01T13:00:00+01:00"])
+def test_the_unit_of_a_time_shows_in_its_size(value: object) -> None:
+    assert epoch_ms(value) == epoch_ms(str(value)) == NOON_MS
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (DataSettings(time="ts", time_format="%d/%m/%Y %H:%M"), "click,ts\n1,01/11/2026 12:00\n"),
+        (DataSettings(time="ts", time_format="%d.%m.%Y %H:%M %z"), "click,ts\n1,01.11.2026 13:00 +0100\n"),
+        (DataSettings(time=("date", "hour")), "click,date,hour\n1,2026-11-01,12\n"),
+        (DataSettings(time=("date", "hourmin")), "click,date,hourmin\n1,20261101,1200\n"),
+        (DataSettings(time=("date", "at")), "click,date,at\n1,2026-11-01,12:00\n"),
+        (DataSettings(time=("d", "m", "y", "h"), time_format="%d %m %Y %H"), "click,y,m,d,h\n1,2026,11,1,12\n"),
+    ],
+)
+def test_a_time_is_read_as_it_is_written(tmp_path: Path, data: DataSettings, text: str) -> None:
+    assert both_ways(written(tmp_path, text), data) == [(NOON_MS, 1)]
+
+
+def test_an_early_hour_has_one_digit_and_a_quarter_past_midnight_two(tmp_path: Path) -> None:
+    path = written(tmp_path, "click,date,at\n1,20261101,7\n1,20261101,730\n1,20261102,7\n")
+
+    hours = [(time - NOON_MS) / 3_600_000 for time, _ in both_ways(path, DataSettings(time=("date", "at")))]
+    assert hours == [-5, -4.5, 19]
+
+
+def test_the_columns_of_the_time_are_no_features(tmp_path: Path) -> None:
+    path = written(tmp_path, "click,date,hour,user\n1,2026-11-01,12,a\n")
+
+    assert [row.features for row in read(path, DataSettings(time=("date", "hour")))] == [{"user": "a"}]
+
+
+def test_the_columns_of_a_file_without_a_header_are_given(tmp_path: Path) -> None:
+    path = written(tmp_path, "1,a\n0,b\n")
+
+    assert [(row.label, row.features) for row in read(path, DataSettings(names=("click", "user")))] == [
+        (1, {"user": "a"}),
+        (0, {"user": "b"}),
+    ]
+
+
+@pytest.mark.parametrize(("header", "delimiter"), [("click;user", ";"), ("click|user", "|"), ("click\tuser", "\t"), ("click,user", ",")])
+def test_the_header_shows_the_delimiter(tmp_path: Path, header: str, delimiter: str) -> None:
+    path = written(tmp_path, f"{header}\n1{delimiter}a:b\n")
+
+    assert [row.features for row in read(path, DataSettings())] == [{"user": "a:b"}]
