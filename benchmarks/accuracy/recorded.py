@@ -17,7 +17,8 @@ from model.served import Schedule
 from model.settings import Field
 from service.commands.evaluate import Protocol, batches
 from service.settings import Settings
-from stream.files import Logged, read
+from stream.files.layout import Logged
+from stream.files.rows import read
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
