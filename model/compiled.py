@@ -11,6 +11,7 @@ from model.features import Encoder
 from model.guard.guard import Guard
 from model.kernels.cache import mark
 from model.online import OnlineModel
+from model.quality import Quality
 from model.settings import Field, ModelSettings, NetworkName, Spec, TableSettings
 
 
@@ -30,6 +31,9 @@ def compiling(network: NetworkName) -> Iterator[str]:
     scores.update(logits, labels)
     scores.recent()
     Guard().observe(features, logits, labels)
+    quality = Quality(model.spec)
+    quality.observe(logits, labels, quality.look(model.weights, features, np.zeros(2, np.bool_), lambda _: {}))
+    quality.window(2)
     model.digest()
     if marked := mark(network):
         with suppress(OSError):  # a cache that was filled for us, and is not ours to write

@@ -85,7 +85,7 @@ class RunningScores:
     def total(self) -> Scores:
         """Return the scores of everything so far; the AUC is exact to within :meth:`auc_error`, the others to rounding."""
         tally = self._tally
-        return _scores(tally.sums, tally.counts, area_under_curve(tally.bins))
+        return scores_of(tally.sums, tally.counts, area_under_curve(tally.bins))
 
     def auc_error(self) -> float | None:
         """Return a bound on the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
@@ -101,13 +101,7 @@ class RunningScores:
 
     def calibration_curve(self, groups: int = 20) -> list[Group]:
         """Return at most so many groups, about equally large, in ascending order of the prediction, which is known to within its bin."""
-        counts = self._tally.bins.sum(axis=1)  # (B,)
-        if not counts.any():
-            return []
-        group = (np.cumsum(counts) - counts / 2) * groups // counts.sum()  # (B,), of each bin
-        predictions = 1 / (1 + np.exp(REACH - (np.arange(BINS) + 0.5) / _PER_UNIT))
-        columns = [np.bincount(group.astype(np.int64), each) for each in (counts, counts * predictions, self._tally.bins[:, 1])]
-        return [Group(int(n), float(p / n), float(c / n)) for n, p, c in zip(*columns, strict=True) if n]
+        return calibration_groups(self._tally.bins, groups)
 
     def recent(self) -> Scores:
         """Return the scores of the examples of the window, all exact."""
@@ -118,7 +112,7 @@ class RunningScores:
         np.add.at(groups, (group, clicked.astype(np.int64)), 1)
         sums = np.zeros(2)
         _add(logits, clicked, sums)
-        return _scores(sums, groups.sum(axis=0), area_under_curve(groups))
+        return scores_of(sums, groups.sum(axis=0), area_under_curve(groups))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return everything as named arrays, copied, for a checkpoint."""
@@ -176,7 +170,19 @@ def area_under_curve(groups: NDArray[np.int64]) -> float | None:
     return float(np.sum(clicks * (below + others / 2))) / pairs
 
 
-def _scores(sums: NDArray[np.float64], counts: NDArray[np.int64], auc: float | None) -> Scores:
+def calibration_groups(bins: NDArray[np.int64], groups: int = 20) -> list[Group]:
+    """Return at most so many groups of the examples in ``bins (B, 2)``, about equally large, in ascending order of the prediction."""
+    counts = bins.sum(axis=1)  # (B,)
+    if not counts.any():
+        return []
+    group = (np.cumsum(counts) - counts / 2) * groups // counts.sum()  # (B,), of each bin
+    predictions = 1 / (1 + np.exp(REACH - (np.arange(len(bins)) + 0.5) * 2 * REACH / len(bins)))
+    columns = [np.bincount(group.astype(np.int64), each) for each in (counts, counts * predictions, bins[:, 1])]
+    return [Group(int(n), float(p / n), float(c / n)) for n, p, c in zip(*columns, strict=True) if n]
+
+
+def scores_of(sums: NDArray[np.float64], counts: NDArray[np.int64], auc: float | None) -> Scores:
+    """Return the scores of examples by their sums of the log loss and of the prediction, ``(2,)``, and the counts of others and clicks."""
     others, clicks = (int(count) for count in counts)
     examples = others + clicks
     loss = float(sums[0]) / examples if examples else None

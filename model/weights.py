@@ -18,7 +18,7 @@ from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances
 from model.kernels.forward import Workspace, predict, rows_scratch, workspace
 from model.kernels.memory import zeros
-from model.kernels.network import Network
+from model.kernels.network import Activations, Network
 from model.kernels.record import COLUMNS, Records
 from model.kernels.table import find
 from model.kernels.target import specialized
@@ -112,6 +112,11 @@ class Weights:
         network = self.network()
         self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, self.records, features, logits)
         return logits
+
+    @property
+    def activations(self) -> Activations:
+        """What the last prediction has left in the network, of its last example."""
+        return self._workspace.act
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
         """Return the probability of a click on each example, ``(N,)``."""

@@ -218,6 +218,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _slices_are_few_and_not_personal(self) -> Self:
+        kinds = {field.name: field.kind for field in self.field}
+        wrong = [name for name in self.learn.slices if kinds.get(name) not in ("categorical", "weekday") or name in self.privacy.fields]
+        if wrong:
+            raise ValueError(
+                f"learn.slices to be fields of kind categorical or weekday that are not in privacy.fields, got {', '.join(wrong)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _thompson_has_records(self) -> Self:
         models = {f"arms.{name}.model": arm.model for name, arm in self.arms.items()} or {"model": self.model}
         without = [name for name, model in models.items() if not model.records]

@@ -55,6 +55,8 @@ class LearnSettings(Section):
     """how many checkpoints are kept"""
     max_weight: Annotated[float, Setting(gt=0)] = 100.0
     """an example with a larger weight is set aside"""
+    slices: Annotated[tuple[str, ...], Setting(max_length=4)] = ()
+    """up to four fields of kind categorical or weekday whose values, the first 20 of each, have scores of their own in the metrics"""
     metrics_port: Port = 9101
     """the port of the learner's /metrics; 0 takes any free port"""
     metrics_host: str = "127.0.0.1"

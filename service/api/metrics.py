@@ -2,15 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.arms import Arms, Selected
 from service.api.served_weights import NoWeightsError
+from stream.join.metrics import PROBABILITIES
 from stream.weights.metrics import BUCKETS
+
+SIZES = (1, 10, 100, 1_000)  # candidates in a request, which may have no more: latency is measured by these
 
 
 class ServerMetrics:
@@ -23,8 +29,14 @@ class ServerMetrics:
             "sml_server_request_seconds", "Time from a request's arrival to its answer.", ["route"], buckets=BUCKETS, registry=registry
         )
         self.predict_seconds = Histogram(
-            "sml_server_predict_seconds", "Time to encode and predict all candidates of one request.", buckets=BUCKETS, registry=registry
+            "sml_server_predict_seconds",
+            "Time to encode and predict all candidates of one request, by their number.",
+            ["candidates"],
+            buckets=BUCKETS,
+            registry=registry,
         )
+        self.probability = ArrayHistogram("sml_server_probability", "Probabilities predicted.", PROBABILITIES, registry)
+        self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
         self.candidates = Counter("sml_server_candidates", "Candidates predicted.", registry=registry)
         self.events = Counter("sml_server_events", "Events written to the log.", ["topic"], registry=registry)
 
@@ -51,10 +63,11 @@ class ServerMetrics:
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
         self.of_arms = ArmMetrics(registry, arms) if arms.split else None
 
-    def record_prediction(self, selected: Selected, candidates: int, seconds: float) -> None:
+    def record_prediction(self, selected: Selected, probabilities: Sequence[float], seconds: float) -> None:
         """Record an answer."""
-        self.predict_seconds.observe(seconds)
-        self.candidates.inc(candidates)
+        self.predict_seconds.labels(_size(len(probabilities))).observe(seconds)
+        self.candidates.inc(len(probabilities))
+        self.probability.observe(probabilities)
         if self.of_arms:
             self.of_arms.record(selected, seconds)
 
@@ -94,6 +107,31 @@ class ArmMetrics:
         self.predict_seconds.labels(selected.weights.arm).observe(seconds)
 
 
+class ArrayHistogram:
+    """A histogram that takes many values at once: the library's would take a microsecond for each."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+        self._name, self._text, self._bounds = name, text, np.array(bounds)
+        self._counts, self._sum = np.zeros(len(bounds) + 1, np.int64), 0.0
+        registry.register(self)
+
+    def observe(self, values: Sequence[float]) -> None:
+        """Take some values."""
+        self._counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        self._sum += math.fsum(values)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the histogram as it is now."""
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, np.cumsum(self._counts).tolist(), strict=True))
+        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum)
+
+
+def _size(candidates: int) -> str:
+    """Return the label of a number of candidates."""
+    return f"up to {next((most for most in SIZES if candidates <= most), SIZES[-1])}"
+
+
 class Measured:
     """ASGI middleware that counts and times every request."""
 
@@ -106,6 +144,7 @@ class Measured:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), "500"
+        self.metrics.in_flight.inc()
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -116,6 +155,7 @@ class Measured:
         try:
             await self.app(scope, receive, answered)
         finally:
+            self.metrics.in_flight.dec()
             # A path without a route gets no label of its own: anybody can make up any number of them.
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, status).inc()

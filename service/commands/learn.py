@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -21,7 +21,7 @@ from stream.event_time import TimeRule
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.learner import Learner
-from stream.learn.metrics import LearnerMetrics
+from stream.learn.metrics import LearnerMetrics, tell_arm
 from stream.learn.shared import SharedReading
 from stream.log.contract import Log
 from stream.log.topics import CONTROL
@@ -123,7 +123,7 @@ def _retired(log: Log, settings: Settings, registry: CollectorRegistry) -> Itera
         yield lambda: False
         return
     arm, end = settings.topics.arm, Event()
-    Gauge("sml_learner_arm_info", "Which arm this learner's metrics are of.", ["arm"], registry=registry).labels(arm).set(1)
+    tell_arm(registry, arm)
     follower = TrafficFollower(log, settings.topics, settings.traffic)
     thread = Thread(target=follower.run, args=(end.is_set,), name="traffic")
     thread.start()

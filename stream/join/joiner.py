@@ -20,7 +20,7 @@ import msgspec
 
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
-from stream.events import BadRecordError, Watermark, encode
+from stream.events import BadRecordError, Example, Watermark, encode
 from stream.inputs import input_topics
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
@@ -29,6 +29,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, progress_from_now, recover
 from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
+from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
@@ -138,6 +139,7 @@ class JoinSession:
         for partition, state in self._inputs.items():
             self._idleness.mark_active(partition, state.read)
         self._counts: Counter[tuple[str, ...]] = Counter()
+        self._decided: list[Example] = []  # since the last commit
         self._committed: dict[TopicPartition, int] = {}
         self._committed_at = self._measured_at = self._clock() - REFRESH
         with ExitStack() as stack:
@@ -227,7 +229,8 @@ class JoinSession:
             for example in examples:
                 self._counts["example", str(example.label)] += 1
                 key = example.impression_id.encode()
-                messages.append(Message(self._topics.examples, key, encode(example), self._times.headers, p))
+                messages.append(Message(self._topics.examples, key, encode(as_written(example)), self._times.headers, p))
+            self._decided += examples
         return messages, dead_letters
 
     def _is_due(self, *, at_once: bool) -> bool:
@@ -243,6 +246,8 @@ class JoinSession:
         for counts in (self._counts, *(join.counts for join in self._joins.values())):
             self._metrics.count(counts)
             counts.clear()
+        self._metrics.record_examples(self._decided, at_once=self._settings.label_policy != "window")
+        self._decided.clear()
 
     def _progress(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, Progress]:
         entries: dict[TopicPartition, Progress] = {}

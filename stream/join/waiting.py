@@ -62,6 +62,10 @@ impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).
 def labelled(impression: Impression, clicked_at: int | None, click_value: float | None = None) -> Example:
     """Make an example of an impression: a positive if it was clicked, else a negative."""
     label: Literal[0, 1] = 0 if clicked_at is None else 1
-    served = impression.served if impression.served and impression.served.arm else None
     shown = (impression.impression_id, impression.time, impression.features)
-    return Example(*shown, label, value=click_value, clicked_at=clicked_at, served=served)
+    return Example(*shown, label, value=click_value, clicked_at=clicked_at, served=impression.served)
+
+
+def as_written(example: Example) -> Example:
+    """Return an example as it goes to the log: how it was served is for reports on arms only."""
+    return msgspec.structs.replace(example, served=None) if example.served and not example.served.arm else example

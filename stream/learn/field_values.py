@@ -5,7 +5,7 @@ record of ``examples`` is.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -60,4 +60,9 @@ class FieldValues:
         if features and all(isinstance(each, Struct) for each in features):
             columns = zip(*map(astuple, features), strict=True)
             return {name: Column(list(values)) for name, values in zip(self._names, columns, strict=True)}
-        return [dict(zip(self._names, astuple(each), strict=True)) if isinstance(each, Struct) else each for each in features]
+        return [self.row(example) for example in examples]
+
+    def row(self, example: Example) -> Mapping[str, Feature]:
+        """Return the features of one example that :meth:`decode` returned, by their names."""
+        features: Any = example.features
+        return dict(zip(self._names, astuple(features), strict=True)) if isinstance(features, Struct) else features

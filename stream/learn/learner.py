@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from model.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
@@ -44,6 +45,7 @@ _RECONNECT = 1.0  # seconds from one try to reach the log to the next
 _ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to publishing its version
 _ROLLBACK_POLL = 0.05  # seconds from one look for that version to the next
 _REPORT_EVERY = 1.0  # seconds between updates of the metrics that are slow to compute
+_INSIDE_EVERY = 5  # such updates from one of what goes on inside the network, which is slower still, to the next
 
 _End = Mapping[int, Bounds] | None  # partition → where to stop; None: go on
 
@@ -88,6 +90,7 @@ class Learner:
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
+        self._quality = Quality(spec, settings.slices)
         self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -152,6 +155,7 @@ class Learner:
         self._checkpoints.tidy()
         recovered, beginning = self._recover()
         self.last = recovered.last
+        recovered.trainer.quality = self._quality
         last, metrics = (self.last.version if self.last else None), self._metrics
         learned = beginning.of if beginning else None if recovered.anew else last
         offsets = learned.offsets if learned else {}
@@ -230,7 +234,7 @@ class _Session:
         self._pending = pending
         approved = publisher.holds and not recovered.trainer.guard.held
         self._needs_snapshot = pending.new_settings or recovered.diverged or not publisher.snapshots.usable() or approved
-        self._next_report = 0.0
+        self._next_report, self._reports = 0.0, 0
         self._ahead = ThreadPoolExecutor(1, "ahead")
         self._coming: _Coming | None = None  # what was read, but not learned: no version and no offset says that it was read
 
@@ -252,7 +256,7 @@ class _Session:
                 self._report()
         self._save()
         self._checkpoint_writer.finish()
-        self._report()
+        self._report(inside=True)
 
     def _step(self) -> None:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
@@ -301,7 +305,7 @@ class _Session:
         if self.last and self.last.version.version != self._checkpoint_writer.saved:
             self._checkpoint_writer.start(Checkpoint.of(*self.last, self._trainer))
 
-    def _report(self) -> None:
-        self._next_report = time.monotonic() + _REPORT_EVERY
+    def _report(self, *, inside: bool = False) -> None:
+        self._next_report, self._reports = time.monotonic() + _REPORT_EVERY, self._reports + 1
         self._metrics.record_lag(self._source.lag())
-        self._metrics.record_model(self._trainer)
+        self._metrics.record_model(self._trainer, inside=inside or self._reports % _INSIDE_EVERY == 1)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from model.evaluation import Scores
 from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
+from stream.learn.quality_metrics import InsideMetrics, QualityMetrics
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
 from stream.weights.metrics import BUCKETS
@@ -25,6 +25,11 @@ class Lag(NamedTuple):
 
     records: int
     seconds: float  # since the append time of the newest record read; 0 when all are read
+
+
+def tell_arm(registry: CollectorRegistry, arm: str) -> None:
+    """Say which arm a learner's metrics are of."""
+    Gauge("sml_learner_arm_info", "Which arm this learner's metrics are of.", ["arm"], registry=registry).labels(arm).set(1)
 
 
 class LearnerMetrics:
@@ -48,10 +53,8 @@ class LearnerMetrics:
         self.erased_examples = counter("erased_examples", "Examples not learned, because they hold a forgotten value.")
         self.others_examples = counter("others_examples", "Examples not learned, because this arm learns only what it served itself.")
         self.step_seconds = seconds("step", "Time to decode, predict, score and learn the examples of one poll.")
-        self.scores = {
-            name: gauge(name, f"Progressive {name.replace('_', ' ')}: of predictions made before learning.", "over")
-            for name in ("log_loss", "auc", "normalized_entropy", "calibration")
-        }
+        self.quality = QualityMetrics(registry)
+        self.inside = InsideMetrics(registry)
         self.lag_records = gauge("lag_records", "Examples in the log that are not learned yet.")
         self.lag_seconds = gauge("lag_seconds", "Time since the log took the newest example learned; 0 when all are learned.")
         self.version = gauge("version", "The last version published.")
@@ -107,10 +110,11 @@ class LearnerMetrics:
         self.lag_records.set(lag.records)
         self.lag_seconds.set(lag.seconds)
 
-    def record_model(self, trainer: Trainer) -> None:
-        """Record the model's scores, and how full its table is."""
-        self._record_scores("total", trainer.scores.total())
-        self._record_scores("recent", trainer.scores.recent())
+    def record_model(self, trainer: Trainer, *, inside: bool = True) -> None:
+        """Record the model's scores, how full its table is, and what goes on inside its network if asked to."""
+        self.quality.record(trainer)
+        if inside:
+            self.inside.record(trainer.model, trainer.guard.recent)
         table = trainer.model.table
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
@@ -120,8 +124,3 @@ class LearnerMetrics:
             for field, share in zip(trainer.model.spec.fields, sample.top_shares(), strict=False):  # an empty sample has none
                 if field.kind not in ("hour", "weekday"):  # whose value is always the same for a while
                     self.top_value_share.labels(field.name, name).set(share)
-
-    def _record_scores(self, over: str, scores: Scores) -> None:
-        for name, gauge in self.scores.items():
-            value = getattr(scores, name)
-            gauge.labels(over).set(math.nan if value is None else value)

@@ -16,6 +16,7 @@ from model.guard.guard import Guard
 from model.migrate import convert
 from model.online import OnlineModel
 from model.progressive import learn_and_score
+from model.quality import Quality, Seen
 from model.settings import Spec
 from stream.events import BadRecordError, Example, Forget, Version
 from stream.learn.field_values import FieldValues
@@ -66,10 +67,15 @@ class Prepared(NamedTuple):
 
 
 class Trainer:
-    """A model with its encoder, its scores, the values that it has forgotten, and the guard that judges its versions."""
+    """A model with its encoder, its scores, the values that it has forgotten, and the guard that judges its versions.
+
+    Attributes:
+        quality: What watches how good the predictions are; None: nothing does. Nothing that is learned depends on it.
+    """
 
     def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None, guard: Guard | None = None) -> None:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
+        self.quality: Quality | None = None
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
         self._served_by = model.spec.served_by
@@ -185,18 +191,33 @@ class Trainer:
         """Learn examples, and return those learned; add misfits to ``bad``, and examples whose step was undone to ``refused``."""
         decoded = segment.decoded
         examples = [each.example for each in decoded]
+        encoded = self.forgotten.leave_out(segment.encoded, [example.time for example in examples])
+        fnw = np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_)
+        seen = self._look(encoded, examples, fnw)
         outcome = learn_and_score(
             self.model,
             self.scores,
-            self.forgotten.leave_out(segment.encoded, [example.time for example in examples]),
+            encoded,
             labels=np.array([example.label for example in examples], np.float32),
             importance=_importance(examples),
-            fnw=np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_),
+            fnw=fnw,
         )
         self.guard.observe(outcome.features, outcome.logits, outcome.labels)
+        if self.quality and seen:
+            self.quality.observe(outcome.logits, outcome.labels, seen)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
         return [decoded[n] for n in outcome.learned]
+
+    def _look(self, encoded: Encoded, examples: Sequence[Example], fnw: NDArray[np.bool_]) -> Seen | None:
+        """Return what ``quality`` has to know of the examples that fit before they are learned."""
+        if not self.quality:
+            return None
+        fit: Sequence[int] = range(len(examples))
+        if encoded.bad:
+            fit = [n for n in fit if n not in encoded.bad]
+            fnw = fnw[fit]
+        return self.quality.look(self.model.weights, encoded.features, fnw, lambda n: self._values.row(examples[fit[n]]))
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:

@@ -82,6 +82,7 @@ class Follower:
                 logger.info("%s", error)
                 continue
             except (BrokenWeightsError, OffsetGoneError) as error:
+                self._metrics.gaps.inc()
                 self._report(f"starting again from a snapshot: {error}")
             sleep_unless(should_stop, _RETRY)
 

@@ -14,6 +14,9 @@ class FollowerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deltas = Counter("sml_follower_deltas", "Deltas applied.", registry=registry)
         self.starts = Counter("sml_follower_starts", "Times that the weights were started from a snapshot.", registry=registry)
+        self.gaps = Counter(
+            "sml_follower_gaps", "Times that a delta was missing or did not fit, so that a snapshot was needed.", registry=registry
+        )
         self.apply_seconds = Histogram(
             "sml_follower_apply_seconds", "Time to apply the deltas of one poll to one copy.", buckets=BUCKETS, registry=registry
         )

@@ -2,6 +2,7 @@
 
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ import yaml
 from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
-from tests.deploy.composition import Composition, read
+from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.kafka_server import fetch_jars
+from tests.ports import free_ports
 from tests.system import need
 
 SERVICES = ("joiner", "learner", "server")
@@ -39,11 +41,30 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
 
 
 @pytest.fixture(scope="package")
-def prometheus(composition: Composition) -> Composition:
+def experiment(composition: Composition) -> Iterator[list[str]]:
+    """Run two arms on an embedded log, with traffic of their own; yield where the metrics of the server and of the learners are."""
+    folder, ports, sml = composition.folder / "experiment", free_ports(4), str(PROGRAMS / "sml")
+    folder.mkdir()
+    settings = (ROOT / "deploy" / "simulated.toml").read_text()
+    (folder / "sml.toml").write_text(
+        f'[experiment]\nunit = "user_id"\n[arms.control]\nshare = 0.5\n[arms.treatment]\nshare = 0.5\n{settings}'
+    )
+    names = ("SML_SERVE__PORT", "SML_JOIN__METRICS_PORT", "SML_LEARN__METRICS_PORT", "SML_ARMS__TREATMENT__METRICS_PORT")
+    composition.process("experiment", [sml, "up"], **dict(zip(names, map(str, ports), strict=True)))
+    composition.until(lambda: _is_ready(f"http://127.0.0.1:{ports[0]}/readyz"), "the arms are served")
+    few = ["simulate", "--url", f"http://127.0.0.1:{ports[0]}", "--rate", "10", "--config", str(folder / "sml.toml")]
+    composition.process("visitors", [sml, *few])
+    composition.process("reporter", ["sh", "-c", f"cd {folder} && exec {sml} experiment report first --watch 5"])
+    yield [f"127.0.0.1:{port}" for port in ports]
+    assert [composition.stop(name) for name in ("visitors", "reporter", "experiment")] == [0, 0, 0]
+
+
+@pytest.fixture(scope="package")
+def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     """Watch the composition by the real configuration, only more often; broken and late records make their counters appear."""
     program = need("prometheus")
     (composition.folder / "prometheus").mkdir()
-    configure(composition, composition.folder / "prometheus")
+    configure(composition, composition.folder / "prometheus", experiment)
     listen = composition.here("prometheus:9090")
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={listen}"]
     composition.process("prometheus", [program, *options])
@@ -52,20 +73,22 @@ def prometheus(composition: Composition) -> Composition:
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
         log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
-    composition.until(lambda: _is_ready(composition), "Prometheus is ready")
+    composition.until(lambda: _is_ready(f"http://{listen}/-/ready"), "Prometheus is ready")
     return composition
 
 
-def _is_ready(composition: Composition) -> bool:
-    """Return whether Prometheus answers questions: it listens before it does."""
-    with suppress(OSError):
-        return bool(composition.get("prometheus:9090/-/ready"))
+def _is_ready(url: str) -> bool:
+    """Return whether a service answers that it is ready: it listens before it is."""
+    with suppress(OSError), urllib.request.urlopen(url, timeout=10):
+        return True
     return False
 
 
-def configure(composition: Composition, folder: Path) -> None:
-    """Write prometheus.yml and its alerts for this machine: the same jobs, without the composition's names."""
+def configure(composition: Composition, folder: Path, experiment: list[str]) -> None:
+    """Write prometheus.yml and its alerts for this machine: the same jobs and one more, without the composition's names."""
     config = read("deploy/prometheus/prometheus.yml")
+    config["scrape_configs"].append({"job_name": "experiment", "static_configs": [{"targets": experiment}]})
+    del config["alerting"]  # nobody is to be told
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     for job in config["scrape_configs"]:
         for found in job.pop("dns_sd_configs", []):

@@ -63,7 +63,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     by = service.arms.select(request.context, _forced(http))
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
-    service.metrics.record_prediction(by, len(request.candidates), time.perf_counter() - start)
+    service.metrics.record_prediction(by, scored.probabilities, time.perf_counter() - start)
     chosen = _choose(service, predictor, scored, request.choose) if request.choose is not None else []
     shown = logged(request, scored.probabilities, chosen)
     if shown:

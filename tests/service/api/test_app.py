@@ -1,14 +1,20 @@
 """The application as a whole: alive, ready, measured, and ended without leaving anything behind."""
 
+import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
+import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Receive, Send
 
 from service.api.app import build
+from service.api.arms import Arms
+from service.api.metrics import ArrayHistogram, Measured, ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.events import Version
 from stream.log.contract import Log
@@ -104,8 +110,49 @@ def test_requests_are_counted_by_route_and_status(client: TestClient) -> None:
     assert metric(client, "sml_server_requests_total", route="/v1/predict", status="422") == 1
     assert metric(client, "sml_server_requests_total", route="none", status="404") == 1
     assert metric(client, "sml_server_candidates_total") == 2
-    assert metric(client, "sml_server_predict_seconds_count") == 1
+    assert metric(client, "sml_server_predict_seconds_count", candidates="up to 10") == 1
     assert metric(client, "sml_server_request_seconds_bucket", route="/v1/predict", le="0.0001") is not None
+
+
+def test_latency_is_by_the_number_of_candidates_and_what_was_predicted_is_counted(client: TestClient) -> None:
+    answers = [client.post("/v1/predict", json={"candidates": [{"id": n} for n in range(size)]}).json() for size in (1, 11, 101)]
+
+    for size in ("up to 1", "up to 100", "up to 1000"):
+        assert metric(client, "sml_server_predict_seconds_count", candidates=size) == 1
+    probabilities = [prediction["probability"] for answer in answers for prediction in answer["predictions"]]
+    assert metric(client, "sml_server_probability_count") == len(probabilities) == 113
+    assert metric(client, "sml_server_probability_sum") == pytest.approx(sum(probabilities))
+    assert metric(client, "sml_server_probability_bucket", le="0.5") == sum(probability <= 0.5 for probability in probabilities)
+
+
+def test_a_histogram_of_arrays_is_the_librarys_of_their_values() -> None:
+    bounds, values = (0.001, 0.1, 0.25, 1.0), [0.0, 0.001, 0.0010001, 0.1, 0.2, 0.25, 0.9, 1.0]
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    taken, one_by_one = ArrayHistogram("h", "Text.", bounds, ours), Histogram("h", "Text.", buckets=bounds, registry=theirs)
+
+    taken.observe(values[:3])
+    taken.observe([])
+    taken.observe(values[3:])
+    for value in values:
+        one_by_one.observe(value)
+
+    expected = [line for line in generate_latest(theirs).splitlines() if b"_created" not in line]
+    assert generate_latest(ours).splitlines() == expected
+
+
+def test_a_request_is_in_flight_until_it_is_answered() -> None:
+    metrics = ServerMetrics(CollectorRegistry(), Arms())
+    seen: list[float] = []
+
+    async def app(*_: object) -> None:
+        seen.append(metrics.in_flight._value.get())
+        raise KeyError
+
+    for _ in range(2):
+        with suppress(KeyError):
+            asyncio.run(Measured(app, metrics)({"type": "http"}, cast("Receive", None), cast("Send", None)))
+
+    assert [*seen, metrics.in_flight._value.get()] == [1, 1, 0]
 
 
 def test_the_weights_in_service_are_measured(site: Site) -> None:

@@ -5,6 +5,7 @@ import pytest
 from stream.events import Click, Example, Impression, Served
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
+from stream.join.waiting import as_written
 from stream.join.window import Join
 from tests.stream.join.joining import END, LATENESS, WINDOW, Make, Run, window
 
@@ -37,8 +38,9 @@ def test_without_waiting_the_positive_has_the_value_and_both_have_the_arm() -> N
 
 
 @pytest.mark.parametrize("served", [None, Served(3, 0.25)])
-def test_nothing_is_copied_where_no_arm_is_named(served: Served | None) -> None:
-    assert joined(window, served=served)[0].served is None
+def test_nothing_is_written_where_no_arm_is_named(served: Served | None) -> None:
+    assert as_written(joined(window, served=served)[0]).served is None
+    assert as_written(joined(window)[0]).served == ARM
 
 
 def test_the_extra_example_of_a_late_click_says_that_it_is_one() -> None:

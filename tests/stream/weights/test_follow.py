@@ -60,10 +60,10 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 @contextmanager
-def following(log: Log) -> Iterator[Service]:
+def following(log: Log, registry: CollectorRegistry | None = None) -> Iterator[Service]:
     """Run a follower beside the block."""
     service, stop = Service(), threading.Event()
-    follower = Follower(log, TOPICS, service, FollowerMetrics(CollectorRegistry()))
+    follower = Follower(log, TOPICS, service, FollowerMetrics(registry or CollectorRegistry()))
     thread = threading.Thread(target=follower.run, args=(stop.is_set,), daemon=True)
     thread.start()
     try:
@@ -159,11 +159,13 @@ def test_a_gap_starts_again_from_a_snapshot(
     spoil(tmp_path, log)
     forget(tmp_path, TOPICS.weights, SNAPSHOTS, log.bounds(TOPICS.weights)[SNAPSHOTS].end)  # so that the learner writes a new one
 
-    with caplog.at_level(logging.WARNING), following(log) as service:
+    registry = CollectorRegistry()
+    with caplog.at_level(logging.WARNING), following(log, registry) as service:
         last = learn_all(log, tmp_path)
         service.wait_for(last.version)
 
     assert last.snapshot
+    assert (registry.get_sample_value("sml_follower_gaps_total") or 0) > 0
     assert last.snapshot.version == last.version
     assert service.taken[-1].digest == last.digest
 
