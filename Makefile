@@ -16,8 +16,8 @@ help: ## list the targets
 	$(UV) sync --quiet --frozen --inexact --all-extras
 	touch $@
 
-up: .venv/ready ## learn, serve and simulate on this machine, on the embedded log; Ctrl-C ends it
-	.venv/bin/sml up --simulate --config deploy/simulated.toml
+up: .venv/ready ## learn, serve and simulate on this machine, on the embedded log; EXPERIMENT=sml compares two models; Ctrl-C ends it
+	.venv/bin/sml up --simulate $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --config deploy/simulated.toml
 
 test: .venv/tests-ready ## run every test, two files at a time, a real Kafka, Prometheus and Chromium included
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

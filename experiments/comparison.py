@@ -91,7 +91,7 @@ def _harmonic(arm: Arm, control: Arm) -> float:
 
 def _beside(arm: Estimate, control: Estimate, impressions: float, alpha: float) -> Compared:
     variance, naive = arm.error**2 + control.error**2, arm.naive**2 + control.naive**2
-    time = impressions * (variance / naive if naive else 1.0)
+    time = impressions * (variance / naive if variance and naive else 1.0)
     difference = interval(arm.value - control.value, math.sqrt(variance), time, alpha)
     relative = _relative(arm, control, multiplier(time, alpha))
     return Compared(difference, relative, math.sqrt(variance), control.value, time, alpha)

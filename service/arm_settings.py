@@ -37,6 +37,8 @@ class ExperimentSettings(Section):
     """the feature in a request's context that decides the arm: user_id; a request without it is answered by control"""
     staleness: Duration = 60.0
     """weights older than this, which have not learned what control has, answer nobody: control does"""
+    guard_rail: Annotated[float, Setting(ge=0)] = 0.1
+    """an arm that is surely worse than control by more than this share, in click rate or log loss, gives its units back to control"""
     directory: str = "data/experiments"
     """where `sml experiment report` keeps its sums, and its newest report for GET /v1/experiments"""
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.intervals --experiments 1000
 
-writes intervals.json and draws intervals.svg.
+measures what intervals.json does not hold yet, and draws intervals.svg.
 """
 
 import argparse
@@ -96,10 +96,12 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="only draw what intervals.json holds")
     arguments = parser.parse_args()
     file = arguments.output / "intervals.json"
-    if not arguments.draw:
-        results = {name: measure(round(part * arguments.experiments), world, arguments.jobs) for name, (world, part) in WORLDS.items()}
-        file.write_text(json.dumps(results, indent=1) + "\n")
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text()) if file.exists() else {}
+    for name, (world, part) in {} if arguments.draw else WORLDS.items():
+        count = round(part * arguments.experiments)
+        if results.get(name, {}).get("experiments", 0) < count:
+            results[name] = measure(count, world, arguments.jobs)
+            file.write_text(json.dumps(results, indent=1) + "\n")
     print("| shares | measure | ever outside, always valid | ever outside, for one look |\n| --- | --- | --- | --- |")
     for name, found in results.items():
         for each in found["always"]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.power --experiments 400
 
-writes power.json and draws power.svg.
+measures what power.json does not hold yet, and draws power.svg.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,13 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="only draw what power.json holds")
     arguments = parser.parse_args()
     file = arguments.output / "power.json"
-    if not arguments.draw:
-        measured = [measure(arguments.experiments, World(lift=lift, ranked=False), arguments.jobs) for lift in LIFTS]
-        file.write_text(json.dumps(measured, indent=1) + "\n")
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text()) if file.exists() else []
+    for lift in () if arguments.draw else LIFTS:
+        others = [each for each in results if each["lift"] != lift]
+        if not any(each["lift"] == lift and each["experiments"] >= arguments.experiments for each in results):
+            found = measure(arguments.experiments, World(lift=lift, ranked=False), arguments.jobs)
+            results = sorted([*others, found], key=itemgetter("lift"))
+            file.write_text(json.dumps(results, indent=1) + "\n")
     print(
         "| click rate | found by the last day, always valid | fixed, at the last day | fixed, looked at daily | days to decision, median |"
     )

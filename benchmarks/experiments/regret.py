@@ -32,7 +32,7 @@ from model.kernels.table import find
 from model.online import OnlineModel
 from model.settings import Spec
 from service.api.choice import Pick, epsilon_greedy, thompson
-from service.commands.simulated_site import CATEGORIES, COUNTRIES, DEVICES, NEW_ITEM_EVERY, OLD_ITEMS, USERS, Site
+from service.commands.simulated_site import CATEGORIES, COUNTRIES, DEVICES, NEW_ITEM_EVERY, OLD_ITEMS, Site
 from service.settings import load
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ class Turnover(Site):
         for visit in range(count):
             now = visit / RATE
             first = int(now / NEW_ITEM_EVERY)
-            user, device = int(draw.choice(USERS, p=self._loyalty)), int(draw.integers(len(DEVICES)))
+            user, device = self._draw_user(), int(draw.integers(len(DEVICES)))
             items = first + draw.choice(OLD_ITEMS, CANDIDATES, replace=False)
             context: dict[str, Any] = {
                 "user_id": f"u{user}",

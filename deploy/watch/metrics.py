@@ -32,6 +32,7 @@ LABELS = {
     "field": "the fields of the settings",
     "file": "the log's file, and its write-ahead log",
     "group": "the groups of the calibration curve, `01` to `20`",
+    "hop": "`join`, `learn`, `publish`, `serve`",
     "input": "`impressions`, `clicks`",
     "kind": "early clicks, tombstones in vain, late clicks learned",
     "label": "`0`, `1`",

@@ -234,11 +234,12 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 "Features and forgotten values",
-                "Features that no field is named after, requests to forget that were carried out, and examples left out for them.",
+                "Features that no field is named after, values that were forgotten, and examples left out for them or as other arms'.",
                 {
                     "unknown features": "sml_learner_unknown_features",
                     "forgotten": "sml_learner_forgotten_total",
                     "examples left out": "sml_learner_erased_examples_total",
+                    "of other arms": "sml_learner_others_examples_total",
                 },
             ),
         ],
@@ -266,6 +267,33 @@ PIPELINE = Dashboard(
                 "Checkpoints that could not be written, and times that the log was away. Both should stay where they are.",
                 {"checkpoints failed": "sml_learner_checkpoint_failures_total", "log away": "sml_learner_reconnects_total"},
                 alerts=["CheckpointFailing"],
+            ),
+        ],
+        "Is the promise kept?": [
+            Panel(
+                "Heartbeats",
+                "How long 95 % of the heartbeats take from the joiner to a server, and in each hop. One is sent every second, even in silence, "
+                "and arrives once all before it is in service. Two processes' clocks differ by the last line at least.",
+                {
+                    "the whole way": quantile(0.95, "sml_follower_heartbeat_seconds"),
+                    "{{hop}}": quantile(0.95, "sml_follower_heartbeat_hop_seconds", "hop"),
+                    "clocks differ by": "max(sml_follower_clock_skew_seconds)",
+                },
+                "s",
+                steps=[(1, "red")],
+            ),
+            Panel(
+                "Late heartbeats",
+                "Share of the heartbeats that took more than a second, or have not arrived. The objective is 5 % in 30 days.",
+                {
+                    "5 minutes": "sml:heartbeats_late:ratio5m",
+                    "an hour": "sml:heartbeats_late:ratio1h",
+                    "3 days": "sml:heartbeats_late:ratio3d",
+                    "30 days": "sml:heartbeats_late:ratio30d",
+                },
+                "percentunit",
+                ["FreshnessBurns"],
+                [(0.05, "red")],
             ),
         ],
     },

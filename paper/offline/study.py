@@ -28,7 +28,9 @@ Written by `sml reproduce` from [results.jsonl](results.jsonl), a line for each 
 Of each number: the paper's, ours, and Student's 95 % interval over seeds. A difference is taken seed by seed, on the same split.
 What is not measured yet is left empty.
 """
-TABLE_3 = "## Table 3: the online A/B test\n\n| | |\n| --- | --- |\n| A/B test, with SML against without | not measured: it needs traffic |"
+TABLE_3 = (
+    "## Table 3: the online A/B test\n\nIt needs traffic: `python -m benchmarks.experiments.table3` makes it up, on the simulated site."
+)
 CAPTION_2 = "Test set, first seed. Line: median. Bands: from 5 % to 95 %, and from 25 % to 75 %."
 CAPTION_3 = "Share of the test examples on which it is above 0, in networks of several depths. Line: the median neuron. Band: 5 % to 95 %."
 CAPTION_4 = "Mean cosine similarity of a layer's outputs on two test examples; at 1 it tells none apart. An output of zeros counts as 0."

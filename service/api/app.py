@@ -19,11 +19,11 @@ from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
 from service.api.experiment_metrics import ExperimentMetrics
-from service.api.messages import Accepted, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import Accepted, Freshness, Health, ModelState, Predictions, PredictRequest
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
-from service.api.routes import console, docs, events, experiments, metrics as metrics_route, model, predict, users
+from service.api.routes import console, docs, events, experiments, freshness, metrics as metrics_route, model, predict, users
 from service.api.served_weights import Follow
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -93,7 +93,7 @@ def build(
     app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, personal, explore, epsilon, reports)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
-    routers = [part.router for part in (predict, events, model, experiments, users, console, docs, metrics_route)]
+    routers = [part.router for part in (predict, events, model, freshness, experiments, users, console, docs, metrics_route)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -107,7 +107,7 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     document = FastAPI.openapi(app)
     of_events, of_users = (events.Impressions, events.Clicks, Accepted), (users.Forgetting, users.Known)
     document.setdefault("components", {}).setdefault("schemas", {}).update(
-        schemas(PredictRequest, Predictions, *of_events, ModelState, experiments.Experiments, Health, *of_users)
+        schemas(PredictRequest, Predictions, *of_events, ModelState, Freshness, experiments.Experiments, Health, *of_users)
     )
     if needs_key:
         document["components"]["securitySchemes"] = {"key or token": {"type": "http", "scheme": "bearer"}}

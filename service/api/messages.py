@@ -126,6 +126,31 @@ class ModelState(Struct, frozen=True, omit_defaults=True):
     arms: list[ArmState] = []
 
 
+class ArrivedHeartbeat(Struct, frozen=True):
+    """A heartbeat that has come the whole way."""
+
+    sent: int  # epoch ms
+    seconds: float  # of the whole way
+    hops: dict[str, float]  # seconds, in order; below 0 where the clock of the process that ends the hop is behind
+
+
+class ArmFreshness(Struct, frozen=True):
+    """How long heartbeats took to the weights of an arm."""
+
+    arm: str
+    since_last_seconds: float | None  # since the last arrived; None: none has since the server's start
+    p50_seconds: float | None
+    p95_seconds: float | None
+    heartbeats: list[ArrivedHeartbeat]  # of the last two minutes of them, the newest last
+
+
+class Freshness(Struct, frozen=True):
+    """How long an event takes until it is in service, without its wait for clicks: what heartbeats say, which come once a second."""
+
+    target_seconds: float  # 95 % of a month's heartbeats take no longer
+    arms: list[ArmFreshness]
+
+
 class Health(Struct, frozen=True):
     """The state of the server."""
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -17,10 +18,13 @@ from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
 from stream.events import Version
+from stream.heartbeat import Heartbeat
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
 
 logger = logging.getLogger(__name__)
+
+HEARTBEATS = 120  # that are remembered: two minutes
 
 
 class NoWeightsError(Exception):
@@ -36,6 +40,7 @@ class ServedWeights:
         self.caught_up = False  # the follower has reached what was the log's end at its start
         self.followed = False  # a follower runs
         self.held: Version | None = None  # the newest version, if it is held: what is served is older
+        self.heartbeats: deque[Heartbeat] = deque(maxlen=HEARTBEATS)  # that arrived last
         self._predictor: Predictor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from service.bench.site import Site, appends, paced, request, running, visits
 from stream.events import Version, decode_example, decode_version
+from stream.heartbeat import is_heartbeat
 from stream.log.connect import open_log
 from stream.log.contract import Log, Message
 
@@ -108,7 +109,7 @@ def _watch_examples(site: Site, log: Log, seen: _Seen, should_stop: Callable[[],
     with closing(log.reader(site.topics.examples, {0: 0})) as reader:
         while not should_stop():
             for record in reader.poll(1_000, 0.05):
-                if decode_example(record.value).clicked_at is not None:
+                if not is_heartbeat(record) and decode_example(record.value).clicked_at is not None:
                     seen.examples[record.key or b""] = time.time(), record.offset
 
 

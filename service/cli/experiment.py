@@ -57,6 +57,30 @@ def experiment_report(
                 show()
 
 
+@experiment_app.command("guard")
+def experiment_guard(
+    *,
+    sums: Annotated[
+        Path | None, typer.Option(help="The folder that keeps the guard's sums; default: guard in [experiment] directory.")
+    ] = None,
+    config: Config = CONFIG,
+) -> None:
+    """Guard the experiment that runs: an arm that is worse than control beyond doubt gives its units back.
+
+    The bound is `[experiment] guard_rail`; `sml arms list --decisions` shows what was decided, and why. Servers on this machine show the
+    newest report meanwhile: GET /v1/experiments. `sml up` runs it by itself.
+
+    \b
+        sml experiment guard
+    """
+    from service.commands.experiment_guard import guard
+    from service.signals import stop_signals
+
+    settings = settings_of(config)
+    with stop_signals() as stop:
+        guard(settings, sums or Path(settings.experiment.directory) / "guard", stop.is_set)
+
+
 @experiment_app.command("schema")
 def experiment_schema() -> None:
     """Print the JSON schema of a report.

@@ -94,6 +94,13 @@ def up(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Run a simulated site as well, whose true click probabilities are known.")
     ] = False,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --simulate: an experiment of this name, with and without skip terms, each for half of the visitors.",
+        ),
+    ] = None,
     takeover: Annotated[
         bool, typer.Option("--takeover", help="If another `sml up` runs in this folder, end it in order, then start.")
     ] = False,
@@ -108,13 +115,22 @@ def up(
     \b
         sml up
         sml up --simulate
+        sml up --simulate --experiment sml
         sml up --takeover
     """
     from service.commands.up import up as run
 
     if insecure:
         os.environ[INSECURE] = "true"  # for the processes that it starts, too
-    run(config, settings_of(config), simulate=simulate, takeover=takeover)
+    settings = settings_of(config)
+    if experiment is not None:
+        from service.commands.simulated_experiment import settings_file
+
+        if not simulate:
+            raise typer.BadParameter("it needs --simulate", param_hint="--experiment")
+        config = settings_file(config, settings, experiment)
+        settings = settings_of(config)
+    run(config, settings, simulate="feed" if experiment else "page" if simulate else None, takeover=takeover)
 
 
 @app.command()
@@ -237,9 +253,13 @@ def replay(
 def simulate(
     *,
     url: Annotated[str | None, typer.Option(help="The server's address; default: from the settings.")] = None,
-    rate: Annotated[float, typer.Option(help="Visits a second.", min=0.01)] = 150,
+    rate: Annotated[float, typer.Option(help="Visits a second, in the mean of a day.", min=0.01)] = 150,
     seed: Annotated[int, typer.Option(help="Another seed gives another site.")] = 0,
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds; default: at Ctrl-C.")] = None,
+    scenario: Annotated[
+        Literal["page", "feed", "video"],
+        typer.Option(help="page shows all candidates; feed and video those of the most value, by the predictions. A day is ten minutes."),
+    ] = "page",
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -249,11 +269,12 @@ def simulate(
 
     \b
         sml simulate --rate 50
+        sml simulate --scenario feed
         sml simulate --url http://localhost:8000 --duration 60 --json
     """
     from service.commands.simulate import simulate as run
 
-    answer(run(settings_of(config), url=url, rate=rate, seed=seed, duration=duration), as_json)
+    answer(run(settings_of(config), url=url, rate=rate, seed=seed, duration=duration, scenario=scenario), as_json)
 
 
 @app.command()

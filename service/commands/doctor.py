@@ -23,6 +23,8 @@ from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.commands.topics import described
 from service.settings import Settings
+from stream.clocks import clock_ahead
+from stream.heartbeat import JOINED, PUBLISHED
 from stream.log.connect import open_log
 from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.load import measured
@@ -30,6 +32,7 @@ from stream.log.topics import CONTROL, Topics, check_learners, wanted
 
 FEATURES = {"x86-64-v3": ("avx2", "bmi2", "fma")}  # that a processor must have for a kernel target
 _EXAMPLES = 256  # by which the time of a step is measured
+_CLOCKS_DIFFER = 0.25  # seconds: more would spoil an objective of one second
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -165,6 +168,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # reported above
                     yield _append_times(log, url, topic)
+            yield from _clocks(log, inputs, tuple(settings.arms))
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}")
 
@@ -226,6 +230,18 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
     fix = f"`kafka-configs --bootstrap-server {url.removeprefix('kafka://')} {change}`"
     wrong = f"timestamps are the writers' own, expected the log's: {fix} changes that, or let `sml topics create` create the topic"
     return Finding(topic, False, wrong)
+
+
+def _clocks(log: Log, topics: Topics, arms: Sequence[str]) -> Iterator[Finding]:
+    """Check the clocks of joiner and learners, where they have passed heartbeats on."""
+    with suppress(LogError):  # reported above
+        joiner = clock_ahead(log, topics.examples, len(log.bounds(topics.examples)), JOINED)
+        learners = {arm: clock_ahead(log, topics._replace(arm=arm).weights, 1, PUBLISHED) for arm in arms or (CONTROL,)}
+        for name, ahead in [("joiner's clock", joiner), *((_of_arm("learner's clock", arm), ahead) for arm, ahead in learners.items())]:
+            if ahead is not None:
+                wrong = "" if (fine := abs(ahead) <= _CLOCKS_DIFFER) else ": its hops in /v1/freshness are wrong by that; let NTP set it"
+                way = "ahead of" if ahead > 0 else "behind"
+                yield Finding(name, fine, f"{abs(ahead):,.3f} s {way} the log's, by its last heartbeats{wrong}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from stream.experiment.plan import ExperimentError, Plan, Plans
 from stream.experiment.reporter import Reporter
 from stream.experiment.sums import Sums
 from stream.log.connect import open_log
+from stream.log.contract import Log
 
 MEASURES = {
     "click_rate": "click rate",
@@ -42,27 +43,32 @@ def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Rep
     """
     if not settings.arms:
         raise ExperimentError("arms: got none, expected [arms.control] and another in the settings")
-    topics, unit = settings.topics, settings.experiment.unit
     with open_log(settings.log) as log:
-        plans = Plans(log, topics, settings.traffic, name)
+        plans = Plans(log, settings.topics, settings.traffic, name)
         plans()  # a wrong name makes no file
         sums = Sums(folder / f"{name}.db")
         try:
-            reporter = Reporter(
-                log,
-                topics,
-                sums,
-                plans,
-                unit=Field(name=unit) if unit else None,
-                at_once=settings.join.label_policy != "window",
-                retention=settings.kept.records,
-            )
+            reporter = reporter_of(log, settings, sums, plans)
             reporter.run(lambda: False, until_caught_up=True)
             found = report_of(counted(sums, reporter.plan), effect=effect)
             keep(folder, found, int(time.time() * 1000))
             return found
         finally:
             sums.close()
+
+
+def reporter_of(log: Log, settings: Settings, sums: Sums, plans: Plans) -> Reporter:
+    """Return what counts an experiment into ``sums``."""
+    unit = settings.experiment.unit
+    return Reporter(
+        log,
+        settings.topics,
+        sums,
+        plans,
+        unit=Field(name=unit) if unit else None,
+        at_once=settings.join.label_policy != "window",
+        retention=settings.kept.records,
+    )
 
 
 def counted(sums: Sums, plan: Plan) -> Counted:

@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
         measure(log, topics, registry)
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics._replace(arm=served.arm), served, metrics).run(should_stop)
+            Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats).run(should_stop)
 
         app = build(
             log,

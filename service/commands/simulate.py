@@ -1,6 +1,7 @@
 """``sml simulate``: send traffic from a simulated site, and compare the predictions served with the best possible.
 
-Each visit asks ``/v1/predict`` for its candidates, which logs the impressions; each click follows after its delay.
+Each visit asks ``/v1/predict`` for its candidates. Where all are shown, that logs the impressions; else the site writes those of the ones
+that it shows, as they were served. Each click follows after its delay, with what it is worth.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any
 import httpx
 import typer
 
-from service.commands.simulated_site import CANDIDATES, Scoreboard, Site, Visit
+from service.commands.simulated_site import SCENARIOS, Comparison, Scoreboard, Site, Visit
 from service.own_key import key_header
 from service.settings import Settings
 
@@ -28,24 +29,32 @@ ANSWER_TIMEOUT = 10.0  # seconds
 
 
 def simulate(
-    settings: Settings, *, url: str | None = None, rate: float = 150, seed: int = 0, duration: float | None = None
+    settings: Settings,
+    *,
+    url: str | None = None,
+    rate: float = 150,
+    seed: int = 0,
+    duration: float | None = None,
+    scenario: str = "page",
 ) -> dict[str, Any]:
     """Send traffic until SIGINT or SIGTERM, or for ``duration`` seconds, and return its figures.
 
     Args:
         settings: Where the server is, without ``url``.
         url: The server's address.
-        rate: Visits a second.
+        rate: Visits a second, in the mean of a day.
         seed: The seed of the site.
         duration: Seconds.
+        scenario: What site it is.
     """
-    return asyncio.run(_simulate(url or settings.serve.url, Site(seed, rate), rate, duration, settings.join.decided_after))
+    site = Site(seed, rate, SCENARIOS[scenario])
+    return asyncio.run(_simulate(url or settings.serve.url, site, duration, settings.join.decided_after))
 
 
-async def _simulate(url: str, site: Site, rate: float, duration: float | None, decided_after: float) -> dict[str, Any]:
+async def _simulate(url: str, site: Site, duration: float | None, decided_after: float) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=MAX_REQUESTS, max_keepalive_connections=MAX_REQUESTS)
     async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT, limits=limits, headers=key_header()) as client:
-        traffic = Traffic(client, site, rate, decided_after)
+        traffic = Traffic(client, site, decided_after)
         with _stopped_by_signals(traffic):
             await traffic.run(duration)
     return traffic.result()
@@ -66,14 +75,15 @@ def _stopped_by_signals(traffic: "Traffic") -> Iterator[None]:
 class Traffic:
     """The visits of a site, sent to the server; a label is learned ``decided_after`` seconds after its impression."""
 
-    def __init__(self, client: httpx.AsyncClient, site: Site, rate: float, decided_after: float = 0.0) -> None:
+    def __init__(self, client: httpx.AsyncClient, site: Site, decided_after: float = 0.0) -> None:
         """Prepare; nothing is sent before :meth:`run`."""
-        self._client, self._site, self._rate, self._decided_after = client, site, rate, decided_after
+        self._client, self._site, self._decided_after = client, site, decided_after
         self._first_decided: float | None = None  # when the first label is, by the monotonic clock
         self._scores = Scoreboard()
+        self._arms: dict[str, Scoreboard] = {}  # of what each arm has served
         self._stop = asyncio.Event()
         self._free = asyncio.Semaphore(MAX_REQUESTS)
-        self._clicks: list[tuple[int, str]] = []  # a heap of (epoch ms, impression id) of the clicks to come
+        self._clicks: list[tuple[int, str, float]] = []  # a heap of (epoch ms, impression id, value) of the clicks to come
         self._visits = self._clicked = self._failed = 0
         self._model: dict[str, Any] = {}
 
@@ -92,6 +102,7 @@ class Traffic:
             "log_loss": compared and compared.served,
             "best_log_loss": compared and compared.best,
             "mean_log_loss": compared and compared.mean,
+            "arms": {arm: {"log_loss": each.served, "value_per_impression": each.value} for arm, each in self._by_arm()},
         }
 
     async def run(self, duration: float | None) -> None:
@@ -101,12 +112,12 @@ class Traffic:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deliver_clicks())
             tasks.create_task(self._report())
-            begun, number = time.monotonic(), 0
+            begun = time.monotonic()
             while not self._stop.is_set() and (ends is None or time.monotonic() < ends):
-                await self._sleep(begun + number / self._rate - time.monotonic())
+                visit = self._site.visit()
+                await self._sleep(begun + visit.time - time.monotonic())
                 await self._free.acquire()
-                tasks.create_task(self._visit(self._site.visit()))
-                number += 1
+                tasks.create_task(self._visit(visit))
             self.stop()
         await self._send_clicks(until=None)
 
@@ -123,8 +134,7 @@ class Traffic:
 
     async def _visit(self, visit: Visit) -> None:
         try:
-            response = await self._client.post("/v1/predict", json={"context": visit.context, "candidates": visit.candidates, "log": True})
-            response.raise_for_status()
+            answer, shown = await self._show(visit)
         except httpx.HTTPError:  # the server is away: this visitor was shown nothing
             self._failed += 1
             await self._sleep(RETRY_EVERY)
@@ -134,12 +144,32 @@ class Traffic:
         self._visits += 1
         if self._first_decided is None:
             self._first_decided = time.monotonic() + self._decided_after
-        predictions = response.json()["predictions"]
-        self._scores.add([each["probability"] for each in predictions], visit)
+        predictions, visit = [answer["predictions"][c] for c in shown], visit.only(shown)
+        for scores in (self._scores, *self._of_arm(answer)):
+            scores.add([each["probability"] for each in predictions], visit)
         now = time.time()
-        for each, clicked, delay in zip(predictions, visit.clicked, visit.delays, strict=True):
+        for each, clicked, delay, value in zip(predictions, visit.clicked, visit.delays, visit.values, strict=True):
             if clicked:
-                heapq.heappush(self._clicks, (int((now + delay) * 1000), each["impression_id"]))
+                heapq.heappush(self._clicks, (int((now + delay) * 1000), each["impression_id"], float(value)))
+
+    async def _show(self, visit: Visit) -> tuple[dict[str, Any], list[int]]:
+        """Ask for predictions, and log what is shown; return the answer, and which candidates that are."""
+        log = self._site.scenario.shown == self._site.scenario.candidates
+        body = {"context": visit.context, "candidates": visit.candidates, "log": log}
+        answer = (await self._client.post("/v1/predict", json=body)).raise_for_status().json()
+        shown = self._site.show(visit, [each["probability"] for each in answer["predictions"]])
+        if not log:
+            now = int(time.time() * 1000)
+            impressions = [_impression(answer, visit, candidate, now) for candidate in shown]
+            (await self._client.post("/v1/impressions", json=impressions)).raise_for_status()
+        return answer, shown
+
+    def _of_arm(self, answer: dict[str, Any]) -> list[Scoreboard]:
+        arm = answer.get("served", {}).get("arm")
+        return [self._arms.setdefault(arm, Scoreboard())] if arm else []
+
+    def _by_arm(self) -> list[tuple[str, Comparison]]:
+        return [(arm, compared) for arm, scores in sorted(self._arms.items()) if (compared := scores.compare())]
 
     async def _deliver_clicks(self) -> None:
         while not self._stop.is_set():
@@ -154,14 +184,14 @@ class Traffic:
             due.append(heapq.heappop(self._clicks))
         if not due:
             return
-        clicks = [{"impression_id": impression_id, "time": min(at, now)} for at, impression_id in due]
+        clicks = [{"impression_id": impression_id, "time": min(at, now), "value": value} for at, impression_id, value in due]
         try:
             (await self._client.post("/v1/clicks", json=clicks)).raise_for_status()
             self._clicked += len(due)
         except httpx.HTTPError:  # a click that is sent twice counts once
             self._failed += 1
-            for at, impression_id in due:
-                heapq.heappush(self._clicks, (at, impression_id))
+            for click in due:
+                heapq.heappush(self._clicks, click)
 
     async def _report(self) -> None:
         """Update one live line on a terminal; elsewhere print a line every few seconds."""
@@ -184,6 +214,7 @@ class Traffic:
         parts = [
             self._learned(),
             f"log loss {compared.served:.4f} ({others})",
+            *(f"{arm} {each.served:.4f}, worth {each.value:.3f} an impression" for arm, each in self._by_arm()),
             f"freshness {self._model.get('staleness_seconds', 0):.2f} s",
         ]
         return " | ".join(parts + ([f"{self._failed:,} failed"] if self._failed else []))
@@ -195,10 +226,18 @@ class Traffic:
             return f"learned {examples:,}"
         left = math.ceil(self._first_decided - time.monotonic())
         when = f"in {left} s" if left > 0 else "now"
-        return f"waiting for clicks: {self._visits * CANDIDATES:,} impressions, the first is decided {when}"
+        return f"waiting for clicks: {self._visits * self._site.scenario.shown:,} impressions, the first is decided {when}"
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but no longer than until the stop."""
         if seconds > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), seconds)
+
+
+def _impression(answer: dict[str, Any], visit: Visit, candidate: int, now: int) -> dict[str, Any]:
+    """Return the impression of a candidate, as it was served."""
+    prediction, shown = answer["predictions"][candidate], visit.context | visit.candidates[candidate]
+    served = answer.get("served", {}) | {"version": answer["version"], "probability": prediction["probability"]}
+    features = {name: value for name, value in shown.items() if name != "id"}
+    return {"impression_id": prediction["impression_id"], "time": now, "features": features, "served": served}

@@ -25,8 +25,8 @@ CHECK_EVERY = 0.2  # seconds between checks of the children
 ANSWER_TIMEOUT = 1.0  # seconds that a child may take to answer
 
 
-def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = False) -> None:
-    """Run joiner, learner and server (and a simulated site) until SIGINT or SIGTERM, or until another `sml up` takes over.
+def up(config: Path, settings: Settings, *, simulate: str | None = None, takeover: bool = False) -> None:
+    """Run joiner, learner and server (and a simulated site of some scenario) until a signal, or until another `sml up` takes over.
 
     Raises:
         ChildDiedError: one of them has ended by itself; the others have been ended, too.
@@ -48,23 +48,29 @@ def up(config: Path, settings: Settings, *, simulate: bool, takeover: bool = Fal
         with own as client, Children(config, folder / "logs", folder_lock) as children:
             if not _compile_kernels(settings, stop, children, folder_lock):
                 return
-            children.start("join")
-            for arm in settings.arms or (None,):
-                children.start("learn", arm=arm)
-            children.start("serve")
+            _start(children, settings)
             say("starting")
             turns = _turns(stop, children, folder_lock)
             for _ in turns:
                 if _is_ready(client, settings):
-                    typer.echo(_addresses(settings, folder / "logs"))
+                    typer.echo(_addresses(config, settings, folder / "logs"))
                     if simulate:
-                        children.start("simulate", logged=False)
+                        children.start("simulate", "--scenario", simulate, logged=False)
                     break
             watch = Watch(lambda: counters(client, _metrics(settings)))
             for _ in turns:
                 for line in watch.new_lines():
                     say(line)
             say("ending: the learner publishes and saves what it has learned")
+
+
+def _start(children: Children, settings: Settings) -> None:
+    children.start("join")
+    for arm in settings.arms or (None,):
+        children.start("learn", arm=arm)
+    children.start("serve")
+    if settings.experiment.unit and settings.arms:
+        children.start("experiment", "guard", logged=False)  # what it decides is seen
 
 
 def _compile_kernels(settings: Settings, stop: Event, children: Children, folder_lock: FolderLock) -> bool:
@@ -102,8 +108,8 @@ def _is_ready(client: httpx.Client, settings: Settings) -> bool:
         return False
 
 
-def _addresses(settings: Settings, logs: Path) -> str:
-    server = settings.serve.url
+def _addresses(config: Path, settings: Settings, logs: Path) -> str:
+    server, report = settings.serve.url, f"sml experiment report {settings.experiment.name} --config {config}"
     return "\n".join(
         [
             f"console      {server}/",
@@ -111,6 +117,7 @@ def _addresses(settings: Settings, logs: Path) -> str:
             f"API          {server}/docs",
             f"metrics      {', '.join(_metrics(settings))}",
             f"logs         {logs}",
+            *([f"experiment   {report}"] if settings.arms else []),
         ]
     )
 

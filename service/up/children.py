@@ -6,6 +6,7 @@ They end in the order of the stream: what was shown is still joined, what was jo
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
 LARGEST_LOG = 10_000_000  # bytes: a larger one is put aside at the next start, in the place of the one before it
 
-STREAM_ORDER = ("compile", "simulate", "join", "learn", "serve")
+STREAM_ORDER = ("compile", "simulate", "experiment", "join", "learn", "serve")
 
 
 class ChildDiedError(Exception):
@@ -75,17 +76,17 @@ class Children:
         self._stack = ExitStack()
         self._lifeline = -1
 
-    def start(self, name: str, *, logged: bool = True, arm: str | None = None) -> None:
-        """Start a command; its output goes to a log of its own, or to our terminal. That of an ``arm`` ends when the arm is retired."""
+    def start(self, name: str, *options: str, logged: bool = True, arm: str | None = None) -> None:
+        """Start a command; its output goes to a log of its own, or to our terminal. An ``arm``'s command ends when the arm is retired."""
         if not logged:
-            self._start(name, arm, None, {})
+            self._start(name, options, arm, None, {})
             return
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name if arm in {None, CONTROL} else f'{name}-{arm}'}.log"
         if log.exists() and log.stat().st_size > LARGEST_LOG:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            self._start(name, arm, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
+            self._start(name, options, arm, log, {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output})
 
     def has_done(self, name: str) -> bool:
         """Return whether a command that does its work once has done it; it is then no child any more.
@@ -122,8 +123,8 @@ class Children:
             for child in sorted(self._children, key=lambda child: STREAM_ORDER.index(child.name)):
                 child.end()
 
-    def _start(self, name: str, arm: str | None, log: Path | None, streams: dict[str, Any]) -> None:
-        words = [name, *(["--arm", arm] if arm else [])]
+    def _start(self, name: str, options: Sequence[str], arm: str | None, log: Path | None, streams: dict[str, Any]) -> None:
+        words = [name, *options, *(["--arm", arm] if arm else [])]
         process = subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-m", "service", *words, "--config", str(self._config)],
             process_group=0,  # Ctrl-C reaches only this process, which ends them one after the other

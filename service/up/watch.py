@@ -44,6 +44,7 @@ class Line(NamedTuple):
 CLICKS = "sml_joiner_clicks_total"
 LATE = "sml_joiner_late_events_total"
 DEAD_LETTERS = ("sml_joiner_dead_letters_total", "sml_learner_dead_letters_total")
+EXPECTED = {"early_click", "late_click_learned", "foreign_heartbeat"}  # a joiner that was restarted finds one of the joiner before it
 LINES = (
     Line("set aside", DEAD_LETTERS, "for {}", end="; `sml dead-letters list` shows them"),
     Line("late", (LATE,), "{} from {}", lambda labels: labels[0] != "clicks"),
@@ -55,7 +56,7 @@ LINES = (
         "versions of the weights for {}",
         end="; `GET /v1/model` and the learner's log say why",
     ),
-    Line("odd", ("sml_joiner_oddities_total",), "{}", lambda labels: labels[0] not in {"early_click", "late_click_learned"}),
+    Line("odd", ("sml_joiner_oddities_total",), "{}", lambda labels: labels[0] not in EXPECTED),
     Line(
         "refused",
         ("sml_server_requests_total",),

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import TypeAlias
 
 from model.settings import Field
 from stream.events import BadRecordError, Forget, decode_example_or_forget
@@ -21,6 +22,8 @@ from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reade
 from stream.log.topics import Topics
 
 logger = logging.getLogger(__name__)
+
+Look: TypeAlias = Callable[[Sums, Plan], None]
 
 BATCH = 10_000  # records in one transaction
 POLL_WAIT = 0.2  # seconds
@@ -57,8 +60,10 @@ class Reporter:
         read = {arm: sums.state(f"versions of {arm}", 0) for arm in self.plan.versions}
         self._freshness = Freshness(log, self.plan.versions, read)
 
-    def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
+    def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False, look: Look | None = None) -> None:
         """Count until asked to stop, or until all is counted that the log held at the start. While the log is away, keep trying.
+
+        ``look`` is shown the sums, and the plan that they were counted by, between batches.
 
         Raises:
             ExperimentError: more was counted than the log holds: it is another log.
@@ -67,7 +72,7 @@ class Reporter:
             while not should_stop():
                 try:
                     with closing(self._open()) as reader:
-                        self._read(reader, should_stop, until_caught_up=until_caught_up)
+                        self._read(reader, should_stop, look, until_caught_up=until_caught_up)
                 except OffsetGoneError as error:
                     logger.warning("Looking at what the log still holds: %s", error)
                 except LogUnavailableError as error:
@@ -98,7 +103,7 @@ class Reporter:
             self._sums.set_progress(start)
         return self._log.reader(self._topics.examples, start)
 
-    def _read(self, reader: Reader, should_stop: Callable[[], bool], *, until_caught_up: bool) -> None:
+    def _read(self, reader: Reader, should_stop: Callable[[], bool], look: Look | None, *, until_caught_up: bool) -> None:
         ends = {partition: bounds.end for partition, bounds in self._log.bounds(self._topics.examples).items()}
 
         def is_done() -> bool:
@@ -109,6 +114,8 @@ class Reporter:
             records = reader.poll(BATCH, POLL_WAIT)
             if records:
                 self._take(records, reader.positions())
+            if look:
+                look(self._sums, self.plan)
 
     def _take(self, records: list[Record], positions: dict[int, int]) -> None:
         """Count a batch, and write what it adds with the positions after it."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import bins
 from experiments.comparison import Arm
-from experiments.moments import BEFORE, COLUMNS, OF_UNIT, Moments, moments
+from experiments.moments import BEFORE, COLUMNS, OF_UNIT, Floats, Moments, moments
 from stream.experiment.counting import Counting, Shown
 from stream.experiment.plan import NEVER, ExperimentError, Plan
 
@@ -169,6 +169,11 @@ class Sums:
         """Return the largest sum that one unit of an arm has."""
         (most,) = self._file.execute(f"SELECT max({column}) FROM units WHERE arm = ?", (arm,)).fetchone()  # noqa: S608
         return float(most or 0.0)
+
+    def heaviest(self, arm: str, count: int) -> Floats:
+        """Return the units of an arm that have the most impressions, the heaviest first, ``(N, D)``, at most ``count``."""
+        query = f"SELECT {_COLUMNS} FROM units WHERE arm = ? ORDER BY impressions DESC, unit LIMIT ?"  # noqa: S608
+        return np.array(self._file.execute(query, (arm, count)).fetchall(), np.float64).reshape(-1, len(COLUMNS))
 
     def _moments(self, arm: str) -> Moments:
         folded = self._file.execute("SELECT moments FROM folded WHERE arm = ?", (arm,)).fetchone()

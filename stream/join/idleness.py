@@ -38,6 +38,10 @@ class Idleness:
         self._active_at.update(dict.fromkeys(idle, now))
         return idle
 
+    def keep_idle(self, partition: TopicPartition) -> None:
+        """Let :meth:`take_idle` return ``partition`` again the next time: it could not get its watermark yet."""
+        self._active_at[partition] -= self._idle_after
+
     def watermark(self) -> int | None:
         """Return what event time it must be by now; None before the first event."""
         return None if self.latest is None else self.latest + int(1000 * (self._clock() - self._latest_at))

@@ -21,6 +21,7 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example, Watermark, encode
+from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
 from stream.inputs import input_topics
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 POLL_WAIT = 0.02  # seconds to wait for one input while the other may have records
 INTERVAL = 1.0  # seconds between tries while the log is away, between measurements, and between commits of progress without output
+OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafka's marker of its transaction
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
@@ -109,7 +111,7 @@ class Joiner:
             rekeyer = copier and stack.enter_context(closing(self._rekeyer(copier)))
             if rekeyer and until_caught_up:
                 rekeyer.catch_up(should_stop)
-            session = stack.enter_context(closing(JoinSession(self, writer)))
+            session = stack.enter_context(closing(JoinSession(self, writer, with_heartbeats=not until_caught_up)))
             ends = session.ends()
             while not should_stop() and not (until_caught_up and session.has_reached(ends)):
                 # While there are more records to copy, a partition of the copies without new records is not idle.
@@ -123,8 +125,8 @@ class Joiner:
 class JoinSession:
     """Joining from a commit on, for as long as the log can be reached."""
 
-    def __init__(self, joiner: Joiner, writer: Writer) -> None:
-        """Go on from the last commit."""
+    def __init__(self, joiner: Joiner, writer: Writer, *, with_heartbeats: bool = False) -> None:
+        """Go on from the last commit; send heartbeats, if asked to."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
         self._settings = joiner.settings
         self._joins, starts, self._placement = recover(
@@ -138,6 +140,8 @@ class JoinSession:
         self._idleness = Idleness(joiner.settings.idle_after, self._clock)
         for partition, state in self._inputs.items():
             self._idleness.mark_active(partition, state.read)
+        self._pacemaker = Pacemaker(self._topics.impressions, len(self._joins)) if with_heartbeats else None
+        self._heartbeats: list[tuple[int, Heartbeat]] = []  # that came back and are to be passed on, each with its partition
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._decided: list[Example] = []  # since the last commit
         self._committed: dict[TopicPartition, int] = {}
@@ -168,7 +172,8 @@ class JoinSession:
                 break
             messages += self._take(records)
             check_memory(self._joins.values(), self._settings)
-        self.write(messages + (self._idle_watermarks() if with_idle else []))
+        messages += self._idle_watermarks() if with_idle else []
+        self.write(messages + (self._pacemaker.due() if self._pacemaker else []))
         if self._clock() - self._measured_at >= INTERVAL:
             self._measure()
 
@@ -177,9 +182,11 @@ class JoinSession:
         while True:
             examples, late = self._take_ready()
             messages += late
-            if messages or examples or self._is_due(at_once=final):
-                self._commit(messages, examples)
-            if len(examples) < BATCH:
+            is_last = len(examples) < BATCH
+            heartbeats = self._take_heartbeats() if is_last else []  # after all that is decided by now
+            if messages or examples or heartbeats or self._is_due(at_once=final):
+                self._commit(messages, examples + heartbeats)
+            if is_last:
                 return
             messages = []
 
@@ -194,14 +201,30 @@ class JoinSession:
         self._placement.tally(records)
         dead_letters = []
         for partition, group in groupby(records, attrgetter("topic", "partition")):
-            for record in group:
+            events = [record for record in group if not self._is_heartbeat(record)]
+            for record in events:
                 self._counts["record", record.topic] += 1
                 try:
                     take(self._joins[record.partition], self._topics, record, self._times, self._placement)
                 except BadRecordError as error:
                     dead_letters.append(self._dead_letter(record, error))
-            self._idleness.mark_active(partition, self._inputs[partition].read)
+            if events:
+                self._idleness.mark_active(partition, self._inputs[partition].read)
         return dead_letters
+
+    def _is_heartbeat(self, record: Record) -> bool:
+        """Return whether a record is a heartbeat; one that we have sent is passed on."""
+        if not is_heartbeat(record):
+            return False
+        if self._pacemaker and (heartbeat := self._pacemaker.received(record)):
+            self._heartbeats.append((record.partition, heartbeat))
+        else:
+            self._counts["anomaly", "foreign_heartbeat"] += 1
+        return True
+
+    def _take_heartbeats(self) -> list[Message]:
+        heartbeats, self._heartbeats = self._heartbeats, []
+        return [message(heartbeat.after_hop(time.time()), self._topics.examples, p) for p, heartbeat in heartbeats]
 
     def _dead_letter(self, record: Record, error: BadRecordError) -> Message:
         self._counts["dead_letter", error.reason] += 1
@@ -214,9 +237,12 @@ class JoinSession:
             watermark = self._idleness.watermark()
             if watermark is None or watermark <= self._inputs[topic, p].seen or not self._joins[p].waiting:
                 continue
-            if self._positions()[topic, p] >= self._log.bounds(topic)[p].end:
+            unread = self._log.bounds(topic)[p].end - self._positions()[topic, p]
+            if unread <= 0:
                 self._counts["watermark", topic] += 1
                 messages.append(Message(topic, None, encode(Watermark(watermark)), self._times.headers, p))
+            elif unread <= OF_HEARTBEAT:
+                self._idleness.keep_idle((topic, p))
         return messages
 
     def _take_ready(self) -> tuple[list[Message], list[Message]]:

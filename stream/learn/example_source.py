@@ -1,12 +1,14 @@
 """The examples that are still to be learned, from the offsets that the last version reached.
 
-Where examples were deleted before they were learned, reading stops, or logs a warning: they are never skipped in silence.
+Where examples were deleted before they were learned, reading stops, or logs a warning: they are never skipped in silence. Heartbeats
+among them are no examples, and are taken apart.
 """
 
 import logging
 import time
 from collections.abc import Mapping
 
+from stream.heartbeat import Heartbeat, is_heartbeat, parted
 from stream.learn.errors import GapError, RecoveryError
 from stream.learn.metrics import Lag
 from stream.learn.shared import SharedReading
@@ -22,6 +24,9 @@ class ExampleSource:
         log: The log that holds them.
         topic: The topic ``examples``.
         offsets: Partition → next example; a partition that is not named is read from its first record.
+        committed: Partition → offset up to which this learner has come, by its last commit: further than ``offsets`` where only
+            heartbeats came since, which were passed on.
+        reread: Partition → offset before which a rollback has examples read again; the heartbeats among them are old.
         accept_gap: Go on where examples were deleted.
         shared: Read with other learners.
 
@@ -31,9 +36,20 @@ class ExampleSource:
     """
 
     def __init__(
-        self, log: Log, topic: str, offsets: Mapping[int, int], *, accept_gap: bool = False, shared: SharedReading | None = None
+        self,
+        log: Log,
+        topic: str,
+        offsets: Mapping[int, int],
+        committed: Mapping[int, int],
+        reread: Mapping[int, int],
+        *,
+        accept_gap: bool = False,
+        shared: SharedReading | None = None,
     ) -> None:
-        self._log, self._topic, self._accept_gap, self._shared = log, topic, accept_gap, shared
+        self._log, self._topic, self._accept_gap, self._committed = log, topic, accept_gap, committed
+        self._shared = shared
+        self._heartbeats_since = {p: max(committed.get(p, 0), reread.get(p, 0)) for p in {*committed, *reread}}
+        self._heartbeats: list[Heartbeat] = []
         self._reader = self._open(offsets)
         self._read_at = time.time()  # the append time of the newest example read, epoch s
 
@@ -48,7 +64,16 @@ class ExampleSource:
             return []
         if records:
             self._read_at = records[-1].timestamp / 1000
-        return records
+        if not any(map(is_heartbeat, records)):
+            return records  # as they are: other learners may share them
+        examples, heartbeats = parted(records, self._heartbeats_since)
+        self._heartbeats += heartbeats
+        return examples
+
+    def take_heartbeats(self) -> list[Heartbeat]:
+        """Take the heartbeats that were read since the last call."""
+        heartbeats, self._heartbeats = self._heartbeats, []
+        return heartbeats
 
     def offsets(self) -> dict[int, int]:
         """Return the next offset of each partition."""
@@ -76,6 +101,8 @@ class ExampleSource:
             if start[partition] > bounds.end:
                 learned = f"examples of partition {partition} were learned up to {start[partition]}"
                 raise RecoveryError(f"{learned}, but {self._topic} ends at {bounds.end}")
+            if start[partition] < bounds.first <= self._committed.get(partition, 0):
+                start[partition] = bounds.first
             if start[partition] < bounds.first:
                 self._report_gap(f"examples {start[partition]} to {bounds.first - 1} of partition {partition}")
                 start[partition] = bounds.first

@@ -21,6 +21,7 @@ from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.events import Version
+from stream.heartbeat import Heartbeat
 from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
@@ -159,7 +160,11 @@ class Learner:
         last, metrics = (self.last.version if self.last else None), self._metrics
         learned = beginning.of if beginning else None if recovered.anew else last
         offsets = learned.offsets if learned else {}
-        source = ExampleSource(self._log, self._topics.examples, offsets, accept_gap=self._accept_gap, shared=self._shared)
+        committed = {p: entry.offset for p, entry in self._log.progress(self._topics.learner, self._topics.examples).items()}
+        reread = last.reread if last else {}
+        source = ExampleSource(
+            self._log, self._topics.examples, offsets, committed, reread, accept_gap=self._accept_gap, shared=self._shared
+        )
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
@@ -209,6 +214,7 @@ class _Coming(NamedTuple):
 
     prepared: Future[Prepared]
     offsets: dict[int, int]  # partition → next example after them
+    heartbeats: list[Heartbeat]  # among them
 
 
 class _Session:
@@ -249,7 +255,7 @@ class _Session:
         while not should_stop() and not (end and self._coming is None and self._source.reached(end)):
             self._step()
             if self._publisher.wait(self._pending) == 0:
-                self._publish()
+                self._publish_what_is_due()
             if self._checkpoint_writer.due():
                 self._save()
             if time.monotonic() >= self._next_report:
@@ -262,29 +268,37 @@ class _Session:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
         before = self._coming
         records = self._source.poll(_BATCH, 0.0 if before else self._patience())
-        offsets = self._source.offsets()
+        offsets, heartbeats = self._source.offsets(), self._source.take_heartbeats()
         self._coming = None
         if records and (before or len(records) == _BATCH):
-            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, self._rules), offsets)
+            self._coming = _Coming(self._ahead.submit(prepare, self._trainer, records, self._rules), offsets, heartbeats)
         elif records:
-            self._learn(prepare(self._trainer, records, self._rules), offsets)
+            self._learn(prepare(self._trainer, records, self._rules), offsets, heartbeats)
         if before:
-            self._learn(before.prepared.result(), before.offsets)
+            self._learn(before.prepared.result(), before.offsets, before.heartbeats)
+        if heartbeats and not records:
+            self._pending.reach(offsets, heartbeats)
 
     def _patience(self) -> float:
         wait = self._publisher.wait(self._pending)
         return _PATIENCE if wait is None else min(wait, _PATIENCE)
 
-    def _learn(self, prepared: Prepared, offsets: dict[int, int]) -> None:
+    def _learn(self, prepared: Prepared, offsets: dict[int, int], heartbeats: list[Heartbeat]) -> None:
         start = time.perf_counter()
         result = self._trainer.learn_prepared(prepared)
         self._metrics.record_step(result, time.perf_counter() - start)
         self._pending.add(prepared.records, result, self._topics)
-        self._pending.offsets = offsets
+        self._pending.reach(offsets, heartbeats)
 
     def close(self) -> None:
         """End the thread."""
         self._ahead.shutdown()
+
+    def _publish_what_is_due(self) -> None:
+        if self._publisher.needs_version(self._pending):
+            self._publish()
+        else:
+            self._publisher.pass_on(self._pending)
 
     def _publish(self, *, whole: bool = False) -> None:
         start = time.perf_counter()

@@ -3,10 +3,14 @@
 A version is one transaction: its delta, its record in ``versions`` (what was learned, in which order), the progress in
 ``examples``, and the dead letters. Nobody sees a part of it. A version that the guard holds has no delta: servers stay on the last
 good one, and the next good one is a full snapshot.
+
+A heartbeat follows the version that knows all before it, and goes alone where there is nothing else to publish. While versions are held,
+the weights in service don't know all before it, so it is let go.
 """
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from xxhash import xxh3_64_hexdigest
@@ -18,9 +22,10 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
 from stream.events import Begun, Forget, Rollback, Run, SnapshotRef, Version, encode
+from stream.heartbeat import Heartbeat, message
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
-from stream.log.contract import Log, Message, Progress, Record, Writer
+from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import size_of
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
@@ -34,6 +39,7 @@ BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less fre
 # record 1,000,000.
 MOST = 10_000  # runs, excluded examples and requests; dead letters too
 MOST_BYTES = 16_000_000  # of dead letters
+MOST_HEARTBEATS = 10  # the newest: whoever floods `examples` with them floods nothing else
 
 
 class PendingVersion:
@@ -67,6 +73,7 @@ class PendingVersion:
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
         self.dead_letters: list[Message] = []
+        self.heartbeats: deque[Heartbeat] = deque(maxlen=MOST_HEARTBEATS)
         self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
@@ -87,6 +94,11 @@ class PendingVersion:
         ]
         self.dead_letters += letters
         self._bytes += sum(size_of(letter) for letter in letters)
+
+    def reach(self, offsets: dict[int, int], heartbeats: Iterable[Heartbeat]) -> None:
+        """Note that everything before ``offsets`` is learned, so that the ``heartbeats`` there have another hop behind them."""
+        self.offsets = offsets
+        self.heartbeats.extend(heartbeat.after_hop(time.time()) for heartbeat in heartbeats)
 
     def full(self) -> bool:
         """Return whether a version must be published now: a larger one might not fit in a record or in memory."""
@@ -130,6 +142,7 @@ class Publisher:
         self._named = last.snapshot if last else None  # the snapshot that the last version names
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may be published, by the monotonic clock
+        self._next_alone = 0.0  # the same of heartbeats that go alone
         self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named, weights_retention / 4)
         self.bytes = 0  # of the last delta
 
@@ -138,9 +151,25 @@ class Publisher:
         self.snapshots.collect()
         if pending.full():
             return 0.0
-        if pending.runs or self.snapshots.newest != self._named or self.snapshots.due(None if self.holds else self._examples):
+        if self.needs_version(pending):
             return max(0.0, self._next - time.monotonic())
-        return None
+        return max(0.0, self._next_alone - time.monotonic()) if pending.heartbeats else None
+
+    def needs_version(self, pending: PendingVersion) -> bool:
+        """Return whether there is a version to publish, and not heartbeats alone."""
+        return bool(pending.runs) or self.snapshots.newest != self._named or self.snapshots.due(None if self.holds else self._examples)
+
+    def pass_on(self, pending: PendingVersion) -> None:
+        """Pass on the heartbeats of ``pending`` alone, after which it is as before.
+
+        Raises:
+            FencedError: another learner owns the model; nothing was published.
+            LogUnavailableError: the outcome is not known; recover before going on.
+        """
+        if not self.holds:
+            self._writer.commit(self._heartbeats(pending), self._progress(pending))
+        pending.heartbeats.clear()
+        self._next_alone = time.monotonic() + self._every
 
     def publish(
         self,
@@ -208,8 +237,8 @@ class Publisher:
     def _commit(self, version: Version, delta: bytes, pending: PendingVersion) -> Published:
         chunks = cut(self._topics.weights, DELTAS, delta)  # none of a version that is held
         record = Message(self._topics.versions, None, encode(version), partition=0)
-        progress = {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
-        offsets = self._writer.commit([*chunks, record, *pending.dead_letters], progress)
+        heartbeats = [] if version.held else self._heartbeats(pending)
+        offsets = self._writer.commit([*chunks, record, *pending.dead_letters, *heartbeats], self._progress(pending))
         self._number, self._examples, self._forgot = version.version, version.examples, last_forgetting(version)
         self._tell(version)
         self.holds = bool(version.held)
@@ -220,6 +249,12 @@ class Publisher:
         self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
+
+    def _heartbeats(self, pending: PendingVersion) -> list[Message]:
+        return [message(heartbeat.after_hop(time.time()), self._topics.weights, DELTAS) for heartbeat in pending.heartbeats]
+
+    def _progress(self, pending: PendingVersion) -> dict[TopicPartition, Progress]:
+        return {(self._topics.examples, partition): Progress(offset) for partition, offset in pending.offsets.items()}
 
     def _tell(self, version: Version) -> None:
         """Log that versions begin to be held, or are good again."""

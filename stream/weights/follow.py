@@ -7,6 +7,7 @@ and the weights in service stay until the new copy has caught up.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import Protocol, Self
@@ -17,7 +18,8 @@ from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Weights
 from stream.events import BadRecordError, SnapshotRef, Version, decode_version
-from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, RefusedError
+from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
+from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
@@ -58,10 +60,15 @@ class Follower:
         topics: The model's topics.
         service: The service to hand weights to.
         metrics: The follower's metrics.
+        heartbeats: Where to put those that arrive, all their hops behind them.
     """
 
-    def __init__(self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics) -> None:
+    def __init__(
+        self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics, heartbeats: deque[Heartbeat] | None = None
+    ) -> None:
         self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
+        self._heartbeats = deque[Heartbeat](maxlen=1) if heartbeats is None else heartbeats
+        self._heartbeats_since = -1  # the offset among the deltas before which they arrived already, or before this server started
         self._reported = ""  # the trouble that was logged last
         self._next_look = 0.0  # at the versions, by the monotonic clock
 
@@ -71,6 +78,12 @@ class Follower:
         Raises:
             LogError: the log can't be used, and waiting will not help.
         """
+        try:
+            self._keep_following(should_stop)
+        finally:
+            self._metrics.forget(self._topics.arm)
+
+    def _keep_following(self, should_stop: Callable[[], bool]) -> None:
         while not should_stop():
             try:
                 self._follow(should_stop)
@@ -92,18 +105,25 @@ class Follower:
         if newest is None or newest.version.snapshot is None:
             return
         end = self._log.bounds(self._topics.weights)[DELTAS].end
+        if self._heartbeats_since < 0:
+            self._heartbeats_since = end
         double_buffer = self._load(newest.version.snapshot)
         assembler = Assembler(double_buffer.most_chunks())
         with (
             closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader,
             closing(self._log.reader(self._topics.versions, {0: newest.offset})) as versions,
         ):
+            arriving: list[Record] = []
             while not should_stop():
                 self._look_for_held(versions)
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
                     self._hand_over(double_buffer)
-                self._apply(double_buffer, assembler.add(reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)))
+                    self._take_note(arriving)
+                    arriving.clear()
+                records = reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)
+                arriving += [record for record in records if is_heartbeat(record)]
+                self._apply(double_buffer, assembler.add(record for record in records if not is_heartbeat(record)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
@@ -127,6 +147,18 @@ class Follower:
             self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
             self._reported = ""
+
+    def _take_note(self, arriving: list[Record]) -> None:
+        """Time the last hop of heartbeats, now that the weights in service know all before them; each once, however often it is read."""
+        for record in arriving:
+            self._metrics.expect_heartbeats(self._topics.arm)
+            if record.offset < self._heartbeats_since:
+                continue
+            self._heartbeats_since = record.offset + 1
+            if heartbeat := heartbeat_in(record, PUBLISHED):
+                arrived = heartbeat.after_hop(time.time())
+                self._heartbeats.append(arrived)
+                self._metrics.record_heartbeat(self._topics.arm, arrived)
 
     def _look_for_held(self, versions: Reader) -> None:
         """Tell the service, once a second, whether the newest version is held: no delta says so."""

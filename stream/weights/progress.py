@@ -1,10 +1,11 @@
 """How far the learner of an arm has come, and how it predicts beside another's: by what their newest versions say."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from model.evaluation import WINDOW
 from stream.events import Version
-from stream.log.contract import Log
+from stream.log.contract import Log, RefusedError
 from stream.log.topics import Topics
 from stream.weights.versions import read_versions
 
@@ -36,7 +37,9 @@ def progress_of(log: Log, topics: Topics) -> Progress:
     """Read how far the learner of an arm has come."""
     bounds = log.bounds(topics.versions)[0]
     recent = [version for version, _ in read_versions(log, topics, max(bounds.first, bounds.end - _TAIL))]
-    offsets = recent[-1].offsets if recent else {}
+    offsets = dict(recent[-1].offsets) if recent else {}
+    with suppress(RefusedError):  # who may not ask counts the heartbeats since the newest version, too
+        offsets |= {p: max(found.offset, offsets.get(p, 0)) for p, found in log.progress(topics.learner, topics.examples).items()}
     lag = sum(each.end - max(each.first, offsets.get(partition, 0)) for partition, each in log.bounds(topics.examples).items())
     first = next(read_versions(log, topics, bounds.first), None)
     return Progress(recent, lag, first.version.examples if first and first.version.begun else 0)

@@ -3,6 +3,7 @@
 Each record has one fate. A batch is sent again if the log was away: some of its records may then be there twice, as with any sender.
 """
 
+import json
 import random
 import threading
 import time
@@ -18,6 +19,7 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
@@ -208,6 +210,9 @@ def settle(log: Log, topics: Topics, expected: dict[str, int]) -> Books:
     assert dead_letters[b"join"] == seen["junk"] + seen["hostile"] + hostile_clicks
     versions = [version for version, _ in read_versions(log, topics, 0)]
     assert versions[-1].examples + dead_letters[b"learn"] == len(stream)
+    for topic in (topics.examples, topics.weights):
+        heartbeats = [each.value for partition in log.bounds(topic) for each in records(log, topic, partition) if is_heartbeat(each)]
+        assert len({_sent(each) for each in heartbeats}) == len(heartbeats) > 0, "a heartbeat went on twice, or none did"
     trainer = Trainer(OnlineModel(SPEC), RunningScores())
     for record in learned_in_order(log, topics, stream):
         if _kind(record) != "hostile":
@@ -243,8 +248,8 @@ def learned(url: str, topics: Topics) -> int:
 
 
 def everything(log: Log, topic: str) -> list[Record]:
-    """Return the records of a topic, one partition after the other."""
-    return [record for partition in log.bounds(topic) for record in records(log, topic, partition)]
+    """Return the records of a topic, one partition after the other, but heartbeats."""
+    return [record for partition in log.bounds(topic) for record in records(log, topic, partition) if not is_heartbeat(record)]
 
 
 def learned_in_order(log: Log, topics: Topics, stream: list[Record]) -> list[Record]:
@@ -259,6 +264,10 @@ def learned_in_order(log: Log, topics: Topics, stream: list[Record]) -> list[Rec
             assert learned[-1].offset >= run.first, "an example was passed over"
     assert not any(left.values()), "examples were not learned"
     return learned
+
+
+def _sent(heartbeat: bytes | None) -> int:
+    return int(json.loads(heartbeat or b"")["heartbeat"][0])
 
 
 def _kind(record: Record) -> str:

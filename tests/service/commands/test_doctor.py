@@ -17,6 +17,7 @@ from service.cli import app
 from service.commands.doctor import memory_of
 from service.commands.topics import create
 from service.settings import load
+from stream.heartbeat import Heartbeat, message
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
 from stream.log.kafka_admin import Admin
@@ -162,6 +163,23 @@ def test_what_a_topic_will_take_is_foretold_and_one_that_is_kept_for_ever_fails(
     assert "of 1,000 bytes" in foretold
     assert failed == 1
     assert then["sml.clicks kept"]["found"] == "for ever; the settings say 7d: `sml topics update` changes that"
+
+
+def test_a_clock_that_heartbeats_show_to_be_wrong_fails(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    now = int(time.time() * 1000)
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        log.append([message(Heartbeat([now - 9_000, 3, 4]), "sml.examples", 1), message(Heartbeat([now - 30, 3, 4]), "sml.examples", 0)])
+        log.append([message(Heartbeat([now, 3, 4, 7_200_000, 5]), "sml.weights", 0), Message("sml.weights", b"k", b"chunk", partition=0)])
+        log.append([Message("sml.examples", None, b'{"heartbeat":[4102444800000]}', partition=0)])
+
+    status, found = findings(config)
+
+    assert status == 1
+    assert [name for name, finding in found.items() if not finding["fine"]] == ["learner's clock"]
+    assert re.match(r"0\.\d+ s behind the log's", found["joiner's clock"]["found"])
+    assert re.match(r"7,(199|200)\.\d+ s ahead of the log's, .* NTP", found["learner's clock"]["found"])
 
 
 @pytest.mark.parametrize("on_kafka", [False, True])

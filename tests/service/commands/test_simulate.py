@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from model.features import Encoder
 from service.commands.simulate import Traffic
-from service.commands.simulated_site import CANDIDATES, Scoreboard, Site, Visit
+from service.commands.simulated_site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
 from service.settings import load
 
 VISITS = 4_000
@@ -53,6 +54,57 @@ def test_the_same_seed_is_the_same_site_and_another_is_another(visits: list[Visi
     assert [other.visit().context for _ in range(20)] != [visit.context for visit in visits[:20]]
 
 
+def feed(visits: int, rate: float = 20, **changed: Any) -> tuple[Site, list[Visit]]:
+    site = Site(seed=2, rate=rate, scenario=SCENARIOS["feed"]._replace(**changed))
+    return site, [site.visit() for _ in range(visits)]
+
+
+def test_a_day_has_its_rhythm_in_traffic_and_in_clicks() -> None:
+    _, visits = feed(3_500, rate=5, rhythm=0.5, drift=0.0)
+    day = [visit for visit in visits if visit.time < DAY]
+    noon = [visit for visit in day if DAY / 4 <= visit.time < 3 * DAY / 4]
+    night = [visit for visit in day if not DAY / 4 <= visit.time < 3 * DAY / 4]
+
+    assert len(day) == pytest.approx(5 * DAY, rel=0.01)
+    assert len(noon) / len(night) == pytest.approx((1 + 1 / np.pi) / (1 - 1 / np.pi), rel=0.02)
+    means = [np.mean([visit.probabilities for visit in some]) for some in (noon, night)]
+    assert means[0] > 1.3 * means[1]
+
+
+def test_a_click_is_worth_the_bid_if_it_converts_and_on_average_what_the_site_expects() -> None:
+    _, visits = feed(2_000)
+    worth, values = (np.concatenate([getattr(visit, name) for visit in visits]) for name in ("worth", "values"))
+
+    assert values.sum() / worth.sum() == pytest.approx(1, abs=0.04)
+    assert 0.1 < (values > 0).mean() < 0.5
+    assert (values[values > 0] > worth[values > 0]).all()
+
+
+def test_a_visitor_sees_what_promises_the_most_value_and_all_where_there_is_room() -> None:
+    site, (visit, *_) = feed(1)
+    predicted = np.linspace(0.01, 0.3, len(visit.candidates)).tolist()
+
+    shown = site.show(visit, predicted)
+
+    expected = sorted(range(len(predicted)), key=lambda c: -predicted[c] * visit.worth[c])[:3]
+    assert shown == expected
+    assert visit.only(shown).values.tolist() == [visit.values[c] for c in expected]
+    assert visit.only(shown).candidates == [visit.candidates[c] for c in expected]
+    assert Site(seed=0, rate=1).show(visit, predicted[:CANDIDATES]) == list(range(CANDIDATES))
+
+
+def test_where_tastes_change_at_once_the_same_visits_are_clicked_otherwise_from_then_on() -> None:
+    (_, before), (_, after) = feed(1_500), feed(1_500, changes=50.0)
+    pairs = list(zip(before, after, strict=True))
+    early = [(a, b) for a, b in pairs if a.time < 50]
+    late = [(a, b) for a, b in pairs if a.time >= 50]
+
+    assert len(early) > 100
+    assert all(a.probabilities.tolist() == b.probabilities.tolist() for a, b in early)
+    assert all(a.candidates == b.candidates for a, b in pairs)
+    assert np.mean([np.abs(np.log(a.probabilities / b.probabilities)).mean() for a, b in late]) > 0.5
+
+
 def test_visitors_come_back_and_new_items_appear(visits: list[Visit]) -> None:
     users = {visit.context["user_id"] for visit in visits}
     early, late = ({each["id"] for visit in some for each in visit.candidates} for some in (visits[:1_000], visits[-1_000:]))
@@ -85,6 +137,9 @@ class FakeServer:
         self.examples = 7
         self.shown: set[str] = set()
         self.clicked: list[str] = []
+        self.values: list[float] = []
+        self.impressions: list[dict[str, Any]] = []
+        self.requests = 0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/readyz":
@@ -95,10 +150,18 @@ class FakeServer:
         body = json.loads(request.content)
         if request.url.path == "/v1/clicks":
             self.clicked += [click["impression_id"] for click in body]
+            self.values += [click["value"] for click in body]
             return httpx.Response(202)
-        ids = [f"{len(self.shown)}-{index}" for index, _ in enumerate(body["candidates"])]
-        self.shown |= set(ids)
-        return httpx.Response(200, json={"predictions": [{"id": "x", "probability": 0.5, "impression_id": each} for each in ids]})
+        if request.url.path == "/v1/impressions":
+            self.impressions += body
+            return httpx.Response(202)
+        self.requests += 1
+        ids = [f"{self.requests}-{index}" for index, _ in enumerate(body["candidates"])]
+        if body["log"]:
+            self.shown |= set(ids)
+        predictions = [{"id": "x", "probability": 0.5, "impression_id": each} for each in ids]
+        served = {"arm": "treatment" if self.requests % 2 else "control", "experiment": "sml", "propensity": 0.5}
+        return httpx.Response(200, json={"predictions": predictions, "version": 3} | ({} if body["log"] else {"served": served}))
 
 
 def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
@@ -106,7 +169,7 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
 
     async def run() -> Traffic:
         async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
-            traffic = Traffic(client, Site(seed=0, rate=200), rate=200)
+            traffic = Traffic(client, Site(seed=0, rate=200))
             await traffic.run(duration=0.5)
             return traffic
 
@@ -119,13 +182,41 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
     assert result["best_log_loss"] < result["log_loss"]
 
 
+def test_where_not_all_are_shown_the_site_writes_what_is_as_it_was_served_and_scores_each_arm() -> None:
+    server = FakeServer()
+
+    async def run() -> Traffic:
+        async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
+            traffic = Traffic(client, Site(seed=0, rate=300, scenario=SCENARIOS["feed"]))
+            await traffic.run(duration=0.5)
+            return traffic
+
+    traffic = asyncio.run(run())
+    result, written = traffic.result(), server.impressions
+
+    assert not server.shown
+    assert len(written) == 3 * result["visits"] == len({each["impression_id"] for each in written})
+    assert set(server.clicked) <= {each["impression_id"] for each in written}
+    assert set(map(float, server.values)) > {0.0}
+    for each in written:
+        request = int(each["impression_id"].split("-")[0])
+        arm = "treatment" if request % 2 else "control"
+        assert each["served"] == {"arm": arm, "experiment": "sml", "propensity": 0.5, "version": 3, "probability": 0.5}
+        assert {"user_id", "item_id"} <= each["features"].keys() - {"id"}
+    assert result["arms"].keys() == {"control", "treatment"}
+    assert all(each["log_loss"] == pytest.approx(np.log(2)) for each in result["arms"].values())
+    worth = sum(each["value_per_impression"] for each in result["arms"].values()) / 2
+    assert worth * len(written) == pytest.approx(sum(server.values), rel=0.05)
+    assert " | control 0.6931, worth " in traffic._line()
+
+
 def test_while_examples_wait_for_their_window_the_line_says_so() -> None:
     server = FakeServer()
     server.examples = 0
 
     async def lines() -> tuple[str, str]:
         async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
-            traffic = Traffic(client, Site(seed=0, rate=20), rate=20, decided_after=14.0)
+            traffic = Traffic(client, Site(seed=0, rate=20), decided_after=14.0)
             await traffic.run(duration=0.2)
             waiting = traffic._line()
             traffic._model = {"examples": 7}
@@ -146,7 +237,7 @@ def test_the_line_that_lives_is_no_wider_than_the_terminal(monkeypatch: pytest.M
     async def report() -> None:
         model = httpx.MockTransport(lambda _: httpx.Response(503))
         async with httpx.AsyncClient(transport=model, base_url="http://server") as client:
-            traffic = Traffic(client, Site(seed=3, rate=1), rate=1)
+            traffic = Traffic(client, Site(seed=3, rate=1))
             asyncio.get_running_loop().call_later(1.1, traffic.stop)
             await traffic._report()
 

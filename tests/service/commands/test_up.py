@@ -1,6 +1,8 @@
 """``sml up``: the whole system as real processes. It starts, ends and continues without losing or leaving anything."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.settings import load
 from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from tests.ports import free_ports
@@ -44,10 +47,20 @@ class System:
     def start(self, *options: str, **variables: str) -> None:
         """Run ``sml up``, in an environment with these variables."""
         command = [sys.executable, "-m", "service", "up", "--config", str(SETTINGS), *options]
-        ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
-        environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s", **variables}
         with self.output.open("w") as output:
+            environment = self.environment() | variables
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=output, text=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its commands."""
+        ports = dict(zip(("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"), map(str, self.ports), strict=True))
+        return {**os.environ, **ports, "PYTHONPATH": str(ROOT), "SML_JOIN__CLICK_WINDOW": "1s"}
+
+    def sml(self, *words: str) -> str:
+        """Run a command that succeeds; return the last line that it prints."""
+        command = [sys.executable, *("-m", "service"), *words]
+        done = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
 
     def model(self) -> dict[str, Any] | None:
         """Return which weights are in service, if any are."""
@@ -127,6 +140,42 @@ def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System
     assert first > 100
     assert eventually(lambda: system.learned() > first + 100)
     assert system.end(signal.SIGTERM) == 0, system.printed()
+
+
+def test_an_experiment_runs_on_the_simulated_site_and_its_report_is_one_command_away(system: System) -> None:
+    def arms() -> list[dict[str, Any]]:
+        return list((system.model() or {}).get("arms", []))
+
+    system.start("--simulate", "--experiment", "sml")
+    eventually(lambda: len([each for each in arms() if (each["examples"] or 0) > 300]) == 2)
+    shares, children = {each["arm"]: each["share"] for each in arms()}, system.children()
+    eventually(lambda: re.search(r"control \d\.\d+, worth .* treatment \d\.\d+, worth ", system.printed()))
+    words = next(line.split()[2:] for line in system.printed().splitlines() if line.startswith("experiment "))
+    report = json.loads(system.sml(*words, "--json"))
+
+    assert system.end() == 0, system.printed()
+    assert set(children) == {"join", "learn", "serve", "experiment", "simulate"}
+    assert shares == {"control": 0.5, "treatment": 0.5}
+    assert all(each["impressions"] > 100 and each["value"] > 0 for each in report["arms"])
+    assert {rail["name"]: rail["fine"] for rail in report["guard_rails"]}["errors"]
+    skips = {name: arm.model.skip for name, arm in load(system.folder / words[-1]).arms.items()}
+    assert skips == {"control": "meta_tanh", "treatment": "none"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--experiment", "sml"], "it needs --simulate"),
+        (["--simulate", "--experiment", "../sml"], "expected a name of up to 40 small letters"),
+    ],
+)
+def test_an_experiment_that_cannot_be_run_is_refused_before_anything_starts(system: System, options: list[str], expected: str) -> None:
+    system.start(*options)
+    assert system.process
+
+    assert system.process.wait(60) == 2
+    assert expected in system.printed()
+    assert not (system.folder / "data").exists()
 
 
 def test_kernels_are_compiled_with_a_word_before_anything_starts_that_needs_them(system: System, unmarked: Path) -> None:

@@ -38,6 +38,9 @@ class FragileLog:
     def release(self, topic: str, before: Mapping[int, int]) -> None:
         self.log.release(topic, before)
 
+    def progress(self, owner: str, topic: str) -> dict[int, Progress]:
+        return self.log.progress(owner, topic)
+
     def reader(self, topic: str, start: Mapping[int, int]) -> "FragileReader":
         return FragileReader(self.log.reader(topic, start), self.cut)
 

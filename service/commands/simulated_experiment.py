@@ -1,0 +1,39 @@
+"""The settings of an experiment on the simulated site: those of the site, and two arms that differ in the skip terms."""
+
+import re
+from pathlib import Path
+
+from service.settings import Settings, SettingsError
+from stream.arms import NAME
+
+
+def settings_file(config: Path, settings: Settings, name: str) -> Path:
+    """Write the settings of an experiment to a file of their own, where its sums will be, and return its path.
+
+    Raises:
+        SettingsError: the name is none, or there is an experiment already.
+    """
+    if not re.fullmatch(NAME, name):
+        raise SettingsError(f"--experiment: got {name!r}, expected a name of up to 40 small letters, digits, - and _")
+    if settings.model_fields_set & {"arms", "experiment"}:
+        raise SettingsError(f"--experiment: got {name!r}, but {config} has an experiment already: leave it out")
+    skip = "meta_tanh" if settings.model.skip == "none" else "none"
+    file = Path(settings.experiment.directory) / f"{name}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        f"""# Written by `sml up --simulate --experiment {name}`, which writes it anew each time.
+{config.read_text(encoding="utf-8")}
+[experiment]
+name = "{name}"
+unit = "user_id"
+
+[arms.control]
+share = 0.5
+
+[arms.treatment]
+share = 0.5
+model = {{ skip = "{skip}" }}
+""",
+        encoding="utf-8",
+    )
+    return file
