@@ -70,6 +70,7 @@ class Encoder:
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
+        self._several = [index for index, field in enumerate(fields) if field.has_several_keys]
         self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 
@@ -92,7 +93,7 @@ class Encoder:
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
             times = [times[n] for n in good]
         self._count_unknown(examples, len(times))
-        return Encoded(_flatten(keys, self._list_fields, len(times))._replace(times=np.array(times, np.int64)), bad)
+        return Encoded(_flatten(keys, self._several, len(times))._replace(times=np.array(times, np.int64)), bad)
 
     def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
         """Return each field's column, as rows have it: each example with a value of its own."""
@@ -178,21 +179,21 @@ def _first(lists: list[bytes]) -> NDArray[np.int64]:
     return np.cumsum(lengths) - lengths
 
 
-def _flatten(columns: Sequence[Column], list_fields: Collection[int], n: int) -> Features:
-    """Put the keys of each field of ``n`` examples in the order of the examples; only ``list_fields`` may have several keys in one."""
+def _flatten(columns: Sequence[Column], several: Collection[int], n: int) -> Features:
+    """Put the keys of each field of ``n`` examples in the order of the examples; only the fields ``several`` may have several in one."""
     fields = len(columns)
     counts = np.ones((n, fields), np.int64)
-    for field in list_fields:
+    for field in several:
         counts[:, field] = _lengths(columns[field])
     starts = np.concatenate([[0], np.cumsum(counts)])
     flat = np.empty(starts[-1], np.uint64)
     for field, (values, indices) in enumerate(columns):
         keys = np.frombuffer(b"".join(values), ">u8")  # as xxhash writes them
         positions = starts[field:-1:fields]  # (N,)
-        if field in list_fields:
+        if field in several:
             positions = _ranges(positions, counts[:, field])
         if indices is not None:
-            keys = keys[_ranges(_first(values)[indices], counts[:, field]) if field in list_fields else indices]
+            keys = keys[_ranges(_first(values)[indices], counts[:, field]) if field in several else indices]
         flat[positions] = keys
     flat[flat == 0] = 1
     return Features(flat, starts)

@@ -29,12 +29,47 @@ class _Waiting(NamedTuple):
     logits: NDArray[Any]  # (N,), as predicted when they were shown
 
 
-class ServedStream:
-    """Predicts each page when it is shown; learns and scores each example once its label is decided.
+class Schedule:
+    """How many examples are learned when each is predicted, whoever learns them.
 
     The stream's *clock* is the latest time so far: a row whose time runs backwards happens now. An example's label is decided once the
     clock has reached the clock of the example plus ``delay``. A page is neighbouring examples of an equal page, and is shown at its
-    first example: it is predicted with the weights that have learned all that was decided by then, and nothing of the page itself.
+    first example: it is predicted by who has learned all that was decided by then, and nothing of the page itself.
+
+    >>> schedule = Schedule(delay=10)
+    >>> [schedule.admit(time, page=None) for time in (0, 5, 10, 14, 15)]
+    [0, 0, 1, 1, 2]
+
+    Args:
+        delay: From an example's time to its label, ms.
+    """
+
+    def __init__(self, delay: int) -> None:
+        self._delay = delay
+        self._clock = -1
+        self._page: object = None
+        self._read = 0  # examples
+        self._known = 0  # examples that are learned when the page is shown
+        self._due: deque[tuple[int, int]] = deque()  # (clock when the label is decided, examples up to there), for those that wait
+
+    def admit(self, time: int, page: object) -> int:
+        """Take the next example's time and page, None for a page of its own; return how many examples are learned when it is predicted."""
+        self._clock = max(self._clock, time)
+        if page is None or page != self._page:
+            self._page = page
+            while self._due and self._due[0][0] <= self._clock:
+                self._known = self._due.popleft()[1]
+        self._read += 1
+        decided = self._clock + self._delay
+        if self._due and self._due[-1][0] == decided:
+            self._due.pop()
+        self._due.append((decided, self._read))
+        return self._known
+
+
+class ServedStream:
+    """Predicts each page when it is shown; learns and scores each example once its label is decided, as :class:`Schedule` has it.
+
     An example that its fields don't take is in no page, and moves no clock.
 
     Args:
@@ -45,14 +80,10 @@ class ServedStream:
     """
 
     def __init__(self, model: OnlineModel, scores: RunningScores, delay: int, negative_weight: float = 1.0) -> None:
-        self._model, self._scores, self._delay, self._negative_weight = model, scores, delay, negative_weight
+        self._model, self._scores, self._schedule, self._negative_weight = model, scores, Schedule(delay), negative_weight
         self.undone = 0  # steps that were not finite
-        self._clock = -1
-        self._page: object = None
         self._read = 0  # examples, those of the batch being read included
         self._learned = 0
-        self._known = 0  # examples that are learned when the page is shown
-        self._due: deque[tuple[int, int]] = deque()  # (clock when the label is decided, examples up to there), for examples in _waiting
         self._waiting: deque[_Waiting] = deque()
 
     def learn_and_score(
@@ -76,7 +107,8 @@ class ServedStream:
         kept = [n for n in range(len(labels)) if n not in misfits]
         if not kept:
             return
-        known = np.array([self._admit(times[n], pages[n]) for n in kept])
+        known = np.array([self._schedule.admit(times[n], pages[n]) for n in kept])
+        self._read += len(kept)
         logits = np.empty(len(kept), self._model.weights.dense.dtype)
         learned = np.ones(len(labels), np.bool_) if learned is None else learned
         self._waiting.append(_Waiting(features, labels[kept], learned[kept], logits))
@@ -87,20 +119,6 @@ class ServedStream:
     def finish(self) -> None:
         """Learn and score what is left when the stream has ended."""
         self._learn_up_to(self._read)
-
-    def _admit(self, time: int, page: object) -> int:
-        """Take the next example's time and page; return how many examples are learned when it is predicted."""
-        self._clock = max(self._clock, time)
-        if page is None or page != self._page:
-            self._page = page
-            while self._due and self._due[0][0] <= self._clock:
-                self._known = self._due.popleft()[1]
-        self._read += 1
-        decided = self._clock + self._delay
-        if self._due and self._due[-1][0] == decided:
-            self._due.pop()
-        self._due.append((decided, self._read))
-        return self._known
 
     def _learn_up_to(self, count: int, shown: Shown | None = None) -> None:
         """Learn and score the next examples until ``count`` are learned, and predict what is shown before that."""

@@ -35,7 +35,9 @@ HEAD = f"""# The paper's claims in a stream
 Written by `sml reproduce --online` from [online.jsonl](online.jsonl), a line for each pass;
 [what it shows and does not show](online_notes.md).
 
-One pass, one example a step, predicted right before learned (the protocol `usual` of `sml evaluate`).
+One pass, one example a step, predicted right before learned (the protocol `usual` of `sml evaluate`). Networks are compared with one
+another, all under it. There is no figure as it is served, since all passes would be made again: what serving changes is measured
+[beside other learners](../accuracy/README.md). Criteo has no time, so `usual` is all there is.
 At least the first {PREFIX:.0%} of each sample are learned and never scored; the
 tower's rate and accumulator were chosen on them. Tower {"-".join(map(str, TOWER))}, embeddings 8 wide, Adagrad, wide term; the rest as
 `sml init --all` has it.

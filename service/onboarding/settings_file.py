@@ -35,6 +35,7 @@ _SHOWN = {
     "experiment": set(),
 }
 _MODEL = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # better than the defaults, which stay
+_TILES = 4  # of a numeric field
 _COLUMN = 36  # where comments begin
 
 
@@ -119,6 +120,8 @@ def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",")
     yield _line("kind", kind, reason)
     if separator != Field.model_fields["separator"].default:
         yield _line("separator", separator, "")
+    if kind == "numeric":
+        yield _line("tiles", _TILES, _description(Field.model_fields["tiles"]))
     yield ""
 
 

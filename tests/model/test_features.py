@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from xxhash import xxh3_64_intdigest
 
 from model.features import Column, Encoder
-from model.keys import FeatureError, Value, bucket, canonical
+from model.keys import FeatureError, Value, bucket, canonical, tiles
 from model.settings import Field
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15)
@@ -225,7 +225,13 @@ def test_more_values_than_are_remembered_keep_their_keys() -> None:
     assert first == [encoded(encoder, {"f": str(value)})[0] for value in range(20_000)]
 
 
-FIELDS = [Field(name="a"), Field(name="b", kind="numeric"), Field(name="c", kind="multi"), Field(name="d", kind="hour"), Field(name="e")]
+FIELDS = [
+    Field(name="a"),
+    Field(name="b", kind="numeric"),
+    Field(name="c", kind="multi"),
+    Field(name="d", kind="hour"),
+    Field(name="e", kind="numeric", tiles=3),
+]
 EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcde"})
 
 
@@ -275,6 +281,35 @@ def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:
     assert key_of("numeric", -1.0, "price") == xxh3_64_intdigest(f"numeric:5:price={bucket(-1)}".encode())
     assert keys_of("multi", [True, "b"], "tags") == [xxh3_64_intdigest(f"multi:4:tags={text}".encode()) for text in ("true", "b")]
     assert key_of("categorical", None, "price") == xxh3_64_intdigest(b"categorical:5:price?")
+
+
+@given(number=NUMBERS, count=st.integers(1, 8))
+def test_tiles_add_the_keys_of_wide_buckets_to_that_of_a_numbers_own(number: float, count: int) -> None:
+    (keys,) = encoded(Encoder([Field(name="f", kind="numeric", tiles=count)]), {"f": number})
+
+    assert keys[0] == key_of("numeric", number)
+    assert len(set(keys)) == 1 + count
+
+
+@given(number=NUMBERS, near=NUMBERS, far=NUMBERS, count=st.integers(1, 8))
+def test_two_numbers_share_the_more_wide_buckets_the_nearer_they_are(number: float, near: float, far: float, count: int) -> None:
+    number, near, far = sorted((number, near, far))
+    rows = [tiles(each, count) for each in (number, near, far)]
+
+    shared = [sum(a == b for a, b in zip(rows[0], row, strict=True)) for row in rows]
+
+    assert shared == sorted(shared, reverse=True)
+    if bucket(far) - bucket(number) > 8:
+        assert shared[2] == 0
+    assert all(a <= b <= c for a, b, c in zip(*rows, strict=True))
+
+
+def test_with_tiles_a_missing_number_has_one_key_and_what_is_no_number_is_refused_as_ever() -> None:
+    encoder = Encoder([Field(name="f", kind="numeric", tiles=4)])
+
+    assert [encoded(encoder, {"f": value})[0] for value in (None, "", math.nan)] == [keys_of("numeric", None)] * 3
+    with pytest.raises(FeatureError, match=r"field 'f': got 'abc', expected a finite number"):
+        encoded(encoder, {"f": "abc"})
 
 
 def test_canonical_text_of_a_fraction_reads_back_as_the_number() -> None:

@@ -143,7 +143,7 @@ def test_only_what_is_undecided_is_held() -> None:
 
         assert start + 50 - scores.total().examples <= 10
         assert len(run._waiting) <= 2
-        assert len(run._due) <= 10
+        assert len(run._schedule._due) <= 10
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Accuracy beside what people would pick instead: recorded log → schedule → contenders → results → tables and pictures."""
