@@ -13,6 +13,7 @@ CONSOLE = frozenset(
     for name in (
         "api.js",
         "charts.js",
+        "experiment.js",
         "explain.js",
         "form.js",
         "health.js",

@@ -2,13 +2,14 @@
 
 import { ask, refusal } from "./api.js";
 import { CalibrationChart, TimeChart } from "./charts.js";
+import { experiment } from "./experiment.js";
 import { prepare } from "./form.js";
 import { findings } from "./health.js";
 import { $, bytes, clock, count, known, make, percent, rate, seconds, shareBar, show, table } from "./show.js";
 
 const EVERY = 1000;  // ms between looks
 const MOST = 3000;  // samples that the page keeps; then it asks for them anew, thinned
-let samples = null, prepared = false, asking = false, nextForm = 0, experiments = false;
+let samples = null, prepared = false, asking = false, nextForm = 0;
 let range = 600, now = 0;  // seconds; the server's clock
 
 const loss = (v) => v.toFixed(4);
@@ -105,10 +106,8 @@ function arms({ model, arms: said }) {
   show("experiment", `Experiment ${model.experiment}: who answers whom, and how good each is`);
   const rows = model.arms.map(({ arm, role, share, stale }) => ({ cells: [arm, { className: "soft", text: stale ? `${role}, stale` : role }, shareBar(share), { className: "n", text: percent(share, 0) }, { className: "n", text: known(said[arm]?.log_loss) ? loss(said[arm].log_loss) : "–" }, { className: "n", text: known(said[arm]?.auc) ? said[arm].auc.toFixed(3) : "–" }] }));
   inside("arms", rows, "", ["arm", "role", "share", "", "log loss", "AUC"]);
-  if (!experiments) {  // reports are there where the API says so
-    experiments = true;
-    ask("openapi.json").then((answer) => answer.json()).then(({ paths }) => { $("experiments").hidden = !("/v1/experiments" in paths); }).catch(() => {});
-  }
+  $("experiments").hidden = false;
+  experiment(model.experiment).catch(() => {});
 }
 
 function describe({ model, log }) {

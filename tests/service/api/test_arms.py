@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -46,11 +47,11 @@ class FakeTraffic:
 class ArmsSite:
     """An application of three arms on a fake log, whose clock a test sets."""
 
-    def __init__(self, access: Access | None = None) -> None:
+    def __init__(self, access: Access | None = None, reports: Path | None = None) -> None:
         """Build it; no weights are published yet."""
         self.log, self.traffic, self.now = FakeLog(), FakeTraffic(), time.time()
         self.arms = Arms(NAMES, cast("TrafficFollower", self.traffic), "user", 60.0, lambda: self.now)
-        self.app = build(cast("Log", self.log), Topics("sml"), self._follow, arms=self.arms, access=access)
+        self.app = build(cast("Log", self.log), Topics("sml"), self._follow, arms=self.arms, access=access, reports=reports)
 
     @contextmanager
     def client(self, **published: Weights) -> Iterator[TestClient]:

@@ -17,6 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from experiments.report import ArmReport, GuardRail, Report, Uplift
+from experiments.sequence import Interval
 from model.keys import Scalar
 from model.settings import Field
 from service.access.callers import Callers
@@ -29,6 +31,7 @@ from service.api.history import COLUMNS
 from service.api.log_watch import LogWatch, SetAside
 from service.api.routes import console, docs
 from service.api.served_weights import ServedWeights
+from service.kept_reports import keep
 from stream.events import Example, Feature, LearnerState, Version, encode
 from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
@@ -351,6 +354,30 @@ def test_arms_stand_side_by_side_with_their_shares_and_how_good_they_are(browser
 
     assert site.arms.split
     assert shares == [round(100 * site.arms.split.shares.get(name, 0.0)) for name in OF_ARMS]
+
+
+def test_an_experiment_says_first_whether_it_may_be_believed_then_what_each_arm_gains(browser: Browser, tmp_path: Path) -> None:
+    measured = (0.1, 0.5, 0.3, 0.7, 1.0, 2.0)
+    arms = [ArmReport(name, 0.5, 100, 2_000, 200, 50.0, *measured) for name in ("control", "<b>treatment</b>")]
+    found = Uplift("<b>treatment</b>", "click_rate", Interval(0.01, -0.01, 0.03), Interval(0.1, -0.1, 0.3), "undecided", 0.2, None)
+    rail = GuardRail("shares", False, "of 4,000 units 3,000 came to control")
+    report = Report("first", "control", None, None, 0.95, 0.01, [rail], arms, [found], {})
+    keep(tmp_path, report, 1_790_000_000_000)
+    site = ArmsSite(reports=tmp_path)
+    with served(site.app) as address:
+        while not all(weights.followed for weights in site.arms.weights.values()):
+            time.sleep(0.01)
+        for name, weights in OF_ARMS.items():
+            site.publish(name, weights)
+        page = browser.new_page(base_url=address)
+        page.goto("/")
+
+        expect(page.locator("#report")).to_contain_text("<b>treatment</b> 2,000 impressions, 200 clicks")
+        expect(page.locator("#report")).to_contain_text("A guard rail fails: don't believe the uplift.")
+        expect(page.locator("#report .rails li")).to_have_text("shares of 4,000 units 3,000 came to control")
+        row = page.locator("#report tbody tr")
+        expect(row).to_have_text(re.compile(r"<b>treatment</b>click rate\+10\.00\s%\s+\(\u221210\.00\s% to \+30\.00\s%\)undecided"))
+        page.close()
 
 
 MINUTE = 40  # samples
