@@ -1,1 +1,1 @@
-"""What an experiment's sums say: moments, bins → sequence, shares, planning → report; off_policy. Pure: no file, no log."""
+"""What an experiment's sums say: moments, bins → sequence, shares → comparison, guard_rail → report; off_policy. No I/O."""

@@ -1,4 +1,4 @@
-"""The options of the ``sml`` command: main → one file for each group (bench, dead_letters, snapshots, topics) → commands."""
+"""The options of the ``sml`` command: main → one file for each group of commands → commands."""
 
 from service.cli.main import app
 

@@ -303,7 +303,7 @@ def predict(
 
 @app.command()
 def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Report what the settings will cost, and what would fail.
+    """Report what the settings will cost, what would fail, and what to do.
 
     Nothing is created or changed. The exit status is 1 if something would fail.
 
