@@ -9,6 +9,7 @@ whether or not anything else comes. It passes on only what it has sent itself, s
 site's topics are copied by id, the way begins at the copies, which are ours to write to.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Self
@@ -115,7 +116,7 @@ class Pacemaker:
     def __init__(self, topic: str, partitions: int, clock: Callable[[], float] = time.time) -> None:
         self._topic, self._partitions, self._clock = topic, partitions, clock
         self._second = int(clock())  # of the last heartbeat
-        self._awaited: dict[int, None] = {}  # when those that have not come back were sent, epoch ms
+        self._awaited: dict[int, bytes] = {}  # when those that have not come back were sent, epoch ms → their keys, which nobody can guess
 
     def due(self) -> list[Message]:
         """Return a heartbeat, if none was sent yet in this second."""
@@ -124,20 +125,20 @@ class Pacemaker:
             return []
         self._second = int(now)
         heartbeat = Heartbeat([int(1000 * now)])
-        self._awaited[heartbeat.sent] = None
+        key = self._awaited[heartbeat.sent] = secrets.token_hex(8).encode()
         if len(self._awaited) > _MOST_AWAITED:
             del self._awaited[next(iter(self._awaited))]
-        return [message(heartbeat, self._topic, self._second % self._partitions)]
+        return [message(heartbeat, self._topic, self._second % self._partitions, key)]
 
     def received(self, record: Record) -> Heartbeat | None:
         """Return a heartbeat that has come back, with its first hop behind it; None if it is not one of ours."""
         heartbeat = decode_heartbeat(record, 0)
-        if heartbeat is None or heartbeat.sent not in self._awaited:
+        if heartbeat is None or record.key is None or self._awaited.get(heartbeat.sent) != record.key:
             return None
         del self._awaited[heartbeat.sent]
         return heartbeat.after_hop(self._clock())
 
 
-def message(heartbeat: Heartbeat, topic: str, partition: int) -> Message:
+def message(heartbeat: Heartbeat, topic: str, partition: int, key: bytes | None = None) -> Message:
     """Return the record of a heartbeat."""
-    return Message(topic, None, encode(heartbeat), partition=partition)
+    return Message(topic, key, encode(heartbeat), partition=partition)

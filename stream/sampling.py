@@ -36,7 +36,7 @@ class Sampling(Struct, frozen=True):
         """How many negatives one that is learned stands for."""
         return 1 / self.rate
 
-    def chooser(self) -> Callable[[str, int], bool]:
+    def chooser(self) -> Callable[[str, int | str], bool]:
         """Return what says whether a negative is learned, by its impression's id and time: an id that comes again has a new chance."""
         salt, limit = self.salt, int(self.rate * 2**64).to_bytes(8)
         return lambda impression_id, time: sha256(f"{salt} {time} {impression_id}".encode()).digest() < limit
@@ -59,7 +59,7 @@ class _Head(Struct, gc=False):
     """What decides of an example."""
 
     impression_id: str
-    time: int
+    time: int | str  # as it is written
     label: Literal[0, 1]
 
 

@@ -127,7 +127,7 @@ class Guard:
         try:
             body = _Body(receive, headers, self.access.max_body)
             inner = {**scope, "method": "GET"} if method == "HEAD" else scope
-            receive = await unpacked(body.receive, headers, self.access.max_body)
+            receive = body.receive if method in SAFE else await unpacked(body.receive, headers, self.access.max_body)
             try:
                 await self.app(inner, receive, send)
             finally:

@@ -1,5 +1,6 @@
 """Bodies that come packed by gzip or zstd: unpacked, and no further than a body may be long."""
 
+import asyncio
 import zlib
 
 from starlette.types import Message, Receive
@@ -33,7 +34,7 @@ async def unpacked(receive: Receive, headers: dict[bytes, bytes], most: int) -> 
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
     try:
-        body = _unpack(b"".join(pieces), encoding, most + 1)
+        body = await asyncio.to_thread(_unpack, b"".join(pieces), encoding, most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise RefusedError(400, f"the body is no {encoding}: {error}") from error
     if len(body) > most:

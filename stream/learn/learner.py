@@ -266,7 +266,9 @@ class _Session:
             if self._checkpoint_writer.due():
                 self._save()
             if self._shedding.due(time.monotonic()):
-                self._shedding.decide(self._source.lag().seconds, time.monotonic())
+                lag = self._source.lag()
+                behind = lag.seconds if lag.records > _BATCH else 0.0  # fewer are no lag, whatever a clock says
+                self._shedding.decide(behind, time.monotonic())
             if time.monotonic() >= self._next_report:
                 self._report()
         self._save()

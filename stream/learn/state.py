@@ -33,7 +33,7 @@ def state_of(trainer: Trainer, lag: Lag) -> LearnerState:
         wide_log_loss=_baseline(scores.log_loss, window.gain_over_wide),
         auc=scores.auc,
         calibration=scores.calibration,
-        curve=[(_short(each.prediction), _short(each.click_rate), each.examples) for each in curve],
+        curve=[(_short(each.prediction), _short(each.click_rate), each.examples) for each in curve if np.isfinite(each.prediction)],
         terms=terms,
         fields=fields,
         lag_records=lag.records,
@@ -58,16 +58,17 @@ def shares(weights: Weights, sample: Sample) -> tuple[dict[str, float], dict[str
     """Return how large each term of the logit is, and by how much each field moves it, in the mean over a sample; nothing of an empty one.
 
     A field moves it by its own weight and by what it gives the deep part; the 20 that move it most are named, the first one first.
+    What is not finite is left out: JSON has no number for it, and a version with it would be none.
     """
     if not len(sample):
         return {}, {}
     found = contributions(weights, sample.features)
     of_terms = np.abs(np.column_stack([found.bias, found.wide.sum(1), found.skip, found.output, found.branch])).mean(0)
     of_fields = np.abs(found.wide + found.deep).mean(0)
-    most = np.argsort(-of_fields)[:_FIELDS]
+    names, most = _names(weights.spec, found.skip.shape[1]), np.argsort(-of_fields)[:_FIELDS]
     return (
-        {name: _short(size) for name, size in zip(_names(weights.spec, found.skip.shape[1]), of_terms, strict=True) if size},
-        {weights.spec.fields[f].name: _short(of_fields[f]) for f in most},
+        {name: _short(size) for name, size in zip(names, of_terms, strict=True) if size and np.isfinite(size)},
+        {weights.spec.fields[f].name: _short(of_fields[f]) for f in most if np.isfinite(of_fields[f])},
     )
 
 

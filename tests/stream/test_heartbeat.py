@@ -292,12 +292,15 @@ def test_a_pacemaker_knows_its_own_once() -> None:
     (sent,) = pacemaker.due()
     now[0] = 101.25
 
-    back = pacemaker.received(record(sent.value or b"", 101_010))
+    returned = record(sent.value or b"", 101_010)
+    assert pacemaker.received(returned) is None  # whoever guesses its time does not know its key
+    assert pacemaker.received(returned._replace(key=b"0123456789abcdef")) is None
+    back = pacemaker.received(returned._replace(key=sent.key))
 
     assert back
     assert back.heartbeat == [101_000, 250]
-    assert pacemaker.received(record(sent.value or b"", 101_010)) is None
-    assert pacemaker.received(record(b'{"heartbeat":[100999]}', 101_010)) is None
+    assert pacemaker.received(returned._replace(key=sent.key)) is None
+    assert pacemaker.received(record(b'{"heartbeat":[100999]}', 101_010)._replace(key=sent.key)) is None
 
 
 @given(st.lists(st.integers(0, 5_000), max_size=5), st.integers(0, 5_000))

@@ -60,6 +60,13 @@ def test_a_click_is_never_left_out_and_a_negative_always_as_its_id_and_time_say(
     assert kept == ([0, 1, 2] if sampling.chooser()(impression_id, time) else [0, 2])
 
 
+def test_a_negative_whose_time_is_iso_8601_is_left_out_as_others_are() -> None:
+    values = [record(0, each).replace(b'"time": 1', b'"time": "1970-01-01T00:00:01Z"') for each in IDS[:2_000]]
+    assert b"1970" in values[0]
+
+    assert len(Sampling.drawn(0.1).kept(values)) == pytest.approx(200, abs=70)
+
+
 @pytest.mark.parametrize(
     "value",
     [None, b"", b"junk", b"\xff", record(7), record(0)[:-1], b'{"label": 0}', b'{"forget": "00000000000000aa", "until": 5}', b"[" * 9_999],

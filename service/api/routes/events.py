@@ -1,5 +1,6 @@
 """``POST /v1/impressions`` and ``/v1/clicks``, for sites without a client of the log. What is accepted is stored in the log."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -18,6 +19,7 @@ from stream.events import UNREADABLE, BadRecordError, Click, Impression, Time, W
 router = APIRouter(tags=["events"])
 
 MAX_EVENTS = 10_000
+_AT_ONCE = 256  # events
 
 
 class SentImpression(Impression, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,6 +46,15 @@ AN_IMPRESSION = {"impression_id": "i-1", "time": 1_760_000_000_000, "features": 
 A_CLICK = {"impression_id": "i-1", "time": 1_760_000_004_000}
 
 
+class _Head(msgspec.Struct):
+    """What is looked at before an event is decoded."""
+
+    time: Raw = Raw(b"")
+
+
+_head = msgspec.json.Decoder(_Head).decode
+
+
 class Sent(NamedTuple):
     """An event of a body."""
 
@@ -52,13 +63,17 @@ class Sent(NamedTuple):
     value: bytes  # as it was sent
 
 
-def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark], service: Service) -> list[tuple[str, bytes]]:
+async def _events(body: bytes, decode: Callable[[bytes], Impression | Click | Watermark], service: Service) -> list[tuple[str, bytes]]:
     """Check one event, or a list of them, and return the impression id and the bytes of each.
 
     Raises:
         BadRequestError: an event is not what the topic holds, or the joiner would set it aside for its time.
     """
-    events = list(_decoded(body, decode, service.now()))
+    events = []
+    for count, event in enumerate(_decoded(body, decode, service.now()), 1):
+        events.append(event)
+        if count % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # others are answered meanwhile
     service.check_times((f"{each.prefix}time", each.event.time) for each in events)
     return [(each.event.impression_id, each.value) for each in events]
 
@@ -78,16 +93,9 @@ def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Waterma
 
 
 def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | Click | Watermark], now: int) -> Sent:
+    timed = value if _says_when(value) else _timed(value, now)
     try:
-        try:
-            event = decode(value)
-        except BadRecordError as error:
-            timed = _timed(value, now) if error.field == "time" else None
-            if timed is None:
-                raise
-            event = decode(timed)
-        else:
-            timed = value
+        event = decode(timed)
     except BadRecordError as error:
         raise BadRequestError(prefix + error.field, str(error)) from error
     if isinstance(event, Watermark):
@@ -96,13 +104,17 @@ def _checked(prefix: str, value: bytes, decode: Callable[[bytes], Impression | C
     return Sent(prefix, event, timed)
 
 
-def _timed(value: bytes, now: int) -> bytes | None:
-    """Return an event that does not say when it happened as one that happens now; None: it does say."""
+def _says_when(value: bytes) -> bool:
+    """Return whether an event says when it happened; of what can't be read, decoding says what is wrong."""
     try:
-        fields = msgspec.json.decode(value, type=dict[str, Raw])
+        return bytes(_head(value).time) != b""
     except UNREADABLE:
-        return None
-    return None if "time" in fields else msgspec.json.encode({"time": now, **fields})
+        return True
+
+
+def _timed(value: bytes, now: int) -> bytes:
+    """Return an event that happens now."""
+    return msgspec.json.encode({"time": now, **msgspec.json.decode(value, type=dict[str, Raw])})
 
 
 def _check_size(prefix: str, value: bytes, event: Impression | Click, keys: int) -> None:
@@ -138,7 +150,7 @@ def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
 @router.post("/v1/impressions", **_operation(Impressions, AN_IMPRESSION))
 async def impressions(body: Body, service: ServiceDep) -> Answer:
     """Log what was shown, with the features of that moment: one impression, or a list."""
-    events = _events(body, decode_impression, service)
+    events = await _events(body, decode_impression, service)
     await service.append(service.topics.impressions, events)
     return Answer(Accepted(len(events)), 202)
 
@@ -146,6 +158,6 @@ async def impressions(body: Body, service: ServiceDep) -> Answer:
 @router.post("/v1/clicks", **_operation(Clicks, A_CLICK))
 async def clicks(body: Body, service: ServiceDep) -> Answer:
     """Log which impressions were clicked: one click, or a list."""
-    events = _events(body, decode_click, service)
+    events = await _events(body, decode_click, service)
     await service.append(service.topics.clicks, events)
     return Answer(Accepted(len(events)), 202)

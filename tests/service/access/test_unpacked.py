@@ -36,6 +36,10 @@ def test_a_packed_body_is_answered_as_it_would_be_unpacked(client: TestClient, e
     assert [each["probability"] for each in packed["predictions"]] == [each["probability"] for each in plain["predictions"]]
 
 
+def test_a_body_that_nobody_asks_for_is_not_unpacked(client: TestClient) -> None:
+    assert client.request("GET", "/healthz", content=b"no gzip", headers={"Content-Encoding": "gzip"}).status_code == 200
+
+
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", ""])
 def test_another_encoding_is_refused_with_those_that_are_known(client: TestClient, encoding: str) -> None:
     answer = client.post("/v1/predict", content=BODY, headers={"Content-Encoding": encoding})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -18,7 +19,7 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.dead_letters import dead_letters
 from stream.events import Version
-from stream.learn import learner as learner_module, shedding
+from stream.learn import example_source, learner as learner_module, shedding
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.example_source import ExampleSource
 from stream.learn.metrics import Lag
@@ -158,6 +159,17 @@ def test_a_learner_that_is_behind_leaves_out_negatives_and_each_version_says_whi
     assert registry.get_sample_value("sml_learner_left_out_examples_total") == left_out
     assert registry.get_sample_value("sml_learner_kept_negatives_ratio", {"of": "now"}) == rates(versions)[-1] < 1
     assert registry.get_sample_value("sml_learner_kept_negatives_ratio", {"of": "settings"}) == 1
+
+
+def test_a_clock_that_is_ahead_sheds_nothing_while_less_than_a_batch_waits(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example_source, "time", SimpleNamespace(time=lambda: time.time() + 3_600))
+    log.append(examples(1_000))
+
+    learner(fragile(log, cut=lambda: 500), tmp_path, max_lag=1).run(lambda: False, until_caught_up=True)
+
+    assert {version.left_out for version in all_versions(log)} == {0}
 
 
 @given(seed=st.integers(0, 2**32))

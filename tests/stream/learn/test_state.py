@@ -118,6 +118,15 @@ def test_before_there_is_anything_to_say_nothing_is_said() -> None:
     assert (said.examples, said.log_loss, said.terms, said.fields, said.curve) == (0, None, {}, {}, [])
 
 
+def test_what_is_not_finite_is_not_said_so_that_the_version_stays_one(trainer: Trainer) -> None:
+    weights = OnlineModel(SPEC).weights
+    weights.dense[:] = np.inf
+
+    terms, fields = state.shares(weights, trainer.guard.recent)
+
+    assert np.isfinite([*terms.values(), *fields.values()]).all()
+
+
 def test_what_is_said_stays_small_whatever_the_number_of_fields(trainer: Trainer) -> None:
     many = Spec(model=ModelSettings(hidden=(8,) * 10, embedding=2), fields=tuple(Field(name=f"field {n}") for n in range(100)))
     model = OnlineModel(many.model_copy(update={"table": SPEC.table}))
