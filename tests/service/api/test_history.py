@@ -19,7 +19,7 @@ from service.api import history as history_module
 from service.api.arms import Arms
 from service.api.frequent import FieldValues, Frequent
 from service.api.history import COLUMNS, FINE, SAMPLES, History
-from service.api.log_watch import MOST, LogWatch
+from service.api.log_watch import MOST, MOST_BYTES, LogWatch
 from service.api.metrics import ServerMetrics
 from stream.dead_letters import dead_letter
 from stream.events import BadRecordError, LearnerState, Version, encode
@@ -205,6 +205,29 @@ def test_reasons_without_end_take_bounded_room(log: SqliteLog) -> None:
     assert len(found) == MOST + 1
     assert sum(each.count for each in found) == 2 * MOST
     assert max(len(each.reason) for each in found) <= 200
+
+
+def test_a_reason_that_is_new_is_told_after_any_number_of_others(log: SqliteLog) -> None:
+    watch = LogWatch(log, TOPICS)
+    log.append([letter for n in range(2 * MOST) for letter in letters(1, f"f{n}")])
+    log.append(letters(3, "new"))
+
+    watch.look()
+
+    told = {each.reason: each.count for each in watch.set_aside()}
+    assert told["field 'features.new': got …, expected a number"] == 3
+    assert told["other reasons"] == MOST + 1
+
+
+def test_the_bytes_of_dead_letters_that_a_look_reads_are_bounded(log: SqliteLog) -> None:
+    record = Record("sml.impressions", 0, 7, 0, b"i7", b"x" * 800_000)
+    log.append([dead_letter(record, "join", BadRecordError("time", "?", "int"), TOPICS) for _ in range(30)])
+    watch = LogWatch(log, TOPICS)
+
+    watch.look()
+
+    (found,) = watch.set_aside()
+    assert found.count == MOST_BYTES // 800_000
 
 
 class Refusing(FakeLog):
