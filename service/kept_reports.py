@@ -1,5 +1,6 @@
 """The newest report of each experiment, kept as a file beside its sums, for whoever asks later: ``GET /v1/experiments``."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from experiments.report import Report
+from stream.events import UNREADABLE
 
 MOST = 50  # reports, the newest
 _MOST_BYTES = 262_144  # of one: ten arms take 20 kB
@@ -35,7 +37,14 @@ def kept(folder: Path) -> list[KeptReport]:
 
 
 def _read(folder: Path) -> Iterator[KeptReport]:
-    newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[:MOST]
+    newest = sorted(folder.glob("*.json"), key=_modified, reverse=True)[:MOST]
     for path in newest:
-        with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
+        with suppress(OSError, *UNREADABLE), path.open("rb") as file:
             yield msgspec.json.decode(file.read(_MOST_BYTES), type=KeptReport)
+
+
+def _modified(path: Path) -> float:
+    """Return when a file was written; one that is gone, or leads nowhere, is the oldest."""
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return -math.inf

@@ -7,7 +7,6 @@ import asyncio
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,8 +14,9 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from stream.dead_letters import DeadLetter, dead_letters
+from stream.dead_letters import dead_letters
 from stream.log.contract import Log, LogError, LogUnavailableError
+from stream.log.message import size_of
 from stream.log.reading import sleep_unless
 from stream.log.topics import Topics
 
@@ -24,6 +24,7 @@ EVERY = 2.0  # seconds
 AGAIN = 60.0  # seconds after which what was refused is asked for again
 OLD = 3 * EVERY  # seconds after which what was found is not true any more
 TAIL = 200  # dead letters at the end of the log that are read at the start, or at once when many come
+MOST_BYTES = 8_000_000  # of dead letters that are read at once
 MOST = 50  # reasons that are told apart
 LONGEST = 200  # characters of a reason
 _OTHERS = ("", "", "other reasons")
@@ -76,8 +77,7 @@ class LogWatch:
         self._flow, self._flow_at = Flow(), -math.inf
         self._not_before: dict[str, float] = {}  # what the log refused to say → when it may be asked again
         self._next_letter = -1
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._last: dict[tuple[str, str, str], int] = {}
+        self._set_aside: dict[tuple[str, str, str], SetAside] = {}
         self.readable = False
         self.size: LogSize | None = None
 
@@ -94,8 +94,7 @@ class LogWatch:
 
     def set_aside(self) -> list[SetAside]:
         """Return what was set aside, the newest reason first: the newest dead letters, and those that came since the server started."""
-        found = [SetAside(*key, count, self._last[key]) for key, count in self._counts.copy().items()]
-        return sorted(found, key=lambda each: -each.last)
+        return sorted(self._set_aside.copy().values(), key=lambda each: -each.last)
 
     def look(self) -> None:
         """Look once."""
@@ -146,17 +145,23 @@ class LogWatch:
         bounds = self._log.bounds(self._topics.dead_letters)[0]
         start = max(bounds.first, self._next_letter, bounds.end - TAIL)
         if start < bounds.end:
+            left = MOST_BYTES
             for letter in dead_letters(self._log, self._topics, start):
-                self._count(letter)
+                self._count((letter.stage[:LONGEST], letter.kind[:LONGEST], letter.reason[:LONGEST]), 1, letter.record.timestamp)
+                left -= size_of(letter.record)
+                if left < 0:
+                    break
         self._next_letter = bounds.end
         return bounds.end
 
-    def _count(self, letter: DeadLetter) -> None:
-        key = (letter.stage[:LONGEST], letter.kind[:LONGEST], letter.reason[:LONGEST])
-        if key not in self._counts and len(self._counts) >= MOST:
-            key = _OTHERS
-        self._counts[key] += 1
-        self._last[key] = letter.record.timestamp
+    def _count(self, key: tuple[str, str, str], count: int, last: int) -> None:
+        """Count letters of a reason; where there are too many reasons, the one not seen for longest becomes one of the others."""
+        known = self._set_aside.get(key, SetAside(*key, 0, last))
+        self._set_aside[key] = SetAside(*key, known.count + count, max(known.last, last))
+        told_apart = [each for each in self._set_aside if each != _OTHERS]
+        if len(told_apart) > MOST:  # the last one of them is new
+            oldest = self._set_aside.pop(min(told_apart[:-1], key=lambda each: self._set_aside[each].last))
+            self._count(_OTHERS, oldest.count, oldest.last)
 
 
 @asynccontextmanager

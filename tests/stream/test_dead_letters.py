@@ -1,11 +1,22 @@
 """What was set aside can be looked at, and goes back once, byte for byte, to where it came from."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from stream.dead_letters import BATCH, LARGEST_DEAD_LETTER, NoSuchDeadLetterError, dead_letter, dead_letter_at, dead_letters, retry
+from stream.dead_letters import (
+    BATCH,
+    LARGEST_DEAD_LETTER,
+    DeadLetter,
+    NoSuchDeadLetterError,
+    dead_letter,
+    dead_letter_at,
+    dead_letters,
+    retry,
+)
+from stream.event_time import FutureTimeError, TimeRule
 from stream.events import BadRecordError, Click, encode
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
@@ -112,6 +123,29 @@ def test_letters_of_one_reason_are_of_one_kind_whatever_their_values(log: Log) -
     assert {letter.reason for letter in letters} == {"field 'time': got …, expected int"}
     assert [letter.message for letter in letters] == ["field 'time': got 'at 0', expected int", "field 'time': got 'at 1', expected int"]
     assert [(letter.topic, letter.partition, letter.offset) for letter in letters] == [(TOPICS.clicks, 1, 0), (TOPICS.clicks, 1, 1)]
+
+
+def reason_of(message: str) -> str:
+    return DeadLetter(Record(TOPICS.clicks, 1, 0, 0, None, None), TOPICS.clicks, 1, 0, "join", "BadRecordError", message).reason
+
+
+def test_the_reason_of_a_time_in_the_future_is_the_same_whenever_the_record_was_appended() -> None:
+    def reason(appended: int) -> str:
+        with pytest.raises(FutureTimeError) as error:
+            TimeRule(60_000).check(4_102_444_800_000, appended)
+        return reason_of(str(error.value))
+
+    assert reason(1_790_000_000_000) == reason(1_790_000_000_001) == "field 'time': got …, expected at most 60000 ms after its append time"
+
+
+@pytest.mark.parametrize("name", ["got " * 200_000, "got , expected" * 50_000])
+def test_a_reason_is_found_in_linear_time_whatever_a_feature_is_called(name: str) -> None:
+    start = time.perf_counter()
+
+    reasons = reason_of(name), reason_of(f"{name}: got 1, expected a number")
+
+    assert time.perf_counter() - start < 0.2
+    assert reasons[1] == "got …, expected a number"
 
 
 def test_what_is_no_dead_letter_is_passed_over_and_can_not_be_shown(log: Log) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
@@ -78,7 +77,7 @@ async def history(request: Request, service: ServiceDep) -> Answer:
 async def values(service: ServiceDep) -> Answer:
     """Return the fields, and of each the most frequent values among the newest examples; of a field with personal data none."""
     fields = service.served_weights.predictor.weights.spec.fields
-    found, examples = await run_in_threadpool(service.frequent.of, fields)
+    found, examples = await service.frequent.ask(fields)
     return Answer(Values(found, examples))
 
 

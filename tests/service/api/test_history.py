@@ -1,11 +1,15 @@
 """The last hours stay with the server, bounded; what a person is shown of the log names no personal value."""
 
+import asyncio
 import json
 import math
-from collections.abc import Iterator
+import threading
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
@@ -13,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from model.settings import Field
 from service.api import history as history_module
 from service.api.arms import Arms
-from service.api.frequent import Frequent
+from service.api.frequent import FieldValues, Frequent
 from service.api.history import COLUMNS, FINE, SAMPLES, History
-from service.api.log_watch import MOST, LogWatch
+from service.api.log_watch import MOST, MOST_BYTES, LogWatch
 from service.api.metrics import ServerMetrics
 from stream.dead_letters import dead_letter
 from stream.events import BadRecordError, LearnerState, Version, encode
@@ -203,6 +207,29 @@ def test_reasons_without_end_take_bounded_room(log: SqliteLog) -> None:
     assert max(len(each.reason) for each in found) <= 200
 
 
+def test_a_reason_that_is_new_is_told_after_any_number_of_others(log: SqliteLog) -> None:
+    watch = LogWatch(log, TOPICS)
+    log.append([letter for n in range(2 * MOST) for letter in letters(1, f"f{n}")])
+    log.append(letters(3, "new"))
+
+    watch.look()
+
+    told = {each.reason: each.count for each in watch.set_aside()}
+    assert told["field 'features.new': got …, expected a number"] == 3
+    assert told["other reasons"] == MOST + 1
+
+
+def test_the_bytes_of_dead_letters_that_a_look_reads_are_bounded(log: SqliteLog) -> None:
+    record = Record("sml.impressions", 0, 7, 0, b"i7", b"x" * 800_000)
+    log.append([dead_letter(record, "join", BadRecordError("time", "?", "int"), TOPICS) for _ in range(30)])
+    watch = LogWatch(log, TOPICS)
+
+    watch.look()
+
+    (found,) = watch.set_aside()
+    assert found.count == MOST_BYTES // 800_000
+
+
 class Refusing(FakeLog):
     """A log that answers with an error, and counts how often it was asked."""
 
@@ -270,6 +297,71 @@ def test_the_log_is_read_for_values_once_a_minute(log: SqliteLog) -> None:
         counts.append(frequent.of(FIELDS)[1])
 
     assert counts == [10, 10, 10, 40]
+
+
+def holding(features: dict[str, Any], n: int = 0) -> Message:
+    """Return an example of these features."""
+    record = {"impression_id": f"i{n}", "time": 1, "features": features, "label": 0}
+    return Message(TOPICS.examples, f"i{n}".encode(), json.dumps(record).encode())
+
+
+def test_what_a_single_example_holds_is_not_named_however_often_it_holds_it(log: SqliteLog) -> None:
+    log.append([holding({"tags": ["secret", "secret"], "price": 81_234.5})])
+
+    _, _, tags, price = Frequent(log, TOPICS.examples).of(FIELDS)[0]
+
+    assert (tags.values, price.range, price.typical) == ([], None, None)
+
+
+def test_of_numbers_only_a_rounded_range_is_told_and_none_of_fewer_than_twenty(log: SqliteLog) -> None:
+    clock = Clock()
+    frequent = Frequent(log, TOPICS.examples, clock=clock)
+    log.append([holding({"price": 81_234.5 + n}, n) for n in range(19)])
+    before = frequent.of(FIELDS)[0][3]
+    log.append([holding({"price": 91_234.5})])
+    clock.now += 61
+
+    after = frequent.of(FIELDS)[0][3]
+
+    assert (before.range, before.typical) == (None, None)
+    assert (after.range, after.typical) == ((81_000, 81_000), 81_000)
+
+
+def test_values_of_large_examples_take_bounded_memory_and_no_example_counts_for_much(log: SqliteLog) -> None:
+    frequent = Frequent(log, TOPICS.examples)
+    for batch in range(10):
+        lists = [[f"{n}-{k}" for k in range(100)] + [f"{k}" for k in range(25_000)] for n in range(10 * batch, 10 * batch + 10)]
+        log.append([holding({"tags": tags}, n) for n, tags in enumerate(lists)])
+
+    tracemalloc.start()
+    found, examples = frequent.of(FIELDS)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0 < examples * 200_000 < 8_000_000
+    assert found[2].values == []  # what all of them hold comes after the first hundred
+    assert kept < 200_000
+    assert frequent.of(FIELDS)[0] is found
+
+
+def test_however_many_ask_for_values_at_once_one_thread_reads_and_the_others_of_the_server_are_free(log: SqliteLog) -> None:
+    frequent, go = Frequent(log, TOPICS.examples), threading.Event()
+
+    def slow(fields: Sequence[Field]) -> tuple[list[FieldValues], int]:
+        go.wait(10)
+        return [], len(fields)
+
+    frequent.of = slow  # type: ignore[method-assign]
+
+    async def busy() -> float:
+        asking = [asyncio.create_task(frequent.ask(FIELDS)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        borrowed = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+        go.set()
+        await asyncio.gather(*asking)
+        return borrowed
+
+    assert asyncio.run(busy()) == 1
 
 
 def test_values_are_fields_without_values_where_the_log_does_not_say(client: TestClient) -> None:
