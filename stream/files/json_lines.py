@@ -6,7 +6,9 @@ import json
 import re
 import reprlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +22,9 @@ from stream.files.opened import Stream, opened
 _OPENING, _COMMA, _CLOSING, _EMPTY = map(re.compile, (r"\s*\[\s*", r"\s*,\s*", r"\s*\]\s*", r"\s*\[\s*\]\s*"))
 _EXACT = 2.0**53  # floats from here on may stand for other integers
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # in JSON, half a pair or a whole one
+_MOST_CELLS, _OF_A_COLUMN = 4_000_000, 400  # of a table, some 70 MB; the memory of a column without rows, in cells
+_Scalar: TypeAlias = str | int | float | bool | None
+_FLAT = msgspec.json.Decoder(dict[str, _Scalar | list[_Scalar]])
 
 
 def json_blocks(path: Path, encoding: str | None) -> Iterator[Block]:
@@ -28,20 +33,19 @@ def json_blocks(path: Path, encoding: str | None) -> Iterator[Block]:
     Raises:
         ValueError: an array does not end.
     """
-    decoder, texts = msgspec.json.Decoder(Row), set[str]()
+    decoder, tables = msgspec.json.Decoder(Row), _Tables()
     with opened(path, encoding) as stream:
         head = stream.read(BLOCK).removeprefix(codecs.BOM_UTF8).lstrip()
     with opened(path, encoding) as stream:
         if head.startswith(b"["):
             yield from (OnlyRows(_decoded(each, decoder) for each in elements) for elements in _elements(stream))
         else:
-            yield from (_LinesBlock(raw, decoder, texts) for raw in whole_lines(stream))
+            yield from (_LinesBlock(raw, decoder, tables) for raw in whole_lines(stream))
 
 
 class _LinesBlock:
-    def __init__(self, raw: bytes, decoder: msgspec.json.Decoder[Row], texts: set[str]) -> None:
-        self._raw, self._decoder = raw, decoder
-        self._texts = texts  # columns of texts that arrow would take for times; found so far in the file
+    def __init__(self, raw: bytes, decoder: msgspec.json.Decoder[Row], tables: "_Tables") -> None:
+        self._raw, self._decoder, self._tables = raw, decoder, tables
 
     def rows(self) -> Iterator[Row | Unreadable]:
         return (_decoded(line, self._decoder) for line in io.BytesIO(self._raw) if not line.isspace())
@@ -53,22 +57,51 @@ class _LinesBlock:
         if raw[:1] != b"{" or raw[-1:] != b"}" or raw.count(b"}\n{") + 1 != lines or not _is_text(raw) or _SURROGATE.search(raw):
             return None
         try:
-            table = self._table(raw)
-            if times := {name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_timestamp(kind)}:
-                self._texts |= times
-                table = self._table(raw)
-        except pa.ArrowInvalid:
+            table = self._tables.of(raw, lines)
+        except (pa.ArrowException, msgspec.DecodeError, RecursionError):
             return None
-        if table.num_rows != lines or not all(map(_is_as_written, table.columns)):
+        if table is None or table.num_rows != lines or not all(map(_is_as_written, table.columns)):
             return None
         return lines, {name: table[name].chunk(0) for name in table.column_names if name in names}
 
-    def _table(self, raw: bytes) -> pa.Table:
-        return arrow_json.read_json(
-            pa.BufferReader(raw),
-            arrow_json.ReadOptions(use_threads=False, block_size=len(raw) + 1),
-            arrow_json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(self._texts)])),
-        )
+
+class _Tables:
+    """What arrow makes of the blocks of one file.
+
+    Left alone, arrow makes a column as long as the block of every name, and follows brackets in brackets until the stack ends. So a
+    block is read into the columns of those before it, where another name or a bracket is an error; only after one is it looked at first.
+    """
+
+    def __init__(self) -> None:
+        self._known = pa.schema([])
+
+    def of(self, raw: bytes, lines: int) -> pa.Table | None:
+        """Return a block as a table; None: it would be too large."""
+        if _is_too_large(len(self._known), lines):
+            self._known = pa.schema([])
+        with suppress(pa.ArrowInvalid):
+            return _table(raw, self._known, "error")
+        if _is_too_large(len(set[str]().union(*_FLAT.decode_lines(raw))), lines):
+            return None
+        table = _table(raw, None, "infer")
+        found = pa.schema([(field.name, pa.string() if pa.types.is_timestamp(field.type) else field.type) for field in table.schema])
+        try:
+            self._known = pa.unify_schemas([self._known, found], promote_options="permissive")
+        except pa.ArrowTypeError:  # a number where there were texts
+            self._known = found
+        return table if found == table.schema else _table(raw, found, "error")
+
+
+def _is_too_large(columns: int, lines: int) -> bool:
+    return columns * (lines + _OF_A_COLUMN) > _MOST_CELLS
+
+
+def _table(raw: bytes, schema: pa.Schema | None, other: str) -> pa.Table:
+    return arrow_json.read_json(
+        pa.BufferReader(raw),
+        arrow_json.ReadOptions(use_threads=False, block_size=len(raw) + 1),
+        arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=other),
+    )
 
 
 def _decoded(raw: bytes | str, decoder: msgspec.json.Decoder[Row]) -> Row | Unreadable:

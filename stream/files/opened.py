@@ -3,6 +3,7 @@
 import bz2
 import codecs
 import glob
+import io
 import lzma
 import os
 import re
@@ -27,6 +28,7 @@ PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip"}
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _PATTERN = re.compile(r"[*?\[]")
+_MOST_OF_XZ = 128 << 20  # bytes of memory; xz -9 needs 65 MiB
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -138,7 +140,7 @@ def _unpacked(path: Path) -> Any:
     if how == "bz2":
         return bz2.open(path)
     if how == "xz":
-        return lzma.open(path)
+        return io.BufferedReader(_Xz(path))
     return _only_member(path) if how == "zip" else pa.input_stream(str(path), compression=how)
 
 
@@ -148,6 +150,52 @@ def _only_member(path: Path) -> Any:
         if len(names) != 1:
             raise FileError(f"{path}: got an archive of {len(names)} files, expected one")
         return archive.open(names[0])
+
+
+class _Xz(io.RawIOBase):
+    """An xz file, unpacked in bounded memory: its first bytes may claim a dictionary of 4 GiB."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._decoder = path.open("rb"), _xz_decoder()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the start of the buffer; return how many bytes of it, none at the end."""
+        piece = b""
+        while not piece:
+            packed = self._next_packed()
+            if packed is None:
+                return 0
+            piece = self._decoder.decompress(packed, len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _next_packed(self) -> bytes | None:
+        """Return what to unpack next; None: the file ends where a stream has ended."""
+        if not self._decoder.eof:
+            packed = self._file.read(io.DEFAULT_BUFFER_SIZE) if self._decoder.needs_input else b""
+            if self._decoder.needs_input and not packed:
+                raise EOFError("the end of the file within an xz stream")
+            return packed
+        packed = self._decoder.unused_data.lstrip(b"\0")  # one stream may follow another, after zeros
+        while not packed:
+            if not (more := self._file.read(io.DEFAULT_BUFFER_SIZE)):
+                return None
+            packed = more.lstrip(b"\0")
+        self._decoder = _xz_decoder()
+        return packed
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def _xz_decoder() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_OF_XZ)
 
 
 class _Recoded:
@@ -169,4 +217,6 @@ def reason(error: BaseException) -> str:
         return f"{error}; where the text has another encoding, [data] encoding names it"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # arrow's own text repeats the file's name
+    if isinstance(error, MemoryError):
+        return "more than there is memory for"
     return str(error)

@@ -20,7 +20,7 @@ from stream.files.left_out import LeftOut
 from stream.files.opened import File, FileError, Recorded, files, name_of, reason
 from stream.settings import DataSettings
 
-_DAMAGED = (ValueError, EOFError, RecursionError, LZMAError, BadZipFile, csv.Error, pa.ArrowException)
+_DAMAGED = (ValueError, EOFError, MemoryError, RecursionError, LZMAError, BadZipFile, csv.Error, pa.ArrowException)
 
 
 def read(recorded: Recorded, data: DataSettings, left_out: LeftOut | None = None) -> Iterator[Logged]:

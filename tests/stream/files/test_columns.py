@@ -4,11 +4,13 @@ import csv
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,59 @@ def test_what_arrow_takes_for_other_json_is_read_row_by_row(tmp_path: Path, text
     _, error = check(path)
 
     assert error or taken_in_columns(path) == [in_columns]
+
+
+def test_blocks_whose_columns_change_are_taken_in_columns_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    values = [None, 5, 0.5, 7, "2022-04-24", "x", None, ["x"], True]
+    path.write_text("".join(json.dumps({"click": 1, "ts": 1, "e": "x" * 64, "a": value}) + "\n" for value in values))
+
+    with blocks_of(64):
+        check(path)
+        assert taken_in_columns(path) == [True] * len(values)
+
+
+def test_lines_with_ever_other_names_are_read_row_by_row_for_their_table_would_be_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f'{{"click": 1, "{n}": 1}}\n' for n in range(3_000)))
+
+    assert taken_in_columns(path, DataSettings()) == [False]
+
+
+def test_a_line_of_ever_other_names_is_read_row_by_row_for_a_column_takes_memory_without_rows_too(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"click": 1' + "".join(f', "{n}": 1' for n in range(10_000)) + "}\n")
+
+    assert taken_in_columns(path, DataSettings()) == [False]
+
+
+READ_BRACKETS = """
+import sys
+from pathlib import Path
+from stream.files import lines
+from stream.files.columns import read_blocks
+from stream.files.opened import FileError
+from stream.settings import DataSettings
+lines.BLOCK, lines._PIECE = 64, 16
+for path in map(Path, sys.argv[1:]):
+    try:
+        list(read_blocks(path, DataSettings(max_bad=0), ["user"]))
+    except FileError as error:
+        print(error)
+"""
+
+
+def test_brackets_in_brackets_end_no_process_in_columns_either(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.jsonl" for n in range(20)]
+    values = ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
+    cases = product(["null", '"u"', '["u"]', "[null]", "5"], ["user", "other"], values)
+    for path, (before, name, value) in zip(paths, cases, strict=True):
+        path.write_text(f'{{"click":1,"user":{before},"pad":"{"x" * 64}"}}\n{{"click":1,"{name}":{value}}}\n')
+
+    done = subprocess.run([sys.executable, "-c", READ_BRACKETS, *paths], capture_output=True, text=True, check=True)
+
+    reasons = [line.partition(": got")[0] for line in done.stdout.splitlines()]
+    assert reasons == [f"{path}: row 2" for path in paths]
 
 
 TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {

@@ -8,8 +8,11 @@ import itertools
 import json
 import lzma
 import re
+import subprocess
+import sys
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -212,6 +215,66 @@ def test_a_damaged_file_is_an_error_and_not_an_end(tmp_path: Path, name: str, co
     path.write_bytes(content)
 
     with pytest.raises(FileError, match=re.escape(str(path)) + ".*" + re.escape(complaint)):
+        list(read(path, DataSettings()))
+
+
+def xz_with_a_dictionary_of(size: int) -> bytes:
+    """Pack a row into an xz file whose header claims a dictionary of 2 or 3 times a power of two bytes."""
+    packed = bytearray(lzma.compress(b'{"click": 1}\n'))
+    end = 12 + (packed[12] + 1) * 4 - 4  # of the block's header, after the file's; a check follows
+    assert packed[14:16] == b"\x21\x01"  # LZMA2, and the one byte that tells the size
+    packed[16] = next(code for code in range(40) if (2 | code & 1) << (code // 2 + 11) == size)
+    packed[end : end + 4] = zlib.crc32(packed[12:end]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def test_an_xz_file_that_claims_a_large_dictionary_is_refused_and_one_of_xz_9_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl.xz"
+    path.write_bytes(xz_with_a_dictionary_of(64 << 20))
+    assert [row.label for row in read(path, DataSettings())] == [1]
+
+    path.write_bytes(xz_with_a_dictionary_of(3 << 30))
+    with pytest.raises(FileError, match="got Memory usage limit exceeded after row 0, expected jsonl"):
+        list(read(path, DataSettings()))
+
+
+READ_IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from stream.files.opened import FileError
+from stream.files.rows import read
+from stream.settings import DataSettings
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+try:
+    list(read(Path(sys.argv[1]), DataSettings()))
+except FileError as error:
+    print(error)
+"""
+
+
+def test_a_file_for_which_there_is_no_memory_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("log", '{"click": 1}\n')
+    content = bytearray(path.read_bytes())
+    size_at = 30 + len("log") + 5  # after the member's header and name, and what comes before the dictionary's size
+    content[size_at : size_at + 4] = (3 << 30).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    done = subprocess.run([sys.executable, "-c", READ_IN_LITTLE_MEMORY, path], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{path}: got more than there is memory for after row 0, expected jsonl\n"
+
+
+@pytest.mark.parametrize("zeros", [0, 4, 40_000])
+def test_xz_streams_one_after_another_are_one_file_and_none_may_be_cut(tmp_path: Path, zeros: int) -> None:
+    path = tmp_path / "log.jsonl.xz"
+    content = lzma.compress(b'{"click": 1}\n' * 9_000) + bytes(zeros) + lzma.compress(b'{"click": 0}\n') + bytes(zeros)
+    path.write_bytes(content)
+    assert [row.label for row in read(path, DataSettings())] == [1] * 9_000 + [0]
+
+    path.write_bytes(content[: -zeros - 9])
+    with pytest.raises(FileError, match="the end of the file within an xz stream"):
         list(read(path, DataSettings()))
 
 
