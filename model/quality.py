@@ -146,8 +146,8 @@ class Quality:
         """
         logits = wide_logits(weights, features, int(-self._looked % LOOKED), LOOKED, self.values, self.unseen)
         self._looked += len(logits)
-        if fnw.any():
-            logits = np.where(fnw, stream_logits(logits), logits)
+        delayed = fnw & np.isfinite(logits)
+        logits[delayed] = stream_logits(logits[delayed])
         slices = [each.of(features, read) for each in self.slices]
         return Seen(logits, np.array(slices, np.uint8).reshape(len(slices), len(logits)))
 

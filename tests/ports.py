@@ -1,7 +1,10 @@
 """Free ports of this machine."""
 
+import secrets
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+
+_PORTS = range(20_000, 32_000)  # below those that connections take
 
 
 def free_port() -> int:
@@ -12,7 +15,11 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """Return several free ports, all different."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            listening = stack.enter_context(socket.socket())
+            port = secrets.choice(_PORTS)
+            with suppress(OSError):
+                listening.bind(("", port))
+                found.append(port)
+        return found

@@ -125,6 +125,7 @@ LOGLESS = {
     "rebuild",
     "keys",
     "experiment",
+    "explain",
     "arms",
     "compare",
     "compile",

@@ -12,7 +12,9 @@ from pathlib import Path
 from xxhash import xxh3_64_hexdigest
 
 MODEL = Path(__file__).parent.parent
-OUTSIDE = ("contributions", "digest", "evaluation", "features", "guard/window", "terms")  # with kernels, or with what they take
+OUTSIDE = (  # with kernels, or with what they take
+    "contributions", "digest", "evaluation", "features", "guard/window", "quality", "terms", "wide_term",
+)  # fmt: skip
 
 
 @cache

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from deploy.watch import written
 from deploy.watch.metrics import by_process
 from deploy.watch.written import DASHBOARDS
 from tests.deploy.composition import ROOT, Composition
@@ -57,7 +58,7 @@ def test_every_alert_is_evaluated(prometheus: Composition) -> None:
     prometheus.until(lambda: all(rule["health"] != "unknown" for rule in rules()), "every rule was evaluated")
 
     assert [(rule["name"], rule.get("lastError")) for rule in rules() if rule["health"] != "ok"] == []
-    assert len(rules()) == ALERTS.count("- alert:") + ALERTS.count("- record:")
+    assert len(rules()) == len(written.rules())
 
 
 def test_every_metric_of_dashboards_and_alerts_is_one_that_a_process_tells(prometheus: Composition) -> None:

@@ -243,7 +243,7 @@ def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> 
         sipping = Mortal(log, records=3, dies_at=10_000, after=False)
 
         joiner = Joiner(sipping, TOPICS, wanted, JoinerMetrics(CollectorRegistry()))  # type: ignore[arg-type]
-        joiner.run(lambda: sum(bounds.end for bounds in log.bounds(TOPICS.examples).values()) == 30)
+        joiner.run(lambda: sum(bounds.end for bounds in log.bounds(TOPICS.examples).values()) >= 30)  # heartbeats among them
 
         assert [each.label for each in the(log)] == [1] * 30
 
