@@ -13,6 +13,7 @@ from stream.events import LATEST_TIME, Served, Time, expected_time, in_epoch_ms
 
 MAX_CANDIDATES = 1000
 
+MAX_LISTED = 400_000  # values in the lists of a context, counted once for each candidate
 MAX_FIELDS = 1000  # of a context or candidate
 MAX_TEXT = 10_000  # characters of a feature's text or name
 
@@ -244,6 +245,9 @@ def _read(decoder: msgspec.json.Decoder[_R], body: bytes) -> _R:
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):
             raise BadRequestError(f"candidates[{index}].id", "expected a string or an integer")
+    listed = len(request.candidates) * sum(len(value) for value in request.context.values() if isinstance(value, list))
+    if listed > MAX_LISTED:
+        raise BadRequestError("context", f"its lists hold {listed:,} values for all candidates together, expected at most {MAX_LISTED:,}")
     return request
 
 

@@ -44,6 +44,16 @@ def test_half_a_surrogate_pair_is_the_clients_mistake_wherever_it_stands(client:
         assert client.post(path, content=body).status_code == 422
 
 
+def test_lists_of_a_context_that_all_candidates_would_repeat_without_end_are_refused(client: TestClient) -> None:
+    def status(values: int) -> tuple[int, str | None]:
+        body = {"context": {"tags": list(range(values))}, "candidates": [{"id": n} for n in range(1_000)]}
+        answer = client.post("/v1/predict", json=body)
+        return answer.status_code, answer.json().get("field")
+
+    assert status(401) == (422, "context")
+    assert status(400)[0] == 200
+
+
 def test_a_long_body_that_is_wrong_is_not_read_again_to_name_the_feature(client: TestClient) -> None:
     fields = [
         client.post("/v1/predict", content=f'{{"candidates":[{{"id":1,"a":{{}}}}],"z":"{"z" * length}"}}').json()["field"]
