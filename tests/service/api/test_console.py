@@ -377,6 +377,12 @@ def test_an_experiment_says_first_whether_it_may_be_believed_then_what_each_arm_
         expect(page.locator("#report .rails li")).to_have_text("shares of 4,000 units 3,000 came to control")
         row = page.locator("#report tbody tr")
         expect(row).to_have_text(re.compile(r"<b>treatment</b>click rate\+10\.00\s%\s+\(\u221210\.00\s% to \+30\.00\s%\)undecided"))
+        page.set_viewport_size({"width": 375, "height": 800})
+        for card in ("arms", "report"):
+            width = page.evaluate(
+                "id => { const t = document.querySelector(`#${id} table`); return [t.scrollWidth, t.parentElement.clientWidth]; }", card
+            )
+            assert width[0] <= width[1], card
         page.close()
 
 
