@@ -111,10 +111,10 @@ def test_a_joiner_at_work_whose_records_are_deleted_says_so(log: Log, tmp_path: 
         asked += 1
         if asked == 20:
             log.append([shown("b", 2), shown("c", 3)])
-            forget(tmp_path, TOPICS.impressions, 3)
+            forget(tmp_path, TOPICS.impressions, log.bounds(TOPICS.impressions)[0].end - 1)  # watermarks and heartbeats among them
         return asked > 1_000
 
     log.append([shown("a", 1)])
 
-    with pytest.raises(JoinerError, match=r"records \d to 2 were deleted before they were joined"):
+    with pytest.raises(JoinerError, match=r"records \d to \d were deleted before they were joined"):
         Joiner(log, Topics("t"), SETTINGS, JoinerMetrics(CollectorRegistry())).run(stop)
