@@ -68,7 +68,7 @@ def test_without_clicks_a_watermark_lets_the_impressions_through(policy: str) ->
     with new_log() as log:
         log.append([shown(f"{time}", time) for time in range(1, 2_000, 10)])
 
-        Joiner(log, TOPICS, POLICIES[policy], JoinerMetrics(CollectorRegistry())).run(lambda: log.bounds(TOPICS.examples)[0].end == 200)
+        Joiner(log, TOPICS, POLICIES[policy], JoinerMetrics(CollectorRegistry())).run(lambda: len(examples(log)[0]) == 200)
 
         assert {each.label for each in examples(log)[0]} == {0}
 

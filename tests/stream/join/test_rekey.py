@@ -228,7 +228,7 @@ def test_what_comes_while_it_runs_is_copied_joined_and_decided_though_a_partitio
         def stops() -> bool:
             if waiting:
                 log.append(waiting.pop())
-            return any(bounds.end for bounds in log.bounds(TOPICS.examples).values())
+            return bool(the(log))
 
         Joiner(log, TOPICS, REKEY, JoinerMetrics(CollectorRegistry())).run(stops)
 
@@ -243,7 +243,7 @@ def test_a_partition_that_stands_still_while_others_are_copied_is_not_idle() -> 
         sipping = Mortal(log, records=3, dies_at=10_000, after=False)
 
         joiner = Joiner(sipping, TOPICS, wanted, JoinerMetrics(CollectorRegistry()))  # type: ignore[arg-type]
-        joiner.run(lambda: sum(bounds.end for bounds in log.bounds(TOPICS.examples).values()) >= 30)  # heartbeats among them
+        joiner.run(lambda: len(the(log)) == 30)
 
         assert [each.label for each in the(log)] == [1] * 30
 
@@ -255,7 +255,7 @@ def test_a_site_that_never_rests_is_decided_though_a_partition_stands_still() ->
         def stops() -> bool:
             time = next(times)
             log.append([shown(f"{time}", time)])
-            return time == 1_999 or any(bounds.end for bounds in log.bounds(TOPICS.examples).values())
+            return time == 1_999 or bool(the(log))
 
         joiner = Joiner(log, TOPICS, REKEY.model_copy(update={"idle_after": 0.001}), JoinerMetrics(CollectorRegistry()))
         joiner.run(stops)

@@ -58,7 +58,7 @@ def lags(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], float]], Non
 
     def use(lag: Callable[[], float]) -> None:
         monkeypatch.setattr(shedding, "DECISIONS", 1e9)
-        monkeypatch.setattr(ExampleSource, "lag", lambda _: Lag(1, lag()))
+        monkeypatch.setattr(ExampleSource, "lag", lambda _: Lag(10_000, lag()))
 
     return use
 
@@ -241,7 +241,7 @@ def test_a_learner_process_killed_at_any_moment_leaves_out_what_its_versions_say
     chance, numbers = random.Random(0), itertools.count()
     program = (
         "import sys, pathlib, random; from stream.learn import example_source as source, shedding; import tests.stream.learning as learning;"
-        "shedding.DECISIONS = 1e9; source.ExampleSource.lag = lambda self: source.Lag(1, random.choice([0, 2]));"
+        "shedding.DECISIONS = 1e9; source.ExampleSource.lag = lambda self: source.Lag(10_000, random.choice([0, 2]));"
         "learning.learn_for_ever(pathlib.Path(sys.argv[1]), max_lag=1)"
     )
 
