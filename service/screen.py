@@ -18,6 +18,12 @@ def say(text: str) -> None:
     typer.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True)
 
 
+def say_notes(notes: Iterable[str]) -> None:
+    """Print what somebody should know of a result, a line each."""
+    for note in notes:
+        say(f"note: {note}")
+
+
 def counting(batches: Iterable[S], what: str) -> Iterator[S]:
     """Pass batches on, showing how many items have gone through and how fast."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn(), _Pace())

@@ -9,7 +9,7 @@ from service.commands.evaluate import Protocol, ProtocolError, batches, check_to
 from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
-from service.screen import counting, say
+from service.screen import counting, say_notes
 from service.settings import Settings
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
@@ -69,8 +69,7 @@ def compare(
     models, blocks = _models(settings, protocols, report, salt)
     left_out = LeftOut(data.max_bad)
     watch(models, counting(batches(read(recorded, data, left_out), BATCH), name_of(recorded)))
-    for note in left_out.notes():
-        say(f"note: {note}")
+    say_notes(left_out.notes())
     own = [model.result() | left_out.counts() for model in models[: len(settings)]]
     order = sorted(range(len(own)), key=lambda n: (own[n]["log_loss"] is None, own[n]["log_loss"]))
     compared = [Compared(models[n].name, own[n], protocols[n], blocks.difference(n, order[0])) for n in order]

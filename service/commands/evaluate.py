@@ -23,7 +23,7 @@ from model.progressive import learn_and_score
 from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.commands.compile import compile_kernels
-from service.screen import counting, say
+from service.screen import counting, say_notes
 from service.settings import Settings
 from stream.ahead import ahead
 from stream.files.columns import LoggedBlock, read_blocks
@@ -145,8 +145,7 @@ def evaluate(recorded: Recorded, settings: Settings, protocol: Protocol | None =
         evaluation.learn(block)
     evaluation.finish()
     seconds = time.perf_counter() - start
-    for note in left_out.notes():
-        say(f"note: {note}")
+    say_notes(left_out.notes())
     result = evaluation.result() | left_out.counts()
     return {**result, "examples_per_second": round(result["examples"] / seconds, 1), **protocol.told()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.onboarding.sample import Sample, chunks
 from service.onboarding.settings_file import settings_text
-from service.screen import counting, say
+from service.screen import counting, say_notes
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import columns
@@ -33,8 +33,7 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     _check_columns(recorded, data)
     left_out = LeftOut(data.max_bad)
     sample = read_sample(recorded, data, "reading", left_out)
-    for note in left_out.notes():
-        say(f"note: {note}")
+    say_notes(left_out.notes())
     text = settings_text(name_of(recorded), data, sample, every=every)
     if output.exists():
         output.replace(output.with_name(output.name + ".old"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.commands.topics import log_with_topics
-from service.screen import counting, say
+from service.screen import counting, say, say_notes
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import iso
@@ -42,8 +42,7 @@ def replay(
         run = Replay(log, settings.topics, settings.join, events, speed, future=future)
         for _ in counting(run.run(rows, stop.wait), name_of(recorded)):
             pass
-    for note in (*left_out.notes(), *_notes(run)):
-        say(f"note: {note}")
+    say_notes((*left_out.notes(), *_notes(run)))
     return {
         "rows": run.rows,
         "clicks": run.clicks,

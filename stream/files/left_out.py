@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from stream.files.opened import FileError
 
-TOLERATED = 0.001  # of the rows
 _ENOUGH = 10_000  # rows, before which no share of them says anything: wrong rows come together
 _SHOWN = 5
 
@@ -21,7 +20,7 @@ class LeftOut:
         unlabelled: Those whose label is empty.
     """
 
-    def __init__(self, most: float = TOLERATED) -> None:
+    def __init__(self, most: float) -> None:
         self.rows = self.unreadable = self.unlabelled = 0
         self._most, self._first = most, list[FileError]()
 

@@ -57,14 +57,17 @@ def files(recorded: Recorded) -> list[File]:
     Raises:
         FileError: a folder or a pattern has none.
     """
-    paths = [recorded] if isinstance(recorded, Path) else recorded
-    return [file for path in paths for file in _files(path)]
+    return [file for path in _paths(recorded) for file in _files(path)]
 
 
 def name_of(recorded: Recorded) -> str:
     """Return what to call a recorded log."""
-    paths = [recorded] if isinstance(recorded, Path) else recorded
+    paths = _paths(recorded)
     return paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
+
+
+def _paths(recorded: Recorded) -> Sequence[Path]:
+    return [recorded] if isinstance(recorded, Path) else recorded
 
 
 def _files(path: Path) -> list[File]:

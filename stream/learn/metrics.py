@@ -5,6 +5,7 @@ Names are process, noun, unit; the values of a label are few and known.
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,7 +15,7 @@ from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
-from stream.learn.quality_metrics import InsideMetrics, QualityMetrics
+from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
 from stream.weights.metrics import BUCKETS
@@ -36,8 +37,7 @@ class LearnerMetrics:
     """The learner's metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
+        gauge = partial(learner_gauge, registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"sml_learner_{name}", text, labels, registry=registry)

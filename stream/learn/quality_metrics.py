@@ -4,6 +4,7 @@ They are computed when they are recorded, once a second or every five seconds, a
 """
 
 import math
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -22,13 +23,16 @@ _SCORES = {
 }
 
 
+def learner_gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    """Return a gauge of the learner, registered."""
+    return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
+
+
 class QualityMetrics:
     """How good the predictions are that were made before learning."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
-
+        gauge = partial(learner_gauge, registry)
         self._scores = {name: gauge(name, text, "over") for name, text in _SCORES.items()}
         self._slices = {
             name: gauge(f"slice_{name}", f"{noun}, by the value of a chosen field, over the newest 100,000 examples.", "field", "value")
@@ -93,9 +97,7 @@ class InsideMetrics:
     """What goes on inside the network."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"sml_learner_{name}", text, labels, registry=registry)
-
+        gauge = partial(learner_gauge, registry)
         self._silent = gauge("silent_neurons_ratio", "Share of a layer's neurons that ReLU silences, on average of a sample.", "layer")
         self._dead = gauge("dead_neurons_ratio", "Share of a layer's neurons that no example of a sample wakes.", "layer")
         self._mean = gauge("skip_term_mean", "Mean of what a skip term adds to the logit, of a sample.", "term")

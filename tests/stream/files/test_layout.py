@@ -55,7 +55,7 @@ def test_what_compares_nothing_is_refused(positive: str) -> None:
 
 
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
-    left_out = LeftOut()
+    left_out = LeftOut(0.001)
 
     rows = list(read(written(tmp_path, "click,user\n1,a\n,b\n0,c\n"), DataSettings(), left_out))
 

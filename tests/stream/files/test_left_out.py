@@ -25,7 +25,7 @@ def written(folder: Path, kind: str, wrong: list[str], rows: int = 4_000) -> Pat
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_row_in_a_thousand_is_left_out_and_named(tmp_path: Path, kind: str) -> None:
-    path, left_out = written(tmp_path, kind, WRONG[kind]), LeftOut()
+    path, left_out = written(tmp_path, kind, WRONG[kind]), LeftOut(DATA.max_bad)
 
     rows = list(read(path, DATA, left_out))
 
@@ -34,13 +34,13 @@ def test_a_row_in_a_thousand_is_left_out_and_named(tmp_path: Path, kind: str) ->
     [note] = left_out.notes()
     assert note.startswith("4 of 4,004 rows can't be read and were left out: ")
     assert all(f"row {number}" in note for number in range(2_001, 2_005))
-    in_columns = LeftOut()
+    in_columns = LeftOut(DATA.max_bad)
     assert sum(map(len, read_blocks(path, DATA, (), in_columns))) == 4_000
     assert list(in_columns.notes()) == [note]
 
 
 def test_a_ragged_line_is_named_by_its_line(tmp_path: Path) -> None:
-    left_out = LeftOut()
+    left_out = LeftOut(DATA.max_bad)
     list(read(written(tmp_path, "csv", ["1,2"]), DATA, left_out))
 
     assert "row 2001: got 2 values in line 2002, expected 3" in next(left_out.notes())

@@ -1,5 +1,6 @@
 """A log that may cut polls anywhere, be away, or kill the learner."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -70,6 +71,20 @@ class FragileWriter:
         offsets = self.writer.commit(messages, progress)
         self.log.after_commit()
         return offsets
+
+
+def deadly(log: Log, chance: random.Random) -> Log:
+    """Make ``log`` cut polls as chance has it, and kill the learner in one of ten: at a poll, before a commit, or after it."""
+
+    def maybe_killed() -> None:
+        if chance.random() < 0.1:
+            raise Killed
+
+    def cut_or_killed() -> int:
+        maybe_killed()
+        return chance.choice([1, 5, 40])
+
+    return fragile(log, cut_or_killed, maybe_killed, maybe_killed)
 
 
 def fragile(log: Log, *args: Callable[[], Any], **calls: Callable[[], Any]) -> Log:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from stream.learn import learner as learner_module
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, LogUnavailableError, Message
-from tests.stream.learn.fragile import Killed, fragile
+from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (
     TOPICS,
     all_versions,
@@ -154,17 +154,9 @@ def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(
     monkeypatch.setattr(learner_module, "_BATCH", 5)  # a poll of so many is prepared while the one before is learned
     chance = random.Random(seed)
 
-    def maybe_killed() -> None:
-        if chance.random() < 0.1:
-            raise Killed
-
-    def cut_or_killed() -> int:
-        maybe_killed()
-        return chance.choice([1, 5, 40])
-
     with opened(tmp_path, partitions) as log:
         log.append(examples(500))
-        breaking = fragile(log, cut_or_killed, maybe_killed, maybe_killed)
+        breaking = deadly(log, chance)
         kills = 0
         while not all_versions(log) or all_versions(log)[-1].examples < 500:
             try:

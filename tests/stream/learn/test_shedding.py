@@ -30,7 +30,7 @@ from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Record
 from stream.sampling import LEAST, NO_SALT, Sampling
 from stream.settings import LearnSettings
-from tests.stream.learn.fragile import Killed, fragile
+from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (
     SPEC,
     TOPICS,
@@ -212,17 +212,9 @@ def test_a_learner_killed_while_its_rate_changes_ends_with_the_weights_that_its_
     chance = random.Random(seed)
     lags(lambda: chance.choice([0, 0, 0, 2]))
 
-    def maybe_killed() -> None:
-        if chance.random() < 0.1:
-            raise Killed
-
-    def cut_or_killed() -> int:
-        maybe_killed()
-        return chance.choice([1, 5, 40])
-
     with opened(tmp_path, partitions) as log:
         log.append(examples(400))
-        breaking = fragile(log, cut_or_killed, maybe_killed, maybe_killed)
+        breaking = deadly(log, chance)
         kills = 0
         while not all_versions(log) or sum(all_versions(log)[-1].offsets.values()) < 400:
             try:
