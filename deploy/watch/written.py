@@ -7,8 +7,9 @@ import yaml
 
 from deploy.watch.learning import INSIDE, QUALITY
 from deploy.watch.metrics import page
+from deploy.watch.overview import OVERVIEW
 from deploy.watch.panels import runbook
-from deploy.watch.running import OVERVIEW, PIPELINE
+from deploy.watch.pipeline import PIPELINE
 from deploy.watch.serving import EMBEDDED, EXPERIMENTS, SERVING
 
 ROOT = Path(__file__).parents[2]

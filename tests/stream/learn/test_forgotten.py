@@ -1,7 +1,6 @@
 """A forgotten value is as one that never occurred, and nothing from before the request is learned any more."""
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,14 +19,7 @@ from stream.learn.forgotten import KEPT, LATEST, Forgotten
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message
 from tests.stream.learn.forgetting import UNTIL, USER, WHO, as_records, by, holds, request, trained
-from tests.stream.learning import SPEC, TOPICS, example, examples, learner, opened
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    with opened(tmp_path) as log:
-        yield log
-
+from tests.stream.learning import SPEC, TOPICS, example, examples, learner
 
 # The model
 

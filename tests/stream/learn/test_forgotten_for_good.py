@@ -1,7 +1,6 @@
 """A forgotten value is gone from checkpoints and servers, and stays gone whatever is killed, learned again or rolled back."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ from tests.stream.learn.forgetting import WHO, as_records, by, holds, request, t
 from tests.stream.learn.fragile import fragile
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, polls, records
 from tests.stream.weights.test_follow import Service
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    with opened(tmp_path) as log:
-        yield log
 
 
 def test_recovery_forgets_again_from_any_checkpoint_and_from_the_log_alone(log: Log, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,6 @@ from tests.stream.learning import (
     opened,
     records,
 )  # fmt: skip
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Yield an empty log."""
-    with opened(tmp_path) as log:
-        yield log
-
 
 # What is learned
 

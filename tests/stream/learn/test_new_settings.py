@@ -1,7 +1,6 @@
 """Fields, step and table change while a model learns: it goes on from what it has learned, and the log still gives every past state."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log
 from stream.settings import LearnSettings
 from tests.stream.learn.fragile import Killed, fragile
-from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, opened
+from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all
 from tests.stream.weights.test_follow import follow_to_the_end, following
 
 USER, ITEM, PRICE = SPEC.fields
@@ -22,12 +21,6 @@ WIDER = SPEC.model_copy(update={"fields": (USER, Field(name="hour", kind="hour")
 FASTER = SPEC.model_copy(update={"model": SPEC.model.model_copy(update={"tower_rate": 0.05, "accumulator_half_life": 40})})
 LARGER = SPEC.model_copy(update={"table": TableSettings(capacity=1024)})
 NARROWER = SPEC.model_copy(update={"fields": (USER, PRICE.model_copy(update={"kind": "categorical"}))})
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    with opened(tmp_path) as log:
-        yield log
 
 
 def learn_in_turn(log: Log, folder: Path, *specs: Spec) -> list[Version]:

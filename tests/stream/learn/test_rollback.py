@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,13 +34,6 @@ from tests.stream.learning import (
     records,
 )
 from tests.stream.weights.test_follow import Service
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Yield an empty log."""
-    with opened(tmp_path) as log:
-        yield log
 
 
 def from_the_log(log: Log, folder: Path, number: int) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,6 @@ REFUSED: dict[type[BadRecordError], dict[str, Any]] = {
     FutureTimeError: {"time": YEAR_2100},
     TimeUnitError: {"time": int(time.time())},
 }
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Yield an empty log."""
-    with opened(tmp_path) as log:
-        yield log
 
 
 def refused(number: int, kind: type[BadRecordError]) -> Message:

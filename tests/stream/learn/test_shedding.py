@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,13 +43,6 @@ from tests.stream.learning import (
     opened,
     records,
 )
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Yield an empty log."""
-    with opened(tmp_path) as log:
-        yield log
 
 
 @pytest.fixture

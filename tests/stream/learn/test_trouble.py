@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,14 +32,6 @@ from tests.stream.learning import (
     records,
     tamper,
 )  # fmt: skip
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Yield an empty log."""
-    with opened(tmp_path) as log:
-        yield log
-
 
 # Rivals
 
