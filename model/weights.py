@@ -4,10 +4,10 @@ Its digest names it: equal weights have equal digests, whoever computes them.
 """
 
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from xxhash import xxh3_128_hexdigest
 
 from model.array_file import Arrays
@@ -27,10 +27,24 @@ from model.registry import NETWORKS
 from model.settings import Spec
 from model.terms import FROM_LAYER, TERMS
 
+_BLOCK = 65_536  # rows that are copied at once
+
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return probabilities, in float64: ``1 / (1 + exp(-logit))``."""
     return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+class Memory(Protocol):
+    """Hands out the arrays of weights, one after the other."""
+
+    def __call__(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return the next array: of zeros, unless the memory was used before.
+
+        Raises:
+            MemoryError: there is not enough.
+        """
+        ...
 
 
 class Weights:
@@ -41,26 +55,29 @@ class Weights:
         keys: the table's keys, ``(C,)``; 0 is an empty row.
         rows: embedding and wide weight of each row, ``(C, d + 1)``.
         records: each row's own record.
+        memory: where they lie; None: in this process's own.
     """
 
-    def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32) -> None:
-        capacity = spec.table.capacity
-        self.spec = spec
+    def __init__(self, spec: Spec, dtype: type[np.floating] = np.float32, memory: Memory | None = None) -> None:
+        """Begin with the first parameters and an empty table; with ``memory``, with what its arrays hold, in the order asked for here."""
+        capacity, take = spec.table.capacity, memory or zeros
+        self.spec, self.memory = spec, memory
         self.layout = Layout(spec)
-        self.dense = zeros(self.layout.size, dtype)
-        self.dense[...] = self.layout.initial()
-        self.keys = zeros(capacity, np.uint64)
-        self.rows = zeros((capacity, spec.model.embedding + 1), dtype)
+        self.dense = take(self.layout.size, dtype)
+        if memory is None:
+            self.dense[...] = self.layout.initial()
+        self.keys = take(capacity, np.uint64)
+        self.rows = take((capacity, spec.model.embedding + 1), dtype)
         recorded = capacity + 1 if spec.model.records else 0
-        self.records = Records(zeros((recorded, COLUMNS), dtype), max(spec.label_delay, 1))
+        self.records = Records(take((recorded, COLUMNS), dtype), max(spec.label_delay, 1))
         self._predict = specialized(predict)
         self._add_variances = specialized(add_variances)
         self._hashes = np.zeros(capacity, np.uint64)
         self._hash = np.zeros(1, np.uint64)  # their sum
 
     @classmethod
-    def from_arrays(cls, spec: Spec, arrays: Arrays) -> Self:
-        """Return the weights that :meth:`arrays` returned.
+    def from_arrays(cls, spec: Spec, arrays: Arrays, memory: Memory | None = None) -> Self:
+        """Return the weights that :meth:`arrays` returned, in new ``memory``.
 
         Raises:
             KeyError: an array is missing.
@@ -68,9 +85,23 @@ class Weights:
             MemoryError: there is not enough for the table.
         """
         check_size(spec, arrays)
-        weights = cls(spec)
+        weights = cls(spec, memory=memory)
         weights.apply(arrays)
         return weights
+
+    def copy(self, memory: Memory | None = None) -> Self:
+        """Return a copy, in new ``memory``; pages that hold no row are not taken."""
+        copy = type(self)(self.spec, self.dense.dtype.type, memory)
+        copy.dense[...], copy.records.counts[-1:] = self.dense, self.records.counts[-1:]
+        copy._hash[...] = self._hash  # noqa: SLF001 - of the same class
+        arrays = [(self.keys, copy.keys), (self.rows, copy.rows), (self._hashes, copy._hashes)]  # noqa: SLF001
+        if self.spec.model.records:
+            arrays.append((self.records.counts, copy.records.counts))
+        for start in range(0, len(self.keys), _BLOCK):
+            positions = start + np.flatnonzero(self.keys[start : start + _BLOCK])
+            for own, other in arrays:
+                other[positions] = own[positions]
+        return copy
 
     def network(self, accumulators: NDArray[Any] | None = None) -> Network:
         """Return the dense half as the kernels see it, with Adagrad's accumulators (none where nothing is learned)."""

@@ -1,6 +1,7 @@
 """The server's process: the application on its address, with TLS, behind a proxy or not, and within its bounds."""
 
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -13,6 +14,23 @@ from service.access.protocol import Bounds, bounded, sweeper
 from service.settings import Settings, SettingsError
 
 SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
+
+
+class PortTakenError(Exception):
+    """Another process listens on the port."""
+
+
+def listening(host: str, port: int, setting: str) -> socket.socket:
+    """Return a socket that listens, on any free port if it is 0; ``setting`` names the port in an error.
+
+    Raises:
+        PortTakenError: another process listens there.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, dualstack_ipv6=host == "::")
+    except OSError as error:
+        raise PortTakenError(f"{setting}: got {port}, expected a free port: {error.strerror}") from error
 
 
 def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:

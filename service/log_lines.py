@@ -8,6 +8,7 @@ from typing import Literal, TextIO, TypeAlias
 from service.access.request_id import REQUEST_ID
 
 LogFormat: TypeAlias = Literal["text", "json"]
+LOG_FORMAT = "SML_LOG_FORMAT"  # the variable by which processes know the form
 EXTRAS = ("who", "action", "subject", "method", "path", "status", "seconds", "body")  # what a line of ours may carry beside its message
 
 
@@ -65,3 +66,5 @@ def log_to_stderr(form: LogFormat) -> None:
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root.setLevel(logging.INFO)
     root.handlers = [*(each for each in root.handlers if not isinstance(each, _Stderr)), handler]
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away

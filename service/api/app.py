@@ -3,6 +3,7 @@
 Predictions are made on the event loop, each answer from one version of the weights; what waits for the log waits in threads.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from service.access.guard import Access, Guard
 from service.api.arms import Arms
@@ -68,6 +70,8 @@ def build(
     epsilon: float = 0.0,
     reports: Path | None = None,
     watch: LogWatch | None = None,
+    first: Callable[[], None] | None = None,
+    exported: Collector | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -85,6 +89,8 @@ def build(
         epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
         reports: The folder in which reports of experiments are kept.
         watch: Looks at the log, in a thread, for the console; default: nothing does.
+        first: Called in a thread while ``follow`` runs; requests come once it has returned.
+        exported: What ``/metrics`` answers with; default: ``registry``.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
@@ -93,6 +99,8 @@ def build(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with arms.following(follow), watching(watch), history.sampling():
+            if first:
+                await asyncio.to_thread(first)
             yield
 
     app = FastAPI(
@@ -107,7 +115,9 @@ def build(
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports)
+    app.state.service = Service(
+        arms, log, topics, metrics, exported or registry, rule, clock, history, frequent, personal, explore, epsilon, reports
+    )
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)

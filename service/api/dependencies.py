@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from service.api.answers import BadRequestError
 from service.api.arms import Arms
@@ -28,7 +28,7 @@ class Service(NamedTuple):
     log: Log
     topics: Topics
     metrics: ServerMetrics
-    registry: CollectorRegistry
+    exported: Collector  # the metrics
     rule: TimeRule
     clock: Callable[[], float]  # epoch seconds
     history: History

@@ -22,10 +22,18 @@ from stream.events import LearnerState, Version
 from stream.heartbeat import Heartbeat
 from stream.log.topics import CONTROL
 from stream.weights.chunks import WeightsHeader
+from stream.weights.shared import HEARTBEATS
 
 logger = logging.getLogger(__name__)
 
-HEARTBEATS = 120  # that are remembered: two minutes
+
+def load_kernels(weights: Weights, *, every: bool = True) -> None:
+    """Call the kernels that predict, and ``every`` other that answers: a kernel's first call compiles or loads it, and not on the loop."""
+    nothing, _ = Encoder(weights.spec.fields).encode([], [])
+    weights.spreads(nothing, weights.probabilities(nothing))
+    if every:
+        contributions(weights, nothing)
+        chances([0.0, 0.0], [1.0, 1.0], 1)
 
 
 class NoWeightsError(Exception):
@@ -77,11 +85,8 @@ class ServedWeights:
         """Put ``weights`` into service, from the follower's thread; on return, nothing reads the previous ones any more."""
         if self._loop is None:
             raise RuntimeError("weights are handed over inside `following` only")
-        nothing, _ = Encoder(weights.spec.fields).encode([], [])
-        weights.spreads(nothing, weights.probabilities(nothing))  # a kernel's first call compiles or loads it: here, not on the loop
+        load_kernels(weights, every=self._predictor is None)
         if self._predictor is None:
-            contributions(weights, nothing)
-            chances([0.0, 0.0], [1.0, 1.0], 1)  # as above
             gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 

@@ -3,7 +3,6 @@
 A command imports its work when it runs, so that ``sml --help`` answers at once.
 """
 
-import logging
 import os
 from typing import Annotated, Literal
 
@@ -36,10 +35,9 @@ from service.cli.program import (
 from service.cli.reproduce import reproduce
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.log_lines import LogFormat, log_to_stderr, printable
+from service.log_lines import LOG_FORMAT, LogFormat, log_to_stderr, printable
 from service.up.lifeline import end_with_parent
 
-LOG_FORMAT = "SML_LOG_FORMAT"
 INSECURE = "SML_ACCESS__INSECURE"
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Let everybody who reaches the address do everything: only where the network itself is guarded.")
@@ -75,8 +73,6 @@ def main(
     os.umask(0o077)  # log, checkpoints and settings hold people's data and perhaps a secret: files 0600, folders 0700
     log_to_stderr(log_format)
     os.environ[LOG_FORMAT] = log_format  # for the processes that it starts, too
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; we say once that the log is away
     end_with_parent()
 
 
@@ -198,25 +194,32 @@ def serve(
     certfile: Annotated[str | None, typer.Option(help="The server's certificate chain, PEM; default: from the settings.")] = None,
     keyfile: Annotated[str | None, typer.Option(help="Its private key, PEM, if the certificate's file does not hold it.")] = None,
     insecure: Insecure = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that answer. Several share one copy of the weights, and need Linux.")
+    ] = 1,
     config: Config = CONFIG,
 ) -> None:
     """Serve predictions from the newest weights.
 
     The server accepts impressions and clicks, too, for sites without a client of the log. On an address that others reach, it needs
-    [access] keys or an issuer, or --insecure.
+    [access] keys or an issuer, or --insecure. Each worker counts for itself what a client may ask for, and what the console shows.
 
     \b
         sml serve
+        sml serve --workers 4
         sml serve --certfile server.pem --keyfile server.key
         SML_SERVE__PORT=8001 sml serve
         curl localhost:8000/v1/predict -d '{"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": "a"}]}'
     """
-    from service.commands.serve import serve as run
+    from service.commands.serve import serve as run, serve_by_workers
 
     for variable, value in {"SML_SERVE__CERTFILE": certfile, "SML_SERVE__KEYFILE": keyfile, INSECURE: insecure and "true"}.items():
         if value:
             os.environ[variable] = value  # an option is the nearest of the settings' sources
-    run(settings_of(config))
+    if workers == 1:
+        run(settings_of(config))
+    else:
+        serve_by_workers(settings_of(config), workers)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import typer
 from prometheus_client import CollectorRegistry
 
-from service.commands.topics import log_with_topics
+from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from service.commands.topics import log_with_topics
+from service.log_and_topics import log_with_topics
 from service.screen import counting, say, say_notes
 from service.settings import Settings
 from service.signals import stop_signals

@@ -1,24 +1,20 @@
 """``sml serve``: serve predictions from the newest weights, and accept impressions and clicks."""
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from service.admission import access_of
-from service.api.app import build
-from service.api.arms import Arms
-from service.api.log_watch import LogWatch
 from service.api.served_weights import ServedWeights
+from service.application import application
 from service.commands.compile import compile_kernels
-from service.commands.topics import log_with_topics
-from service.listen import server_of
-from service.settings import Settings
+from service.listen import listening, server_of
+from service.log_and_topics import log_with_topics
+from service.settings import Settings, SettingsError
 from service.signals import stop_signals
-from stream.event_time import TimeRule
-from stream.log.contract import Log
+from service.workers.supervisor import Supervisor
 from stream.log.metrics import measure
-from stream.traffic import TrafficFollower
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 
@@ -31,8 +27,7 @@ def serve(settings: Settings) -> None:
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
-    for each in settings.of_every_arm():
-        compile_kernels(each.model.network)
+    _compile(settings)
     topics, registry = settings.topics, CollectorRegistry()
     metrics = FollowerMetrics(registry)
     with stop_signals(), log_with_topics(settings) as log:
@@ -41,28 +36,32 @@ def serve(settings: Settings) -> None:
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats).run(should_stop)
 
-        app = build(
-            log,
-            topics,
-            follow,
-            registry,
-            rule=TimeRule.of(settings.join),
-            personal=settings.privacy.fields,
-            access=access,
-            arms=_arms(settings, log),
-            explore=settings.serve.explore,
-            epsilon=settings.serve.epsilon,
-            watch=LogWatch(log, topics._replace(by_id=settings.join.rekey)),
-            reports=Path(settings.experiment.directory),
-        )
-        server_of(app, settings).run()
+        server_of(application(settings, access, log, follow, registry), settings).run()
 
 
-def _arms(settings: Settings, log: Log) -> Arms:
-    """Return the arms of the settings, whose topics must exist."""
-    if not settings.arms:
-        return Arms()
-    topics, experiment = settings.topics, settings.experiment
-    for topic in (topics.arms, *(topics._replace(arm=arm).versions for arm in settings.arms)):
-        log.bounds(topic)
-    return Arms(tuple(settings.arms), TrafficFollower(log, topics, settings.traffic), experiment.unit, experiment.staleness)
+def serve_by_workers(settings: Settings, workers: int) -> None:
+    """Serve by several processes until SIGINT or SIGTERM; then they end one after the other, so that one answers until the last has ended.
+
+    Raises:
+        LogError: the log can't be reached.
+        PortTakenError: another process listens on the port.
+        SettingsError: as above; or the system is not Linux, which shares memory without a name.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise SettingsError("--workers: several processes need Linux")
+    access_of(settings)
+    _compile(settings)
+    with stop_signals() as stop:
+        with log_with_topics(settings):
+            pass  # what is wrong with it is told here, once
+        with (
+            listening(settings.serve.host, settings.serve.port, "serve.port") as listener,
+            Supervisor(settings, listener, workers) as processes,
+        ):
+            while not stop.wait(processes.look()):
+                pass
+
+
+def _compile(settings: Settings) -> None:
+    for each in settings.of_every_arm():
+        compile_kernels(each.model.network)

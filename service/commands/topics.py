@@ -1,26 +1,10 @@
 """``sml topics``: create the model's topics that are missing, and change how long those that exist keep their records."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from service.doctor.topics import described
+from service.log_and_topics import create_missing
 from service.settings import Settings
 from stream.log import topics
 from stream.log.connect import open_log
-from stream.log.contract import Log
-
-
-@contextmanager
-def log_with_topics(settings: Settings) -> Iterator[Log]:
-    """Open the log. The embedded one gets the topics that it lacks; on Kafka, how a topic is made is its operators' to decide.
-
-    Raises:
-        LogError: the log can't be reached.
-    """
-    with open_log(settings.log) as log:
-        if settings.log.embedded:
-            _create(log, settings)
-        yield log
 
 
 def create(settings: Settings) -> dict[str, bool]:
@@ -30,14 +14,9 @@ def create(settings: Settings) -> dict[str, bool]:
         LogError: the log can't be reached.
     """
     with open_log(settings.log) as log:
-        created = _create(log, settings)
+        created = create_missing(log, settings)
     wanted = topics.wanted(settings.topics, settings.log.partitions, settings.kept, rekey=settings.join.rekey, arms=tuple(settings.arms))
     return {each.name: each.name in created for each in wanted}
-
-
-def _create(log: Log, settings: Settings) -> list[str]:
-    partitions, rekey, arms = settings.log.partitions, settings.join.rekey, tuple(settings.arms)
-    return topics.create(log, settings.topics, partitions, rekey=rekey, arms=arms, kept=settings.kept)
 
 
 def update(settings: Settings) -> dict[str, str]:

@@ -10,13 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
 from model.array_file import Arrays
 from model.settings import Spec
-from model.weights import Weights
+from model.weights import Memory, Weights
 from stream.events import BadRecordError, LearnerState, SnapshotRef, Version, decode_version
 from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
@@ -36,6 +36,9 @@ _TOLD = 100  # offsets before the newest version's: a version among them says ho
 _RETRY = 0.5  # seconds before starting again
 _NEWEST = 60.0  # seconds that the newest weights may take to load
 _MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
+
+
+NewMemory: TypeAlias = Callable[[], Memory | None]
 
 
 class NewLineageError(BrokenWeightsError):
@@ -63,12 +66,19 @@ class Follower:
         service: The service to hand weights to.
         metrics: The follower's metrics.
         heartbeats: Where to put those that arrive, all their hops behind them.
+        memory: Returns the memory of a new copy of the weights; default: this process's own.
     """
 
     def __init__(
-        self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics, heartbeats: deque[Heartbeat] | None = None
+        self,
+        log: Log,
+        topics: Topics,
+        service: Service,
+        metrics: FollowerMetrics,
+        heartbeats: deque[Heartbeat] | None = None,
+        memory: NewMemory = lambda: None,
     ) -> None:
-        self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
+        self._log, self._topics, self._service, self._metrics, self._memory = log, topics, service, metrics, memory
         self._heartbeats = deque[Heartbeat](maxlen=1) if heartbeats is None else heartbeats
         self._heartbeats_since = -1  # the offset among the deltas before which they arrived already, or before this server started
         self._reported = ""  # the trouble that was logged last
@@ -135,7 +145,7 @@ class Follower:
             key = next((record.key for record in reader.poll(1, _MANIFEST_PATIENCE)), None)
         every = read_all(self._log, self._topics.weights, {SNAPSHOTS: ref.first}, {SNAPSHOTS: ref.last + 1}, batch=_BATCH)
         records = [record for record in every if record.key == key]  # wherever it is said to begin, no more than the snapshot is held
-        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(records))
+        double_buffer = DoubleBuffer.of_snapshot(assemble_snapshot(records), self._memory)
         self._metrics.starts.inc()
         return double_buffer
 
@@ -216,13 +226,13 @@ class DoubleBuffer:
         header: Which version the spare is.
     """
 
-    def __init__(self, header: WeightsHeader, weights: Weights) -> None:
-        """Begin with ``weights`` as the spare.
+    def __init__(self, header: WeightsHeader, weights: Weights, memory: NewMemory = lambda: None) -> None:
+        """Begin with ``weights`` as the spare; the other copy is made in ``memory``.
 
         Raises:
             BrokenWeightsError: their digest is not that of ``header``.
         """
-        self.header = header
+        self.header, self._memory = header, memory
         self._spare = weights
         self._other: Weights | None = None
         self._new = True  # the spare is newer than the weights in service
@@ -230,18 +240,18 @@ class DoubleBuffer:
         _check(header, weights)
 
     @classmethod
-    def of_snapshot(cls, data: bytes) -> Self:
-        """Begin with the weights of a snapshot.
+    def of_snapshot(cls, data: bytes, memory: NewMemory = lambda: None) -> Self:
+        """Begin with the weights of a snapshot; both copies are made in ``memory``.
 
         Raises:
             BrokenWeightsError: it holds no weights, or others than were published.
         """
         header, arrays, entries = unpack(data)
         try:
-            weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays)
+            weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays, memory())
         except (*_MISFITS, ArithmeticError, MemoryError) as error:
             raise BrokenWeightsError(f"the snapshot of version {header.version} holds no weights: {error!r}") from error
-        return cls(header, weights)
+        return cls(header, weights, memory)
 
     def most_chunks(self) -> int:
         """Return of how many chunks a delta can be: one that changes every row."""
@@ -277,7 +287,7 @@ class DoubleBuffer:
         if not self._new:
             return False
         put(self.header, self._spare)
-        other = self._other or Weights.from_arrays(self._spare.spec, self._spare.arrays())
+        other = self._other or self._spare.copy(self._memory())
         for arrays in self._missed:
             other.apply(arrays)
         self._spare, self._other = other, self._spare

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from service.access.keys import create
 from service.admission import access_of
-from service.metrics_server import PortTakenError, exposed
+from service.listen import PortTakenError
+from service.metrics_server import exposed
 from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings, SettingsError, load
 from stream.settings import JoinSettings, LearnSettings
 from tests.ports import free_port

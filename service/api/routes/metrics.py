@@ -12,4 +12,4 @@ router = APIRouter(tags=["state"])
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(service: ServiceDep) -> Response:
     """Return the metrics in Prometheus's text format."""
-    return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(service.exported), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,127 @@
+"""Weights that processes share: a worker serves what the follower offers, and nothing is written to what a worker may be reading."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from model.weights import Weights
+from stream.events import LearnerState, Version
+from stream.heartbeat import Heartbeat
+from stream.weights import shared
+from stream.weights.chunks import WeightsHeader
+from stream.weights.shared import Offer, SharedFollower, SharedMemory, joining
+from tests.stream.learning import SPEC
+
+HEADER = WeightsHeader(3, 2, "digest", 100, None, 1_000)
+SILENT = """
+import socket, sys, time
+follower = socket.socket(socket.AF_UNIX)
+follower.connect(sys.argv[1])
+follower.sendall(b"\\0\\0\\0\\7control")
+time.sleep(60)
+"""
+
+
+class Taker:
+    """Takes weights, and reads them when it is let."""
+
+    def __init__(self) -> None:
+        self.arm = "control"
+        self.caught_up = False
+        self.held: Version | None = None
+        self.learner: LearnerState | None = None
+        self.heartbeats: deque[Heartbeat] = deque()
+        self.taken: list[tuple[int, float]] = []  # version, first parameter
+        self.may_read = threading.Event()
+        self.may_read.set()
+
+    def hand_over(self, header: WeightsHeader, weights: Weights) -> None:
+        """Read the first parameter."""
+        assert self.may_read.wait(10)
+        self.taken.append((header.version, float(weights.dense[0])))
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Yield a socket that workers connect to; its path is short, as such paths must be."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/weights")
+        listening.listen()
+        listening.settimeout(10)
+        yield listening
+
+
+def offered(offer: Offer, value: float) -> Weights:
+    """Return weights in shared memory whose parameters all have one value."""
+    weights = Weights(SPEC, memory=offer.memory())
+    weights.dense[...] = value
+    return weights
+
+
+def test_memory_that_another_process_is_handed_holds_the_same_arrays() -> None:
+    memory = SharedMemory()
+    weights = Weights(SPEC, memory=memory)
+    weights.dense[...], weights.keys[5], weights.rows[5], weights.records.counts[-1] = 0.5, 77, 1.5, 2.5
+
+    other = Weights(SPEC, memory=SharedMemory(os.dup(memory.descriptor)))
+
+    for mine, theirs in zip((weights.dense, weights.keys, weights.rows), (other.dense, other.keys, other.rows), strict=True):
+        assert np.array_equal(mine, theirs)
+    weights.rows[6] = 3.5
+    assert other.rows[6].tolist() == [3.5] * 5
+    assert other.records.counts[-1].tolist() == weights.records.counts[-1].tolist()
+
+
+def test_what_the_system_has_no_memory_for_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="bytes of shared memory"):
+        SharedMemory()(2**60, np.uint64)
+
+
+def test_weights_are_handed_over_only_once_every_worker_has_taken_them(listener: socket.socket) -> None:
+    offer, taker, stop = Offer(), Taker(), threading.Event()
+    follow = SharedFollower(Path(listener.getsockname()))
+    thread = threading.Thread(target=follow, args=(taker, stop.is_set))
+    thread.start()
+    worker = listener.accept()[0]
+    assert joining(worker) == "control"
+    offer.join(worker)
+    assert follow.told.acquire(timeout=10)
+
+    taker.may_read.clear()
+    handing = threading.Thread(target=offer.hand_over, args=(HEADER, offered(offer, 0.25)))
+    handing.start()
+    handing.join(0.2)
+    assert handing.is_alive()
+    taker.may_read.set()
+    handing.join(10)
+    offer.caught_up = True
+    offer.tell()
+    offer.hand_over(HEADER, offered(offer, 0.5))
+
+    assert taker.taken == [(3, 0.25), (3, 0.5)]
+    assert taker.caught_up
+    stop.set()
+    offer.end()
+    thread.join(10)
+
+
+def test_a_worker_that_does_not_take_the_weights_is_ended(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = subprocess.Popen([sys.executable, "-c", SILENT, listener.getsockname()])
+    offer, worker = Offer(), listener.accept()[0]
+    assert joining(worker) == "control"
+    monkeypatch.setattr(shared, "_ANSWER_TIMEOUT", 0.1)
+    offer.join(worker)
+
+    offer.hand_over(HEADER, offered(offer, 0.5))
+
+    assert silent.wait(10) == -signal.SIGKILL
