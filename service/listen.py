@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from service.access.addresses import networks, split
 from service.access.certificates import CertificateError, Certificates, Files
 from service.access.protocol import Bounds, bounded, sweeper
+from service.access.turns import InTurn, Turns
 from service.settings import Settings, SettingsError
 
 SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
@@ -33,23 +34,23 @@ def listening(host: str, port: int, setting: str) -> socket.socket:
         raise PortTakenError(f"{setting}: got {port}, expected a free port: {error.strerror}") from error
 
 
-def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:
-    """Return the server of an application, which is yet to be run.
+def server_of(app: ASGIApp, settings: Settings, turns: Turns | None = None) -> uvicorn.Server:
+    """Return the server of an application, which is yet to be run; ``turns`` are those that its predictions wait for.
 
     Raises:
         SettingsError: the certificate can't be used.
     """
     serve, limits = settings.serve, settings.limits
-    certificates = _certificates(settings)
+    certificates, turns = _certificates(settings), turns or Turns()
     proxies = split(serve.forwarded_allow_ips)
     config = uvicorn.Config(
-        app,
+        InTurn(app, turns),
         serve.host,
         serve.port,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
-        http=bounded(Bounds(limits.connections, limits.receive_timeout, networks(proxies))),  # type: ignore[arg-type]  # what makes one
+        http=bounded(Bounds(limits.connections, limits.receive_timeout, networks(proxies)), turns),  # type: ignore[arg-type]  # what makes one
         ws="none",
         server_header=False,
         forwarded_allow_ips=proxies,

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from service.access.addresses import Network, is_within
 from service.access.limits import client_of
 from service.access.refusals import problem
+from service.access.turns import ROUTES, Turns
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
 MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers
@@ -42,11 +43,13 @@ class BoundedProtocol(HttpToolsProtocol):
         *,
         bounds: Bounds,
         clients: Counter[str],
+        turns: Turns,
         _loop: Any = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.bounds, self.clients = bounds, clients
-        self.address = ""
+        self.bounds, self.clients, self.turns = bounds, clients, turns
+        self.address, self.is_proxy = "", False
+        self.shed = False  # the request that is being received is not to wait for its turn
         self.deadline: float | None = None  # when what is being received must have come
         self.stuck_since: float | None = None  # since when the client takes no more of the answer
         self.head: int | None = 0  # bytes of the head that have come; None: it is complete
@@ -59,7 +62,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.clients[self.address] += 1
         self._expect_head()
         most = self.bounds.connections
-        if not (self.client and is_within(self.client[0], self.bounds.proxies)):
+        self.is_proxy = bool(self.client and is_within(self.client[0], self.bounds.proxies))
+        if not self.is_proxy:
             most = min(most, max(1, self.bounds.connections // 2))
         if self.clients[self.address] > most or len(self.connections) > self.bounds.connections:
             self.refuse(503, "too many connections", b"retry-after: 1\r\n")
@@ -101,18 +105,29 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self.framing -= len(body)
-        super().on_body(body)
+        if not self.shed:
+            super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """End a head: its body is next."""
         self.framing = 0
         self.head, self.deadline = None, time.monotonic() + self.bounds.receive_timeout
+        route = next((route for route in ROUTES if self.url.partition(b"?")[0].endswith(route.encode())), None)
+        if route and (self.cycle is None or self.cycle.response_complete):  # a pipelined one waits for the one before it
+            self.shed = self.turns.is_full(self.address, alone=not self.is_proxy)
+            if self.shed:
+                self.turns.refused(route)
+                return
+            self.turns.enter(self.scope, self.address)  # type: ignore[arg-type]  # a dictionary, too
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """End a request: now it is the server's turn."""
         self.deadline = None
-        super().on_message_complete()
+        if self.shed:
+            self._shed()
+        else:
+            super().on_message_complete()
 
     def sweep(self, now: float) -> None:
         """Disconnect a client that takes too long."""
@@ -131,20 +146,33 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = problem(detail)
-            length = b"content-length: %d\r\n" % len(body)
-            self.transport.write(
-                b"".join((STATUS_LINE[status], b"content-type: application/json\r\n", length, headers, b"connection: close\r\n\r\n", body))
-            )
+            self._write(status, detail, headers + b"connection: close\r\n")
         self.transport.close()
+
+    def _shed(self) -> None:
+        """Answer that there are too many requests, and stay connected: to connect again would cost both sides more than the answer."""
+        keep = self.parser.should_keep_alive()
+        self.shed = False
+        if self.transport.is_closing():
+            return
+        self._write(503, "too many requests at once: try again", b"retry-after: 1\r\n" + (b"" if keep else b"connection: close\r\n"))
+        if keep:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
+
+    def _write(self, status: int, detail: str, headers: bytes) -> None:
+        body = problem(detail)
+        head = (STATUS_LINE[status], b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body), headers, b"\r\n")
+        self.transport.write(b"".join((*head, body)))
 
     def _expect_head(self) -> None:
         self.head, self.deadline = 0, time.monotonic() + self.bounds.receive_timeout
 
 
-def bounded(bounds: Bounds) -> Callable[..., BoundedProtocol]:
+def bounded(bounds: Bounds, turns: Turns) -> Callable[..., BoundedProtocol]:
     """Return what makes the connections of one server, for uvicorn's ``http``."""
-    return partial(BoundedProtocol, bounds=bounds, clients=Counter())
+    return partial(BoundedProtocol, bounds=bounds, clients=Counter(), turns=turns)
 
 
 def sweeper(state: ServerState) -> Callable[[], None]:

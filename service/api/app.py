@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from service.access.guard import Access, Guard
+from service.access.turns import Turns
 from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
@@ -118,6 +119,7 @@ def build(
     app.state.service = Service(
         arms, log, topics, metrics, exported or registry, rule, clock, history, frequent, personal, explore, epsilon, reports
     )
+    app.state.turns = Turns(lambda route: metrics.requests.labels(route, "503").inc())
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)

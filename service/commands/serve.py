@@ -36,7 +36,8 @@ def serve(settings: Settings) -> None:
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
             Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats).run(should_stop)
 
-        server_of(application(settings, access, log, follow, registry), settings).run()
+        app = application(settings, access, log, follow, registry)
+        server_of(app, settings, app.state.turns).run()
 
 
 def serve_by_workers(settings: Settings, workers: int) -> None:

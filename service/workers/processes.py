@@ -52,7 +52,7 @@ def work(settings: Settings, listener: socket.socket, offers: Path, totals: Path
                 follow.told.acquire(timeout=FIRST_TIMEOUT)
 
         app = application(settings, access_of(settings), log, follow, registry, know_weights, Together(registry, totals))
-        server = server_of(app, settings)
+        server = server_of(app, settings, app.state.turns)
         Thread(target=_end_by, args=(server, stop), daemon=True).start()
         server.run(sockets=[listener])
 

@@ -19,7 +19,7 @@ def serving(
     """Serve a site with weights of version 7 by these settings; yield its port, and the site."""
     settings = Settings(serve=serve or ServeSettings(), access=access or AccessSettings(), limits=limits or LimitSettings())
     site = Site(access=access_of(settings))
-    server = server_of(site.app, settings)
+    server = server_of(site.app, settings, site.app.state.turns)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
