@@ -15,7 +15,7 @@ import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from stream.join.waiting import OF_RECORD, Waiting, impression_in, labelled, memory_of
+from stream.join.waiting import OF_RECORD, Unmatched, Waiting, impression_in, labelled, memory_of
 from stream.join.window import Join
 from stream.log.contract import Record
 
@@ -128,9 +128,9 @@ class ImmediateJoin(Join):
         self._add_example(waiting, None)
 
     def _on_click(self, waiting: Waiting) -> None:
-        self._add_example(waiting, waiting.clicked_at)
+        self._add_example(waiting, waiting.click)
 
-    def _add_example(self, waiting: Waiting, clicked_at: int | None) -> None:
+    def _add_example(self, waiting: Waiting, click: Unmatched | None) -> None:
         if waiting.value:
-            example = labelled(impression_in(waiting.value), clicked_at, waiting.click_value)
+            example = labelled(impression_in(waiting.value), click)
             self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from stream.join.waiting import Waiting
 from stream.log.contract import Partitioner, Record
 
 FORMAT = 1  # of resume points
@@ -55,7 +56,7 @@ class InputState:
         self.read = start.seen  # the same of the records read: some may have to wait before they are taken
         self.appended = start.appended  # the latest append time of the records taken
         self.reach = reach
-        self.buffered: deque[BufferedRecord] = deque()
+        self.buffered: deque[BufferedRecord | Waiting] = deque()
 
     def mark_taken(self, record: Record, observed: int) -> None:
         """Advance event time to a record that is taken."""
@@ -67,7 +68,7 @@ class InputState:
         """Remember how far the records read have come, whether this one is taken or has to wait."""
         self.read = max(self.read, observed)
 
-    def evict_before(self, cursor: int) -> Iterator[BufferedRecord]:
+    def evict_before(self, cursor: int) -> Iterator[BufferedRecord | Waiting]:
         """Drop and yield the records that can't matter once all impressions up to the time ``cursor`` are decided."""
         while self.buffered and self.buffered[0].time + self.reach < cursor:
             yield self.buffered.popleft()

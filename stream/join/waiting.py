@@ -1,7 +1,7 @@
 """What waits in a join: an impression for its label, and a click for its impression."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -9,7 +9,7 @@ from msgspec import Struct
 from stream.events import Click, Example, Impression
 from stream.log.contract import Record
 
-OF_WAITING, OF_TAKEN = 330, 240  # bytes of memory, measured: of an impression that waits, and of one that may still be a duplicate's
+OF_WAITING, OF_TAKEN = 40, 300  # bytes of memory, measured: of an impression that may still be a duplicate's, and more while it waits
 OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # of a click or tombstone; of a decoded record
 
 
@@ -17,25 +17,6 @@ def memory_of(record: Record) -> int:
     """Return about how many bytes a decoded record takes: by its JSON, and the entries and lists in it."""
     value = record.value or b""
     return OF_IMPRESSION + len(value) + OF_ENTRY * value.count(b":") + OF_LIST * value.count(b"[")
-
-
-class Waiting(Struct, gc=False, order=True):
-    """An impression that is not settled. Sorts by when it is due, then by offset."""
-
-    due: int  # its time; once decided, W after that, when the extra example of a late click comes out
-    offset: int
-    impression_id: str
-    time: int
-    value: bytes | None  # its record's, to be decoded again; None: forgotten; it stays to meet its clicks, so that no other gets them
-    record: Record | None = None  # kept if it came so late that its window may have been closed
-    clicked_at: int | None = None
-    click_value: float | None = None  # of the click that counts
-    late_at: int | None = None  # the time of the first click that came too late
-
-    @property
-    def memory(self) -> int:
-        """Return about how many bytes it takes."""
-        return OF_WAITING + len(self.value or b"")
 
 
 class Unmatched(Struct, gc=False):
@@ -46,6 +27,37 @@ class Unmatched(Struct, gc=False):
     watermark: int  # the clicks' watermark just after it
     fate: str  # what it is counted as if no impression takes it
     click_value: float | None = None
+
+
+SETTLED = -1  # instead of when it is due
+
+
+class Waiting(Struct, gc=False, order=True):
+    """An impression that is not settled, or may still be a duplicate's. Sorts by when it is due, then by offset."""
+
+    due: int  # its time; once decided, W after that, when the extra example of a late click comes out; then SETTLED
+    offset: int
+    impression_id: str
+    time: int
+    seen_before: int  # the largest observed time before it
+    value: bytes | None  # its record's, to be decoded again; None: forgotten; it stays to meet its clicks, so that no other gets them
+    record: Record | None = None  # kept if it came so late that its window may have been closed
+    click: Unmatched | None = None  # the one that counts
+    late_click: Unmatched | None = None  # the first that came too late
+
+    appended_before: ClassVar[int] = 0
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it takes while it is not settled."""
+        return OF_WAITING + len(self.value or b"")
+
+
+class Several(Struct, gc=False):
+    """The impressions of one id, of which there were several."""
+
+    latest: int  # the largest time of them
+    waiting: list[Waiting]  # that are not settled, in the order of their coming
 
 
 LONGEST_SOURCE = 60  # characters
@@ -59,11 +71,13 @@ def source(event: Impression | Click) -> str:
 impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode  # a value that was decoded before
 
 
-def labelled(impression: Impression, clicked_at: int | None, click_value: float | None = None) -> Example:
-    """Make an example of an impression: a positive if it was clicked, else a negative."""
-    label: Literal[0, 1] = 0 if clicked_at is None else 1
+def labelled(impression: Impression, click: Unmatched | None, *, late: bool = False) -> Example:
+    """Make an example of an impression: a positive if it was clicked, else a negative; of a ``late`` click the value does not count."""
     shown = (impression.impression_id, impression.time, impression.features)
-    return Example(*shown, label, value=click_value, clicked_at=clicked_at, served=impression.served)
+    if click is None:
+        return Example(*shown, 0, served=impression.served)
+    value = None if late else click.click_value
+    return Example(*shown, 1, value=value, clicked_at=click.time, served=impression.served, late=late)
 
 
 def as_written(example: Example) -> Example:

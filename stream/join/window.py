@@ -9,14 +9,13 @@ observed time of a stream so far; its *watermark* is ``seen - lateness``. W is t
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from heapq import heappop, heappush
-
-import msgspec
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
-from stream.join.waiting import OF_RECORD, OF_TAKEN, Unmatched, Waiting, impression_in, labelled, source
+from stream.join.waiting import OF_RECORD, OF_TAKEN, SETTLED, Several, Unmatched, Waiting, impression_in, labelled, source
 from stream.log.contract import Record
 
 
@@ -67,8 +66,7 @@ class Join:
         self.cursor = impressions.cursor
         self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, ...]] = Counter()  # (what, its labels' values …) → how many
-        self._latest: dict[str, int] = {}  # id → its largest time
-        self._waiting: dict[str, list[Waiting]] = {}
+        self._known: dict[str, Waiting | Several] = {}  # id → its impressions that may still matter; nearly always one
         self._queue: list[Waiting] = []  # a heap
         self._unmatched: dict[str, list[Unmatched]] = {}
         self._late: list[tuple[Record, LateImpressionError]] = []
@@ -100,24 +98,29 @@ class Join:
         if seen_before - self.lateness - self.window > event.time or self._closed_on_arrival(record, event):
             self._set_aside(record, event)
             return
-        latest = self._latest.get(name)
-        self._latest[name] = event.time if latest is None else max(event.time, latest)
-        self.impressions.buffered.append(BufferedRecord(event.time, name, offset, seen_before))
-        if latest is not None and latest + self.window + self.lateness >= event.time:
+        several = self._several(name) if name in self._known else None
+        if several and several.latest + self.window + self.lateness >= event.time:
+            several.latest = max(several.latest, event.time)
+            self.impressions.buffered.append(BufferedRecord(event.time, name, offset, seen_before))
             self.counts["impression", "duplicate"] += 1
             return
         suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, record.value, record if suspect else None)
+        waiting = Waiting(event.time, offset, name, event.time, seen_before, record.value, record if suspect else None)
+        if several:
+            several.latest = event.time
+            several.waiting.append(waiting)
+        else:
+            self._known[name] = waiting
+        self.impressions.buffered.append(waiting)
         self._waiting_memory += waiting.memory
         heappush(self._queue, waiting)
-        self._waiting.setdefault(name, []).append(waiting)
         self._on_impression(waiting)
         self._match_earlier_clicks(name, waiting)
 
     def forget(self, offset: int, impression_id: str) -> None:  # noqa: ARG002 - every record has one, and other policies need it
         """Take the next record of the impressions, a tombstone."""
         watermark = self.impressions.seen - self.lateness
-        for waiting in self._waiting.get(impression_id, ()):
+        for waiting in self._waiting(impression_id):
             if waiting.value and watermark < waiting.time + self.window:
                 self._waiting_memory -= len(waiting.value)
                 waiting.value = None
@@ -136,8 +139,8 @@ class Join:
         if event.time < seen_before - self.lateness:
             self.counts["late_event", "clicks", source(event)] += 1
         watermark = self.clicks.seen - self.lateness
-        click = Unmatched(event.time, record.offset, watermark, "late" if name in self._latest else "orphan", event.value)
-        if not any(self._match(waiting, click) for waiting in self._waiting.get(name, ())):
+        click = Unmatched(event.time, record.offset, watermark, "late" if name in self._known else "orphan", event.value)
+        if not any(self._match(waiting, click) for waiting in self._waiting(name)):
             self._unmatched.setdefault(name, []).append(click)
 
     def take_ready(self, limit: int) -> list[Example]:
@@ -206,13 +209,13 @@ class Join:
     def _match(self, waiting: Waiting, click: Unmatched) -> bool:
         """Return whether the click counts for the impression; if so, record it there."""
         if not self._counts_for(waiting, click, self.window):
-            if self._extra and waiting.late_at is None and self._counts_for(waiting, click, 2 * self.window):
-                waiting.late_at = click.time
+            if self._extra and waiting.late_click is None and self._counts_for(waiting, click, 2 * self.window):
+                waiting.late_click = click
             return False
-        if waiting.clicked_at is not None:
+        if waiting.click is not None:
             self.counts["click", "duplicate"] += 1
             return True
-        waiting.clicked_at, waiting.click_value = click.time, click.click_value
+        waiting.click = click
         self.counts["click", "counted"] += 1
         if click.time < waiting.time:
             self.counts["anomaly", "early_click"] += 1
@@ -237,33 +240,51 @@ class Join:
             self._remove(waiting)
             return None
         self.counts["impression", "decided" if waiting.value else "forgotten"] += 1
-        if self._extra and waiting.value and waiting.clicked_at is None:
+        example = labelled(impression_in(waiting.value), waiting.click) if waiting.value else None
+        if self._extra and waiting.value and waiting.click is None:
             waiting.due += self._extra
             heappush(self._queue, waiting)
         else:
             self._remove(waiting)
-        return labelled(impression_in(waiting.value), waiting.clicked_at, waiting.click_value) if waiting.value else None
+        return example
 
     def _settle_late(self, waiting: Waiting) -> Example | None:
+        value, click = waiting.value, waiting.late_click
         self._remove(waiting)
-        if waiting.value is None or waiting.late_at is None:
+        if value is None or click is None:
             return None
         self.counts["anomaly", "late_click_learned"] += 1
-        return msgspec.structs.replace(labelled(impression_in(waiting.value), waiting.late_at), late=True)
+        return labelled(impression_in(value), click, late=True)
 
     def _remove(self, waiting: Waiting) -> None:
+        """End an impression's wait; it is still known, with no more than that takes."""
         self._waiting_memory -= waiting.memory
-        siblings = self._waiting[waiting.impression_id]
-        siblings.remove(waiting)
-        if not siblings:
-            del self._waiting[waiting.impression_id]
+        waiting.due, waiting.value, waiting.record, waiting.click, waiting.late_click = SETTLED, None, None, None, None
+        known = self._known[waiting.impression_id]
+        if isinstance(known, Several):
+            known.waiting.remove(waiting)
+
+    def _waiting(self, name: str) -> Sequence[Waiting]:
+        """Return the impressions of an id that are not settled, in the order of their coming."""
+        known = self._known.get(name)
+        if isinstance(known, Several):
+            return known.waiting
+        return () if known is None or known.due == SETTLED else (known,)
+
+    def _several(self, name: str) -> Several:
+        """Return what is known of an id whose next impression has come."""
+        known = self._known[name]
+        if isinstance(known, Waiting):
+            self._known[name] = known = Several(known.time, [] if known.due == SETTLED else [known])
+        return known
 
     def _evict(self) -> None:
         """Drop what no record to come can need."""
         self.clicks.drop_advances_before(self.cursor[0] + self.window + self.lateness)
         for old in self.impressions.evict_before(self.cursor[0]):
-            if self._latest.get(old.impression_id) == old.time:
-                del self._latest[old.impression_id]
+            known = self._known.get(old.impression_id)
+            if known is not None and old.time == (known.latest if isinstance(known, Several) else known.time):
+                del self._known[old.impression_id]
         for old in self.clicks.evict_before(self.cursor[0]):
             clicks = self._unmatched.get(old.impression_id)
             if clicks and clicks[0].offset == old.offset:
