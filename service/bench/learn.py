@@ -66,6 +66,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
     """
     compile_kernels(settings.model.network)
     load_kernels(settings.spec)
+    _by_file(path, settings, 1)  # what it imports
     ours = _timed("file → weights", lambda: _by_file(path, settings, rows))
     yield ours
     logged = list(islice(read(path, settings.data), ours.examples))
