@@ -184,12 +184,18 @@ class Mapper:
     """Maps the records of one topic: events of a kind that no setting names are passed over."""
 
     def __init__(self, settings: InputSettings, topic: str) -> None:
-        """Prepare to map ``topic``, one of ``settings.topics``."""
+        """Prepare to map ``topic``.
+
+        Raises:
+            BadRecordError: the settings do not name it.
+        """
         self._kinds: list[_Impressions | _Clicks] = []
         if settings.impressions and settings.impressions.topic == topic:
             self._kinds.append(_Impressions(settings.impressions))
         if settings.clicks and settings.clicks.topic == topic:
             self._kinds.append(_Clicks(settings.clicks))
+        if not self._kinds:
+            raise BadRecordError("topic", topic, "one that [input] names")
 
     def time_of(self, record: Record, rule: TimeRule) -> int | None:
         """Return the time of a record's events, epoch ms; None: it has none that are mapped.

@@ -18,7 +18,7 @@ from stream.input_settings import InputSettings
 from stream.inputs import Event, event_of, observed_time
 from stream.join.gaps import report_gap
 from stream.join.progress import check_time, progress, read_progress
-from stream.log.contract import Log, Progress, Record, TopicPartition
+from stream.log.contract import Log, Progress, Record, TopicPartition, UnknownTopicError
 from stream.log.message import MESSAGE_LIMIT, size_of
 from stream.log.topics import JoinerError, Topics
 from stream.mapping import Mapper
@@ -61,7 +61,10 @@ class Decoder:
     def __init__(self, log: Log, topics: Topics, topic: str, inputs: InputSettings, rule: TimeRule) -> None:
         self._topics, self._rule = topics, rule
         self._mapper = Mapper(inputs, topic) if topic in inputs.topics else None
-        self._appended = self._mapper is None or log.append_times(topic)  # else the timestamps are its writers', and prove nothing
+        try:
+            self._appended = not self._mapper or log.append_times(topic)  # else the timestamps are its writers', and prove nothing
+        except UnknownTopicError as error:
+            raise UnknownTopicError(f"topic {topic!r}, which [input] names, does not exist: expected one that your site writes") from error
 
     def pending(self, record: Record) -> Pending:
         """Decode a record, as far as its turn depends on it."""

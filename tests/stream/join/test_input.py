@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.dead_letters import dead_letters
-from stream.events import Click, Example, Feature, Impression, Watermark, decode_example, encode
+from model.keys import key_of
+from model.settings import Field
+from stream.dead_letters import dead_letters, retry
+from stream.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
+from stream.forget import delete_impressions
 from stream.input_settings import InputSettings
 from stream.join import rekey
 from stream.join.joiner import Joiner
@@ -242,6 +245,42 @@ def test_an_event_that_can_not_be_mapped_is_set_aside_whole_with_its_bytes_and_t
         assert registry.get_sample_value("sml_joiner_dead_letters_total", {"reason": "item_id"}) == 1
 
 
+def test_a_retry_maps_what_was_set_aside_and_writes_nothing_to_the_site_s_topic() -> None:
+    wrong = of({**APART, "impressions": {**APART["impressions"], "time": "/when"}})
+    with site(wrong) as (log, topics):
+        log.append(by_the_site(names_of(wrong)))
+        join(log, topics, wrong)
+        before = log.bounds("site.views")
+
+        still_wrong, without, right = (retry(log, topics, inputs) for inputs in (wrong, InputSettings(), of(APART)))
+        join(log, topics, of(APART))
+        finish(log, topics._replace(by_id=True))
+        join(log, topics, of(APART))
+
+        assert still_wrong == without == right == (PAGES, 0)
+        assert examples(log, topics) == expected_once()
+        assert log.bounds("site.views") == before
+        assert len(read(log, topics.dead_letters)) == 3 * PAGES
+        assert {each.message for each in dead_letters(log, topics, 2 * PAGES)} == {
+            "field 'topic': got 'site.views', expected one that [input] names"
+        }
+
+
+def test_a_person_is_forgotten_in_what_waits_of_the_site_s_own_topic() -> None:
+    inputs, user = of(APART), Field(name="user.id")
+    with site(inputs) as (log, topics):
+        copies = topics._replace(by_id=True)
+        log.append(by_the_site(names_of(inputs)))
+        join(log, topics, inputs)
+
+        forgotten = delete_impressions(log, copies, [user], [Forget.of(key_of(user, "u3"), FIRST + PAGES * STEP)])
+        finish(log, copies)
+        join(log, topics, inputs)
+
+        assert forgotten == PAGES // 5 * ITEMS
+        assert examples(log, topics) == [each for each in expected_once() if each.features["user.id"] != "u3"]
+
+
 class WritersTimes:
     """A log whose timestamps are its writers', as a site's topics in Kafka have them unless it says otherwise."""
 
@@ -335,5 +374,5 @@ def test_a_topic_that_does_not_exist_ends_the_joiner_with_a_sentence() -> None:
     with new_log(0) as log:
         create(log, Topics("t"), 1, rekey=True)
 
-        with pytest.raises(UnknownTopicError, match=r"site\.views"):
+        with pytest.raises(UnknownTopicError, match=r"topic 'site\.views', which \[input\] names, does not exist"):
             join(log, Topics("t"), of(APART))
