@@ -105,7 +105,7 @@ class _Mapper:
         """Return the event's time, epoch ms."""
         found = self._time.find(document)
         try:
-            time = _milliseconds(found, self._unit)
+            time = milliseconds(found, self._unit)
         except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
             raise self._time.error(found, f"epoch {_UNITS[self._unit]} (time_unit), or ISO 8601") from error
         if not 0 <= time <= LATEST_TIME:
@@ -259,7 +259,7 @@ def _checked(place: _Place, value: Any, kind: Any, expected: str, base: str = ""
         raise place.error(value, expected, base) from error
 
 
-def _milliseconds(value: Any, unit: str) -> int:
+def milliseconds(value: Any, unit: str) -> int:
     """Return a time in epoch ms.
 
     Raises:
