@@ -1,6 +1,9 @@
 """What is mapped is what one would write by hand; what can't be is refused by pointer, value and expectation, in bounded memory."""
 
 import json
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +236,16 @@ def test_a_time_is_checked_against_the_append_time_by_its_pointer() -> None:
         at(NOW + 60_001)
     with pytest.raises(TimeUnitError, match=r"field '/at': .* this looks like seconds"):
         at(NOW // 1_000)
+
+
+def test_the_example_of_the_readme_gives_what_it_says() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (written,) = [block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[input.impressions]" in block]
+    view, click = (event.replace(", …", "") for event in re.findall(r"# (\{.*\})", written))
+
+    inputs = InputSettings.model_validate(tomllib.loads(written)["input"])
+    shown, clicked = (Mapper(inputs, topic).map(event.encode()) for topic, event in (("site.views", view), ("site.clicks", click)))
+
+    features = {"user.id": "u17", "sku": "a", "price": 9.5}
+    assert [json.loads(each.value) for each in shown] == [{"impression_id": "v17/a", "time": NOW, "features": features}]
+    assert [each.impression_id for each in clicked] == ["v17/a"]

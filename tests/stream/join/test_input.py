@@ -19,8 +19,10 @@ from service.commands.init import init_from_topics
 from service.onboarding.topic_sample import Address
 from service.settings import load
 from stream.dead_letters import dead_letters, retry
+from stream.event_time import FUTURE
 from stream.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
 from stream.forget import delete_impressions
+from stream.heartbeat import Heartbeat, message
 from stream.input_settings import InputSettings
 from stream.join import rekey
 from stream.join.joiner import Joiner
@@ -33,7 +35,7 @@ from tests.stream.join.test_joiner import KilledError, Mortal, MortalWriter, new
 
 SETTINGS = JoinSettings(click_window=10, lateness=1, idle_after=3_600, rekey=True)
 FIRST, STEP = 1_700_000_000_000, 100  # epoch ms of the first page, ms from each to the next
-PAGES, ITEMS = 40, 10
+PAGES, ITEMS = 20, 10
 APART: dict[str, dict[str, Any]] = {
     "impressions": {
         "topic": "site.views",
@@ -176,7 +178,7 @@ def without_features(inputs: InputSettings) -> dict[str, Any]:
     return inputs.model_dump(exclude={"impressions": {"features", "item_features"}})
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     together=st.booleans(),
     deaths=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=4),
@@ -290,6 +292,22 @@ def test_a_person_is_forgotten_in_what_waits_of_the_site_s_own_topic() -> None:
 
         assert forgotten == PAGES // 5 * ITEMS
         assert examples(log, topics) == [each for each in expected_once() if each.features["user.id"] != "u3"]
+
+
+def test_nothing_in_a_site_s_topic_passes_for_a_record_of_ours() -> None:
+    inputs = of(APART)
+    looks = [encode(Watermark(FIRST)), message(Heartbeat([1]), "site.views", 0).value, None, encode(Impression("i", FIRST, {}))]
+    headers = ((rekey.APPENDED, b"1"), (FUTURE, b"1"))
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", b"v~10/0", value) for value in looks])
+        log.append([Message("site.views", None, json.dumps(page_view(0)).encode(), headers)])
+        join(log, topics, inputs)
+
+        copies = read(log, topics._replace(by_id=True).impressions)
+        assert {each.key for each in copies} == {b"v~10/%d" % item for item in range(ITEMS)}
+        assert all([name for name, _ in each.headers] == [rekey.APPENDED] for each in copies)
+        assert all(rekey.with_original_append_time(each).timestamp > FIRST for each in copies)
+        assert {each.record.value for each in dead_letters(log, topics)} == set(looks)
 
 
 class WritersTimes:
