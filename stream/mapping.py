@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from stream.event_time import TimeRule
 from stream.events import (
     LARGEST_EVENT,
     LARGEST_RECORD,
@@ -28,7 +27,6 @@ from stream.events import (
     expected_time,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
-from stream.log.contract import Record
 from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
 
 MOST_ITEMS = 1_000  # of one event
@@ -112,14 +110,10 @@ class _Mapper:
             raise self._time.error(found, expected_time(time) if self._unit == "ms" and time > 0 else f"epoch {_UNITS[self._unit]}")
         return time
 
-    def check_time(self, time: int, record: Record, rule: TimeRule) -> None:
-        """Refuse a time that is impossible for an event that was appended when its record says.
-
-        Raises:
-            FutureTimeError: it is too late.
-            TimeUnitError: it is in seconds, but ``time_unit`` says otherwise.
-        """
-        rule.check(time, record.timestamp, self._time.pointer)
+    @property
+    def time_pointer(self) -> str:
+        """The pointer to the time."""
+        return self._time.pointer
 
     def _place(self, setting: str, pointer: str) -> _Place:
         return _Place(f"{self.kind}.{setting}", pointer, parse(pointer))
@@ -197,18 +191,14 @@ class Mapper:
         if not self._kinds:
             raise BadRecordError("topic", topic, "one that [input] names")
 
-    def time_of(self, record: Record, rule: TimeRule) -> int | None:
-        """Return the time of a record's events, epoch ms; None: it has none that are mapped.
+    def time_of(self, value: bytes | None) -> tuple[int, str] | None:
+        """Return the time of what a record's value is mapped to, epoch ms, and the pointer to it; None: it is mapped to nothing.
 
         Raises:
-            BadRecordError: it can't be read, or its time is impossible.
+            BadRecordError: it can't be read, or has no time.
         """
-        document, times = _document(record.value), []
-        for kind in self._kinds:
-            if kind.takes(document):
-                times.append(time := kind.time(document))
-                kind.check_time(time, record, rule)
-        return max(times, default=None)
+        document = _document(value)
+        return max(((kind.time(document), kind.time_pointer) for kind in self._kinds if kind.takes(document)), default=None)
 
     def map(self, value: bytes | None) -> list[Mapped]:
         """Return the events of a record's value.
@@ -233,6 +223,8 @@ def _document(value: bytes | None) -> Document:
         raise BadRecordError("record", value and f"{len(value)} bytes", f"a JSON object of at most {LARGEST_RECORD} bytes")
     try:
         document = msgspec.json.decode(value)
+    except msgspec.ValidationError as error:
+        raise BadRecordError("record", value, "numbers in the range of a double") from error
     except UNREADABLE as error:
         raise BadRecordError("record", value, "a JSON object in UTF-8") from error
     if not isinstance(document, dict):
@@ -247,9 +239,8 @@ def _same(found: object, wanted: object) -> bool:
 
 def _text(place: _Place, document: Document, base: str = "") -> str:
     found = place.find(document, base)
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
-    return str(_checked(place, found, Id, "a text of 1 to 1,000 characters, or a whole number", base))
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    return str(_checked(place, text, Id, "a text of 1 to 1,000 characters, or a whole number", base))
 
 
 def _checked(place: _Place, value: Any, kind: Any, expected: str, base: str = "") -> Any:

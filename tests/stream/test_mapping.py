@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from stream.event_time import FutureTimeError, TimeRule, TimeUnitError
 from stream.events import LARGEST_EVENT, BadRecordError, decode_click, decode_impression
 from stream.input_settings import InputSettings
-from stream.log.contract import Record
 from stream.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper, MappingError
 
 NOW = 1_790_000_000_000
@@ -219,23 +217,19 @@ def test_what_one_event_is_mapped_to_is_bounded(event: object, settings: dict[st
     assert ", expected " in refused(mapper(settings), event)
 
 
+def test_numbers_beyond_any_bound_are_refused_and_others_are_as_they_are() -> None:
+    with pytest.raises(BadRecordError, match="expected numbers in the range of a double"):
+        mapper(VIEWS).map(b'{"noise": 1e400}')
+    assert "field '/page/id': got '1" in refused(mapper(VIEWS), view("a", page={"id": 10**1_000, "items": [{"sku": "a"}]}))
+    assert mapped(mapper(VIEWS), view("a", user=10**30))[0]["features"]["user"] == 10**30
+
+
 def test_events_of_another_kind_are_passed_over_and_true_is_not_one() -> None:
     flagged = mapper(VIEWS | {"where": {"/type": "view", "/flags/shown": 1}})
 
     assert mapped(mapper(VIEWS, CLICKS), {"type": "cart"}) == mapped(mapper(VIEWS, CLICKS), {}) == []
     assert mapped(flagged, view("a", flags={"shown": True})) == mapped(flagged, view("a", flags="none")) == []
     assert len(mapped(flagged, view("a", flags={"shown": 1}))) == 1
-
-
-def test_a_time_is_checked_against_the_append_time_by_its_pointer() -> None:
-    def at(time: int) -> int | None:
-        return mapper(VIEWS).time_of(Record("views", 0, 0, NOW, None, json.dumps(view("a", at=time)).encode()), TimeRule(60_000))
-
-    assert at(NOW + 60_000) == NOW + 60_000
-    with pytest.raises(FutureTimeError, match=f"field '/at': got {NOW + 60_001}"):
-        at(NOW + 60_001)
-    with pytest.raises(TimeUnitError, match=r"field '/at': .* this looks like seconds"):
-        at(NOW // 1_000)
 
 
 def test_the_example_of_the_readme_gives_what_it_says() -> None:

@@ -337,7 +337,8 @@ class Backdated:
 
 def test_timestamps_that_the_site_s_writers_choose_let_no_event_be_of_the_future_nor_of_the_past() -> None:
     inputs, now = of(APART), int(time.time() * 1000)
-    events = [page_view(0) | {"ts": now / 1000, "stamp": stamp} for stamp in (0, now)]
+    stamped = [(now - 3_600_000, now - 3_500_000), (now - 3_600_000, 4_102_444_800_000), (now, 0), (now, now)]
+    events = [page_view(n) | {"ts": ms / 1000, "stamp": stamp} for n, (ms, stamp) in enumerate(stamped)]
     events.append(page_view(0) | {"ts": 4_102_444_800, "stamp": 4_102_444_800_000})
     with site(inputs) as (log, topics):
         log.append([Message("site.views", None, json.dumps(event).encode()) for event in events])
@@ -345,9 +346,40 @@ def test_timestamps_that_the_site_s_writers_choose_let_no_event_be_of_the_future
         join(WritersTimes(log), topics, inputs)
 
         copies = read(log, topics._replace(by_id=True).impressions)
-        assert len(copies) == 2 * ITEMS
-        assert all(abs(rekey.with_original_append_time(each).timestamp - now) < 60_000 for each in copies)
+        appended = {each.key: rekey.with_original_append_time(each).timestamp for each in copies}
+        assert [appended[b"v~1%d/0" % n] for n in (0, 2, 3)] == [now - 3_500_000, now, now]
+        assert now <= appended[b"v~11/0"] < now + 60_000
         assert [each.kind for each in dead_letters(log, topics)] == ["FutureTimeError"]
+
+
+def test_what_a_site_wrote_in_time_is_not_late_because_the_joiner_was_away() -> None:
+    inputs, now = InputSettings.model_validate({"impressions": APART["impressions"]}), int(time.time() * 1000)
+    shown = page_view(0) | {"ts": (now - 3_600_000) / 1000, "stamp": now - 3_600_000}
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", None, json.dumps(shown).encode())])
+        log.append([Message(topics.clicks, b"x", encode(Click("x", now))) for _ in range(2)])  # as it happens: their windows are closed
+        join(WritersTimes(log), topics, inputs)
+        copies = topics._replace(by_id=True)
+        log.append([Message(copies.clicks, None, encode(Watermark(now)), partition=p) for p in log.bounds(copies.clicks)])
+        log.append([Message(copies.impressions, None, encode(Watermark(now)), partition=p) for p in log.bounds(copies.impressions)])
+        join(WritersTimes(log), topics, inputs)
+
+        assert [each.label for each in examples(log, topics)] == [0] * ITEMS
+        assert list(dead_letters(log, topics)) == []
+
+
+def test_a_time_in_another_unit_than_the_settings_say_is_refused_by_its_pointer() -> None:
+    inputs, now = of(APART), int(time.time() * 1000)
+    in_ms = page_view(0) | {"ts": now}
+    in_seconds = click(0, 0) | {"when": now // 1000}
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", None, json.dumps(in_ms).encode()), Message("site.clicks", None, json.dumps(in_seconds).encode())])
+
+        join(log, topics, inputs)
+
+        by_topic = {each.topic: each.message for each in dead_letters(log, topics)}
+        assert by_topic["site.views"] == f"field '/ts': got {now}, expected epoch seconds, as input.impressions.time"
+        assert by_topic["site.clicks"] == f"field '/when': got {now // 1000}, expected epoch milliseconds; this looks like seconds"
 
 
 def test_what_many_items_make_of_a_few_pages_is_copied_in_transactions_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
