@@ -2,7 +2,7 @@
 
 An event is mapped whole or not at all: one that can't be is a dead letter with its original bytes. What is mapped is a function of its
 value and the settings alone, ids included, so an event that comes again gives the same impressions, which the joiner tells as duplicates.
-Whatever the bytes, mapping returns what the joiner can decode or raises :class:`MappingError`, in bounded memory.
+Whatever the bytes, mapping returns what the joiner can decode or raises :class:`BadRecordError`, in bounded memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ LARGEST_MAPPED = 10_000_000  # bytes of all that one event is mapped to: what it
 MOST_NESTED = 16  # objects within each other that become features
 LONGEST_NAME = 1_000  # characters of a feature's name: those of nested objects repeat the outer names
 
-_IN_MS = {"s": 1_000, "ms": 1, "us": 1e-3, "ns": 1e-6}
+_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _A_FEATURE = "a text, number, boolean or null, or a list of these"
 
@@ -166,11 +166,9 @@ class _Clicks(_Mapper):
 
     def events(self, document: Document) -> Iterator[Event]:
         """Yield the click of an event."""
-        value = None if self._value is None else self._value.find(document)
-        if self._value is None or value is ABSENT or value is None:
-            worth = None
-        else:
-            worth = float(_checked(self._value, value, ClickValue, "a number from 0 to below 2⁵³"))
+        worth = None
+        if self._value and (found := self._value.find(document)) not in (ABSENT, None):
+            worth = float(_checked(self._value, found, ClickValue, "a number from 0 to below 2⁵³"))
         yield Click(self._name(document, document), self.time(document), worth)
 
 
@@ -204,7 +202,7 @@ class Mapper:
         """Return the events of a record's value.
 
         Raises:
-            MappingError: it can't be mapped.
+            BadRecordError: it can't be mapped.
         """
         document, mapped, size = _document(value), [], 0
         for kind in self._kinds:
@@ -260,8 +258,8 @@ def milliseconds(value: Any, unit: str) -> int:
         return epoch_ms(msgspec.convert(value, datetime))
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
-    number, in_ms = float(value) if isinstance(value, float) else int(value), _IN_MS[unit]
-    return round(number * in_ms) if in_ms >= 1 else int(number // round(1 / in_ms))
+    of_a_second = _OF_A_SECOND[unit]
+    return round(1_000 * value / of_a_second) if isinstance(value, float) else 1_000 * int(value) // of_a_second
 
 
 def _features(places: Mapping[str, _Place], document: Document, base: str = "") -> dict[str, Feature]:

@@ -103,7 +103,7 @@ class MergedTopics:
 
     def __init__(self, log: Log, decoders: Mapping[str, Decoder], owner: str, rule: TimeRule, *, accept_gap: bool = False) -> None:
         """Go on from what ``owner`` last committed in the topics of the ``decoders``."""
-        self.topics, self._log, self._decoders, self._rule = tuple(decoders), log, decoders, rule
+        self.topics, self._log, self._decoders = tuple(decoders), log, decoders
         starts: dict[TopicPartition, int] = {}
         self.seen: dict[TopicPartition, int] = {}
         for topic in self.topics:

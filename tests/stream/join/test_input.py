@@ -22,7 +22,7 @@ from stream.dead_letters import dead_letters, retry
 from stream.event_time import FUTURE
 from stream.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
 from stream.forget import delete_impressions
-from stream.heartbeat import Heartbeat, message
+from stream.heartbeat import Heartbeat, is_heartbeat, message
 from stream.input_settings import InputSettings
 from stream.join import rekey
 from stream.join.joiner import Joiner
@@ -231,6 +231,18 @@ def test_clicks_that_come_over_http_count_for_impressions_of_the_site_s_own_topi
         assert examples(log, topics) == expected_once()
 
 
+def test_what_comes_while_it_runs_is_decided_though_nothing_comes_after_it() -> None:
+    inputs, at_once = of(APART), SETTINGS.model_copy(update={"click_window": 0.01, "lateness": 0.003, "idle_after": 0.05})
+    with site(inputs) as (log, topics):
+        waiting = [Message("site.views", None, json.dumps(page_view(0)).encode())]
+
+        def stops() -> bool:
+            log.append([waiting.pop()] if waiting else [])
+            return sum(not is_heartbeat(record) for record in read(log, topics.examples)) == ITEMS
+
+        Joiner(log, topics, at_once, JoinerMetrics(CollectorRegistry()), inputs=inputs).run(stops)
+
+
 def test_an_event_that_can_not_be_mapped_is_set_aside_whole_with_its_bytes_and_the_others_are_joined() -> None:
     registry, inputs = CollectorRegistry(), of(TOGETHER)
     bad = page_view(0) | {"view": {"id": "v", "items": [{"sku": "fine"}, {"sku": None}]}}
@@ -258,7 +270,9 @@ def test_an_event_that_can_not_be_mapped_is_set_aside_whole_with_its_bytes_and_t
         assert registry.get_sample_value("sml_joiner_dead_letters_total", {"reason": "item_id"}) == 1
 
 
-def test_a_retry_maps_what_was_set_aside_and_writes_nothing_to_the_site_s_topic() -> None:
+@pytest.mark.parametrize("most", [1, 32_000_000])
+def test_a_retry_maps_what_was_set_aside_and_writes_nothing_to_the_site_s_topic(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.dead_letters.MOST_BYTES", most)
     wrong = of({**APART, "impressions": {**APART["impressions"], "time": "/when"}})
     with site(wrong) as (log, topics):
         log.append(by_the_site(names_of(wrong)))
