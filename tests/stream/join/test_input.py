@@ -231,6 +231,23 @@ def test_clicks_that_come_over_http_count_for_impressions_of_the_site_s_own_topi
         assert examples(log, topics) == expected_once()
 
 
+def test_an_event_that_comes_again_and_an_item_that_stands_twice_on_a_page_count_once() -> None:
+    inputs = of(APART)
+    twice = page_view(0)
+    twice["view"]["items"] += twice["view"]["items"][:3]
+    with site(inputs) as (log, topics):
+        log.append(
+            [*by_the_site(names_of(inputs)), Message("site.views", b"u0", json.dumps(twice).encode()), *by_the_site(names_of(inputs))]
+        )
+        join(log, topics, inputs)
+        finish(log, topics._replace(by_id=True))
+
+        join(log, topics, inputs)
+
+        assert examples(log, topics) == expected_once()
+        assert list(dead_letters(log, topics)) == []
+
+
 def test_what_comes_while_it_runs_is_decided_though_nothing_comes_after_it() -> None:
     inputs, at_once = of(APART), SETTINGS.model_copy(update={"click_window": 0.01, "lateness": 0.003, "idle_after": 0.05})
     with site(inputs) as (log, topics):
