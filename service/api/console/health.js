@@ -4,7 +4,7 @@ import { clock, count, known, percent, rate, seconds } from "./show.js";
 
 const STALE = 10;  // seconds
 const QUIET = 1.5;  // records a second: a heartbeat comes once a second
-const FEW = 0.002;  // clicks an impression
+const USUAL = 0.02, TENTH = 0.1;  // clicks an impression that can be missed; how many of the usual are none: to an idle topic the joiner writes marks
 
 const finding = (kind, what, why) => ({ kind, what, why });
 
@@ -35,9 +35,10 @@ function held(model, holds) {
 
 function clicks(samples, now) {
   const [impressions, recent] = [mean(samples, "impressions", now, 60), mean(samples, "clicks", now, 60)];
-  const before = Math.max(0, ...samples.clicks.filter(known));
-  if (!(impressions > 5) || recent === null || recent > Math.max(FEW * impressions, 0.1) || before < 10 * FEW * impressions) return [];
-  return [finding("bad", "Clicks have stopped.", `${rate(impressions)} impressions a second, ${rate(recent)} clicks; before it were up to ${rate(before)}. What is learned from now on is that nobody clicks.`)];
+  const before = samples.time.map((time, n) => n).filter((n) => samples.time[n] <= now - 60 && known(samples.impressions[n]) && known(samples.clicks[n]));
+  const [shown, clicked] = ["impressions", "clicks"].map((column) => before.reduce((sum, n) => sum + samples[column][n], 0));
+  if (!(impressions > 5) || recent === null || !(clicked > USUAL * shown) || recent * shown > TENTH * clicked * impressions) return [];
+  return [finding("bad", "Clicks have stopped.", `${rate(impressions)} impressions a second, ${rate(recent)} clicks; before it were ${rate(impressions * clicked / shown)}. What is learned from now on is that nobody clicks.`)];
 }
 
 function slow(samples, now) {
