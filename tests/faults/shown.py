@@ -200,8 +200,11 @@ def _answered(system: System, panel: Panel, end: float) -> dict[str, Any]:
     for legend, query in panel.queries.items():
         times = {"start": end - SPAN, "end": end, "step": SPAN / POINTS}
         for series in system.ask("query_range", query=query.replace("$__rate_interval", WINDOW), **times)["result"]:
-            labels = ", ".join(f"{name}={value}" for name, value in series["metric"].items() if name != "__name__")
-            found[f"{legend} ({labels})"] = {f"{at - end:.0f} s": float(f"{float(value):.4g}") for at, value in series["values"]}
+            labels = {name: value for name, value in series["metric"].items() if name != "__name__"}
+            name = legend
+            for label, value in labels.items():
+                name = name.replace(f"{{{{{label}}}}}", value)
+            found[f"{name} {labels}"] = {f"{at - end:.0f} s": float(f"{float(value):.4g}") for at, value in series["values"]}
     told = {"title": panel.title, "description": panel.text, "unit": panel.unit, "thresholds": panel.steps, "alerts": panel.alerts}
     return {**told, "series": found}
 
