@@ -319,13 +319,14 @@ def in_epoch_ms(value: bytes) -> bytes | None:
     """
     try:
         fields: dict[str, Any] = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-        written = {name: _epoch_ms(_moment(fields[name])) for name in ("time", "clicked_at") if bytes(fields.get(name, b""))[:1] == b'"'}
+        written = {name: epoch_ms(_moment(fields[name])) for name in ("time", "clicked_at") if bytes(fields.get(name, b""))[:1] == b'"'}
         return msgspec.json.encode(fields | written) if written else None
     except UNREADABLE:
         return None
 
 
-def _epoch_ms(moment: datetime) -> int:
+def epoch_ms(moment: datetime) -> int:
+    """Return a moment in epoch ms; it is UTC unless it says otherwise."""
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
