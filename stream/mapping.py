@@ -24,7 +24,7 @@ from stream.events import (
     Id,
     Impression,
     encode,
-    epoch_ms,
+    ms_of,
     expected_time,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
@@ -266,7 +266,7 @@ def _milliseconds(value: Any, unit: str) -> int:
         TypeError, ValueError, OverflowError, msgspec.ValidationError: it is none.
     """
     if isinstance(value, str) and not value.isdecimal():
-        return epoch_ms(msgspec.convert(value, datetime))
+        return ms_of(msgspec.convert(value, datetime))
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
     number, in_ms = float(value) if isinstance(value, float) else int(value), _IN_MS[unit]

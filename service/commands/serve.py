@@ -12,7 +12,7 @@ from service.api.log_watch import LogWatch
 from service.api.served_weights import ServedWeights
 from service.commands.compile import compile_kernels
 from service.commands.topics import log_with_topics
-from service.listen import server_of
+from service.listen import listening, server_of
 from service.settings import Settings
 from service.signals import stop_signals
 from stream.event_time import TimeRule
@@ -28,9 +28,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         LogError: the log can't be reached.
+        PortTakenError: another program listens on the port.
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
+    listening("serve.port", settings.serve.host, settings.serve.port).close()  # known before anything is compiled
     for each in settings.of_every_arm():
         compile_kernels(each.model.network)
     topics, registry = settings.topics, CollectorRegistry()
