@@ -34,6 +34,7 @@ from service.api.routes import (
     explain,
     freshness,
     history as history_route,
+    inference,
     metrics as metrics_route,
     model,
     predict,
@@ -107,11 +108,13 @@ def build(
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports)
+    app.state.service = Service(
+        topics.prefix, arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports
+    )
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
-    routers = [part.router for part in (predict, explain, events, users, *reading)]
+    routers = [part.router for part in (predict, explain, events, users, *reading, inference)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -139,6 +142,7 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             experiments.Experiments,
             Health,
             *of_users,
+            *inference.DESCRIBED,
         )
     )
     if needs_key:
