@@ -91,7 +91,7 @@ def _grpc(app: ASGIApp, settings: Settings) -> AbstractAsyncContextManager[None]
     host = f"[{serve.host}]" if ":" in serve.host else serve.host
     files = Files(serve.certfile, serve.keyfile, serve.client_ca) if serve.certfile else None
     proxied = ProxyHeadersMiddleware(app, trusted_hosts=split(serve.forwarded_allow_ips))  # type: ignore[arg-type]  # an ASGI app of Starlette
-    endpoint = Endpoint(f"{host}:{serve.grpc_port}", files, limits.body, limits.connections, limits.receive_timeout)
+    endpoint = Endpoint(f"{host}:{serve.grpc_port}", files, limits.body, limits.receive_timeout)
     return serving(proxied, endpoint)  # type: ignore[arg-type]
 
 

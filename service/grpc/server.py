@@ -34,8 +34,7 @@ class Endpoint(NamedTuple):
     address: str  # host:port
     files: Files | None  # of TLS; None: without
     max_message: int  # bytes
-    concurrent: int  # calls that are answered at one time, of all clients
-    timeout: float  # seconds that a connection has for what it has begun, once it is old
+    timeout: float  # seconds that a connection has to end what it has begun, once it is three times as old
 
 
 class Answered(NamedTuple):
@@ -170,7 +169,7 @@ async def serving(app: ASGIApp, endpoint: Endpoint) -> AsyncIterator[None]:
         CertificateError: the files can't be used.
         RuntimeError: the address can't be listened on.
     """
-    server = grpc.aio.server(options=_options(endpoint), maximum_concurrent_rpcs=endpoint.concurrent)
+    server = grpc.aio.server(options=_options(endpoint))
     services.add_GRPCInferenceServiceServicer_to_server(Inference(app, "https" if endpoint.files else "http"), server)
     if endpoint.files:
         server.add_secure_port(endpoint.address, _credentials(endpoint.files))
@@ -194,8 +193,8 @@ def _options(endpoint: Endpoint) -> Iterable[tuple[str, int]]:
         ("grpc.max_concurrent_streams", 100),  # of a connection
         ("grpc.max_metadata_size", 16_384),
         ("grpc.server_handshake_timeout_ms", ms),
-        ("grpc.max_connection_idle_ms", 15 * ms),
-        ("grpc.max_connection_age_ms", 15 * ms),  # it may then connect anew,
+        ("grpc.max_connection_idle_ms", 3 * ms),
+        ("grpc.max_connection_age_ms", 3 * ms),  # it may then connect anew,
         ("grpc.max_connection_age_grace_ms", ms),  # and a call that it never ends is cut off
     )
 

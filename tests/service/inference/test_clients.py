@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,6 +224,26 @@ def test_what_an_adversary_sends_over_grpc_is_refused_and_the_next_is_answered(p
     ]
     said = ["price.shape: got [-1]", "price.shape: got [46", "inputs: Expected", "raw_input_contents: got 1, expected 2", "price.contents: ", "price.datatype: got 'FP16'", "inputs: "]  # fmt: skip
     assert all(expected in found for expected, (_, found) in zip(said, refusals[2:], strict=False)), refusals
+
+
+def test_calls_that_are_begun_and_not_ended_hold_up_nobody_and_are_cut_off() -> None:
+    port, stop = free_port(), threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        stop.wait(30)
+        yield from ()
+
+    with (
+        serving(ServeSettings(grpc_port=port), limits=LimitSettings(receive_timeout=0.5)),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as held,
+    ):
+        calls = [held.stream_unary("/inference.GRPCInferenceService/ServerLive").future(nothing()) for _ in range(100)]
+        with over_grpc.InferenceServerClient(f"127.0.0.1:{port}") as triton:
+            assert triton.is_server_live()
+        codes = {call.exception(20).code() for call in calls}
+        stop.set()
+
+    assert codes == {grpc.StatusCode.UNAVAILABLE}
 
 
 def test_over_grpc_too_a_key_needs_its_role_and_has_its_allowance_and_requests_are_counted(tmp_path: Path) -> None:
