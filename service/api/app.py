@@ -22,7 +22,17 @@ from service.api.experiment_metrics import ExperimentMetrics
 from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.log_watch import LogWatch, watching
-from service.api.messages import Accepted, ExplainRequest, Explanations, Freshness, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import (
+    Accepted,
+    ExplainRequest,
+    Explanations,
+    Freshness,
+    Health,
+    ModelState,
+    Predictions,
+    PredictRequest,
+    ServedModels,
+)
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
@@ -69,6 +79,7 @@ def build(
     epsilon: float = 0.0,
     reports: Path | None = None,
     watch: LogWatch | None = None,
+    name: str | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -86,6 +97,7 @@ def build(
         epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
         reports: The folder in which reports of experiments are kept.
         watch: Looks at the log, in a thread, for the console; default: nothing does.
+        name: The model's; default: the prefix of its topics.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
@@ -109,7 +121,7 @@ def build(
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
     app.state.service = Service(
-        topics.prefix, arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports
+        name or topics.prefix, arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports
     )
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
@@ -141,6 +153,7 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             Freshness,
             experiments.Experiments,
             Health,
+            ServedModels,
             *of_users,
             *inference.DESCRIBED,
         )

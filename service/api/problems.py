@@ -21,8 +21,8 @@ def handle(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.exception_handler(NotFoundError)(_not_found)
     app.exception_handler(404)(_no_such_path)
     app.exception_handler(RecordTooLargeError)(_too_large)
-    app.exception_handler(NoWeightsError)(_unavailable)
-    app.exception_handler(LogError)(_unavailable)
+    app.exception_handler(NoWeightsError)(away)
+    app.exception_handler(LogError)(away)
     app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(405)(partial(_no_such_method, routes))
 
@@ -45,7 +45,8 @@ async def _too_large(_: Request, error: RecordTooLargeError) -> Answer:
     return Answer(Problem(str(error)), 413)
 
 
-async def _unavailable(request: Request, error: NoWeightsError | LogError) -> Answer:
+async def away(request: Request, error: Exception) -> Answer:
+    """Return the answer where what is asked for is not there now: weights, the log, a model."""
     return _problem(request, str(error), 503, {"Retry-After": "1"})
 
 
