@@ -18,6 +18,7 @@ CONSOLE = frozenset(
         "form.js",
         "health.js",
         "main.js",
+        "models.js",
         "show.js",
         "style.css",
         "uplot/uPlot.iife.min.js",
