@@ -24,8 +24,8 @@ from stream.events import (
     Id,
     Impression,
     encode,
-    ms_of,
     expected_time,
+    ms_of,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
 from stream.log.contract import Record
