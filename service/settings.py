@@ -61,6 +61,8 @@ class ServeSettings(Section):
     """the address to listen on; 0.0.0.0 for every interface, which needs keys, an issuer, or --insecure"""
     port: Port = 8000
     """the port of the API, /metrics and /docs"""
+    grpc_port: Port | None = None
+    """the port of the Open Inference Protocol over gRPC, which needs the extra sml-online[grpc]; none: it is served over HTTP alone"""
     hosts: tuple[str, ...] = ()
     """the names by which clients know this server, joiner and learner; localhost, the listen address and bare addresses always count"""
     certfile: Named | None = None

@@ -23,8 +23,8 @@ from stream.events import (
     Id,
     Impression,
     encode,
-    epoch_ms,
     expected_time,
+    ms_of,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
 from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
@@ -255,7 +255,7 @@ def milliseconds(value: Any, unit: str) -> int:
         TypeError, ValueError, OverflowError, msgspec.ValidationError: it is none.
     """
     if isinstance(value, str) and not value.isdecimal():
-        return epoch_ms(msgspec.convert(value, datetime))
+        return ms_of(msgspec.convert(value, datetime))
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
     of_a_second = _OF_A_SECOND[unit]
