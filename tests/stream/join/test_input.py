@@ -153,9 +153,9 @@ def test_page_views_keyed_by_user_become_the_examples_of_events_written_by_hand_
     name = uuid.uuid4().hex[:8]
     inputs, topics = of(APART, f"{name}."), Topics(f"input-{name}")
     with connect(kafka) as log:
-        create(log, topics, 3, rekey=True)
+        create(log, topics, 2, rekey=True)
         for topic in inputs.topics:
-            log.create(topic, 4)
+            log.create(topic, 2)
         producer = Producer({"bootstrap.servers": kafka.removeprefix("kafka://")})
         for each in by_the_site(names_of(inputs)):
             producer.produce(each.topic, each.value, each.key)
