@@ -178,7 +178,7 @@ def without_features(inputs: InputSettings) -> dict[str, Any]:
     return inputs.model_dump(exclude={"impressions": {"features", "item_features"}})
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     together=st.booleans(),
     deaths=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=4),
