@@ -13,6 +13,7 @@ from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
 from service.access.limits import Allowances
+from tests.client.rows import lines
 from tests.service.api.test_console import served
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
@@ -58,3 +59,14 @@ def test_node_predicts_logs_and_clicks_with_it(node: str, tmp_path: Path) -> Non
     assert said["refused"] == [422, "candidates", 1]
     assert (said["predicted"]["version"], len(said["logits"])) == (7, 2)
     assert said["fields"] == len(SPEC.fields)
+
+
+def test_the_lines_that_the_readme_shows_predict_log_and_click(node: str, site: Site) -> None:
+    program = FOLDER / "dist/readme.mjs"
+    with served(site.app) as address:
+        site.follower.publish(7, trained())
+        program.write_text(lines("JavaScript, TypeScript", address))
+        subprocess.run([node, program], check=True, timeout=60)
+
+    [impression], [click] = logged(site, site.topics.impressions), logged(site, site.topics.clicks)
+    assert impression["impression_id"] == click["impression_id"]
