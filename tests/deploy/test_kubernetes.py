@@ -1,5 +1,6 @@
 """deploy/kubernetes is valid for every Kubernetes that is supported, what it refers to is there, and no pod may do more than it needs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 
 from deploy.watch.written import rules
 from service.access.guard import PROBES
+from service.access.origin import allowed_hosts, check_host
 from service.listen import SHUTDOWN_TIMEOUT
 from service.settings import Settings
 from tests.deploy.composition import ROOT, read
@@ -177,6 +179,7 @@ def test_prometheus_asks_every_process_by_a_name_that_it_answers_to_and_watches_
     ports = {port["name"] for name in names for port in PODS[name]["containers"][0]["ports"]}
     assert {each["port"] for each in monitor["podMetricsEndpoints"]} == ports
     assert [each for group in rule["groups"] for each in group["rules"]] == rules()
-    for name in names:
-        given = {env["name"]: env.get("value", "") for env in PODS[name]["containers"][0]["env"]}
-        assert "$(POD_IP)" in given["SML_SERVE__HOSTS"]
+    given = {env["name"]: env.get("value", "") for env in PODS["server"]["containers"][0]["env"]}
+    allowed = allowed_hosts("0.0.0.0", json.loads(given["SML_SERVE__HOSTS"]))
+    for host in ("server", "server.sml.svc:80", "10.0.0.7:8000"):  # how a pod asks, and how Prometheus does
+        check_host({b"host": host.encode()}, allowed)
