@@ -36,7 +36,7 @@ def prometheus_rule() -> str:
         "metadata": {"name": "sml"},
         "spec": {"groups": groups},
     }
-    return "# Made from deploy/prometheus/alerts.yml by `make watch`.\n" + yaml.safe_dump(resource, sort_keys=False, width=1000)
+    return f"# Made from deploy/prometheus/alerts.yml by `make watch`.\n{yaml.safe_dump(resource, sort_keys=False, width=1000)}"
 
 
 def shown() -> dict[str, str]:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from deploy.watch.written import rules
-from service.access.guard import PROBES
 from service.access.origin import allowed_hosts, check_host
+from service.access.roles import PROBES
 from service.listen import SHUTDOWN_TIMEOUT
 from service.settings import Settings
 from tests.deploy.composition import ROOT, read
