@@ -34,9 +34,16 @@ _SHOWN = {
     "data": {"format", "label", "time", "click_time", "together"},
     "experiment": set(),
 }
-_MODEL = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # better than the defaults, which stay
+# Better than the defaults, which stay: benchmarks/accuracy.
+_MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=100_000)
+_FEW_FIELDS, _WIDE = 16, {"embedding": 15}  # up to so many fields, an embedding twice as wide costs no more than 32 fields do
 _TILES = 4  # of a numeric field
 _COLUMN = 36  # where comments begin
+
+
+def initial_model(fields: int) -> ModelSettings:
+    """Return the settings of the model that are written for so many fields."""
+    return _MODEL if fields > _FEW_FIELDS else _MODEL.model_copy(update=_WIDE)
 
 
 def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool) -> str:
@@ -48,14 +55,11 @@ def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool)
     data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
     lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for section, values in Settings(model=_MODEL).model_copy(update={"data": data}):
+    fields = [*_fields(guesses), *_time_fields(data, sample)]
+    for section, values in Settings(model=initial_model(fields.count("[[field]]"))).model_copy(update={"data": data}):
         if section not in {"field", "arms"} and (every or _SHOWN[section]):
             lines += [*_table(section, values, every=every), *(_arms() if section == "experiment" else ()), ""]
-    lines += _left_out(data, guesses)
-    for column, guess in guesses:
-        if guess.kind:
-            lines += _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
-    lines += _time_fields(data, sample)
+    lines += [*_left_out(data, guesses), *fields]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -112,6 +116,13 @@ def _extent(column: Column) -> str:
     """Return how many different values a column has, and how much of it is missing."""
     missing = 1 - column.filled.mean()
     return f"{len(column.values):,} different values, {f'{missing:.1%}' if missing else 'none'} missing"
+
+
+def _fields(guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
+    """Yield the fields that are columns."""
+    for column, guess in guesses:
+        if guess.kind:
+            yield from _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
 
 
 def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",") -> Iterator[str]:
