@@ -176,12 +176,6 @@ def _left_out(guesses: list[tuple[Column, KindGuess]], roles: Iterable[tuple[str
     yield ""
 
 
-def _fields(guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
-    for column, guess in guesses:
-        if guess.kind:
-            yield from _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
-
-
 def _extent(column: Column) -> str:
     """Return how many different values a column has, and how much of it is missing."""
     missing = 1 - column.filled.mean()
