@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from model.features import Encoder
 from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
+from stream.ignored_features import IgnoredMetric
 from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
@@ -83,7 +85,8 @@ class LearnerMetrics:
         self.table_rows = gauge("table_rows", "Rows of the table that are occupied.")
         self.table_capacity = gauge("table_capacity_rows", "Rows of the table.")
         self.table_expired = gauge("table_expired_rows", "Rows that gave way to newer values, since the model began.")
-        self.unknown_features = gauge("unknown_features", "Features ignored, since the log was found, because no field has their name.")
+        self._encoders: list[Encoder] = []
+        IgnoredMetric("learner", lambda: self._encoders, registry)
         self.reconnects = counter("reconnects", "Times that the log was away.")
         self.checkpoint_seconds = seconds("checkpoint", "Time to write a checkpoint.")
         self.checkpoint_failures = counter("checkpoint_failures", "Checkpoints that could not be written.")
@@ -127,7 +130,7 @@ class LearnerMetrics:
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
-        self.unknown_features.set(trainer.encoder.unknown)
+        self._encoders = [trainer.encoder]
         if inside:
             self.quality.record_parts(trainer)
             self.inside.record(trainer.model, trainer.guard.recent)
