@@ -1,5 +1,6 @@
 """The server's process: the application on its address, with TLS, behind a proxy or not, within its bounds; and over gRPC, if asked."""
 
+import errno
 import logging
 import os
 import socket
@@ -17,6 +18,27 @@ from service.access.protocol import Bounds, bounded, sweeper
 from service.settings import Settings, SettingsError
 
 SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away
+
+
+class PortTakenError(Exception):
+    """Another program listens on the port, or the address is not this machine's."""
+
+
+def listening(setting: str, host: str, port: int) -> socket.socket:
+    """Listen on a port, which ``setting`` names; 0 is any free one.
+
+    Raises:
+        PortTakenError: that is not possible.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, dualstack_ipv6=host == "::")
+    except OSError as error:
+        why = str(error.strerror).partition(" (while ")[0]  # what Python adds to it says the address again
+        at = f"{setting}: got {port} at {host}, expected a free port of this machine: {why}"
+        table, _, name = setting.partition(".")
+        other = f"; end the program that listens there, or choose another by SML_{table.upper()}__{name.upper()}"
+        raise PortTakenError(at + other * (error.errno == errno.EADDRINUSE)) from error
 
 
 def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:

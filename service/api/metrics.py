@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -11,8 +12,10 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.features import Encoder
 from service.api.arms import Arms, Selected
 from service.api.served_weights import NoWeightsError
+from stream.ignored_features import IgnoredMetric
 from stream.join.metrics import PROBABILITIES
 from stream.weights.metrics import BUCKETS
 
@@ -69,6 +72,7 @@ class ServerMetrics(RequestMetrics):
             lambda: float(bool(arms.control.held)),
         )
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
+        IgnoredMetric("server", partial(_encoders, arms), registry)
         self.of_arms = ArmMetrics(registry, arms) if arms.split else None
 
     def record_prediction(self, selected: Selected, probabilities: Sequence[float], seconds: float) -> None:
@@ -168,6 +172,12 @@ class Measured:
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, status).inc()
             self.metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
+
+
+def _encoders(arms: Arms) -> Iterator[Encoder]:
+    for each in arms.weights.values():
+        with suppress(NoWeightsError):
+            yield each.predictor.encoder
 
 
 def _or_nan(value: Callable[[], float]) -> float:

@@ -17,7 +17,7 @@ from service.api.several.front import several
 from service.api.several.hosting import Opened
 from service.commands.compile import compile_kernels
 from service.commands.topics import log_with_topics
-from service.listen import server_of
+from service.listen import listening, server_of
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from service.tracing import tracing
@@ -34,9 +34,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         LogError: the log can't be reached.
+        PortTakenError: another program listens on the port.
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
+    _expect_free_port(settings)
     _compile(settings)
     with stop_signals(), _opened(settings, access) as model:
         server_of(model.app, settings).run()
@@ -48,16 +50,22 @@ def serve_several(settings: Mapping[str, Settings]) -> None:
     Raises:
         SettingsError: as above; or two of them are the same model.
     """
+    first = next(iter(settings.values()))
+    access = access_of(first)
+    _expect_free_port(first)
     names = dict[tuple[str, str], str]()
     for name, each in settings.items():
         if (other := names.setdefault((each.log.url, each.topics.prefix), name)) != name:
             raise SettingsError(f"--model {name}: got the log and the prefix of {other}, expected another's: [log] url or prefix")
         _compile(each)
-    first = next(iter(settings.values()))
-    access = access_of(first)
     openings = {name: partial(_opened, each, access, name) for name, each in settings.items()}
     with stop_signals():
         server_of(several(openings, access), first).run()
+
+
+def _expect_free_port(settings: Settings) -> None:
+    """Say that the port is taken before anything is compiled."""
+    listening("serve.port", settings.serve.host, settings.serve.port).close()
 
 
 def _compile(settings: Settings) -> None:

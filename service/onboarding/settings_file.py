@@ -32,6 +32,7 @@ _SHOWN = {
     "access": {"keys"},
     "limits": set(),
     "data": {"format", "label", "time", "click_time", "together"},
+    "input": set(),
     "experiment": set(),
 }
 _MODEL = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # better than the defaults, which stay

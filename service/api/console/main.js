@@ -70,7 +70,7 @@ function keep(found) {
 function tiles({ model, learner }) {
   show("loss", known(learner?.log_loss) ? loss(learner.log_loss) : "–");
   const gain = learner?.base_rate_log_loss ? 1 - learner.log_loss / learner.base_rate_log_loss : null;
-  show("gain", gain === null ? "waiting for examples" : `${percent(Math.abs(gain))} ${gain < 0 ? "above" : "below"} the click rate alone${known(learner.auc) ? ` · AUC ${learner.auc.toFixed(3)}` : ""}`);
+  show("gain", gain === null ? (learner?.examples ? "no clicks among the newest examples" : "waiting for examples") : `${percent(Math.abs(gain))} ${gain < 0 ? "above" : "below"} the click rate alone${known(learner.auc) ? ` · AUC ${learner.auc.toFixed(3)}` : ""}`);
   show("age", seconds(model.staleness_seconds));
   show("through", model.trained_through === null ? "nothing learned yet" : `through ${new Date(model.trained_through).toISOString().slice(0, 19).replace("T", " ")} UTC`);
   show("examples", count(model.examples));

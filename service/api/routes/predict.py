@@ -52,14 +52,14 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
 
     With `log`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as served;
     a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
-    was chosen.
+    was chosen. With `debug` it names the features that no field of the model has.
     """
     request = read_predict_request(body)
     if request.log:
         http.scope["caller"].check_role("ingest")
         if request.time is not None:
             service.check_times([("time", request.time)])
-    at = service.now() if request.time is None else request.time
+    at = service.time_of(request.time)
     by = service.arms.select(request.context, forced(http))
     predictor, start = by.weights.predictor, time.perf_counter()
     scored = predictor.predict(request, at)
@@ -82,6 +82,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         by.served,
         [Choice(predictions[index].id, predictions[index].impression_id, propensity) for index, propensity in chosen],
         by.stale,
+        predictor.encoder.names_ignored(scored.features) if request.debug else None,
     )
     if shown:
         served, propensities = replace(by.served or Served(), version=header.version), dict(chosen)

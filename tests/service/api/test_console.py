@@ -420,6 +420,7 @@ CALM = {
     "table": 0.4,
     "failures": 0.0,
     "calibration": 1.0,
+    "log_seconds": 0.01,
 }
 
 
@@ -432,7 +433,10 @@ CALM = {
         ({"staleness_seconds": 40}, {"examples": 0, "impressions": 1, "clicks": 0}, "Nothing comes in."),
         ({"held": {"why": {"values": "user: 90 %, before 2 %"}}, "staleness_seconds": 40}, {}, "user: 90 %, before 2 %"),
         ({}, {"clicks": [10.0] * 5 + [0.0] * (MINUTE - 5)}, "Clicks have stopped."),
+        ({}, {"clicks": [20.0] * 10 + [1.0] * (MINUTE - 10)}, "Clicks have stopped."),  # the joiner's mark, once a second
+        ({}, {"impressions": [300.0] * 10 + [20.0] * (MINUTE - 10), "clicks": [30.0] * 10 + [2.0] * (MINUTE - 10)}, None),  # it is night
         ({}, {"hop_log": 2.5, "hop_join": 0.01, "hop_serve": 0.2}, "The hop “log” takes 2.5"),
+        ({}, {"log_seconds": 0.8, "hop_learn": 2.5}, "The log is slow. It takes 800"),
         ({}, {"table": 0.995}, "The table is full."),
         ({}, {"impressions": [100.0] * 20 + [None] * (MINUTE - 20)}, "This server can't reach the log."),
         ({}, {"calibration": 1.6}, "Predicted are 1.60 times the clicks"),

@@ -116,6 +116,21 @@ def test_what_is_loaded_with_the_first_weights_is_not_looked_through_for_garbage
     assert gc.get_freeze_count() <= loaded
 
 
+def test_a_feature_that_no_field_knows_is_named_when_asked_and_always_counted_by_name(client: TestClient) -> None:
+    request = {"context": {"uzer": "u1", "hour": 3}, "candidates": [{"id": 1, "item": "i1"}, {"id": 2, "prize": 9}], "time": 0}
+
+    silent, debugged = (client.post("/v1/predict", json={**request, "debug": debug}).json() for debug in (False, True))
+    known = client.post("/v1/predict", json={"candidates": [{"id": 1, "item": "i1"}], "debug": True}).json()
+
+    assert "ignored" not in silent
+    assert debugged["ignored"] == ["hour", "prize", "uzer"]  # the hour is that of the time
+    assert known["ignored"] == []
+    counted = [line for line in client.get("/metrics").text.splitlines() if line.startswith("sml_server_ignored_features_total")]
+    assert counted == [
+        f'sml_server_ignored_features_total{{feature="{name}"}} {n}' for name, n in (("hour", 4.0), ("prize", 2.0), ("uzer", 4.0))
+    ]
+
+
 def test_every_impression_has_an_id_of_its_own(client: TestClient) -> None:
     request = {"candidates": [{"id": "same"}] * 50}
 
