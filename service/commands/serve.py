@@ -64,8 +64,10 @@ def serve_several(settings: Mapping[str, Settings]) -> None:
 
 
 def _expect_free_port(settings: Settings) -> None:
-    """Say that the port is taken before anything is compiled."""
+    """Say that a port is taken before anything is compiled."""
     listening("serve.port", settings.serve.host, settings.serve.port).close()
+    if settings.serve.grpc_port is not None:
+        listening("serve.grpc_port", settings.serve.host, settings.serve.grpc_port).close()
 
 
 def _compile(settings: Settings) -> None:
