@@ -15,6 +15,7 @@ from service.api.served_weights import Follow
 from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.log.contract import Log
+from stream.traces import Tracing
 from stream.traffic import TrafficFollower
 
 
@@ -24,10 +25,13 @@ def application(
     log: Log,
     follow: Follow,
     registry: CollectorRegistry,
+    *,
     first: Callable[[], None] | None = None,
     exported: Collector | None = None,
+    name: str | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
-    """Return the application; the last four arguments are those of :func:`~service.api.app.build`.
+    """Return the application; the arguments by name are those of :func:`~service.api.app.build`.
 
     Raises:
         LogError: a topic of an arm is missing, or the log can't be reached.
@@ -48,6 +52,8 @@ def application(
         reports=Path(settings.experiment.directory),
         first=first,
         exported=exported,
+        name=name,
+        tracing=tracing,
     )
 
 

@@ -28,17 +28,17 @@ def exposed(registry: CollectorRegistry, settings: Settings, section: str) -> It
     """Serve the metrics of ``registry`` where a section of the settings says, until the block ends; port 0 is any free one, and is logged.
 
     Raises:
-        PortTakenError: another process listens there.
+        PortTakenError: another program listens there.
         SettingsError: the address is one that others reach, and it is not said who may read there.
     """
     host, port = getattr(settings, section).metrics_host, getattr(settings, section).metrics_port
     settings.access.check_address(f"{section}.metrics_host", host)
     access = AccessSettings() if is_local(host) else settings.access
-    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": ""})
+    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": "", "grpc_port": None})
     settings = settings.model_copy(update={"serve": serve, "access": access})
     server = server_of(Guard(_application(registry), access_of(settings)), settings)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # that it starts and ends is told below, and by the process's own end
-    with listening(host, port, "metrics_port") as listener:
+    with listening(f"{section}.metrics_port", host, port) as listener:
         logger.info("metrics are at http://%s:%s/metrics", host, listener.getsockname()[1])
         thread = Thread(target=server.run, args=([listener],), name="metrics", daemon=True)
         thread.start()

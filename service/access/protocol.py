@@ -112,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """End a head: its body is next."""
         self.framing = 0
         self.head, self.deadline = None, time.monotonic() + self.bounds.receive_timeout
-        route = next((route for route in ROUTES if self.url.partition(b"?")[0].endswith(route.encode())), None)
+        route = next((route for end, route in ROUTES.items() if self.url.partition(b"?")[0].endswith(end.encode())), None)
         if route and (self.cycle is None or self.cycle.response_complete):  # a pipelined one waits for the one before it
             self.shed = self.turns.is_full(self.address, alone=not self.is_proxy)
             if self.shed:

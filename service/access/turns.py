@@ -12,7 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 MOST_WAIT = 0.02  # seconds in which all that wait have had their turn
 LEAST = 8  # that may wait, however long each takes: of one client; twice as many in all
-ROUTES = ("/v1/predict", "/v1/explain")
+ROUTES = {  # what a path ends with → the label of its metrics
+    "/v1/predict": "/v1/predict",
+    "/v1/explain": "/v1/explain",
+    "/infer": "/v2/models/{model}/infer",
+}
 _TURN = "sml.turn"  # the entry of a request's scope: whose it is
 _FIRST_GUESS = 0.001  # seconds
 _MEMORY = 16  # turns

@@ -25,7 +25,17 @@ from service.api.experiment_metrics import ExperimentMetrics
 from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.log_watch import LogWatch, watching
-from service.api.messages import Accepted, ExplainRequest, Explanations, Freshness, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import (
+    Accepted,
+    ExplainRequest,
+    Explanations,
+    Freshness,
+    Health,
+    ModelState,
+    Predictions,
+    PredictRequest,
+    ServedModels,
+)
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
@@ -37,6 +47,7 @@ from service.api.routes import (
     explain,
     freshness,
     history as history_route,
+    inference,
     metrics as metrics_route,
     model,
     predict,
@@ -47,6 +58,7 @@ from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
+from stream.traces import Tracing
 
 ABOUT = """\
 Click probabilities from weights that learn while they serve. Every answer names the version of the weights that gave it.
@@ -73,6 +85,8 @@ def build(
     watch: LogWatch | None = None,
     first: Callable[[], None] | None = None,
     exported: Collector | None = None,
+    name: str | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -92,6 +106,8 @@ def build(
         watch: Looks at the log, in a thread, for the console; default: nothing does.
         first: Called in a thread while ``follow`` runs; requests come once it has returned.
         exported: What ``/metrics`` answers with; default: ``registry``.
+        name: The model's; default: the prefix of its topics.
+        tracing: Where spans go; default: nothing is traced.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
@@ -116,14 +132,15 @@ def build(
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(
-        arms, log, topics, metrics, exported or registry, rule, clock, history, frequent, personal, explore, epsilon, reports
-    )
+    more = (history, frequent, personal, explore, epsilon, reports, tracing)
+    app.state.service = Service(name or topics.prefix, arms, log, topics, metrics, exported or registry, rule, clock, *more)
     app.state.turns = Turns(lambda route: metrics.requests.labels(route, "503").inc())
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
+    if tracing:
+        app.add_middleware(tracing.around)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
-    routers = [part.router for part in (predict, explain, events, users, *reading)]
+    routers = [part.router for part in (predict, explain, events, users, *reading, inference)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -150,7 +167,9 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             Freshness,
             experiments.Experiments,
             Health,
+            ServedModels,
             *of_users,
+            *inference.DESCRIBED,
         )
     )
     if needs_key:

@@ -15,7 +15,9 @@ from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
 from service.cli.explain import explain
+from service.cli.export import export
 from service.cli.forget import forget
+from service.cli.import_model import import_model
 from service.cli.init import init
 from service.cli.keys import keys_app
 from service.cli.program import (
@@ -28,6 +30,7 @@ from service.cli.program import (
     RecordedFiles,
     UntilCaughtUp,
     answer,
+    named_settings,
     print_version,
     settings_of,
     settings_reading,
@@ -84,6 +87,8 @@ app.command()(reproduce)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(explain)
+app.command()(export)
+app.command("import")(import_model)
 
 
 @app.command()
@@ -197,6 +202,10 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="Processes that answer. Several share one copy of the weights, and need Linux.")
     ] = 1,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model by its name and its settings, instead of --config; may be said again.", metavar="NAME=TOML"),
+    ] = None,
     config: Config = CONFIG,
 ) -> None:
     """Serve predictions from the newest weights.
@@ -209,17 +218,22 @@ def serve(
         sml serve --workers 4
         sml serve --certfile server.pem --keyfile server.key
         SML_SERVE__PORT=8001 sml serve
+        sml serve --model ctr=ctr.toml --model cvr=cvr.toml
         curl localhost:8000/v1/predict -d '{"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": "a"}]}'
     """
-    from service.commands.serve import serve as run, serve_by_workers
+    from service.commands.serve import serve as run, serve_by_workers, serve_several
 
     for variable, value in {"SML_SERVE__CERTFILE": certfile, "SML_SERVE__KEYFILE": keyfile, INSECURE: insecure and "true"}.items():
         if value:
             os.environ[variable] = value  # an option is the nearest of the settings' sources
-    if workers == 1:
-        run(settings_of(config))
-    else:
+    if model and workers > 1:
+        raise typer.BadParameter("one of --workers and --model", param_hint="--workers")
+    if model:
+        serve_several({name: settings_of(file) for name, file in named_settings(model).items()})
+    elif workers > 1:
         serve_by_workers(settings_of(config), workers)
+    else:
+        run(settings_of(config))
 
 
 @app.command()

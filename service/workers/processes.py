@@ -26,7 +26,8 @@ from service.log_and_topics import log_with_topics
 from service.log_lines import LOG_FORMAT, log_to_stderr
 from service.settings import Settings
 from service.signals import stop_signals
-from service.workers.totals import Together, reporting
+from service.tracing import tracing
+from service.workers.totals import AllProcesses, reporting
 from stream.log.metrics import measure
 from stream.log.topics import CONTROL
 from stream.weights.follow import Follower
@@ -42,7 +43,7 @@ FIRST_TIMEOUT = 30.0  # seconds that a worker waits for the weights before it ta
 def work(settings: Settings, listener: socket.socket, offers: Path, totals: Path) -> None:
     """Answer requests that come in at ``listener``, from the weights that are offered at ``offers``, until SIGTERM."""
     registry, follow = CollectorRegistry(), SharedFollower(offers)
-    with _process() as stop, log_with_topics(settings) as log, reporting(registry, totals):
+    with _process() as stop, log_with_topics(settings) as log, reporting(registry, totals), tracing(settings, "serve") as traces:
         arms = settings.of_every_arm()
         for each in arms:  # here it holds up nobody, while the follower waits for whoever takes weights
             load_kernels(Weights(each.spec.model_copy(update={"table": TableSettings(capacity=8)})))
@@ -51,7 +52,16 @@ def work(settings: Settings, listener: socket.socket, offers: Path, totals: Path
             for _ in arms:
                 follow.told.acquire(timeout=FIRST_TIMEOUT)
 
-        app = application(settings, access_of(settings), log, follow, registry, know_weights, Together(registry, totals))
+        app = application(
+            settings,
+            access_of(settings),
+            log,
+            follow,
+            registry,
+            first=know_weights,
+            exported=AllProcesses(registry, totals),
+            tracing=traces,
+        )
         server = server_of(app, settings, app.state.turns)
         Thread(target=_end_by, args=(server, stop), daemon=True).start()
         server.run(sockets=[listener])
@@ -62,7 +72,13 @@ def follow(settings: Settings, listener: socket.socket, totals: Path) -> None:
     registry, topics = CollectorRegistry(), settings.topics
     metrics = FollowerMetrics(registry)
     offers = {arm: Offer() for arm in settings.arms or (CONTROL,)}
-    with _process() as stop, log_with_topics(settings) as log, reporting(registry, totals), ExitStack() as threads:
+    with (
+        _process() as stop,
+        log_with_topics(settings) as log,
+        reporting(registry, totals),
+        tracing(settings, "serve") as traces,
+        ExitStack() as threads,
+    ):
         measure(log, topics, registry)
         traffic = traffic_of(settings, log)
 
@@ -70,7 +86,7 @@ def follow(settings: Settings, listener: socket.socket, totals: Path) -> None:
             return stop.is_set() or (traffic is not None and arm in traffic.traffic.retired)
 
         def follow_arm(arm: str, offer: Offer) -> None:
-            Follower(log, topics._replace(arm=arm), offer, metrics, offer.heartbeats, offer.memory).run(partial(should_stop, arm))
+            Follower(log, topics._replace(arm=arm), offer, metrics, offer.heartbeats, traces, offer.memory).run(partial(should_stop, arm))
             offer.end()
 
         for work_of in [partial(follow_arm, *each) for each in offers.items()] + ([partial(traffic.run, stop.is_set)] if traffic else []):

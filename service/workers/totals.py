@@ -118,7 +118,7 @@ def added_up(reports: Iterable[list[Family]]) -> list[Family]:
     ]
 
 
-class Together(Collector):
+class AllProcesses(Collector):
     """Collects the metrics of all processes, in one of them, from the supervisor at ``path``; ``registry`` has its own."""
 
     def __init__(self, registry: CollectorRegistry, path: Path) -> None:

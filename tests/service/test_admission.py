@@ -213,7 +213,9 @@ def test_a_port_of_metrics_that_is_taken_is_named() -> None:
         port = other.getsockname()[1]
 
         with (
-            pytest.raises(PortTakenError, match=f"metrics_port: got {port}, expected a free port: Address already in use"),
+            pytest.raises(
+                PortTakenError, match=f"metrics_port: got {port} at 127.0.0.1, expected a free port of this machine: Address already in use"
+            ),
             exposed(CollectorRegistry(), Settings(join=JoinSettings(metrics_port=port)), "join"),
         ):
             raise AssertionError
