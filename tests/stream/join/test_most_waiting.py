@@ -115,7 +115,7 @@ with SqliteLog(sys.argv[1]) as log:
     flood(log, 150_000)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
     resource.setrlimit(resource.RLIMIT_AS, (taken + {FEATURES},) * 2)
-    join(log, 150_000_000)
+    join(log, 120_000_000)
 """
 
     done = subprocess.run(
