@@ -33,7 +33,7 @@ lint: .venv/tests-ready ## ruff, and mypy --strict
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-watch: .venv/tests-ready ## write deploy/metrics.md and Grafana's dashboards from the code
+watch: .venv/tests-ready ## write deploy/metrics.md, Grafana's dashboards and Kubernetes' rules from the code
 	.venv/bin/python -m deploy.watch
 
 client: .venv/tests-ready ## write the TypeScript client's types from the server's OpenAPI document

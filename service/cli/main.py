@@ -16,7 +16,9 @@ from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
 from service.cli.explain import explain
+from service.cli.export import export
 from service.cli.forget import forget
+from service.cli.import_model import import_model
 from service.cli.init import init
 from service.cli.keys import keys_app
 from service.cli.program import (
@@ -89,6 +91,8 @@ app.command()(reproduce)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(explain)
+app.command()(export)
+app.command("import")(import_model)
 
 
 @app.command()
