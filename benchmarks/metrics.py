@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--rows", type=int, default=45_000)
-    parser.add_argument("--fours", type=int, default=600)
+    parser.add_argument("--fours", type=int, default=300)
     asked = parser.parse_args()
     spec, polls = _polls(asked.path, asked.rows)
     learner, endless = Watched(spec), _rounds(polls)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
 _LONGEST = 10_000  # characters of the reason: it may contain a feature's name, as long as a record
-BATCH = 1_000  # records written back in one transaction
+BATCH, MOST_BYTES = 1_000, 32_000_000  # records, and bytes of what they become, written back in one transaction
 _PATIENCE = 1.0  # seconds that a poll waits for a record that is known to be there
 _HEADER = "__connect.errors."
 _APPENDED = re.compile(r"(?<=append time), -?[0-9]+\Z")  # which another record has another of
@@ -142,10 +142,17 @@ def retry(log: Log, topics: Topics, inputs: InputSettings = InputSettings()) -> 
     with closing(log.writer(_owner(topics))) as writer:
         letters = dead_letters(log, topics, retried_until(log, topics))
         while batch := list(islice(letters, BATCH)):
-            found = [(letter, _original(log, letter)) for letter in batch if not letter.stage.startswith("learn.")]
-            messages = [each for letter, record in found if record for each in _written_back(log, topics, inputs, letter, record)]
-            writer.commit(messages, {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)})
-            counts.update(record is not None for _, record in found)
+            messages, size = list[Message](), 0
+            for letter in batch:
+                record = None if letter.stage.startswith("learn.") else _original(log, letter)
+                written = _written_back(log, topics, inputs, letter, record) if record else []
+                messages += written
+                size += sum(len(message.value or b"") for message in written)
+                if letter is batch[-1] or size > MOST_BYTES:
+                    writer.commit(messages, {(topics.dead_letters, 0): Progress(letter.record.offset + 1)})
+                    messages, size = [], 0
+                if not letter.stage.startswith("learn."):
+                    counts[record is not None] += 1
     return Retried(counts[True], counts[False])
 
 

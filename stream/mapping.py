@@ -2,7 +2,7 @@
 
 An event is mapped whole or not at all: one that can't be is a dead letter with its original bytes. What is mapped is a function of its
 value and the settings alone, ids included, so an event that comes again gives the same impressions, which the joiner tells as duplicates.
-Whatever the bytes, mapping returns what the joiner can decode or raises :class:`MappingError`, in bounded memory.
+Whatever the bytes, mapping returns what the joiner can decode or raises :class:`BadRecordError`, in bounded memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from stream.event_time import TimeRule
 from stream.events import (
     LARGEST_EVENT,
     LARGEST_RECORD,
@@ -28,7 +27,6 @@ from stream.events import (
     ms_of,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
-from stream.log.contract import Record
 from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
 
 MOST_ITEMS = 1_000  # of one event
@@ -36,7 +34,7 @@ LARGEST_MAPPED = 10_000_000  # bytes of all that one event is mapped to: what it
 MOST_NESTED = 16  # objects within each other that become features
 LONGEST_NAME = 1_000  # characters of a feature's name: those of nested objects repeat the outer names
 
-_IN_MS = {"s": 1_000, "ms": 1, "us": 1e-3, "ns": 1e-6}
+_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _A_FEATURE = "a text, number, boolean or null, or a list of these"
 
@@ -105,21 +103,17 @@ class _Mapper:
         """Return the event's time, epoch ms."""
         found = self._time.find(document)
         try:
-            time = _milliseconds(found, self._unit)
+            time = milliseconds(found, self._unit)
         except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
             raise self._time.error(found, f"epoch {_UNITS[self._unit]} (time_unit), or ISO 8601") from error
         if not 0 <= time <= LATEST_TIME:
             raise self._time.error(found, expected_time(time) if self._unit == "ms" and time > 0 else f"epoch {_UNITS[self._unit]}")
         return time
 
-    def check_time(self, time: int, record: Record, rule: TimeRule) -> None:
-        """Refuse a time that is impossible for an event that was appended when its record says.
-
-        Raises:
-            FutureTimeError: it is too late.
-            TimeUnitError: it is in seconds, but ``time_unit`` says otherwise.
-        """
-        rule.check(time, record.timestamp, self._time.pointer)
+    @property
+    def time_pointer(self) -> str:
+        """The pointer to the time."""
+        return self._time.pointer
 
     def _place(self, setting: str, pointer: str) -> _Place:
         return _Place(f"{self.kind}.{setting}", pointer, parse(pointer))
@@ -172,11 +166,9 @@ class _Clicks(_Mapper):
 
     def events(self, document: Document) -> Iterator[Event]:
         """Yield the click of an event."""
-        value = None if self._value is None else self._value.find(document)
-        if self._value is None or value is ABSENT or value is None:
-            worth = None
-        else:
-            worth = float(_checked(self._value, value, ClickValue, "a number from 0 to below 2⁵³"))
+        worth = None
+        if self._value and (found := self._value.find(document)) not in (ABSENT, None):
+            worth = float(_checked(self._value, found, ClickValue, "a number from 0 to below 2⁵³"))
         yield Click(self._name(document, document), self.time(document), worth)
 
 
@@ -197,24 +189,20 @@ class Mapper:
         if not self._kinds:
             raise BadRecordError("topic", topic, "one that [input] names")
 
-    def time_of(self, record: Record, rule: TimeRule) -> int | None:
-        """Return the time of a record's events, epoch ms; None: it has none that are mapped.
+    def time_of(self, value: bytes | None) -> tuple[int, str] | None:
+        """Return the time of what a record's value is mapped to, epoch ms, and the pointer to it; None: it is mapped to nothing.
 
         Raises:
-            BadRecordError: it can't be read, or its time is impossible.
+            BadRecordError: it can't be read, or has no time.
         """
-        document, times = _document(record.value), []
-        for kind in self._kinds:
-            if kind.takes(document):
-                times.append(time := kind.time(document))
-                kind.check_time(time, record, rule)
-        return max(times, default=None)
+        document = _document(value)
+        return max(((kind.time(document), kind.time_pointer) for kind in self._kinds if kind.takes(document)), default=None)
 
     def map(self, value: bytes | None) -> list[Mapped]:
         """Return the events of a record's value.
 
         Raises:
-            MappingError: it can't be mapped.
+            BadRecordError: it can't be mapped.
         """
         document, mapped, size = _document(value), [], 0
         for kind in self._kinds:
@@ -233,6 +221,8 @@ def _document(value: bytes | None) -> Document:
         raise BadRecordError("record", value and f"{len(value)} bytes", f"a JSON object of at most {LARGEST_RECORD} bytes")
     try:
         document = msgspec.json.decode(value)
+    except msgspec.ValidationError as error:
+        raise BadRecordError("record", value, "numbers in the range of a double") from error
     except UNREADABLE as error:
         raise BadRecordError("record", value, "a JSON object in UTF-8") from error
     if not isinstance(document, dict):
@@ -247,9 +237,8 @@ def _same(found: object, wanted: object) -> bool:
 
 def _text(place: _Place, document: Document, base: str = "") -> str:
     found = place.find(document, base)
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
-    return str(_checked(place, found, Id, "a text of 1 to 1,000 characters, or a whole number", base))
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    return str(_checked(place, text, Id, "a text of 1 to 1,000 characters, or a whole number", base))
 
 
 def _checked(place: _Place, value: Any, kind: Any, expected: str, base: str = "") -> Any:
@@ -259,7 +248,7 @@ def _checked(place: _Place, value: Any, kind: Any, expected: str, base: str = ""
         raise place.error(value, expected, base) from error
 
 
-def _milliseconds(value: Any, unit: str) -> int:
+def milliseconds(value: Any, unit: str) -> int:
     """Return a time in epoch ms.
 
     Raises:
@@ -269,8 +258,8 @@ def _milliseconds(value: Any, unit: str) -> int:
         return ms_of(msgspec.convert(value, datetime))
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
-    number, in_ms = float(value) if isinstance(value, float) else int(value), _IN_MS[unit]
-    return round(number * in_ms) if in_ms >= 1 else int(number // round(1 / in_ms))
+    of_a_second = _OF_A_SECOND[unit]
+    return round(1_000 * value / of_a_second) if isinstance(value, float) else 1_000 * int(value) // of_a_second
 
 
 def _features(places: Mapping[str, _Place], document: Document, base: str = "") -> dict[str, Feature]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")]
-_RECORDED = "Recorded logs: CSV, TSV, JSON, Parquet, LIBSVM, LIBFFM, Vowpal Wabbit's text, packed or not; folders, patterns, or -."
-Recorded = Annotated[Path, typer.Argument(help=_RECORDED)]
-RecordedFiles = Annotated[list[Path], typer.Argument(help=_RECORDED, metavar="FILE...")]
+RECORDED = "Recorded logs: CSV, TSV, JSON, Parquet, LIBSVM, LIBFFM, Vowpal Wabbit's text, packed or not; folders, patterns, or -."
+Recorded = Annotated[Path, typer.Argument(help=RECORDED)]
+RecordedFiles = Annotated[list[Path], typer.Argument(help=RECORDED, metavar="FILE...")]
 MaxBad = Annotated[float | None, typer.Option(min=0, max=1, help="The share of rows that may be unreadable. Default: [data] max_bad.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="Stop after the records that the log held at the start.")]

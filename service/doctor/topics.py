@@ -118,12 +118,12 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
 
 
 def _of_the_site(log: Log, topic: str) -> Finding:
-    """Check that a topic that ``[input]`` names exists. Whose its timestamps are is the site's affair: writers' own are not believed."""
+    """Check that a topic that ``[input]`` names exists; whose its timestamps are is the site's affair."""
     try:
         own = log.append_times(topic)
     except LogError as error:
         return Finding(topic, False, str(error), "let [input] name a topic that your site writes")
-    found = "timestamps are the log's own" if own else "timestamps are the writers' own: events count as appended when they are mapped"
+    found = "timestamps are the log's own" if own else "timestamps are the writers' own, and believed up to the present"
     return Finding(topic, True, f"mapped as [input] says; {found}")
 
 

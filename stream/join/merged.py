@@ -56,13 +56,16 @@ class Pending(NamedTuple):
 
 
 class Decoder:
-    """Decodes the records of one topic: of ours, or of a site's own."""
+    """Decodes the records of one topic: of ours, or of a site's own.
+
+    Where a site's writers choose the timestamps, an event was appended at its record's, but not before its own time, nor after now.
+    """
 
     def __init__(self, log: Log, topics: Topics, topic: str, inputs: InputSettings, rule: TimeRule) -> None:
         self._topics, self._rule = topics, rule
         self._mapper = Mapper(inputs, topic) if topic in inputs.topics else None
         try:
-            self._appended = not self._mapper or log.append_times(topic)  # else the timestamps are its writers', and prove nothing
+            self._appended = not self._mapper or log.append_times(topic)  # else the timestamps are its writers' own
         except UnknownTopicError as error:
             raise UnknownTopicError(f"topic {topic!r}, which [input] names, does not exist: expected one that your site writes") from error
 
@@ -74,10 +77,14 @@ class Decoder:
             return Pending(record, error, -1)
 
     def _mapped(self, record: Record, mapper: Mapper) -> Pending:
-        now = int(time.time() * 1000)
-        record = record._replace(timestamp=min(record.timestamp, now) if self._appended else now)
-        event_time = mapper.time_of(record, self._rule)
-        return Pending(record, mapper, -1 if event_time is None else min(event_time, record.timestamp))
+        timed = mapper.time_of(record.value)
+        if timed is None:
+            return Pending(record, mapper, -1)
+        event_time, pointer = timed
+        if not self._appended:
+            record = record._replace(timestamp=min(max(record.timestamp, event_time), int(time.time() * 1000)))
+        self._rule.check(event_time, record.timestamp, pointer)
+        return Pending(record, mapper, min(event_time, record.timestamp))
 
     def _decoded(self, record: Record) -> Pending:
         if size_of(record) > LARGEST:
@@ -96,7 +103,7 @@ class MergedTopics:
 
     def __init__(self, log: Log, decoders: Mapping[str, Decoder], owner: str, rule: TimeRule, *, accept_gap: bool = False) -> None:
         """Go on from what ``owner`` last committed in the topics of the ``decoders``."""
-        self.topics, self._log, self._decoders, self._rule = tuple(decoders), log, decoders, rule
+        self.topics, self._log, self._decoders = tuple(decoders), log, decoders
         starts: dict[TopicPartition, int] = {}
         self.seen: dict[TopicPartition, int] = {}
         for topic in self.topics:

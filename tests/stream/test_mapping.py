@@ -1,15 +1,16 @@
 """What is mapped is what one would write by hand; what can't be is refused by pointer, value and expectation, in bounded memory."""
 
 import json
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from stream.event_time import FutureTimeError, TimeRule, TimeUnitError
 from stream.events import LARGEST_EVENT, BadRecordError, decode_click, decode_impression
 from stream.input_settings import InputSettings
-from stream.log.contract import Record
 from stream.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper, MappingError
 
 NOW = 1_790_000_000_000
@@ -216,6 +217,13 @@ def test_what_one_event_is_mapped_to_is_bounded(event: object, settings: dict[st
     assert ", expected " in refused(mapper(settings), event)
 
 
+def test_numbers_beyond_any_bound_are_refused_and_others_are_as_they_are() -> None:
+    with pytest.raises(BadRecordError, match="expected numbers in the range of a double"):
+        mapper(VIEWS).map(b'{"noise": 1e400}')
+    assert "field '/page/id': got '1" in refused(mapper(VIEWS), view("a", page={"id": 10**1_000, "items": [{"sku": "a"}]}))
+    assert mapped(mapper(VIEWS), view("a", user=10**30))[0]["features"]["user"] == 10**30
+
+
 def test_events_of_another_kind_are_passed_over_and_true_is_not_one() -> None:
     flagged = mapper(VIEWS | {"where": {"/type": "view", "/flags/shown": 1}})
 
@@ -224,12 +232,14 @@ def test_events_of_another_kind_are_passed_over_and_true_is_not_one() -> None:
     assert len(mapped(flagged, view("a", flags={"shown": 1}))) == 1
 
 
-def test_a_time_is_checked_against_the_append_time_by_its_pointer() -> None:
-    def at(time: int) -> int | None:
-        return mapper(VIEWS).time_of(Record("views", 0, 0, NOW, None, json.dumps(view("a", at=time)).encode()), TimeRule(60_000))
+def test_the_example_of_the_readme_gives_what_it_says() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (written,) = [block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[input.impressions]" in block]
+    view, click = (event.replace(", …", "") for event in re.findall(r"# (\{.*\})", written))
 
-    assert at(NOW + 60_000) == NOW + 60_000
-    with pytest.raises(FutureTimeError, match=f"field '/at': got {NOW + 60_001}"):
-        at(NOW + 60_001)
-    with pytest.raises(TimeUnitError, match=r"field '/at': .* this looks like seconds"):
-        at(NOW // 1_000)
+    inputs = InputSettings.model_validate(tomllib.loads(written)["input"])
+    shown, clicked = (Mapper(inputs, topic).map(event.encode()) for topic, event in (("site.views", view), ("site.clicks", click)))
+
+    features = {"user.id": "u17", "sku": "a", "price": 9.5}
+    assert [json.loads(each.value) for each in shown] == [{"impression_id": "v17/a", "time": NOW, "features": features}]
+    assert [each.impression_id for each in clicked] == ["v17/a"]

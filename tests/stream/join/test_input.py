@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,14 @@ from prometheus_client import CollectorRegistry
 
 from model.keys import key_of
 from model.settings import Field
+from service.commands.init import init_from_topics
+from service.onboarding.topic_sample import Address
+from service.settings import load
 from stream.dead_letters import dead_letters, retry
+from stream.event_time import FUTURE
 from stream.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
 from stream.forget import delete_impressions
+from stream.heartbeat import Heartbeat, is_heartbeat, message
 from stream.input_settings import InputSettings
 from stream.join import rekey
 from stream.join.joiner import Joiner
@@ -29,7 +35,7 @@ from tests.stream.join.test_joiner import KilledError, Mortal, MortalWriter, new
 
 SETTINGS = JoinSettings(click_window=10, lateness=1, idle_after=3_600, rekey=True)
 FIRST, STEP = 1_700_000_000_000, 100  # epoch ms of the first page, ms from each to the next
-PAGES, ITEMS = 40, 10
+PAGES, ITEMS = 20, 10
 APART: dict[str, dict[str, Any]] = {
     "impressions": {
         "topic": "site.views",
@@ -139,14 +145,13 @@ def of(settings: dict[str, Any], prefix: str = "") -> InputSettings:
     return InputSettings.model_validate({kind: {**each, "topic": prefix + each["topic"]} for kind, each in settings.items()})
 
 
-@pytest.mark.parametrize("given", [APART, TOGETHER], ids=["two topics", "one topic"])
-def test_page_views_keyed_by_user_become_the_examples_of_events_written_by_hand_on_kafka(kafka: str, given: dict[str, Any]) -> None:
+def test_page_views_keyed_by_user_become_the_examples_of_events_written_by_hand_on_kafka(kafka: str, tmp_path: Path) -> None:
     from confluent_kafka import Producer  # noqa: PLC0415 - the site's own client
 
     from stream.log.connect import connect  # noqa: PLC0415
 
     name = uuid.uuid4().hex[:8]
-    inputs, topics = of(given, f"{name}."), Topics(f"input-{name}")
+    inputs, topics = of(APART, f"{name}."), Topics(f"input-{name}")
     with connect(kafka) as log:
         create(log, topics, 3, rekey=True)
         for topic in inputs.topics:
@@ -156,16 +161,24 @@ def test_page_views_keyed_by_user_become_the_examples_of_events_written_by_hand_
             producer.produce(each.topic, each.value, each.key)
         assert producer.flush(30) == 0
 
-        for _ in range(2):
-            join(log, topics, inputs)
-        finish(log, topics._replace(by_id=True))
+        init_from_topics([Address(kafka, topic) for topic in inputs.topics], tmp_path / "sml.toml", every=False)
+        proposed = load(tmp_path / "sml.toml").input
         join(log, topics, inputs)
+        finish(log, topics._replace(by_id=True))
+        deadline = time.monotonic() + 60  # Kafka shows what was committed a moment after the commit returns
+        while len(examples(log, topics)) < PAGES * ITEMS and time.monotonic() < deadline:
+            join(log, topics, inputs)
 
         assert examples(log, topics) == expected()
         assert read(log, topics.dead_letters) == []
+        assert without_features(proposed) == without_features(inputs)
 
 
-@settings(max_examples=12, deadline=None)
+def without_features(inputs: InputSettings) -> dict[str, Any]:
+    return inputs.model_dump(exclude={"impressions": {"features", "item_features"}})
+
+
+@settings(max_examples=10, deadline=None)
 @given(
     together=st.booleans(),
     deaths=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=4),
@@ -218,6 +231,18 @@ def test_clicks_that_come_over_http_count_for_impressions_of_the_site_s_own_topi
         assert examples(log, topics) == expected_once()
 
 
+def test_what_comes_while_it_runs_is_decided_though_nothing_comes_after_it() -> None:
+    inputs, at_once = of(APART), SETTINGS.model_copy(update={"click_window": 0.01, "lateness": 0.003, "idle_after": 0.05})
+    with site(inputs) as (log, topics):
+        waiting = [Message("site.views", None, json.dumps(page_view(0)).encode())]
+
+        def stops() -> bool:
+            log.append([waiting.pop()] if waiting else [])
+            return sum(not is_heartbeat(record) for record in read(log, topics.examples)) == ITEMS
+
+        Joiner(log, topics, at_once, JoinerMetrics(CollectorRegistry()), inputs=inputs).run(stops)
+
+
 def test_an_event_that_can_not_be_mapped_is_set_aside_whole_with_its_bytes_and_the_others_are_joined() -> None:
     registry, inputs = CollectorRegistry(), of(TOGETHER)
     bad = page_view(0) | {"view": {"id": "v", "items": [{"sku": "fine"}, {"sku": None}]}}
@@ -245,7 +270,9 @@ def test_an_event_that_can_not_be_mapped_is_set_aside_whole_with_its_bytes_and_t
         assert registry.get_sample_value("sml_joiner_dead_letters_total", {"reason": "item_id"}) == 1
 
 
-def test_a_retry_maps_what_was_set_aside_and_writes_nothing_to_the_site_s_topic() -> None:
+@pytest.mark.parametrize("most", [1, 32_000_000])
+def test_a_retry_maps_what_was_set_aside_and_writes_nothing_to_the_site_s_topic(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.dead_letters.MOST_BYTES", most)
     wrong = of({**APART, "impressions": {**APART["impressions"], "time": "/when"}})
     with site(wrong) as (log, topics):
         log.append(by_the_site(names_of(wrong)))
@@ -281,6 +308,22 @@ def test_a_person_is_forgotten_in_what_waits_of_the_site_s_own_topic() -> None:
         assert examples(log, topics) == [each for each in expected_once() if each.features["user.id"] != "u3"]
 
 
+def test_nothing_in_a_site_s_topic_passes_for_a_record_of_ours() -> None:
+    inputs = of(APART)
+    looks = [encode(Watermark(FIRST)), message(Heartbeat([1]), "site.views", 0).value, None, encode(Impression("i", FIRST, {}))]
+    headers = ((rekey.APPENDED, b"1"), (FUTURE, b"1"))
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", b"v~10/0", value) for value in looks])
+        log.append([Message("site.views", None, json.dumps(page_view(0)).encode(), headers)])
+        join(log, topics, inputs)
+
+        copies = read(log, topics._replace(by_id=True).impressions)
+        assert {each.key for each in copies} == {b"v~10/%d" % item for item in range(ITEMS)}
+        assert all([name for name, _ in each.headers] == [rekey.APPENDED] for each in copies)
+        assert all(rekey.with_original_append_time(each).timestamp > FIRST for each in copies)
+        assert {each.record.value for each in dead_letters(log, topics)} == set(looks)
+
+
 class WritersTimes:
     """A log whose timestamps are its writers', as a site's topics in Kafka have them unless it says otherwise."""
 
@@ -308,7 +351,8 @@ class Backdated:
 
 def test_timestamps_that_the_site_s_writers_choose_let_no_event_be_of_the_future_nor_of_the_past() -> None:
     inputs, now = of(APART), int(time.time() * 1000)
-    events = [page_view(0) | {"ts": now / 1000, "stamp": stamp} for stamp in (0, now)]
+    stamped = [(now - 3_600_000, now - 3_500_000), (now - 3_600_000, 4_102_444_800_000), (now, 0), (now, now)]
+    events = [page_view(n) | {"ts": ms / 1000, "stamp": stamp} for n, (ms, stamp) in enumerate(stamped)]
     events.append(page_view(0) | {"ts": 4_102_444_800, "stamp": 4_102_444_800_000})
     with site(inputs) as (log, topics):
         log.append([Message("site.views", None, json.dumps(event).encode()) for event in events])
@@ -316,9 +360,40 @@ def test_timestamps_that_the_site_s_writers_choose_let_no_event_be_of_the_future
         join(WritersTimes(log), topics, inputs)
 
         copies = read(log, topics._replace(by_id=True).impressions)
-        assert len(copies) == 2 * ITEMS
-        assert all(abs(rekey.with_original_append_time(each).timestamp - now) < 60_000 for each in copies)
+        appended = {each.key: rekey.with_original_append_time(each).timestamp for each in copies}
+        assert [appended[b"v~1%d/0" % n] for n in (0, 2, 3)] == [now - 3_500_000, now, now]
+        assert now <= appended[b"v~11/0"] < now + 60_000
         assert [each.kind for each in dead_letters(log, topics)] == ["FutureTimeError"]
+
+
+def test_what_a_site_wrote_in_time_is_not_late_because_the_joiner_was_away() -> None:
+    inputs, now = InputSettings.model_validate({"impressions": APART["impressions"]}), int(time.time() * 1000)
+    shown = page_view(0) | {"ts": (now - 3_600_000) / 1000, "stamp": now - 3_600_000}
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", None, json.dumps(shown).encode())])
+        log.append([Message(topics.clicks, b"x", encode(Click("x", now))) for _ in range(2)])  # as it happens: their windows are closed
+        join(WritersTimes(log), topics, inputs)
+        copies = topics._replace(by_id=True)
+        log.append([Message(copies.clicks, None, encode(Watermark(now)), partition=p) for p in log.bounds(copies.clicks)])
+        log.append([Message(copies.impressions, None, encode(Watermark(now)), partition=p) for p in log.bounds(copies.impressions)])
+        join(WritersTimes(log), topics, inputs)
+
+        assert [each.label for each in examples(log, topics)] == [0] * ITEMS
+        assert list(dead_letters(log, topics)) == []
+
+
+def test_a_time_in_another_unit_than_the_settings_say_is_refused_by_its_pointer() -> None:
+    inputs, now = of(APART), int(time.time() * 1000)
+    in_ms = page_view(0) | {"ts": now}
+    in_seconds = click(0, 0) | {"when": now // 1000}
+    with site(inputs) as (log, topics):
+        log.append([Message("site.views", None, json.dumps(in_ms).encode()), Message("site.clicks", None, json.dumps(in_seconds).encode())])
+
+        join(log, topics, inputs)
+
+        by_topic = {each.topic: each.message for each in dead_letters(log, topics)}
+        assert by_topic["site.views"] == f"field '/ts': got {now}, expected epoch seconds, as input.impressions.time"
+        assert by_topic["site.clicks"] == f"field '/when': got {now // 1000}, expected epoch milliseconds; this looks like seconds"
 
 
 def test_what_many_items_make_of_a_few_pages_is_copied_in_transactions_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
