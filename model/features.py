@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from model.ignored_features import IgnoredFeatures
 from model.keys import KEY_SIZE, MOST_VALUES, FeatureError, Value, keys_of_field
 from model.settings import Field
 
@@ -62,15 +63,15 @@ class Encoder:
     [0, 2, 3, 4, 5]
 
     Attributes:
-        unknown: how many features have been ignored because no field has their name.
+        ignored: counts the features that were ignored because no field has their name.
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self.unknown = 0
+        self.ignored = IgnoredFeatures()
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._several = [index for index, field in enumerate(fields) if field.has_several_keys]
+        self._several = [index for index, field in enumerate(fields) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)]
         self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 
@@ -92,7 +93,7 @@ class Encoder:
             examples = examples if isinstance(examples, Mapping) else [examples[n] for n in good]
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
             times = [times[n] for n in good]
-        self._count_unknown(examples, len(times))
+        self._count_ignored(examples, len(times))
         return Encoded(_flatten(keys, self._several, len(times))._replace(times=np.array(times, np.int64)), bad)
 
     def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
@@ -147,13 +148,17 @@ class Encoder:
         if most > _MOST_IN_LISTS:
             raise _overlong(most)
 
-    def _count_unknown(self, examples: Examples, n: int) -> None:
+    def names_ignored(self, examples: Sequence[Mapping[str, Value]]) -> list[str]:
+        """Return the names in some examples that no field has, sorted."""
+        return sorted(set().union(*examples) - self._known)
+
+    def _count_ignored(self, examples: Examples, n: int) -> None:
         if isinstance(examples, Mapping):
-            self.unknown += n * len(examples.keys() - self._known)
+            self.ignored.add(examples.keys() - self._known if n else (), n)
             return
         for features in examples:
             if not self._known.issuperset(features):
-                self.unknown += len(features.keys() - self._known)
+                self.ignored.add(features.keys() - self._known)
 
 
 def _overlong(values: int) -> FeatureError:

@@ -29,11 +29,6 @@ class Field(_Settings):
     tiles: Annotated[int, Setting(ge=0, le=8)] = 0
     """wider buckets that a number falls into beside its own, each shifted, so that near numbers share what is learned; `sml init` has 4"""
 
-    @property
-    def has_several_keys(self) -> bool:
-        """Return whether one example may hold several keys of it."""
-        return self.kind == "multi" or (self.kind == "numeric" and self.tiles > 0)
-
 
 class ModelSettings(_Settings):
     """The network and its step: Adagrad, its rates and what its accumulators start from."""

@@ -4,7 +4,6 @@ On this machine anybody may read it; on another address it takes the server's ke
 """
 
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -18,14 +17,10 @@ from starlette.routing import Route
 from service.access.addresses import is_local
 from service.access.guard import Guard
 from service.admission import access_of
-from service.listen import server_of
+from service.listen import listening, server_of
 from service.settings import AccessSettings, Settings
 
 logger = logging.getLogger(__name__)
-
-
-class PortTakenError(Exception):
-    """Another process listens on the port."""
 
 
 @contextmanager
@@ -33,17 +28,17 @@ def exposed(registry: CollectorRegistry, settings: Settings, section: str) -> It
     """Serve the metrics of ``registry`` where a section of the settings says, until the block ends; port 0 is any free one, and is logged.
 
     Raises:
-        PortTakenError: another process listens there.
+        PortTakenError: another program listens there.
         SettingsError: the address is one that others reach, and it is not said who may read there.
     """
     host, port = getattr(settings, section).metrics_host, getattr(settings, section).metrics_port
     settings.access.check_address(f"{section}.metrics_host", host)
     access = AccessSettings() if is_local(host) else settings.access
-    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": ""})
+    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": "", "grpc_port": None})
     settings = settings.model_copy(update={"serve": serve, "access": access})
     server = server_of(Guard(_application(registry), access_of(settings)), settings)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # that it starts and ends is told below, and by the process's own end
-    with _listening(host, port) as listener:
+    with listening(f"{section}.metrics_port", host, port) as listener:
         logger.info("metrics are at http://%s:%s/metrics", host, listener.getsockname()[1])
         thread = Thread(target=server.run, args=([listener],), name="metrics", daemon=True)
         thread.start()
@@ -59,11 +54,3 @@ def _application(registry: CollectorRegistry) -> Starlette:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/metrics", metrics)])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, dualstack_ipv6=host == "::")
-    except OSError as error:
-        raise PortTakenError(f"metrics_port: got {port}, expected a free port: {error.strerror}") from error

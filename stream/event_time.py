@@ -12,7 +12,7 @@ from stream.settings import JoinSettings
 
 FUTURE = "sml.future"  # the header of records whose times are made up: `sml replay --future`
 
-_YEARS = 10 * 365 * 86_400_000  # ms: a time in seconds is recognised up to so far from its append time
+_YEARS = 10 * 365 * 86_400_000  # ms: a time in seconds is recognised up to so far from its append time, or from now
 
 
 class FutureTimeError(BadRecordError):
@@ -80,8 +80,17 @@ class TimeRule(NamedTuple):
         """
         if time > appended + self.clock_skew:
             raise FutureTimeError(field, time, f"at most {self.clock_skew} ms after its append time, {appended}")
-        if abs(time * 1000 - appended) < _YEARS:
-            raise TimeUnitError(field, time, "epoch milliseconds; this looks like seconds")
+        check_unit(time, appended, field)
+
+
+def check_unit(time: int, now: int, field: str = "time") -> None:
+    """Refuse a time that is about ``now``, epoch ms, if it is read as seconds.
+
+    Raises:
+        TimeUnitError: it is.
+    """
+    if abs(time * 1000 - now) < _YEARS:
+        raise TimeUnitError(field, time, "epoch milliseconds; this looks like seconds")
 
 
 def iso(time: int) -> str:

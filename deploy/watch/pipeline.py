@@ -126,9 +126,10 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 "Features and forgotten values",
-                "Features that no field is named after, values that were forgotten, and examples left out for them or as other arms'.",
+                "Features that no field knows, such as misspelt ones; values forgotten, examples left out for them or as other arms'.",
                 {
-                    "unknown features": "sml_learner_unknown_features",
+                    "{{feature}}, in requests": "sum by (feature) (sml_server_ignored_features_total)",
+                    "{{feature}}, in examples": "sum by (feature) (sml_learner_ignored_features_total)",
                     "forgotten": "sml_learner_forgotten_total",
                     "examples left out": "sml_learner_erased_examples_total",
                     "of other arms": "sml_learner_others_examples_total",

@@ -15,15 +15,17 @@ from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
-from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, iso
+from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, check_unit, iso
 from stream.log.contract import Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics
+from stream.traces import TRACEPARENT, Tracing
 
 
 class Service(NamedTuple):
     """The collaborators of all endpoints."""
 
+    name: str  # of the model
     arms: Arms
     log: Log
     topics: Topics
@@ -37,6 +39,7 @@ class Service(NamedTuple):
     explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random
     reports: Path | None = None  # where those of experiments are kept
+    tracing: Tracing | None = None
 
     @property
     def served_weights(self) -> ServedWeights:
@@ -56,10 +59,24 @@ class Service(NamedTuple):
         Raises:
             BadRequestError: a time is later than the server's clock allows, or in another unit.
         """
+        self._check(events, self.rule.check)
+
+    def time_of(self, asked: int | None) -> int:
+        """Return the time that a request asks about, which may be any, or now.
+
+        Raises:
+            BadRequestError: it is in seconds.
+        """
+        if asked is None:
+            return self.now()
+        self._check([("time", asked)], check_unit)
+        return asked
+
+    def _check(self, events: Iterable[tuple[str, int]], check: Callable[[int, int], None]) -> None:
         now = self.now()
         for path, time in events:
             try:
-                self.rule.check(time, now)
+                check(time, now)
             except FutureTimeError as error:
                 latest = f"at most {format_duration(self.rule.clock_skew / 1000)} after the server's clock, {now} ({iso(now)})"
                 raise BadRequestError(path, f"got {time} ({iso(time)}), expected {latest}") from error
@@ -69,7 +86,9 @@ class Service(NamedTuple):
 
     async def append(self, topic: str, values: list[tuple[str, bytes]]) -> None:
         """Append records, given as pairs of an impression id, which becomes the key, and a value; return once the log has stored them."""
-        await run_in_threadpool(self.log.append, [Message(topic, key.encode(), value) for key, value in values])
+        context = self.tracing.current() if self.tracing else None
+        headers = ((TRACEPARENT, context),) if context else ()
+        await run_in_threadpool(self.log.append, [Message(topic, key.encode(), value, headers) for key, value in values])
         self.metrics.events.labels(topic).inc(len(values))
 
 

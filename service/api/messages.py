@@ -56,6 +56,7 @@ class PredictRequest(ExplainRequest, frozen=True):
 
     log: bool | Annotated[list[Identifier], Meta(max_length=MAX_CANDIDATES)] | Top | Literal["chosen"] = False
     choose: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None  # candidates to show
+    debug: bool = False  # name the features that were ignored
 
 
 class Prediction(Struct, frozen=True):
@@ -78,7 +79,8 @@ class Predictions(Struct, frozen=True, omit_defaults=True):
     """Predictions for all candidates, in their order, all from one version of the weights.
 
     ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come. Where several models serve,
-    ``served`` says which of them answered: what a site that logs its own impressions puts there.
+    ``served`` says which of them answered: what a site that logs its own impressions puts there. With ``debug``, ``ignored`` names the
+    features that no field of the model has, such as misspelt ones.
     """
 
     predictions: list[Prediction]
@@ -88,6 +90,7 @@ class Predictions(Struct, frozen=True, omit_defaults=True):
     served: Served | None = None
     chosen: list[Choice] = []  # in the order in which to show them
     stale_arms: list[str] = []  # that control answers for: their weights are missing or stale
+    ignored: list[str] | None = None  # None: not asked for
 
 
 class Explanation(Struct, frozen=True, omit_defaults=True):
@@ -166,6 +169,20 @@ class ModelState(Struct, frozen=True, omit_defaults=True):
     arms: list[ArmState] = []
 
 
+class ServedModel(Struct, frozen=True):
+    """A model of the server."""
+
+    name: str
+    ready: bool  # its weights have caught up with the log
+    reason: str | None  # why not
+
+
+class ServedModels(Struct, frozen=True):
+    """The models of the server; paths without a name mean the first."""
+
+    models: list[ServedModel]
+
+
 class ArrivedHeartbeat(Struct, frozen=True):
     """A heartbeat that has come the whole way."""
 
@@ -215,7 +232,7 @@ def read_predict_request(body: bytes) -> PredictRequest:
         BadRequestError: the body is no such request; the message says where and why.
     """
     request = _read(_predict_request, body)
-    more = (request.choose is not None, request.log is not False, isinstance(request.log, Top))
+    more = (request.choose is not None, request.log is not False, isinstance(request.log, Top), request.debug)
     _check_keys(body, request, sum(more))
     return request
 
@@ -261,7 +278,7 @@ def _fault(body: bytes, error: msgspec.ValidationError) -> BadRequestError:
     """Return the error with the path of the field at fault: msgspec's own path ends before the name of a feature."""
     reason, _, path = str(error).partition(" - at ")
     name, unnamed, _ = path.strip("`").removeprefix("$.").partition("[...]")
-    if name == "time" and f"<= {LATEST_TIME}" in reason:
+    if name == "time" and (f"<= {LATEST_TIME}" in reason or "got `float`" in reason):
         return BadRequestError(name, _expected_time(body, reason))
     if unnamed:
         try:

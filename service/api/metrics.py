@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -11,23 +12,34 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.features import Encoder
 from service.api.arms import Arms, Selected
 from service.api.served_weights import NoWeightsError
+from stream.ignored_features import IgnoredMetric
 from stream.join.metrics import PROBABILITIES
 from stream.weights.metrics import BUCKETS
 
 SIZES = (1, 10, 100, 1_000)  # candidates in a request, which may have no more: latency is measured by these
 
 
-class ServerMetrics:
-    """The server's metrics: requests are counted as they come, the weights are read at each scrape."""
+class RequestMetrics:
+    """What is measured of every request."""
 
-    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         """Register the metrics."""
         self.requests = Counter("sml_server_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(
             "sml_server_request_seconds", "Time from a request's arrival to its answer.", ["route"], buckets=BUCKETS, registry=registry
         )
+        self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
+
+
+class ServerMetrics(RequestMetrics):
+    """The server's metrics: requests are counted as they come, the weights are read at each scrape."""
+
+    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
+        """Register the metrics."""
+        super().__init__(registry)
         self.predict_seconds = Histogram(
             "sml_server_predict_seconds",
             "Time to encode and predict all candidates of one request, by their number.",
@@ -36,7 +48,6 @@ class ServerMetrics:
             registry=registry,
         )
         self.probability = ArrayHistogram("sml_server_probability", "Probabilities predicted.", PROBABILITIES, registry)
-        self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
         self.candidates = Counter("sml_server_candidates", "Candidates predicted.", registry=registry)
         self.events = Counter("sml_server_events", "Events written to the log.", ["topic"], registry=registry)
 
@@ -61,6 +72,7 @@ class ServerMetrics:
             lambda: float(bool(arms.control.held)),
         )
         gauge("ready", "1 when the weights have caught up with the log.", lambda: float(arms.caught_up()))
+        IgnoredMetric("server", partial(_encoders, arms), registry)
         self.of_arms = ArmMetrics(registry, arms) if arms.split else None
 
     def record_prediction(self, selected: Selected, probabilities: Sequence[float], seconds: float) -> None:
@@ -135,7 +147,7 @@ def _size(candidates: int) -> str:
 class Measured:
     """ASGI middleware that counts and times every request."""
 
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,6 +172,12 @@ class Measured:
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, status).inc()
             self.metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
+
+
+def _encoders(arms: Arms) -> Iterator[Encoder]:
+    for each in arms.weights.values():
+        with suppress(NoWeightsError):
+            yield each.predictor.encoder
 
 
 def _or_nan(value: Callable[[], float]) -> float:

@@ -57,7 +57,7 @@ def written_back(settings: Settings) -> dict[str, int]:
         LogError: the log can't be used, or another retry has started.
     """
     with open_log(settings.log) as log:
-        return retry(log, settings.topics)._asdict()
+        return retry(log, settings.topics, settings.input)._asdict()
 
 
 def _text(data: bytes | None) -> str | None:

@@ -29,7 +29,8 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
         {"id": candidate["id"], "probability": probability}
         for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)
     ]
-    return {"predictions": predictions, **origin(predictor)}
+    ignored = {"ignored": predictor.encoder.names_ignored(scored.features)} if request.debug else {}
+    return {"predictions": predictions, **origin(predictor), **ignored}
 
 
 def origin(predictor: Predictor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import typer
 
 from service.commands.compile import are_compiled
 from service.commands.topics import create
+from service.listen import listening
 from service.own_key import key_header
 from service.screen import say
 from service.settings import Settings, SettingsError
@@ -32,6 +33,7 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
         ChildDiedError: one of them has ended by itself; the others have been ended, too.
         LogError: the topics could not be created.
         NotReleasedError: another `sml up` was asked to end and has not.
+        PortTakenError: another program listens on a port.
         SettingsError: the server's address is one that others reach, and it is not said who may do what there.
         RunsAlreadyError: another `sml up` runs in this folder.
     """
@@ -42,6 +44,7 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
     with stop_signals() as stop, FolderLock(folder, config, say) as folder_lock:
         if not folder_lock.acquire(stop, takeover=takeover):
             return
+        _check_ports(settings)
         create(settings)
         # Its own server, on this machine: the certificate is one for the names under which others know it.
         own = httpx.Client(timeout=ANSWER_TIMEOUT, verify=settings.serve.certfile is None, headers=key_header())
@@ -62,6 +65,14 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
                 for line in watch.new_lines():
                     say(line)
             say("ending: the learner publishes and saves what it has learned")
+
+
+def _check_ports(settings: Settings) -> None:
+    """Make sure that each process can listen where the settings say."""
+    listening("serve.port", settings.serve.host, settings.serve.port).close()
+    for each in settings.of_every_arm():
+        listening("learn.metrics_port", each.learn.metrics_host, each.learn.metrics_port).close()
+    listening("join.metrics_port", settings.join.metrics_host, settings.join.metrics_port).close()
 
 
 def _start(children: Children, settings: Settings) -> None:

@@ -4,13 +4,13 @@ import operator
 import re
 import reprlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from model.keys import Value
-from stream.events import LATEST_TIME
+from stream.events import LATEST_TIME, ms_of
 from stream.files.block import Row
 from stream.files.blocks import format_of
 from stream.files.opened import FileError
@@ -18,7 +18,8 @@ from stream.settings import DataSettings
 
 _LABELS = {"0": 0, "1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1, "false": 0, "true": 1, "no": 0, "yes": 1}
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "!=": operator.ne, "=": operator.eq}
-_UNITS = ((1e11, 1_000), (1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in seconds (until 5138), ms (from 1973 on), µs or ns
+_UNITS = ((1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in ms (from 1973 on), µs or ns
+_SECONDS = 1e11  # a time below is in seconds (until 5138)
 _A_TIME = "epoch seconds, ms, µs or ns, or ISO 8601"
 _EMPTY = (None, "")
 
@@ -182,9 +183,11 @@ def epoch_ms(value: Any) -> int:
         except ValueError:
             return _ms(datetime.fromisoformat(value))
     if not isinstance(value, bool) and value >= 0:
+        if value < _SECONDS:
+            return int(round(value * 1_000_000) // 1_000)  # a float has seconds to the µs
         for below, ms in _UNITS:
             if value < below:
-                return round(value * ms) if ms > 1 else int(value * ms)
+                return int(value * ms)
     raise ValueError("no time")
 
 
@@ -201,7 +204,7 @@ def _date_and_clock(value: str) -> int:
 
 
 def _ms(moment: datetime) -> int:
-    at = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+    at = ms_of(moment)
     if not 0 <= at <= LATEST_TIME:
         raise ValueError("no time")
     return at

@@ -77,7 +77,9 @@ def _files(path: Path) -> list[File]:
         base = Path(*takewhile(lambda part: not _PATTERN.search(part), path.parts))
         found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - of an absolute pattern, too
     else:
-        return [File(path, {})]  # one that is not there is named when it is opened
+        if path != STANDARD_INPUT and not path.exists():
+            raise FileError(f"{path}: got no such file or folder, expected a recorded log")
+        return [File(path, {})]
     inner = [each for path in found for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     visible = [each for each in inner if each.is_file() and not any(part[0] in "._" for part in each.relative_to(base).parts)]
     if not visible:

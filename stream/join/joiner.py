@@ -22,6 +22,7 @@ from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example, Watermark, encode
 from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
+from stream.input_settings import InputSettings
 from stream.inputs import input_topics
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
@@ -29,11 +30,12 @@ from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, progress_from_now, recover
-from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
+from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of
 from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
+from stream.traces import Tracing, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +56,18 @@ class Joiner:
         metrics: JoinerMetrics,
         clock: Callable[[], float] = time.monotonic,
         *,
+        inputs: InputSettings = InputSettings(),  # noqa: B008 - it is immutable
         accept_gap: bool = False,
+        tracing: Tracing | None = None,
     ) -> None:
         """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`.
 
-        ``accept_gap``: go on where records that were needed were deleted.
+        ``inputs``: a site's own topics, which are joined beside them if they are re-keyed.
+        ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
+        self.tracing = tracing
         self.log, self.settings, self.metrics, self.clock, self.accept_gap = log, settings, metrics, clock, accept_gap
-        self.topics = topics._replace(by_id=settings.rekey)
+        self.inputs, self.topics = inputs, topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -93,16 +99,17 @@ class Joiner:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        skipped = self._skip_to(self.owner, self.topics, progress_from_now(self.log, self.topics, self.settings))
+        ends = progress_from_now(self.log, self.topics, self.settings)
+        skipped = self._skip_to(self.owner, input_topics(self.topics), ends)
         if self.settings.rekey:
-            originals = self.topics._replace(by_id=False)
-            skipped += self._skip_to(rekeyer_of(originals), originals, progress_at_end(self.log, originals))
+            names = originals(self.topics._replace(by_id=False), self.inputs)
+            skipped += self._skip_to(rekeyer_of(self.topics), names, progress_at_end(self.log, names))
         return skipped
 
-    def _skip_to(self, owner: str, topics: Topics, ends: dict[TopicPartition, Progress]) -> int:
+    def _skip_to(self, owner: str, names: Sequence[str], ends: dict[TopicPartition, Progress]) -> int:
         with closing(self.log.writer(owner)) as writer:
-            begin = {(topic, p): bounds.first for topic in input_topics(topics) for p, bounds in self.log.bounds(topic).items()}
-            begin |= {(topic, p): entry.offset for topic in input_topics(topics) for p, entry in self.log.progress(owner, topic).items()}
+            begin = {(topic, p): bounds.first for topic in names for p, bounds in self.log.bounds(topic).items()}
+            begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 
@@ -119,7 +126,7 @@ class Joiner:
             session.write([], final=True)
 
     def _rekeyer(self, copier: Writer) -> Rekeyer:
-        return Rekeyer(self.log, self.topics, self.settings, self.metrics, copier, accept_gap=self.accept_gap)
+        return Rekeyer(self.log, self.topics, self.settings, self.metrics, copier, self.inputs, accept_gap=self.accept_gap)
 
 
 class JoinSession:
@@ -141,6 +148,7 @@ class JoinSession:
         for partition, state in self._inputs.items():
             self._idleness.mark_active(partition, state.read)
         self._pacemaker = Pacemaker(self._topics.impressions, len(self._joins)) if with_heartbeats else None
+        self._traced = Waiting(joiner.tracing)
         self._heartbeats: list[tuple[int, Heartbeat]] = []  # that came back and are to be passed on, each with its partition
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._decided: list[Example] = []  # since the last commit
@@ -206,6 +214,8 @@ class JoinSession:
                 self._counts["record", record.topic] += 1
                 try:
                     take(self._joins[record.partition], self._topics, record, self._times, self._placement)
+                    if record.headers:
+                        self._traced.note(record)
                 except BadRecordError as error:
                     dead_letters.append(self._dead_letter(record, error))
             if events:
@@ -255,7 +265,10 @@ class JoinSession:
             for example in examples:
                 self._counts["example", str(example.label)] += 1
                 key = example.impression_id.encode()
-                messages.append(Message(self._topics.examples, key, encode(as_written(example)), self._times.headers, p))
+                headers = self._times.headers
+                if self._traced.contexts:
+                    headers += self._traced.joined(key)
+                messages.append(Message(self._topics.examples, key, encode(as_written(example)), headers, p))
             self._decided += examples
         return messages, dead_letters
 

@@ -27,6 +27,7 @@ from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
+from stream.learn.imported import begun_with, imported
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
@@ -38,6 +39,7 @@ from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, W
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
+from stream.traces import Tracing
 from stream.weights.versions import Published, read_versions
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Learner:
         scored: Let each version say the model's recent log loss.
         begin_from: The arm whose newest weights to begin with, where nothing was published yet.
         shared: Read with the learners of other arms.
+        tracing: Where spans go; None: nothing is traced.
 
     Attributes:
         last: The last version published.
@@ -88,8 +91,9 @@ class Learner:
         scored: bool = False,
         begin_from: Source | None = None,
         shared: SharedReading | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._begin_from, self._shared = begin_from, shared
+        self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
@@ -172,7 +176,7 @@ class Learner:
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
-                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention))
+                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention, self._tracing))
             )
             checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
@@ -189,11 +193,15 @@ class Learner:
                 self.last = session.last
 
     def _recover(self) -> tuple[Recovered, Beginning | None]:
-        """Recover the last version; where there is none, begin with another arm's, if there is one to begin from."""
+        """Recover the last version; where there is none, begin with what was imported or another arm's, if there is any."""
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
-        if recovered.last or not self._begin_from:
+        if recovered.last:
             return recovered, None
-        beginning = begin(self._log, self._begin_from, self._spec, self._checkpoints)
+        if state := imported(self._checkpoints, self._spec):
+            logger.info("beginning with imported weights, whose digest is %s", state.version.digest)
+            beginning: Beginning | None = Beginning(state.restore(), begun_with(state.version.digest), state.version)
+        else:
+            beginning = begin(self._log, self._begin_from, self._spec, self._checkpoints) if self._begin_from else None
         return recovered._replace(trainer=beginning.trainer) if beginning else recovered, beginning
 
     def _pending(self, recovered: Recovered, offsets: Mapping[int, int], beginning: Beginning | None) -> PendingVersion:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from model.features import Encoder
 from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
 from stream.events import BadRecordError, Version
+from stream.ignored_features import IgnoredMetric
 from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
@@ -83,7 +85,8 @@ class LearnerMetrics:
         self.table_rows = gauge("table_rows", "Rows of the table that are occupied.")
         self.table_capacity = gauge("table_capacity_rows", "Rows of the table.")
         self.table_expired = gauge("table_expired_rows", "Rows that gave way to newer values, since the model began.")
-        self.unknown_features = gauge("unknown_features", "Features ignored, since the log was found, because no field has their name.")
+        self._encoders: list[Encoder] = []
+        IgnoredMetric("learner", lambda: self._encoders, registry)
         self.reconnects = counter("reconnects", "Times that the log was away.")
         self.checkpoint_seconds = seconds("checkpoint", "Time to write a checkpoint.")
         self.checkpoint_failures = counter("checkpoint_failures", "Checkpoints that could not be written.")
@@ -121,15 +124,19 @@ class LearnerMetrics:
         self.lag_seconds.set(lag.seconds)
 
     def record_model(self, trainer: Trainer, *, inside: bool = True) -> None:
-        """Record the model's scores, how full its table is, and what goes on inside its network if asked to."""
+        """Record the model's scores and how full its table is; if asked to, what takes longer: scores by slice, and what goes on inside."""
         self.quality.record(trainer)
-        if inside:
-            self.inside.record(trainer.model, trainer.guard.recent)
         table = trainer.model.table
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
-        self.unknown_features.set(trainer.encoder.unknown)
+        self._encoders = [trainer.encoder]
+        if inside:
+            self.quality.record_parts(trainer)
+            self.inside.record(trainer.model, trainer.guard.recent)
+            self._record_top_values(trainer)
+
+    def _record_top_values(self, trainer: Trainer) -> None:
         for name, sample in {"recent": trainer.guard.recent, "good": trainer.guard.golden}.items():
             for field, share in zip(trainer.model.spec.fields, sample.top_shares(), strict=False):  # an empty sample has none
                 if field.kind not in ("hour", "weekday"):  # whose value is always the same for a while

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Generator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
-from stream.events import BadRecordError, Version, decode_version
+from stream.events import BadRecordError, Version, decode_version, ms_of
 from stream.log.contract import Log
 from stream.log.reading import read_all
 from stream.log.topics import Topics
@@ -104,4 +104,4 @@ def _milliseconds(moment: str) -> int:
         time = datetime.fromisoformat(moment)
     except ValueError as error:
         raise NoSuchVersionError(f"got {moment!r}, expected the number of a version, or a time such as 2025-03-01T12:00:00") from error
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    return ms_of(time)

@@ -205,7 +205,7 @@ def test_features_that_no_field_is_named_after_are_counted() -> None:
     encoder.encode([{"a": 1, "b": 2, "hour": 3}], [0])
     encoder.encode([{"b": 2}, {"a": 2}], [0, 0])
 
-    assert encoder.unknown == 3
+    assert encoder.ignored.counts() == {"b": 2, "hour": 1}
 
 
 @given(st.lists(SCALARS, max_size=20))
@@ -273,7 +273,7 @@ def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
 
     assert [each.tolist() for each in features] == [each.tolist() for each in expected]
     assert [(n, str(error)) for n, error in bad.items()] == [(n, str(error)) for n, error in refused.items()]
-    assert by_columns.unknown == by_rows.unknown
+    assert by_columns.ignored.counts() == by_rows.ignored.counts()
 
 
 def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from service.access.keys import create
 from service.admission import access_of
-from service.metrics_server import PortTakenError, exposed
+from service.listen import PortTakenError
+from service.metrics_server import exposed
 from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings, SettingsError, load
 from stream.settings import JoinSettings, LearnSettings
 from tests.ports import free_port
@@ -212,7 +213,9 @@ def test_a_port_of_metrics_that_is_taken_is_named() -> None:
         port = other.getsockname()[1]
 
         with (
-            pytest.raises(PortTakenError, match=f"metrics_port: got {port}, expected a free port: Address already in use"),
+            pytest.raises(
+                PortTakenError, match=f"metrics_port: got {port} at 127.0.0.1, expected a free port of this machine: Address already in use"
+            ),
             exposed(CollectorRegistry(), Settings(join=JoinSettings(metrics_port=port)), "join"),
         ):
             raise AssertionError

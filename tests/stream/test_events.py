@@ -109,6 +109,8 @@ def test_a_record_nested_without_end_is_a_bad_record(opening: bytes) -> None:
         ({"time": 2**63}, "time", "epoch milliseconds; this looks like nanoseconds"),
         ({"time": 10**30}, "time", "epoch milliseconds, int <= 253402300799999"),
         ({"clicked_at": 1_700_000_000_000_000}, "clicked_at", "epoch milliseconds; this looks like microseconds"),
+        ({"time": 1_700_000_000.25}, "time", "epoch milliseconds; this looks like seconds"),
+        ({"time": 1_700_000_000_000.25}, "time", "epoch milliseconds, int"),
         ({"time": True}, "time", "int"),
         ({"impression_id": 7}, "impression_id", "str"),
         ({"impression_id": ""}, "impression_id", "str of length >= 1"),

@@ -38,7 +38,7 @@ async def explain(body: Body, http: Request, service: ServiceDep) -> Answer:
     candidates one request can ask about: as many as 1,000 divided by the number of fields and 2.
     """
     request = read_explain_request(body)
-    at = service.now() if request.time is None else request.time
+    at = service.time_of(request.time)
     by = service.arms.select(request.context, forced(http))
     predictor = by.weights.predictor
     header = predictor.header

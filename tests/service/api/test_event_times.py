@@ -121,6 +121,22 @@ def test_a_time_that_is_only_asked_about_may_be_any(client: TestClient) -> None:
     assert client.post("/v1/predict", json={"candidates": [{"id": 1}], "time": NOW + 24 * HOUR}).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
+def test_a_time_that_is_only_asked_about_is_not_in_seconds(client: TestClient, path: str) -> None:
+    answer = client.post(path, json={"candidates": [{"id": 1}], "time": NOW // 1000})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "time")
+    assert "expected epoch milliseconds; this looks like seconds" in answer.json()["detail"]
+
+
+@KINDS
+def test_a_time_in_seconds_with_a_fraction_is_refused_with_a_hint(client: TestClient, path: str, body: Any) -> None:
+    answer = client.post(path, json=body(NOW / 1000 + 0.25))
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "time")
+    assert "1790000000.25, expected epoch milliseconds; this looks like seconds" in answer.json()["detail"]
+
+
 def test_an_event_says_who_wrote_it_if_it_likes(site: Site, client: TestClient) -> None:
     assert client.post("/v1/clicks", json={**click(NOW), "source": "web-3"}).status_code == 202
     assert b'"web-3"' in (site.log.messages[0].value or b"")

@@ -116,6 +116,21 @@ def test_what_is_loaded_with_the_first_weights_is_not_looked_through_for_garbage
     assert gc.get_freeze_count() <= loaded
 
 
+def test_a_feature_that_no_field_knows_is_named_when_asked_and_always_counted_by_name(client: TestClient) -> None:
+    request = {"context": {"uzer": "u1", "hour": 3}, "candidates": [{"id": 1, "item": "i1"}, {"id": 2, "prize": 9}], "time": 0}
+
+    silent, debugged = (client.post("/v1/predict", json={**request, "debug": debug}).json() for debug in (False, True))
+    known = client.post("/v1/predict", json={"candidates": [{"id": 1, "item": "i1"}], "debug": True}).json()
+
+    assert "ignored" not in silent
+    assert debugged["ignored"] == ["hour", "prize", "uzer"]  # the hour is that of the time
+    assert known["ignored"] == []
+    counted = [line for line in client.get("/metrics").text.splitlines() if line.startswith("sml_server_ignored_features_total")]
+    assert counted == [
+        f'sml_server_ignored_features_total{{feature="{name}"}} {n}' for name, n in (("hour", 4.0), ("prize", 2.0), ("uzer", 4.0))
+    ]
+
+
 def test_every_impression_has_an_id_of_its_own(client: TestClient) -> None:
     request = {"candidates": [{"id": "same"}] * 50}
 
@@ -150,6 +165,25 @@ def test_a_prediction_is_logged_only_if_asked(site: Site, client: TestClient) ->
     client.post("/v1/predict", json={"candidates": [{"id": "a"}]})
 
     assert site.log.messages == []
+
+
+def test_a_request_sent_again_with_its_idempotency_key_logs_the_same_impression_ids(site: Site, client: TestClient) -> None:
+    request = {"candidates": [{"id": 1}, {"id": 2}], "log": True}
+    for key in ("a-first_key", "a-first_key", "another-key"):
+        client.post("/v1/predict", json=request, headers={"Idempotency-Key": key})
+
+    assert [json.loads(each.value or b"")["impression_id"] for each in site.log.messages] == [
+        *("a-first_key-0", "a-first_key-1") * 2,
+        *("another-key-0", "another-key-1"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["short", "x" * 65, "with a space", "a-key;\xe9"])
+def test_an_idempotency_key_that_could_not_begin_an_id_is_refused(client: TestClient, key: str) -> None:
+    answer = client.post("/v1/predict", json={"candidates": [{"id": 1}]}, headers={b"idempotency-key": key.encode("latin-1")})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "idempotency-key")
+    assert "expected 8 to 64 letters" in answer.json()["detail"]
 
 
 def test_the_log_is_waited_for_in_a_thread_of_its_own(site: Site, client: TestClient) -> None:

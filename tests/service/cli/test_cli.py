@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -176,7 +177,7 @@ def test_the_version_is_that_of_the_package() -> None:
         (lambda folder: folder.config.unlink(), 2, "sml.toml"),
         (lambda folder: folder.config.write_text("[lrn]"), 2, "nearest is 'learn'"),
         (lambda folder: folder.config.write_text("[log]\n"), 2, "[[field]]"),
-        (lambda folder: folder.file.unlink(), 1, "clicks.jsonl"),
+        (lambda folder: folder.file.unlink(), 1, "clicks.jsonl: got no such file or folder, expected a recorded log"),
         (lambda folder: folder.file.write_text('{"user": "u1", "time": 1, "click": 7}\n'), 1, "expected 0 or 1"),
     ],
 )
@@ -188,6 +189,33 @@ def test_a_failure_that_was_foreseen_is_told_in_a_line(folder: Folder, spoil: Ca
     assert done.exit_code == status
     assert message in done.stderr
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("serve", "SML_SERVE__PORT"),
+        ("up", "SML_LEARN__METRICS_PORT"),
+        ("up", "SML_JOIN__METRICS_PORT"),
+        ("learn", "SML_LEARN__METRICS_PORT"),
+        ("join", "SML_JOIN__METRICS_PORT"),
+    ],
+)
+def test_a_port_in_use_is_told_in_a_sentence_before_anything_starts(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, command: str, variable: str
+) -> None:
+    for other in ("SML_SERVE__PORT", "SML_LEARN__METRICS_PORT", "SML_JOIN__METRICS_PORT"):
+        monkeypatch.setenv(other, "0")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setenv(variable, f"{port}")
+
+        done = folder.sml(command)
+
+    setting = variable.removeprefix("SML_").lower().replace("__", ".")
+    expected = f"sml: {setting}: got {port} at 127.0.0.1, expected a free port of this machine: Address already in use; "
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == expected + f"end the program that listens there, or choose another by {variable}"
 
 
 def test_wrong_usage_ends_with_status_2(folder: Folder) -> None:

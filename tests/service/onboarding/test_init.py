@@ -20,6 +20,7 @@ from model.online import OnlineModel
 from service.cli.init import init
 from service.settings import Settings, load
 from stream.files.rows import read
+from stream.input_settings import ClickInput, ImpressionInput
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
@@ -238,6 +239,8 @@ def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site
     for name, section in Settings():
         if name == "arms":
             assert all(f"# {setting}: " in text for setting in ("share", "learn_from", "begin_from", "metrics_port"))
+        elif name == "input":
+            assert all(f"# {setting}: " in text for setting in (*ImpressionInput.model_fields, *ClickInput.model_fields))
         elif name != "field":
             assert written[name].keys() == {key for key, value in section if value is not None} | set(
                 written["data"] if name == "data" else ()

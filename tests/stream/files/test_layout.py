@@ -1,11 +1,14 @@
 """Labels and times are read as people write them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
+from stream.events import Click, decode_click
 from stream.files.columns import read_blocks
 from stream.files.layout import epoch_ms
 from stream.files.left_out import LeftOut
@@ -66,6 +69,21 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [NOON_MS // 1000, NOON_MS, NOON_MS * 1_000, NOON_MS * 1_000_000, "2026-11-01T13:00:00+01:00"])
 def test_the_unit_of_a_time_shows_in_its_size(value: object) -> None:
     assert epoch_ms(value) == epoch_ms(str(value)) == NOON_MS
+
+
+@given(st.integers(0, 253_402_300_799_999_999))
+def test_what_is_finer_than_a_millisecond_is_cut_in_files_and_in_events_alike(us: int) -> None:
+    written = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat()
+
+    assert epoch_ms(written) == us // 1000
+    event = decode_click(msgspec.json.encode({"impression_id": "a", "time": written}))
+    assert isinstance(event, Click)
+    assert event.time == us // 1000
+
+
+@pytest.mark.parametrize("seconds", ["1790000000.4369", "1790000000.436", "1790000000.4360001"])
+def test_seconds_with_a_fraction_are_cut_to_the_millisecond(seconds: str) -> None:
+    assert epoch_ms(seconds) == epoch_ms(float(seconds)) == 1_790_000_000_436
 
 
 @pytest.mark.parametrize(

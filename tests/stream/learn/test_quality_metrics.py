@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.quality import LOOKED, SLICES
+from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.reading import read_all
 from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, opened
@@ -47,6 +49,17 @@ def test_a_window_that_holds_everything_has_the_scores_of_everything(metrics: Co
     for score in ("log_loss", "normalized_entropy", "calibration", "auc"):
         assert value(metrics, score, over="10k") == pytest.approx(value(metrics, score, over="total"), abs=1e-3)
         assert value(metrics, score, over="1k") != value(metrics, score, over="10k")
+
+
+def test_a_feature_that_no_field_knows_is_counted_by_name(tmp_path: Path) -> None:
+    registry, trainer = CollectorRegistry(), Trainer(OnlineModel(SPEC), RunningScores())
+    with opened(tmp_path) as log:
+        log.append([example(n, features={"user": n, "uzer": n}) for n in range(3)])
+        trainer.prepare(list(read_all(log, TOPICS.examples, {0: 0}, {0: 3})))
+
+    LearnerMetrics(registry).record_model(trainer, inside=False)
+
+    assert series(registry, "ignored_features_total") == {"uzer": 3}
 
 
 def test_the_gains_are_by_the_click_rate_and_by_the_wide_term(metrics: CollectorRegistry) -> None:
