@@ -33,7 +33,6 @@ _SHOWN = {
     "privacy": {"fields"},
     "access": {"keys"},
     "limits": set(),
-    "trace": set(),
     "data": {"format", "label", "time", "click_time", "together"},
     "input": set(),
     "experiment": set(),
