@@ -1,12 +1,12 @@
 """What waits in a join: an impression for its label, and a click for its impression."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 from msgspec import Struct
 
-from stream.events import Click, Example, Impression
+from stream.events import Click, Example, Impression, decode_impression
 from stream.log.contract import Record
 
 OF_WAITING, OF_TAKEN = 330, 240  # bytes of memory, measured: of an impression that waits, and of one that may still be a duplicate's
@@ -56,7 +56,15 @@ def source(event: Impression | Click) -> str:
     return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
 
 
-impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode  # a value that was decoded before
+_impression: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode
+
+
+def impression_in(value: bytes) -> Impression:
+    """Decode a value that was decoded before."""
+    try:
+        return _impression(value)
+    except msgspec.ValidationError:  # its time is ISO 8601
+        return cast("Impression", decode_impression(value))
 
 
 def labelled(impression: Impression, clicked_at: int | None, click_value: float | None = None) -> Example:
