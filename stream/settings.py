@@ -26,6 +26,8 @@ class JoinSettings(Section):
     """whether records that `sml replay --future` wrote may be later than that: for made-up logs only"""
     rekey: bool = False
     """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
+    schema_registry: Annotated[str, Setting(pattern=r"^https?://")] | None = None
+    """where the schemas of events in Avro or Protobuf are, https://USER:PASSWORD@registry:8081, say; it needs sml-online[registry]"""
     idle_after: Duration = 5.0
     """after so long without records, a partition no longer holds up the others"""
     most_waiting: Annotated[int, Setting(ge=1_000_000)] = 4_000_000_000

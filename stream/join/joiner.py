@@ -21,6 +21,7 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example, Watermark, encode
+from stream.formats.decoding import decoding
 from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
 from stream.inputs import input_topics
 from stream.join.dispatch import take
@@ -60,7 +61,8 @@ class Joiner:
 
         ``accept_gap``: go on where records that were needed were deleted.
         """
-        self.log, self.settings, self.metrics, self.clock, self.accept_gap = log, settings, metrics, clock, accept_gap
+        self.log = decoding(log, settings.schema_registry)
+        self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
         self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 

@@ -15,7 +15,7 @@ OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # of a click or 
 
 def memory_of(record: Record) -> int:
     """Return about how many bytes a decoded record takes: by its JSON, and the entries and lists in it."""
-    value = record.value or b""
+    value = record.json or b""
     return OF_IMPRESSION + len(value) + OF_ENTRY * value.count(b":") + OF_LIST * value.count(b"[")
 
 

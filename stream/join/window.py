@@ -107,7 +107,7 @@ class Join:
             self.counts["impression", "duplicate"] += 1
             return
         suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, record.value, record if suspect else None)
+        waiting = Waiting(event.time, offset, name, event.time, record.json, record if suspect else None)
         self._waiting_memory += waiting.memory
         heappush(self._queue, waiting)
         self._waiting.setdefault(name, []).append(waiting)
