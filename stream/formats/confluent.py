@@ -9,13 +9,13 @@ import base64
 import json
 import struct
 from collections.abc import Callable
-from functools import lru_cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fastavro
 import msgspec
+from cachetools import LRUCache, TTLCache
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
@@ -25,7 +25,8 @@ from stream.formats.protobuf import decoder
 from stream.log.contract import LogUnavailableError
 
 _HEAD = struct.Struct(">bI")
-_MOST_SCHEMAS = 1_000  # that are remembered, known or not
+_MOST_SCHEMAS = 1_000  # that are remembered, and as many ids of none
+_UNTIL_ASKED_AGAIN = 30  # seconds, for an id of none
 _PATIENCE = 5  # seconds for an answer
 _RETRIES = 2
 _NO_SUCH_ID = 400, 404, 422  # HTTP statuses
@@ -52,7 +53,8 @@ class Registry:
             config["basic.auth.user.info"] = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         # Each remembers a schema in one form: as it was written, and as a descriptor.
         self._schemas, self._descriptors = SchemaRegistryClient(config), SchemaRegistryClient(config)
-        self._decoder = lru_cache(_MOST_SCHEMAS)(self._find)
+        self._decoders: LRUCache[int, Decode] = LRUCache(_MOST_SCHEMAS)
+        self._unusable: TTLCache[int, tuple[str, str]] = TTLCache(_MOST_SCHEMAS, _UNTIL_ASKED_AGAIN)
 
     def decode(self, value: bytes) -> Any:
         """Return what a value says, as JSON has it.
@@ -64,26 +66,28 @@ class Registry:
         if len(value) <= _HEAD.size:
             raise BadRecordError("record", value, "a zero, the id of a schema, and what it describes")
         schema_id = _HEAD.unpack_from(value)[1]
-        decode = self._decoder(schema_id)
-        if isinstance(decode, BadRecordError):
-            raise decode
+        decode = self._decoders.get(schema_id) or self._find(schema_id)
         try:
             return decode(value[_HEAD.size :])
         except Exception as error:
             raise BadRecordError("record", value, f"what schema {schema_id} describes: {error}") from error
 
-    def _find(self, schema_id: int) -> Decode | BadRecordError:
-        """Return what decodes by a schema, or why nothing does: remembered, too, so that no record makes us ask again and again."""
-        try:
-            return self._made(schema_id)
-        except SchemaRegistryError as error:
-            if error.http_status_code not in _NO_SUCH_ID:
+    def _find(self, schema_id: int) -> Decode:
+        """Return what decodes by a schema. If nothing does, that is remembered for a while: no record makes us ask again and again."""
+        if schema_id not in self._unusable:
+            try:
+                self._decoders[schema_id] = self._made(schema_id)
+                return self._decoders[schema_id]
+            except SchemaRegistryError as error:
+                if error.http_status_code not in _NO_SUCH_ID:
+                    raise RegistryAwayError(f"{self._address}: {error}") from error
+                why = f"one that {self._address} knows: {error.error_message}"
+            except HTTPError as error:
                 raise RegistryAwayError(f"{self._address}: {error}") from error
-            return BadRecordError("record", f"schema id {schema_id}", f"one that {self._address} knows: {error.error_message}")
-        except HTTPError as error:
-            raise RegistryAwayError(f"{self._address}: {error}") from error
-        except Exception as error:  # noqa: BLE001 - as above, at a schema
-            return BadRecordError("record", f"schema id {schema_id}", f"a schema that can be used: {error}")
+            except Exception as error:  # noqa: BLE001 - as above, at a schema
+                why = f"one that can be used: {error}"
+            self._unusable[schema_id] = f"schema id {schema_id}", why
+        raise BadRecordError("record", *self._unusable[schema_id])
 
     def _made(self, schema_id: int) -> Decode:
         schema = self._schemas.get_schema(schema_id)

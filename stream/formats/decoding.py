@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stream.formats.confluent import Registry
 
 MAGIC = b"\0"  # Confluent's wire format begins with it
-_ATTRIBUTE = "ce_"
+_ATTRIBUTE, _TYPE = "ce_", "content-type"  # headers
 
 
 class MissingLibraryError(Exception):
@@ -45,21 +45,18 @@ class Formats:
         Raises:
             RegistryAwayError: the schema registry can't be asked now.
         """
-        value = record.value
-        if value is None or (not record.headers and value[:1] != MAGIC):
-            return record
-        headers = {name: content.decode(errors="replace") for name, content in record.headers}
-        attributes = {name.removeprefix(_ATTRIBUTE): text for name, text in headers.items() if name.startswith(_ATTRIBUTE)}
-        structured = is_structured(headers.get("content-type", ""))
-        if not attributes and not structured and value[:1] != MAGIC:
+        value, headers = record.value, {name: content for name, content in record.headers if name.startswith((_ATTRIBUTE, _TYPE))}
+        structured = _TYPE in headers and is_structured(headers.pop(_TYPE).decode(errors="replace"))
+        if value is None or not (headers or structured or value[:1] == MAGIC):
             return record
         try:
-            event = self._data(value)
+            data = self._data(value)
             if structured:
-                event = event_in(event)
-            elif attributes:
-                event = event_of(attributes, event)
-            return record._replace(decoded=msgspec.json.encode(event))
+                data = event_in(data)
+            elif headers:
+                attributes = {name.removeprefix(_ATTRIBUTE): text.decode(errors="replace") for name, text in headers.items()}
+                data = event_of(attributes, data)
+            return record._replace(decoded=msgspec.json.encode(data))
         except BadRecordError as error:
             return record._replace(decoded=error)
         except (TypeError, ValueError, RecursionError) as error:  # text with half a surrogate pair, say

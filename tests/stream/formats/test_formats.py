@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Timer
@@ -18,10 +19,13 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message_factory import GetMessageClass
 from prometheus_client import CollectorRegistry
 
+from model.settings import Field
 from stream.dead_letters import dead_letters, retry
-from stream.events import Example
+from stream.events import LATEST_TIME, BadRecordError, Example, Forget
+from stream.forget import count_impressions, keys_of
+from stream.formats import confluent
 from stream.formats.confluent import Registry, RegistryAwayError
-from stream.formats.decoding import Formats
+from stream.formats.decoding import Formats, decoding
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Headers, Log, Message, Record
@@ -228,7 +232,7 @@ def test_what_does_not_fit_its_schema_is_set_aside(log: SqliteLog, registry: Fak
     assert [letter.record.value for letter in dead_letters(log, TOPICS)] == damaged
 
 
-def test_an_unknown_schema_is_asked_for_once_and_its_records_are_retried_when_it_is_known(log: SqliteLog, double: FakeRegistry) -> None:
+def test_an_unknown_schema_is_asked_for_once_and_its_records_can_be_retried(log: SqliteLog, double: FakeRegistry) -> None:
     value = b"\0" + (9_999).to_bytes(4, "big") + b"x"
     log.append([*(Message(TOPICS.impressions, b"a", value) for _ in range(50)), *end(log)])
     before = len(double.asked)
@@ -237,6 +241,28 @@ def test_an_unknown_schema_is_asked_for_once_and_its_records_are_retried_when_it
 
     assert len(double.asked) - before == 1
     assert retry(log, TOPICS).written == 50
+
+
+def test_a_schema_that_becomes_known_is_found(double: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confluent, "_UNTIL_ASKED_AGAIN", 0.01)
+    shown = Writer(double).avro(TOPICS.impressions, SHOWN, avro())
+    reader = Registry(double.url)
+    known, double.schemas = double.schemas, []
+    with pytest.raises(BadRecordError, match="Schema not found"):
+        reader.decode(shown)
+
+    double.schemas = known
+    time.sleep(0.05)
+
+    assert reader.decode(shown) == SHOWN
+
+
+def test_an_impression_in_avro_is_found_when_its_user_is_forgotten(log: SqliteLog, registry: FakeRegistry) -> None:
+    log.append([Message(TOPICS.impressions, b"a", Writer(registry).avro(TOPICS.impressions, SHOWN, avro()))])
+    fields = [Field(name="user")]
+    requests = [Forget.of(key, LATEST_TIME) for key in keys_of(fields, "u1")]
+
+    assert count_impressions(decoding(log, registry.url), TOPICS, fields, requests) == 1
 
 
 def test_while_the_registry_is_away_nothing_is_lost_or_set_aside(log: SqliteLog, double: FakeRegistry) -> None:
@@ -321,8 +347,9 @@ def test_a_cloud_event_that_is_none_or_says_too_little_is_set_aside(log: SqliteL
     assert {name for name, _ in letter.original_headers} == {name for name, _ in headers}
 
 
-def test_records_in_json_pass_as_they_are() -> None:
-    record = Record("t", 0, 0, 0, None, b'{"a": 1}')
+@pytest.mark.parametrize("headers", [(), (("content-type", b"application/json"), ("sml.future", b"1"))])
+def test_records_in_json_pass_as_they_are(headers: Headers) -> None:
+    record = Record("t", 0, 0, 0, None, b'{"a": 1}', headers)
 
     assert Formats().decoded(record) is record
     assert record.json == record.value
