@@ -1,5 +1,5 @@
-# One image for every process: docker build -t sml-online . && docker run sml-online --help
-# Debian's Python, what uv.lock names (no torch, no compiler), and the four packages; runs as a user without rights.
+# One image for every process: docker build -t sml-online --build-arg REVISION=$(git rev-parse HEAD) . && docker run sml-online --help
+# Debian's Python, what uv.lock names (no torch, no compiler), and the four packages; runs as a user without rights. /opt/sml/sbom.json lists it all.
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS python
@@ -24,13 +24,21 @@ COPY experiments experiments
 COPY paper paper
 COPY stream stream
 COPY service service
-RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable
+RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable \
+    && /opt/uv/bin/uv export --quiet --preview-features sbom-export --frozen --no-dev --format cyclonedx1.5 --output-file /opt/sml/sbom.json
 # Numba's cache goes by the sources' times, of which an image keeps whole seconds only.
 COPY deploy/compile_kernels.py .
 RUN find /opt/sml -path '*/site-packages/model/*.py' -exec touch --date=@0 {} + \
     && NUMBA_CACHE_DIR=/var/cache/sml /opt/sml/bin/python -P compile_kernels.py
 
 FROM python
+ARG VERSION=0.2.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="SML Online" \
+      org.opencontainers.image.description="Learns click probability from a live stream of clicks, and serves it" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 RUN useradd --system --uid 10001 --user-group --no-create-home sml \
     && install --directory --owner=sml --group=sml /srv/sml /srv/sml/data
 COPY --from=build /opt/sml /opt/sml

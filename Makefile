@@ -1,7 +1,7 @@
 # The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
 UV := .venv/bin/uv
 .DEFAULT_GOAL := help
-.PHONY: help up test faults hostile lint watch audit sbom clean
+.PHONY: help up test faults hostile lint watch client audit sbom clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,8 +33,12 @@ lint: .venv/tests-ready ## ruff, and mypy --strict
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-watch: .venv/tests-ready ## write deploy/metrics.md and Grafana's dashboards from the code
+watch: .venv/tests-ready ## write deploy/metrics.md, Grafana's dashboards and Kubernetes' rules from the code
 	.venv/bin/python -m deploy.watch
+
+client: .venv/tests-ready ## write the TypeScript client's types from the server's OpenAPI document
+	cd client/typescript && npm ci --silent --ignore-scripts
+	.venv/bin/python -m deploy.typescript
 
 OSV := https://api.osv.dev/
 audit: .venv/ready ## ask OSV for known vulnerabilities of everything in uv.lock

@@ -21,6 +21,7 @@ from model.features import Features
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import sigmoid
+from service.onboarding.settings_file import initial_model
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -164,7 +165,7 @@ def vowpal_wabbit() -> Learner:
 
 def learners() -> dict[str, Callable[[], Learner]]:
     """Return a maker of each learner that can run here."""
-    model = ModelSettings(base_rate=True, records=True, embedding=7)
+    model = initial_model(len(FIELDS))
     found: dict[str, Callable[[], Learner]] = {
         f"SML, half-life {half_life:,}" if half_life else "SML, never forgets": partial(sml, half_life, model) for half_life in HALF_LIVES
     }

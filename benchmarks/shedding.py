@@ -33,10 +33,11 @@ from benchmarks.records import EveryLoss
 from model.evaluation import RunningScores
 from model.features import Encoder
 from model.guard.guard import Guard
-from model.settings import ModelSettings, Spec, TableSettings
+from model.settings import Spec, TableSettings
 from model.weights import sigmoid
 from service.commands.evaluate import Evaluation, protocol_of
 from service.commands.simulated_site import Site
+from service.onboarding.settings_file import initial_model
 from service.settings import Settings, load
 from stream.event_time import TimeRule
 from stream.events import Example, encode
@@ -112,8 +113,7 @@ def simulated(visits: int) -> Shown:
 
 def calibration(shown: Shown, rate: float, salt: int) -> float:
     """Return the mean prediction by the mean of the truth, after the first fifth."""
-    model = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # as `sml init` writes
-    spec = Spec(model=model, table=TableSettings(capacity=65_536), fields=FIELDS, label_delay=3_000)
+    spec = Spec(model=initial_model(len(FIELDS)), table=TableSettings(capacity=65_536), fields=FIELDS, label_delay=3_000)
     scores = EveryLogit()
     evaluation = Evaluation(spec, scores=scores, sampling=sampling(rate, salt))
     evaluation.learn(shown.block)

@@ -32,7 +32,7 @@ def compiling(network: NetworkName) -> Iterator[str]:
     scores.update(logits, labels)
     scores.recent()
     Guard().observe(features, logits, labels)
-    quality = Quality(model.spec)
+    quality = Quality(model.spec, ["item"])
     quality.observe(logits, labels, quality.look(model.weights, features, np.zeros(2, np.bool_), lambda _: {}))
     quality.window(2)
     model.digest()

@@ -71,7 +71,7 @@ class Encoder:
         self._names = [field.name for field in fields]
         self._keys = [keys_of_field(field) for field in fields]
         self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._several = [index for index, field in enumerate(fields) if field.has_several_keys]
+        self._several = [index for index, field in enumerate(fields) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)]
         self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
         self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
 

@@ -63,7 +63,7 @@ def convert(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
         if fits and source:
             _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
             _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
-    rows = _placed(_rows(arrays, old, new), old.table.capacity, new.table.capacity)
+    rows = placed(_rows(arrays, old, new), old.table.capacity, new.table.capacity)
     return arrays | rows | {"dense": dense, "dense_sums": accumulators} | _records(rows, old, new, fresh.weights)
 
 
@@ -92,7 +92,7 @@ def _rows(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
     return empty | {"counts": np.zeros_like(rows["counts"])} | of_stream
 
 
-def _placed(rows: Arrays, old: int, new: int) -> Arrays:
+def placed(rows: Arrays, old: int, new: int) -> Arrays:
     """Return rows in the positions of a table of the capacity ``new``; where one set gets more than it holds, those used last."""
     if old == new:
         return rows

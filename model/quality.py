@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.evaluation import REACH, Group, Scores, area_under_curve, calibration_groups, scores_of
 from model.features import CLOCKS, Features
 from model.kernels.delay import stream_logits
-from model.kernels.target import ordered_sum
+from model.kernels.target import kernel, ordered_sum
 from model.keys import Value
 from model.settings import Field, Spec
 from model.weights import Weights
@@ -75,27 +75,24 @@ class Slices:
         self.field = field
         self.names: dict[str, int] = {}
         self._index, self._fields = spec.fields.index(field), len(spec.fields)
-        self._keys, self._numbers = np.zeros(0, np.uint64), np.zeros(0, np.uint8)  # each value's key, ascending, and its number
+        self._keys, self._numbers = np.zeros(0, np.uint64), np.zeros(0, np.uint8)  # each value's key, and its number
 
     def of(self, features: Features, read: Callable[[int], Mapping[str, Value]]) -> NDArray[np.uint8]:
         """Return the number of each example's value, ``(N,)``; ``read`` an example whose value is new, to name it."""
-        keys = features.keys[features.starts[self._index : -1 : self._fields]]
-        numbers = self._known(keys)
+        numbers = self._known(features)
         while len(self._keys) < SLICES and (numbers == _NEW).any():
             n = int(np.argmax(numbers == _NEW))
-            at = int(np.searchsorted(self._keys, keys[n]))
-            self._numbers = np.insert(self._numbers, at, self._number(self._name(features, n, read)))
-            self._keys = np.insert(self._keys, at, keys[n])
-            numbers = self._known(keys)
+            self._numbers = np.append(self._numbers, np.uint8(self._number(self._name(features, n, read))))
+            self._keys = np.append(self._keys, features.keys[features.starts[n * self._fields + self._index]])
+            numbers = self._known(features)
         numbers[numbers == _NEW] = SLICES
         return numbers
 
-    def _known(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        """Return the number of each key, ``_NEW`` where it has none."""
-        if not len(self._keys):
-            return np.full(len(keys), _NEW, np.uint8)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[at] == keys, self._numbers[at], np.uint8(_NEW))
+    def _known(self, features: Features) -> NDArray[np.uint8]:
+        """Return the number of each example's value, ``_NEW`` where it has none."""
+        numbers = np.full((len(features.starts) - 1) // self._fields, _NEW, np.uint8)
+        _find(self._keys, self._numbers, features.keys, features.starts[self._index : -1 : self._fields], numbers)
+        return numbers
 
     def _number(self, name: str) -> int:
         return SLICES if name == OTHERS else self.names.setdefault(name, len(self.names))
@@ -201,6 +198,17 @@ def _scored(sums: NDArray[np.float64], bins: NDArray[np.float64]) -> tuple[Score
 @ordered_sum
 def _loss(logit: float, clicked: bool) -> float:
     return float(max(logit, 0.0) - logit * clicked + np.log1p(np.exp(-abs(logit))))
+
+
+@kernel
+def _find(
+    known: NDArray[np.uint64], numbers: NDArray[np.uint8], keys: NDArray[np.uint64], at: NDArray[np.int64], found: NDArray[np.uint8]
+) -> None:
+    for n in range(at.shape[0]):
+        for k in range(known.shape[0]):
+            if known[k] == keys[at[n]]:
+                found[n] = numbers[k]
+                break
 
 
 @ordered_sum

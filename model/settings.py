@@ -29,11 +29,6 @@ class Field(_Settings):
     tiles: Annotated[int, Setting(ge=0, le=8)] = 0
     """wider buckets that a number falls into beside its own, each shifted, so that near numbers share what is learned; `sml init` has 4"""
 
-    @property
-    def has_several_keys(self) -> bool:
-        """Return whether one example may hold several keys of it."""
-        return self.kind == "multi" or (self.kind == "numeric" and self.tiles > 0)
-
 
 class ModelSettings(_Settings):
     """The network and its step: Adagrad, its rates and what its accumulators start from."""
@@ -47,7 +42,7 @@ class ModelSettings(_Settings):
     hidden: Annotated[tuple[Width, ...], Setting(min_length=1)] = (128, 64, 32)
     """widths of the tower's layers"""
     embedding: Annotated[int, Setting(ge=1, le=256)] = 8
-    """numbers that stand for a value"""
+    """numbers that stand for a value; `sml init` writes 15 for up to 16 fields, 7 for more"""
     cross_layers: Annotated[int, Setting(ge=1, le=64)] = 3
     """of dcn and dcn_v2"""
     skip_cross: bool = False
@@ -66,7 +61,9 @@ class ModelSettings(_Settings):
     """each value's own click rate, by the labels that were known when an example was shown, is an input too; `sml init` turns it on"""
     seed: int = 0
     tower_rate: Positive = 0.01
+    """Adagrad's rate of the tower; `sml init` writes 0.005"""
     tower_accumulator: Positive = 0.003
+    """what the sums of its squared gradients start from; `sml init` writes 0.001"""
     embedding_rate: Positive = Setting(default_factory=lambda model: 0.02 if model.get("network") == "deepfm" else 0.1)
     """0.1 if not set, and 0.02 for deepfm, whose embeddings meet without a weight between them"""
     embedding_accumulator: Positive = 0.001

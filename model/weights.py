@@ -153,6 +153,11 @@ class Weights:
             self.records.counts.view(np.uint32),
         )
 
+    def by_key(self) -> NDArray[np.int64]:
+        """Return the positions of the occupied rows, by ascending key."""
+        positions = np.flatnonzero(self.keys)
+        return positions[np.argsort(self.keys[positions])]
+
     def arrays(self, positions: NDArray[np.int64] | None = None) -> Arrays:
         """Return copies of the dense parameters and of the rows at ``positions`` (default: all that are occupied)."""
         if positions is None:

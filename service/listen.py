@@ -1,13 +1,16 @@
-"""The server's process: the application on its address, with TLS, behind a proxy or not, and within its bounds."""
+"""The server's process: the application on its address, with TLS, behind a proxy or not, within its bounds; and over gRPC, if asked."""
 
 import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.access.addresses import networks, split
 from service.access.certificates import CertificateError, Certificates, Files
@@ -64,9 +67,54 @@ def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_clients_fault)
     logging.getLogger("asyncio").addFilter(_is_no_clients_fault)
-    server = uvicorn.Server(config)
+    server = _Server(config, _grpc(app, settings)) if serve.grpc_port is not None else uvicorn.Server(config)
     config.callback_notify = _each_second(sweeper(server.server_state), certificates)
     return server
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, and what runs beside it on its event loop.
+
+    Raises:
+        SettingsError: from ``run``: the port is taken.
+    """
+
+    def __init__(self, config: uvicorn.Config, beside: AbstractAsyncContextManager[None]) -> None:
+        super().__init__(config)
+        self._beside, self._running = beside, AsyncExitStack()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        try:
+            await self._running.enter_async_context(self._beside)
+        except RuntimeError as error:
+            await super().shutdown(sockets)
+            raise SettingsError(f"serve.grpc_port: got {error}, expected a free port") from error
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._running.aclose()
+        await super().shutdown(sockets)
+
+
+def _grpc(app: ASGIApp, settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Return what serves the application over gRPC.
+
+    Raises:
+        SettingsError: what it needs is not installed.
+    """
+    serve, limits = settings.serve, settings.limits
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would log a line for what any client sends wrong
+    try:
+        from service.grpc.server import Endpoint, serving  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SettingsError(f"serve.grpc_port: got {serve.grpc_port}, expected the extra sml-online[grpc]: {error}") from error
+    host = f"[{serve.host}]" if ":" in serve.host else serve.host
+    files = Files(serve.certfile, serve.keyfile, serve.client_ca) if serve.certfile else None
+    proxied = ProxyHeadersMiddleware(app, trusted_hosts=split(serve.forwarded_allow_ips))  # type: ignore[arg-type]  # an ASGI app of Starlette
+    endpoint = Endpoint(f"{host}:{serve.grpc_port}", files, limits.body, limits.receive_timeout)
+    return serving(proxied, endpoint)  # type: ignore[arg-type]
 
 
 def _is_no_clients_fault(record: logging.LogRecord) -> bool:

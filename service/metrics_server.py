@@ -34,7 +34,7 @@ def exposed(registry: CollectorRegistry, settings: Settings, section: str) -> It
     host, port = getattr(settings, section).metrics_host, getattr(settings, section).metrics_port
     settings.access.check_address(f"{section}.metrics_host", host)
     access = AccessSettings() if is_local(host) else settings.access
-    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": ""})
+    serve = settings.serve.model_copy(update={"host": host, "certfile": None, "root_path": "", "grpc_port": None})
     settings = settings.model_copy(update={"serve": serve, "access": access})
     server = server_of(Guard(_application(registry), access_of(settings)), settings)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # that it starts and ends is told below, and by the process's own end

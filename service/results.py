@@ -242,6 +242,25 @@ class Explained(Origin):
     explanations: list[Explanation]
 
 
+class Exported(TypedDict):
+    """The version that was written, and where to."""
+
+    version: int
+    digest: str
+    examples: int
+    format: str
+    folder: str
+
+
+class Imported(TypedDict):
+    """What the model begins with."""
+
+    digest: str
+    parameters: int
+    rows: int
+    begins_anew: str
+
+
 class ServedTo(TypedDict):
     """What an arm has served."""
 
@@ -290,6 +309,8 @@ RESULTS: Mapping[str, Any] = {
     "compare": Comparison,
     "predict": Predicted,
     "explain": Explained,
+    "export": Exported,
+    "import": Imported,
     "simulate": Simulated,
     "doctor": GenericAlias(list, (objects_of(Finding),)),
     # Of what may be missing here, such as torch; of lines that the command prints.

@@ -10,7 +10,7 @@ import os
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, Field as Setting, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -21,8 +21,9 @@ from service import arm_settings
 from service.access.addresses import is_local, is_trusted_url, networks, split
 from service.arm_settings import ArmSettings, ExperimentSettings
 from stream.arms import Traffic
+from stream.input_settings import InputSettings
 from stream.log.settings import Duration, LogSettings, Port, Section, format_duration
-from stream.log.topics import CONTROL, Kept, Topics
+from stream.log.topics import CONTROL, Kept, Topics, wanted
 from stream.settings import DataSettings, JoinSettings, LearnSettings, least_retention
 
 _NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
@@ -60,6 +61,8 @@ class ServeSettings(Section):
     """the address to listen on; 0.0.0.0 for every interface, which needs keys, an issuer, or --insecure"""
     port: Port = 8000
     """the port of the API, /metrics and /docs"""
+    grpc_port: Port | None = None
+    """the port of the Open Inference Protocol over gRPC, which needs the extra sml-online[grpc]; none: it is served over HTTP alone"""
     hosts: tuple[str, ...] = ()
     """the names by which clients know this server, joiner and learner; localhost, the listen address and bare addresses always count"""
     certfile: Named | None = None
@@ -172,6 +175,7 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
     data: DataSettings = DataSettings()
+    input: InputSettings = InputSettings()
     experiment: ExperimentSettings = ExperimentSettings()
     arms: dict[arm_settings.Name, ArmSettings] = {}
     field: tuple[Field, ...] = ()
@@ -225,6 +229,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"learn.slices to be fields of kind categorical or weekday that are not in privacy.fields, got {', '.join(wrong)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _input_is_rekeyed(self) -> Self:
+        ours = {topic.name for topic in wanted(self.topics, 1, Kept(), rekey=True, arms=tuple(self.arms))} | {self.topics.arms}
+        if wrong := ours & set(self.input.topics):
+            raise ValueError(f"input: got the topic {', '.join(sorted(wrong))}, expected one of your site's: this one is the model's own")
+        if self.input.topics and not self.join.rekey:
+            raise ValueError("join.rekey: got false, expected true where there is [input]: what it gives is written to the topics …-by-id")
         return self
 
     @model_validator(mode="after")
@@ -392,5 +405,10 @@ def _known(table: tuple[int | str, ...]) -> list[str]:
     if table[:1] == ("arms",):
         section, table = ArmSettings, table[2:]
     for name in () if section is Field else table:
-        section = type(section.model_fields[str(name)].default)
+        section = _model_in(section.model_fields[str(name)].annotation)
     return list(section.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    """Return the table that a setting is, or may be."""
+    return next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel))

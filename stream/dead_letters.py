@@ -2,6 +2,7 @@
 
 A retry writes each record back once: how far it came is committed with what it wrote, in one transaction, and the next retry goes on
 from there. A record that still can't be used is set aside anew, as another dead letter. A misrouted record goes to its own partition.
+An event of a site's own topic is mapped, and what it is mapped to written to ours: nothing is ever written to a site's topic.
 """
 
 import logging
@@ -13,18 +14,20 @@ from itertools import islice
 from typing import NamedTuple
 
 from stream.events import BadRecordError
-from stream.inputs import event_of, id_of
+from stream.input_settings import InputSettings
+from stream.inputs import event_of, id_of, input_topics
 from stream.log.contract import Log, LogError, Message, OffsetGoneError, Progress, Record
 from stream.log.message import partition_of, size_of
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
+from stream.mapping import Mapper
 from stream.placement import MisroutedError
 
 logger = logging.getLogger(__name__)
 
 LARGEST_DEAD_LETTER = 900_000  # bytes of the record, for a log that takes 1,000,000 with the reason
 _LONGEST = 10_000  # characters of the reason: it may contain a feature's name, as long as a record
-BATCH = 1_000  # records written back in one transaction
+BATCH, MOST_BYTES = 1_000, 32_000_000  # records, and bytes of what they become, written back in one transaction
 _PATIENCE = 1.0  # seconds that a poll waits for a record that is known to be there
 _HEADER = "__connect.errors."
 _APPENDED = re.compile(r"(?<=append time), -?[0-9]+\Z")  # which another record has another of
@@ -129,7 +132,7 @@ def retried_until(log: Log, topics: Topics) -> int:
     return known[0].offset if 0 in known else 0
 
 
-def retry(log: Log, topics: Topics) -> Retried:
+def retry(log: Log, topics: Topics, inputs: InputSettings = InputSettings()) -> Retried:  # noqa: B008 - it is immutable
     """Write back what was set aside since the last retry, but what a learner of an arm did: control's has the same record, or learned it.
 
     Raises:
@@ -139,10 +142,17 @@ def retry(log: Log, topics: Topics) -> Retried:
     with closing(log.writer(_owner(topics))) as writer:
         letters = dead_letters(log, topics, retried_until(log, topics))
         while batch := list(islice(letters, BATCH)):
-            messages = [_original(log, topics, letter) for letter in batch if not letter.stage.startswith("learn.")]
-            progress = {(topics.dead_letters, 0): Progress(batch[-1].record.offset + 1)}
-            writer.commit([message for message in messages if message], progress)
-            counts.update(message is not None for message in messages)
+            messages, size = list[Message](), 0
+            for letter in batch:
+                record = None if letter.stage.startswith("learn.") else _original(log, letter)
+                written = _written_back(log, topics, inputs, letter, record) if record else []
+                messages += written
+                size += sum(len(message.value or b"") for message in written)
+                if letter is batch[-1] or size > MOST_BYTES:
+                    writer.commit(messages, {(topics.dead_letters, 0): Progress(letter.record.offset + 1)})
+                    messages, size = [], 0
+                if not letter.stage.startswith("learn."):
+                    counts[record is not None] += 1
     return Retried(counts[True], counts[False])
 
 
@@ -150,19 +160,28 @@ def _owner(topics: Topics) -> str:
     return f"{topics.prefix}.retry"
 
 
-def _original(log: Log, topics: Topics, letter: DeadLetter) -> Message | None:
+def _original(log: Log, letter: DeadLetter) -> Record | None:
     """Return the record as it was. One without bytes was too large for a dead letter, or had none: read it from its topic."""
-    record, headers = letter.record, letter.original_headers
-    if record.value is None:
-        try:
-            with closing(log.reader(letter.topic, {letter.partition: letter.offset})) as reader:
-                found = reader.poll(1, _PATIENCE)
-        except OffsetGoneError:
-            return None
-        if not found or found[0].offset != letter.offset:
-            return None
-        record, headers = found[0], found[0].headers
-    return Message(letter.topic, record.key, record.value, headers, _target_partition(log, topics, letter, record))
+    record = letter.record._replace(topic=letter.topic, partition=letter.partition, offset=letter.offset, headers=letter.original_headers)
+    if record.value is not None:
+        return record
+    try:
+        with closing(log.reader(letter.topic, {letter.partition: letter.offset})) as reader:
+            found = reader.poll(1, _PATIENCE)
+    except OffsetGoneError:
+        return None
+    return found[0] if found and found[0].offset == letter.offset else None
+
+
+def _written_back(log: Log, topics: Topics, inputs: InputSettings, letter: DeadLetter, record: Record) -> list[Message]:
+    """Return what a record is written back as: itself, or, if it is of a site's own topic, what it is mapped to."""
+    if letter.stage != "rekey" or letter.topic in input_topics(topics):
+        return [Message(letter.topic, record.key, record.value, record.headers, _target_partition(log, topics, letter, record))]
+    try:
+        mapped = Mapper(inputs, letter.topic).map(record.json)
+    except BadRecordError as error:
+        return [dead_letter(record, letter.stage, error, topics)]
+    return [Message((topics.impressions, topics.clicks)[each.is_click], each.impression_id.encode(), each.value) for each in mapped]
 
 
 def _target_partition(log: Log, topics: Topics, letter: DeadLetter, record: Record) -> int:

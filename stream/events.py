@@ -164,12 +164,13 @@ class LearnerState(Struct, frozen=True, omit_defaults=True):
     expired_rows: Count = 0  # that gave way to newer values, since the model began
 
 
-class Begun(Struct, frozen=True):
-    """The weights began as those of another arm's version, as far as they fit."""
+class Begun(Struct, frozen=True, omit_defaults=True):
+    """The weights began as those of another arm's version, as far as they fit, or as weights that were imported."""
 
-    arm: str
+    arm: str | None  # None: imported
     version: Count
     accumulators: bool  # with its accumulators; else they began as a new model's
+    digest: str | None = None  # of imported weights
 
 
 class Version(Struct, frozen=True, omit_defaults=True):

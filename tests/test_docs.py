@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 CITING = ("README.md", "SECURITY.md", "deploy/guarantees.md", "deploy/limits.md", "deploy/threat-model.md")
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "client").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.recorded_logs import recorded_log
 def avazu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, RecordedLog]:
     """Return Avazu's sample, and the model that ``sml init`` writes for it."""
     file, output = recorded_log("avazu_sample.csv.gz"), tmp_path_factory.mktemp("avazu") / "sml.toml"
-    init([file], output=output)
+    init([str(file)], output=output)
     settings = load(output)
     return settings.spec, recorded(file, settings)
 

@@ -14,7 +14,7 @@ SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "se
 ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offline", "paper.online"))
 
 # Learning and serving start without torch.
-WITH_TORCH = ("model.networks", "paper", "service.bench")
+WITH_TORCH = ("model.networks", "paper", "service.bench", "service.export.graph", "service.export.tensor_file")
 WITH_KAFKA = ("stream.log",)
 
 Graph = dict[str, set[str]]  # module → the modules of ours that it imports

@@ -11,9 +11,10 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from benchmarks.accuracy.contenders import CONTENDERS, Contender, changed
+from benchmarks.accuracy.contenders import BASE_RATE, CONTENDERS, OURS, Contender, changed
 from benchmarks.accuracy.recorded import RecordedLog, recorded, schedule
 from benchmarks.accuracy.report import draw, table
 from benchmarks.accuracy.results import Result, append_result, read_results
@@ -27,23 +28,28 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", help="recorded logs, each followed by its settings")
     parser.add_argument("--seeds", type=int, default=10, help="of contenders in which chance has a part")
     parser.add_argument("--rows", type=int, help="of each log, the first; default all")
-    parser.add_argument("--only", nargs="*", default=[""], help="contenders whose name begins so")
+    parser.add_argument("--only", nargs="*", default=[""], help="run contenders whose name begins so; what stands there is shown with them")
     parser.add_argument("--also", nargs="*", default=[], help="""SML with other settings of its model, such as 'network = "dcn_v2"'""")
     parser.add_argument("--draw", action="store_true", help="only print and draw what results.jsonl holds")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="the folder of results.jsonl and the pictures")
     arguments = parser.parse_args()
-    contenders = {name: each for name, each in CONTENDERS.items() if name.startswith(tuple(arguments.only))}
-    contenders |= dict(map(changed, arguments.also))
+    also = dict(map(changed, arguments.also))
+    chosen = {name: each for name, each in CONTENDERS.items() if name.startswith(tuple(arguments.only))} | also
     file = arguments.output / "results.jsonl"
     for path, config in zip(arguments.files[::2], map(load, arguments.files[1::2]), strict=True):
         name = path.name.partition(".")[0]
         if not arguments.draw:
-            run_missing(file, name, recorded(path, config, arguments.rows), contenders, range(arguments.seeds))
+            run_missing(file, name, recorded(path, config, arguments.rows), chosen, range(arguments.seeds))
         results = read_results(file)
-        found = [results[key] for protocol in protocols(config) for each in contenders if (key := (name, protocol.name, each)) in results]
-        for protocol in protocols(config):
-            print(*table([each for each in found if each.protocol == protocol.name]), "", sep="\n", flush=True)
-        draw(found, arguments.output / f"{name}.svg")
+        found = [
+            [results[key] for each in CONTENDERS | also if (key := (name, protocol.name, each)) in results]
+            for protocol in protocols(config)
+        ]
+        comparable = [each for each in found if {OURS, BASE_RATE} <= {result.contender for result in each}]
+        for each in comparable:
+            print(*table(each), "", sep="\n", flush=True)
+        if comparable:
+            draw([*chain(*comparable)], arguments.output / f"{name}.svg")
 
 
 def protocols(settings: Settings) -> list[Protocol]:

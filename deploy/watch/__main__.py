@@ -1,4 +1,4 @@
-"""Write ``deploy/metrics.md`` and the dashboards."""
+"""Write ``deploy/metrics.md``, the dashboards and the rules for Kubernetes."""
 
 from deploy.watch.written import ROOT, written
 

@@ -35,7 +35,7 @@ LABELS = {
     "group": "the groups of the calibration curve, `01` to `20`",
     "hop": "`log`, `join`, `learn`, `publish`, `serve`",
     "input": "`impressions`, `clicks`",
-    "kind": "early clicks, tombstones in vain, late clicks learned",
+    "kind": "early clicks, tombstones in vain, late clicks learned, events of `[input]` passed over",
     "label": "`0`, `1`",
     "layer": "the layers of the network",
     "measure": "click rate, value, log loss, AUC, calibration",

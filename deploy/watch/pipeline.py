@@ -126,7 +126,7 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 "Features and forgotten values",
-                "Features that no field has the name of, such as misspelt ones; values forgotten; examples left out for them or as others.",
+                "Features that no field knows, such as misspelt ones; values forgotten, examples left out for them or as other arms'.",
                 {
                     "{{feature}}, in requests": "sum by (feature) (sml_server_ignored_features_total)",
                     "{{feature}}, in examples": "sum by (feature) (sml_learner_ignored_features_total)",

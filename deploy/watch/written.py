@@ -27,6 +27,18 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def prometheus_rule() -> str:
+    """Return the same rules as a resource for the Prometheus operator."""
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"]
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "sml"},
+        "spec": {"groups": groups},
+    }
+    return f"# Made from deploy/prometheus/alerts.yml by `make watch`.\n{yaml.safe_dump(resource, sort_keys=False, width=1000)}"
+
+
 def shown() -> dict[str, str]:
     """Return every query that shows a metric to somebody, by where it stands: in a panel, an alert, or a rule that those use."""
     panels = {
@@ -42,4 +54,9 @@ def written() -> dict[str, str]:
     """Return the content of each file, by its path in the repository."""
     numbers = {alert: number for number, alert in enumerate(pages(), 1)}
     files = {f"deploy/grafana/dashboards/{board.uid}.json": board.json(numbers) for board in DASHBOARDS}
-    return {**files, "deploy/grafana/dashboards/sml-runbook.json": runbook(pages()), "deploy/metrics.md": page(shown())}
+    return {
+        **files,
+        "deploy/grafana/dashboards/sml-runbook.json": runbook(pages()),
+        "deploy/metrics.md": page(shown()),
+        "deploy/kubernetes/prometheus-rule.yaml": prometheus_rule(),
+    }

@@ -28,7 +28,7 @@ COLUMNS = 8  # half a cache line
 LOW_BITS = 24  # of k, in its second part
 MEMORY = 500.0  # examples: of older ones, less and less is kept
 PRIOR = 2.0  # examples at the stream's rate, added to a row's own
-_PRIOR_SEEN, _PRIOR_CLICKED = 5.5, 0.5  # of the stream itself, as in model.kernels.base_rate
+PRIOR_SEEN, PRIOR_CLICKED = 5.5, 0.5  # of the stream itself, as in model.kernels.base_rate
 _MOST_WAITING = 2.0**20  # examples: single precision still counts exactly
 
 
@@ -95,7 +95,7 @@ def prior(records: Records, bucket: int) -> Any:
     """Return the counts that a row's own are added to, ``a (1 − p)`` and ``a p``, of others and of clicks."""
     n, c = decided(records, records.counts.shape[0] - 1, bucket)
     number = records.counts.dtype.type
-    p = min((c + number(_PRIOR_CLICKED)) / (n + number(_PRIOR_SEEN)), number(1) - number(1) / number(MEMORY))
+    p = min((c + number(PRIOR_CLICKED)) / (n + number(PRIOR_SEEN)), number(1) - number(1) / number(MEMORY))
     return number(PRIOR) * (number(1) - p), number(PRIOR) * p
 
 

@@ -57,7 +57,7 @@ class Cross(nn.ModuleList):
     def forward(self, embedded: Tensor) -> Tensor:
         """Map embeddings ``(B, F, d)`` to ``(B,)``."""
         x = x0 = embedded.flatten(1)  # (B, D)
-        logit = x0.new_zeros(len(x0))  # (B,)
+        logit = x0.new_zeros(x0.shape[0])  # (B,)
         for layer in self:
             x, term = layer(x0, x)
             logit = logit + term

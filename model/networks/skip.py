@@ -52,8 +52,9 @@ class SkipTerm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, n)`` to ``(B,)``."""
         if self.term.scale == NO_TERM:
-            return x.new_zeros(len(x))
-        self.last_input = x.detach()  # (B, n)
+            return x.new_zeros(x.shape[0])
+        if self.training:
+            self.last_input = x.detach()  # (B, n)
         scaled = self._scale(x) * x  # (B, n)
         activated: Tensor = _ACTIVATIONS[self.term.activation](scaled)
         return activated @ self.weight

@@ -78,7 +78,7 @@ class Guard:
         given = headers.get(b"x-request-id")
         request_id = given if given and _ID.fullmatch(given) else f"{_FIRST}-{next(_COUNT):x}".encode()
         REQUEST_ID.set(request_id.decode())
-        path = _path(scope)
+        path = path_of(scope)
         added = [*SECURITY, (b"x-request-id", request_id)]
         if path in PAGES:
             added += OF_PAGES
@@ -100,7 +100,7 @@ class Guard:
         try:
             await self._admit(scope, headers, path, receive, answered)
         except RefusedError as refusal:
-            await refusal.answer()(scope, receive, answered)
+            await refusal.answer(path)(scope, receive, answered)
 
     async def _admit(self, scope: Scope, headers: dict[bytes, bytes], path: str, receive: Receive, send: Send) -> None:
         """Let a request in.
@@ -188,7 +188,7 @@ class _Body:
         return RefusedError(413, f"the body is longer than {self._most:,} bytes")
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Return the path below the one at which a proxy serves this server."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")

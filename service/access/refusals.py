@@ -14,14 +14,19 @@ class RefusedError(Exception):
         self.status, self.detail = status, detail
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
-    def answer(self) -> Response:
-        """Return the answer."""
-        return Response(problem(self.detail), self.status, self.headers, media_type="application/json")
+    def answer(self, path: str = "") -> Response:
+        """Return the answer to a request for ``path``."""
+        return Response(problem(self.detail, path), self.status, self.headers, media_type="application/json")
 
 
-def problem(detail: str) -> bytes:
+def problem(detail: str, path: str = "") -> bytes:
     """Return the body of an answer that says why."""
-    return json.dumps({"detail": detail}).encode()
+    return json.dumps({"error" if has_error_objects(path) else "detail": detail}).encode()
+
+
+def has_error_objects(path: str) -> bool:
+    """Return whether a path is of the Open Inference Protocol, whose answers say ``error`` where ours say ``detail``."""
+    return f"{path}/".startswith("/v2/")
 
 
 def retry_after(seconds: float) -> str:

@@ -18,15 +18,17 @@ CONSOLE = frozenset(
         "form.js",
         "health.js",
         "main.js",
+        "models.js",
         "show.js",
         "style.css",
         "uplot/uPlot.iife.min.js",
         "uplot/uPlot.min.css",
     )
 )
-# Pages without data, and what tells a load balancer whether to send requests here.
-PUBLIC = CONSOLE | {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz"}
-PROBES = frozenset({"/healthz", "/readyz"})
+# What tells a load balancer whether to send requests here.
+PROBES = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+# These, and pages without data.
+PUBLIC = CONSOLE | {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"} | PROBES
 _INGEST = frozenset({"/v1/impressions", "/v1/clicks", "/v1/simulated"})
 
 
@@ -49,6 +51,8 @@ class Caller(NamedTuple):
 def needed(method: str, path: str) -> Role | None:
     """Return the role that a request needs; None if anybody may send it.
 
+    >>> needed("POST", "/v1/predict"), needed("POST", "/v2/models/sml/infer"), needed("GET", "/v2/models/sml")
+    ('predict', 'predict', 'read')
     >>> needed("POST", "/v1/predict"), needed("GET", "/metrics"), needed("DELETE", "/v1/users/u17"), needed("GET", "/healthz")
     ('predict', 'read', 'operate', None)
     """
@@ -58,6 +62,6 @@ def needed(method: str, path: str) -> Role | None:
         return "operate"
     if method in {"GET", "HEAD"}:
         return None if path in PUBLIC else "read"
-    if path in {"/v1/predict", "/v1/explain"}:
+    if path in {"/v1/predict", "/v1/explain"} or (path.startswith("/v2/models/") and path.endswith("/infer")):
         return "predict"
     return "ingest" if path in _INGEST else "operate"

@@ -14,6 +14,10 @@ class BadRequestError(ValueError):
         self.field, self.reason = (text.encode(errors="replace").decode() for text in (field, reason))
 
 
+class NotFoundError(LookupError):
+    """What a path names is not served."""
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """Why a request failed, and which field of its body is at fault, if one is."""
 

@@ -22,7 +22,17 @@ from service.api.experiment_metrics import ExperimentMetrics
 from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.log_watch import LogWatch, watching
-from service.api.messages import Accepted, ExplainRequest, Explanations, Freshness, Health, ModelState, Predictions, PredictRequest
+from service.api.messages import (
+    Accepted,
+    ExplainRequest,
+    Explanations,
+    Freshness,
+    Health,
+    ModelState,
+    Predictions,
+    PredictRequest,
+    ServedModels,
+)
 from service.api.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
@@ -34,6 +44,7 @@ from service.api.routes import (
     explain,
     freshness,
     history as history_route,
+    inference,
     metrics as metrics_route,
     model,
     predict,
@@ -68,6 +79,7 @@ def build(
     epsilon: float = 0.0,
     reports: Path | None = None,
     watch: LogWatch | None = None,
+    name: str | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -85,6 +97,7 @@ def build(
         epsilon: Of the choices, how many are made at random; 0 unless ``explore`` is epsilon.
         reports: The folder in which reports of experiments are kept.
         watch: Looks at the log, in a thread, for the console; default: nothing does.
+        name: The model's; default: the prefix of its topics.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
@@ -107,11 +120,13 @@ def build(
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports)
+    app.state.service = Service(
+        name or topics.prefix, arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports
+    )
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
-    routers = [part.router for part in (predict, explain, events, users, *reading)]
+    routers = [part.router for part in (predict, explain, events, users, *reading, inference)]
     for router in routers:
         app.include_router(router)
     handle(app, [route for router in routers for route in router.routes])
@@ -138,7 +153,9 @@ def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
             Freshness,
             experiments.Experiments,
             Health,
+            ServedModels,
             *of_users,
+            *inference.DESCRIBED,
         )
     )
     if needs_key:

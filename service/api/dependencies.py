@@ -24,6 +24,7 @@ from stream.log.topics import Topics
 class Service(NamedTuple):
     """The collaborators of all endpoints."""
 
+    name: str  # of the model
     arms: Arms
     log: Log
     topics: Topics

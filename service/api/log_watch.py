@@ -33,12 +33,13 @@ _T = TypeVar("_T")
 
 
 class Flow(NamedTuple):
-    """Records a second through the topics, and those that the joiner has yet to read; NaN where it is not known."""
+    """Records a second through the topics, those that the joiner has yet to read, and how long the log takes; NaN where it is not known."""
 
     impressions: float = math.nan
     clicks: float = math.nan
     examples: float = math.nan
     to_join: float = math.nan
+    log_seconds: float = math.nan  # until the log says where a topic ends
 
 
 class SetAside(Struct, frozen=True):
@@ -98,12 +99,13 @@ class LogWatch:
 
     def look(self) -> None:
         """Look once."""
-        topics = self._topics
+        topics, start = self._topics, self._clock()
         ends = {topic: self._ask(topic, partial(self._end, topic)) for topic in (topics.impressions, topics.clicks, topics.examples)}
         now = self._clock()
         impressions, clicks, examples = (self._rate(topic, end, now) for topic, end in ends.items())
         to_join = sum(self._to_join(topic, ends[topic]) for topic in (topics.impressions, topics.clicks))
-        self._flow, self._flow_at = Flow(impressions, clicks, examples, to_join), now
+        log_seconds = math.nan if None in ends.values() else (now - start) / len(ends)
+        self._flow, self._flow_at = Flow(impressions, clicks, examples, to_join, log_seconds), now
         self.readable = self._ask("dead letters", self._read_letters) is not None
         self.size = self._ask("size", self._size)
 

@@ -169,6 +169,20 @@ class ModelState(Struct, frozen=True, omit_defaults=True):
     arms: list[ArmState] = []
 
 
+class ServedModel(Struct, frozen=True):
+    """A model of the server."""
+
+    name: str
+    ready: bool  # its weights have caught up with the log
+    reason: str | None  # why not
+
+
+class ServedModels(Struct, frozen=True):
+    """The models of the server; paths without a name mean the first."""
+
+    models: list[ServedModel]
+
+
 class ArrivedHeartbeat(Struct, frozen=True):
     """A heartbeat that has come the whole way."""
 

@@ -22,15 +22,24 @@ from stream.weights.metrics import BUCKETS
 SIZES = (1, 10, 100, 1_000)  # candidates in a request, which may have no more: latency is measured by these
 
 
-class ServerMetrics:
-    """The server's metrics: requests are counted as they come, the weights are read at each scrape."""
+class RequestMetrics:
+    """What is measured of every request."""
 
-    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         """Register the metrics."""
         self.requests = Counter("sml_server_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(
             "sml_server_request_seconds", "Time from a request's arrival to its answer.", ["route"], buckets=BUCKETS, registry=registry
         )
+        self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
+
+
+class ServerMetrics(RequestMetrics):
+    """The server's metrics: requests are counted as they come, the weights are read at each scrape."""
+
+    def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
+        """Register the metrics."""
+        super().__init__(registry)
         self.predict_seconds = Histogram(
             "sml_server_predict_seconds",
             "Time to encode and predict all candidates of one request, by their number.",
@@ -39,7 +48,6 @@ class ServerMetrics:
             registry=registry,
         )
         self.probability = ArrayHistogram("sml_server_probability", "Probabilities predicted.", PROBABILITIES, registry)
-        self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
         self.candidates = Counter("sml_server_candidates", "Candidates predicted.", registry=registry)
         self.events = Counter("sml_server_events", "Events written to the log.", ["topic"], registry=registry)
 
@@ -139,7 +147,7 @@ def _size(candidates: int) -> str:
 class Measured:
     """ASGI middleware that counts and times every request."""
 
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,6 +31,8 @@ def operation(
     examples: Mapping[str, Any] | None = None,
     problems: Mapping[int, str] | None = None,
     headers: Mapping[str, str] | None = None,
+    problem: type[msgspec.Struct] = Problem,
+    also: str | None = None,
 ) -> dict[str, Any]:
     """Return the keyword arguments of a route, which describe its endpoint to FastAPI and OpenAPI.
 
@@ -39,12 +41,16 @@ def operation(
         status: The status of a successful answer.
         reads: The type of the request's body, if it has one.
         examples: Bodies to try, by what they show.
-        problems: The statuses that come with a :class:`Problem`, and the meaning of each.
+        problems: The statuses that come with a ``problem``, and the meaning of each.
         headers: The headers that it reads, and the meaning of each.
+        problem: The struct of an answer to a request that failed.
+        also: Another media type that a successful answer may have.
     """
     responses = {status: {"description": answers.__doc__, **_content(answers)}}
+    if also:
+        responses[status]["content"][also] = {}
     for code, meaning in sorted((REFUSALS | dict(problems or {})).items()):
-        responses[code] = {"description": meaning, **_content(Problem)}
+        responses[code] = {"description": meaning, **_content(problem)}
     described: dict[str, Any] = {"status_code": status, "response_class": Answer, "responses": responses}
     if reads is not None:
         shown = {name: {"value": value} for name, value in (examples or {}).items()}

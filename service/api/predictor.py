@@ -1,11 +1,13 @@
 """From a request to probabilities and to their terms, for each answer of the server, and for ``sml predict`` and ``sml explain``."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.contributions import contributions
-from model.features import Encoder, Features as Keys
+from model.features import Column, Encoder, Features as Keys
 from model.weights import Weights
 from service.api.answers import BadRequestError
 from service.api.messages import MAX_CANDIDATES, ExplainRequest, Explanation, Features
@@ -41,6 +43,17 @@ class Predictor:
         """
         features, keys = self._encode(request, time)
         return Predicted(features, keys, self.weights.probabilities(keys).tolist())
+
+    def predict_columns(self, columns: Mapping[str, Column], times: Sequence[int]) -> NDArray[np.float64]:
+        """Predict the click probability of each candidate, whose features are given by column, at its time (epoch ms).
+
+        Raises:
+            BadRequestError: a feature is not what its field takes.
+        """
+        keys, bad = self.encoder.encode(columns, times)
+        for index, error in sorted(bad.items()):
+            raise BadRequestError(f"{error.field}[{index}]", f"expected {error.expected}, got {error.value!r}") from error
+        return self.weights.probabilities(keys)
 
     def explain(self, request: ExplainRequest, time: int) -> list[Explanation]:
         """Explain the prediction of each candidate at ``time`` (epoch ms).

@@ -31,7 +31,8 @@ T = TypeVar("T")
 USER_FIELDS, ITEM_FIELDS = 10, 10  # of the context, of each candidate
 VALUES = 20_000  # of each field
 TICK = 0.01  # seconds between two appends of the stream
-CLICKED = 0.2  # of the impressions
+CHANCES = (0.05, 0.35)  # of a click, where an item's second feature is even and where it is odd: something can be learned
+CLICKED = sum(CHANCES) / 2  # of the impressions
 CLICK_AFTER = 1.0  # seconds from an impression to its click
 _START_TIMEOUT = 300.0  # seconds; the first start on a machine compiles the kernels
 
@@ -128,10 +129,12 @@ def _ticks(rate: float) -> Iterator[tuple[float, list[Example]]]:
     random = np.random.default_rng(0)
     number, due = 0, 0.0
     ready = [{**user(random), **item(random)} for _ in range(5_000)]
+    chances = [CHANCES[int(str(each["item_1"]), 16) % 2] for each in ready]
     while True:
         examples = []
         while number < rate * (due + TICK):
-            features, label = ready[int(random.integers(len(ready)))], int(random.random() < CLICKED)
+            which = int(random.integers(len(ready)))
+            features, label = ready[which], int(random.random() < chances[which])
             examples.append(Example(f"{number}", int(time.time() * 1000), features, label))  # type: ignore[arg-type]
             number += 1
         yield due, examples

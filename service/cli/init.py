@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.program import MaxBad, RecordedFiles
+from service.cli.program import RECORDED, MaxBad
 
 Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo", "libsvm", "libffm", "vw"]
 
 
 def init(
-    files: RecordedFiles,
+    files: Annotated[list[str], typer.Argument(help=f"{RECORDED} Or a topic of views, and one of clicks.", metavar="FILE...")],
     *,
     label: Annotated[str, typer.Option(help="The column that says whether the impression was clicked.")] = "click",
     positive: Annotated[str | None, typer.Option(help="Which labels are clicks, where they are counts or ratings: '>= 4'.")] = None,
@@ -29,19 +29,28 @@ def init(
 ) -> None:
     """Write sml.toml from a sample of your data.
 
-    Each choice has its reason beside it, as a comment.
+    Each choice has its reason beside it, as a comment. Of topics of your own, named by the log's address and a slash, it says where
+    their events hold what was shown and clicked ([input]).
 
     \b
         sml init clicks.csv.gz --label click --time ts
         sml init ratings.csv --label stars --positive '>= 4' --time date,hour
         sml init train.csv --format avazu -o avazu.toml
         sml init train.txt --format criteo --all -o criteo.toml
+        sml init kafka://broker:9092/site.views kafka://broker:9092/site.clicks
     """
     from pydantic import ValidationError
 
-    from service.commands.init import NoSuchColumnError, init as run
+    from service.commands.init import NoSuchColumnError, init as run, init_from_topics
+    from service.onboarding.topic_sample import Address
     from stream.settings import DataSettings
 
+    addresses = [Address.of(each) for each in files]
+    if named := [each for each in addresses if each]:
+        if len(named) < len(addresses):
+            raise typer.BadParameter(f"got {' '.join(files)}, expected files or topics, not both", param_hint="FILE")
+        typer.echo(init_from_topics(named, output, every=every))
+        return
     given = {
         "format": file_format,
         "label": label,
@@ -55,7 +64,7 @@ def init(
     }
     try:
         data = DataSettings.model_validate({key: value for key, value in given.items() if value is not None})
-        typer.echo(run(files, data, output, every=every))
+        typer.echo(run([Path(each) for each in files], data, output, every=every))
     except NoSuchColumnError as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from error
     except ValidationError as error:

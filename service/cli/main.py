@@ -16,7 +16,9 @@ from service.cli.dead_letters import dead_letters_app
 from service.cli.evaluate import compare, evaluate
 from service.cli.experiment import experiment_app
 from service.cli.explain import explain
+from service.cli.export import export
 from service.cli.forget import forget
+from service.cli.import_model import import_model
 from service.cli.init import init
 from service.cli.keys import keys_app
 from service.cli.program import (
@@ -29,6 +31,7 @@ from service.cli.program import (
     RecordedFiles,
     UntilCaughtUp,
     answer,
+    named_settings,
     print_version,
     settings_of,
     settings_reading,
@@ -91,6 +94,8 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(explain)
 app.command()(schema)
+app.command()(export)
+app.command("import")(import_model)
 
 
 @app.command()
@@ -201,6 +206,10 @@ def serve(
     certfile: Annotated[str | None, typer.Option(help="The server's certificate chain, PEM; default: from the settings.")] = None,
     keyfile: Annotated[str | None, typer.Option(help="Its private key, PEM, if the certificate's file does not hold it.")] = None,
     insecure: Insecure = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model by its name and its settings, instead of --config; may be said again.", metavar="NAME=TOML"),
+    ] = None,
     config: Config = CONFIG,
 ) -> None:
     """Serve predictions from the newest weights.
@@ -212,14 +221,18 @@ def serve(
         sml serve
         sml serve --certfile server.pem --keyfile server.key
         SML_SERVE__PORT=8001 sml serve
+        sml serve --model ctr=ctr.toml --model cvr=cvr.toml
         curl localhost:8000/v1/predict -d '{"context": {"user_id": "u17"}, "candidates": [{"id": 1, "item_id": "a"}]}'
     """
-    from service.commands.serve import serve as run
+    from service.commands.serve import serve as run, serve_several
 
     for variable, value in {"SML_SERVE__CERTFILE": certfile, "SML_SERVE__KEYFILE": keyfile, INSECURE: insecure and "true"}.items():
         if value:
             os.environ[variable] = value  # an option is the nearest of the settings' sources
-    run(settings_of(config))
+    if model:
+        serve_several({name: settings_of(file) for name, file in named_settings(model).items()})
+    else:
+        run(settings_of(config))
 
 
 @app.command()

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
 
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="TOML")]
-_RECORDED = "Recorded logs: CSV, TSV, JSON, Parquet, LIBSVM, LIBFFM, Vowpal Wabbit's text, packed or not; folders, patterns, or -."
-Recorded = Annotated[Path, typer.Argument(help=_RECORDED)]
-RecordedFiles = Annotated[list[Path], typer.Argument(help=_RECORDED, metavar="FILE...")]
+RECORDED = "Recorded logs: CSV, TSV, JSON, Parquet, LIBSVM, LIBFFM, Vowpal Wabbit's text, packed or not; folders, patterns, or -."
+Recorded = Annotated[Path, typer.Argument(help=RECORDED)]
+RecordedFiles = Annotated[list[Path], typer.Argument(help=RECORDED, metavar="FILE...")]
 MaxBad = Annotated[float | None, typer.Option(min=0, max=1, help="The share of rows that may be unreadable. Default: [data] max_bad.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line of stdout.")]
 UntilCaughtUp = Annotated[bool, typer.Option("--until-caught-up", help="Stop after the records that the log held at the start.")]
@@ -69,6 +70,18 @@ def settings_reading(config: Path, max_bad: float | None) -> "Settings":
     """Read the settings, for a recorded log of which the share ``max_bad`` may be unreadable; None: as the settings have it."""
     settings = settings_of(config)
     return settings if max_bad is None else settings.model_copy(update={"data": settings.data.model_copy(update={"max_bad": max_bad})})
+
+
+def named_settings(written: list[str]) -> dict[str, Path]:
+    """Return the settings files of models by name, which are written ``NAME=TOML``."""
+    found: dict[str, Path] = {}
+    for each in written:
+        name, _, file = each.partition("=")
+        if not file or name in found or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+            expected = "NAME=TOML, each name once, of up to 64 letters, digits, dots, dashes and underscores"
+            raise typer.BadParameter(f"got {each!r}, expected {expected}", param_hint="--model")
+        found[name] = Path(file)
+    return found
 
 
 def answer(value: Any, as_json: bool) -> None:

@@ -26,7 +26,7 @@ from stream.weights.versions import newest_version, read_versions
 PATIENCE = 10.0  # seconds to wait for the learner
 NOT_REACHED = (
     "the dense weights, which belong to no value; what the log holds until retention deletes it: impressions, examples and dead letters, "
-    "and for an hour the earlier weights"
+    "a site's own topics, and for an hour the earlier weights"
 )
 
 
@@ -47,7 +47,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         until = int(time.time() * 1000) + TimeRule.of(settings.join).clock_skew
         requests = ask(log, topics, fields, value, until, this_user())
         record(this_user(), "forgot", f"{', '.join(field.name for field in fields)}: {', '.join(request.forget for request in requests)}")
-        impressions = delete_impressions(log, topics, fields, requests)
+        impressions = delete_impressions(log, _as_joined(settings), fields, requests)
         by_version = {_of("forgotten_by_version", each): _wait(log, each, start, requests) for each, start in starts.items()}
     return {
         "fields": [field.name for field in fields],
@@ -66,7 +66,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
         LogError: the log can't be used.
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    keys, topics = keys_of(fields, value), settings.topics
+    keys, topics = keys_of(fields, value), _as_joined(settings)
     with open_log(settings.log) as opened:
         log = decoding(opened, settings.join.schema_registry)
         found = []
@@ -76,6 +76,11 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
         requests = [Forget.of(key, LATEST_TIME) for key in keys]
         impressions = count_impressions(log, topics, fields, requests)
     return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
+
+
+def _as_joined(settings: Settings) -> Topics:
+    """Return the topics, impressions being where the joiner reads them: those of a site's own topic are in the copies alone."""
+    return settings.topics._replace(by_id=bool(settings.input.topics))
 
 
 def _of(name: str, topics: Topics) -> str:

@@ -1,14 +1,19 @@
-"""``sml init``: write ``sml.toml`` from a sample of the data."""
+"""``sml init``: write ``sml.toml`` from a sample of the data: of a recorded log, or of a site's own topics."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
+from service.onboarding.event_shape import infer
 from service.onboarding.sample import Sample, chunks
-from service.onboarding.settings_file import settings_text
+from service.onboarding.settings_file import settings_text, settings_text_of_topics
+from service.onboarding.topic_sample import Address, TopicError, TopicSample, shown
 from service.screen import counting, say_notes
+from service.settings import Settings
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import columns
+from stream.log.connect import open_log
 from stream.settings import DataSettings
 
 
@@ -35,11 +40,36 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes(left_out.notes())
     text = settings_text(name_of(recorded), data, sample, every=every)
+    return f"{_written(text, output)} from {sample.rows:,} rows"
+
+
+def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool) -> str:
+    """Write the settings for a site's own topics: of views, then of clicks if they have another; return what was written.
+
+    How the log is reached is in the environment, ``SML_LOG__SECURITY__…``.
+
+    Raises:
+        TopicError: they tell nothing, or are of two logs.
+        LogError: they can't be read.
+    """
+    if len(addresses) > 2 or len({each.url for each in addresses}) > 1:  # noqa: PLR2004 - views and clicks
+        raise TopicError(f"got {', '.join(map(str, addresses))}, expected a topic of views, and one of clicks, of one log")
+    log_settings = Settings().log.model_copy(update={"url": addresses[0].url})
+    with open_log(log_settings) as log:
+        views, *clicks = [TopicSample.read(log, each.topic) for each in addresses]
+    shape = infer(views, clicks[0] if clicks else None)
+    sample = shown(shape.inputs, views, clicks[0] if clicks else views)
+    say_notes(shape.notes)
+    text = settings_text_of_topics(" ".join(map(str, addresses)), log_settings, shape, sample, every=every)
+    return f"{_written(text, output)} from {sample.rows:,} impressions"
+
+
+def _written(text: str, output: Path) -> str:
     if output.exists():
         output.replace(output.with_name(output.name + ".old"))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
-    return f"{output}: {text.count('[[field]]')} fields from {sample.rows:,} rows"
+    return f"{output}: {text.count('[[field]]')} fields"
 
 
 def read_sample(recorded: Recorded, data: DataSettings, what: str, left_out: LeftOut | None = None) -> Sample:

@@ -29,7 +29,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
     registry = CollectorRegistry()
     with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"):
         measure(log, settings.topics, registry)
-        joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(registry), accept_gap=accept_gap)
+        joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(registry), inputs=settings.input, accept_gap=accept_gap)
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

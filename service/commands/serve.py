@@ -1,19 +1,24 @@
-"""``sml serve``: serve predictions from the newest weights, and accept impressions and clicks."""
+"""``sml serve``: serve predictions from the newest weights, and accept impressions and clicks; of one model, or of several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from service.access.guard import Access
 from service.admission import access_of
 from service.api.app import build
 from service.api.arms import Arms
 from service.api.log_watch import LogWatch
 from service.api.served_weights import ServedWeights
+from service.api.several.front import several
+from service.api.several.hosting import Opened
 from service.commands.compile import compile_kernels
 from service.commands.topics import log_with_topics
 from service.listen import listening, server_of
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from stream.event_time import TimeRule
 from stream.log.contract import Log
@@ -32,12 +37,51 @@ def serve(settings: Settings) -> None:
         SettingsError: the keys can't be read, or it is not said who may do what at this address.
     """
     access = access_of(settings)
-    listening("serve.port", settings.serve.host, settings.serve.port).close()  # known before anything is compiled
+    _expect_free_port(settings)
+    _compile(settings)
+    with stop_signals(), _opened(settings, access) as model:
+        server_of(model.app, settings).run()
+
+
+def serve_several(settings: Mapping[str, Settings]) -> None:
+    """Serve several models, by name, until SIGINT or SIGTERM. Where, to whom and how much is as the settings of the first say.
+
+    Raises:
+        SettingsError: as above; or two of them are the same model.
+    """
+    first = next(iter(settings.values()))
+    access = access_of(first)
+    _expect_free_port(first)
+    names = dict[tuple[str, str], str]()
+    for name, each in settings.items():
+        if (other := names.setdefault((each.log.url, each.topics.prefix), name)) != name:
+            raise SettingsError(f"--model {name}: got the log and the prefix of {other}, expected another's: [log] url or prefix")
+        _compile(each)
+    openings = {name: partial(_opened, each, access, name) for name, each in settings.items()}
+    with stop_signals():
+        server_of(several(openings, access), first).run()
+
+
+def _expect_free_port(settings: Settings) -> None:
+    """Say that the port is taken before anything is compiled."""
+    listening("serve.port", settings.serve.host, settings.serve.port).close()
+
+
+def _compile(settings: Settings) -> None:
     for each in settings.of_every_arm():
         compile_kernels(each.model.network)
+
+
+@contextmanager
+def _opened(settings: Settings, access: Access, name: str | None = None) -> Iterator[Opened]:
+    """Open a model's log, and make its application.
+
+    Raises:
+        LogError: the log can't be reached, or lacks a topic.
+    """
     topics, registry = settings.topics, CollectorRegistry()
     metrics = FollowerMetrics(registry)
-    with stop_signals(), log_with_topics(settings) as log:
+    with log_with_topics(settings) as log:
         measure(log, topics, registry)
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
@@ -56,8 +100,9 @@ def serve(settings: Settings) -> None:
             epsilon=settings.serve.epsilon,
             watch=LogWatch(log, topics._replace(by_id=settings.join.rekey)),
             reports=Path(settings.experiment.directory),
+            name=name,
         )
-        server_of(app, settings).run()
+        yield Opened(app, registry)
 
 
 def _arms(settings: Settings, log: Log) -> Arms:

@@ -43,6 +43,8 @@ def log_found(settings: Settings) -> Iterator[Finding]:
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # reported above
                     yield _append_times(log, url, topic)
+            for topic in settings.input.topics:
+                yield _of_the_site(log, topic)
             yield from of_processes(log, inputs, tuple(settings.arms))
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}", "start the log, or set [log] url and [log.security] to where it is")
@@ -113,6 +115,16 @@ def _append_times(log: Log, url: str, topic: str) -> Finding:
     return Finding(
         topic, False, "timestamps are the writers' own, expected the log's", f"{fix}, or let `sml topics create` create the topic"
     )
+
+
+def _of_the_site(log: Log, topic: str) -> Finding:
+    """Check that a topic that ``[input]`` names exists; whose its timestamps are is the site's affair."""
+    try:
+        own = log.append_times(topic)
+    except LogError as error:
+        return Finding(topic, False, str(error), "let [input] name a topic that your site writes")
+    found = "timestamps are the log's own" if own else "timestamps are the writers' own, and believed up to the present"
+    return Finding(topic, True, f"mapped as [input] says; {found}")
 
 
 def described(retention: Retention) -> str:

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -12,11 +12,13 @@ from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
 from service.arm_settings import ArmSettings
+from service.onboarding.event_shape import Shape
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
-from stream.log.settings import Section
+from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
+from stream.log.settings import LogSettings, Section
 from stream.settings import DataSettings
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
@@ -32,11 +34,21 @@ _SHOWN = {
     "access": {"keys"},
     "limits": set(),
     "data": {"format", "label", "time", "click_time", "together"},
+    "input": set(),
     "experiment": set(),
 }
-_MODEL = ModelSettings(base_rate=True, records=True, embedding=7, accumulator_half_life=100_000)  # better than the defaults, which stay
+# Better than the defaults, which stay: benchmarks/accuracy.
+_MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=100_000)
+_FEW_FIELDS, _WIDE = 16, {"embedding": 15}  # up to so many fields, an embedding twice as wide costs no more than 32 fields do
 _TILES = 4  # of a numeric field
+_OF_FEATURES = ("features", "item_features")
 _COLUMN = 36  # where comments begin
+_OVERRIDDEN = "SML_LOG__URL and the like override what stands here."
+
+
+def initial_model(fields: int) -> ModelSettings:
+    """Return the settings of the model that are written for so many fields."""
+    return _MODEL if fields > _FEW_FIELDS else _MODEL.model_copy(update=_WIDE)
 
 
 def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool) -> str:
@@ -47,16 +59,65 @@ def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool)
         data = data.model_copy(update={"click_time": clicked_at[0]})
     data = data.model_copy(update={"together": page_columns(sample, data)})
     lines = [f"# By `sml init {name}`, from {'all' if sample.whole else 'the first'} {sample.rows:,} rows:"]
-    lines += [f"# {sample.labels.mean():.1%} were clicked. SML_LOG__URL and the like override what stands here.", ""]
-    for section, values in Settings(model=_MODEL).model_copy(update={"data": data}):
-        if section not in {"field", "arms"} and (every or _SHOWN[section]):
-            lines += [*_table(section, values, every=every), *(_arms() if section == "experiment" else ()), ""]
-    lines += _left_out(data, guesses)
-    for column, guess in guesses:
-        if guess.kind:
-            lines += _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
-    lines += _time_fields(data, sample)
+    lines += [f"# {sample.labels.mean():.1%} were clicked. {_OVERRIDDEN}", ""]
+    fields = list(_fields(guesses))
+    if data.time or data.format == "avazu":
+        fields += _time_fields(sample, whole=sample.whole)
+    lines += _sections(_settings(fields).model_copy(update={"data": data}), every=every)
+    lines += [*_left_out(guesses, _roles(data)), *fields]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def settings_text_of_topics(name: str, log: LogSettings, shape: Shape, sample: Sample, *, every: bool) -> str:
+    """Return the settings for a site's own topics, of whose shape ``sample`` is what was shown and, as far as it is known, clicked."""
+    guesses = [(column, infer_kind(column, sample)) for column in sample.columns]
+    fields = [*_fields(guesses), *_time_fields(sample, whole=False)]
+    settings = _settings(fields)
+    join = settings.join.model_copy(update={"rekey": True})
+    lines = [
+        _comment(f"By `sml init {name}`,"),
+        f"# from the newest {sample.rows:,} impressions: [input] says where they were found.",
+        f"# {_OVERRIDDEN}",
+    ]
+    lines += [*map(_comment, shape.notes), ""]
+    lines += _sections(settings.model_copy(update={"log": log, "join": join, "input": shape.inputs}), every=every, without={"data"})
+    lines += [*_left_out(guesses, []), *fields]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _settings(fields: list[str]) -> Settings:
+    return Settings(model=initial_model(fields.count("[[field]]")))
+
+
+def _sections(settings: Settings, *, every: bool, without: Collection[str] = ()) -> Iterator[str]:
+    for section, values in settings:
+        if section == "input" and (every or values.topics):
+            yield from _input(values, every=every)
+        elif section not in {"field", "arms", "input", *without} and (every or _SHOWN[section]):
+            yield from (*_table(section, values, every=every), *(_arms() if section == "experiment" else ()), "")
+
+
+def _input(inputs: InputSettings, *, every: bool) -> Iterator[str]:
+    """Yield a table for each topic of a site's own; with ``every``, as comments what those that are not given may hold."""
+    for kind, section in (("impressions", ImpressionInput), ("clicks", ClickInput)):
+        given: TopicSettings | None = getattr(inputs, kind)
+        if given:
+            yield from (*_topic(f"input.{kind}", given), "")
+        elif every:
+            yield f"# [input.{kind}]: {_description(InputSettings.model_fields[kind])}"
+            yield from (*(f"# {key}: {_description(info)}" for key, info in section.model_fields.items()), "")
+
+
+def _topic(table: str, given: TopicSettings) -> Iterator[str]:
+    yield f"[{table}]"
+    described = [(key, getattr(given, key), _description(info)) for key, info in type(given).model_fields.items()]
+    for key, value, text in described:
+        if key not in _OF_FEATURES:
+            yield f"# {key}: {text}" if value in (None, {}) else _line(key, value, text)
+    for key, value, text in described:
+        if key in _OF_FEATURES and value:
+            pointers = (f"{_toml(name)} = {_toml(pointer)}" for name, pointer in value.items())
+            yield from ("", f"[{table}.{key}]{'':{_COLUMN - len(table) - len(key) - 3}} {_comment(text)}", *pointers)
 
 
 def _guess(column: Column, sample: Sample, data: DataSettings) -> KindGuess:
@@ -94,16 +155,23 @@ def _description(info: FieldInfo) -> str:
     return info.description or choices
 
 
-def _left_out(data: DataSettings, guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
-    """Yield the columns that are no field, with the reasons."""
-    yield "# Columns that are no field:"
-    yield _comment(f"  {data.label}: the label")
+def _roles(data: DataSettings) -> Iterator[tuple[str, str]]:
+    """Yield the columns of a file that are no features, each with what it is."""
+    yield data.label, "the label"
     if data.time:
-        yield _comment(f"  {', '.join(data.time_columns)}: the time, from which hour and weekday are derived")
+        yield ", ".join(data.time_columns), "the time, from which hour and weekday are derived"
     if data.click_time:
-        yield _comment(f"  {data.click_time}: when the click came")
+        yield data.click_time, "when the click came"
+
+
+def _left_out(guesses: list[tuple[Column, KindGuess]], roles: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the columns that are no field, with the reasons."""
+    named = dict(roles)
+    yield "# Columns that are no field:"
+    for name, what in named.items():
+        yield _comment(f"  {name}: {what}")
     for column, guess in guesses:
-        if guess.kind is None and column.name != data.click_time:
+        if guess.kind is None and column.name not in named:
             yield _comment(f"  {column.name}: {guess.reason}")
     yield ""
 
@@ -112,6 +180,13 @@ def _extent(column: Column) -> str:
     """Return how many different values a column has, and how much of it is missing."""
     missing = 1 - column.filled.mean()
     return f"{len(column.values):,} different values, {f'{missing:.1%}' if missing else 'none'} missing"
+
+
+def _fields(guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
+    """Yield the fields that are columns."""
+    for column, guess in guesses:
+        if guess.kind:
+            yield from _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
 
 
 def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",") -> Iterator[str]:
@@ -125,13 +200,11 @@ def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",")
     yield ""
 
 
-def _time_fields(data: DataSettings, sample: Sample) -> Iterator[str]:
-    """Yield the fields derived from the time, if the sample spans more than an hour, or more than a day."""
-    if not data.time and data.format != "avazu":
-        return
+def _time_fields(sample: Sample, *, whole: bool) -> Iterator[str]:
+    """Yield the fields derived from the time; of a ``whole`` log only if it spans more than an hour, or more than a day."""
     names = {column.name for column in sample.columns}
     for kind, length in (("hour", _HOUR), ("weekday", _DAY)):
-        if sample.span > length or not sample.whole:
+        if sample.span > length or not whole:
             name = f"time_{kind}" if kind in names else kind
             reason = f"the sample spans {sample.span / length:,.1f} {'hours' if kind == 'hour' else 'days'}"
             yield from _field(name, kind, "of the time, UTC", reason)
@@ -151,4 +224,6 @@ def _toml(value: Any) -> str:
     """Return a value as TOML, whose strings, booleans and lists are JSON's."""
     if isinstance(value, int) and value >= 100_000:  # noqa: PLR2004 - long enough to be hard to read
         return f"{value:_}"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_toml(key)} = {_toml(inner)}' for key, inner in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -2,6 +2,7 @@
 
     time            the event's time
     subject, or id  impression_id; the id only where there are features, for a click has an id of its own
+    id, subject     id, subject
     source, type    source, type
 
 In structured mode the value is the whole CloudEvent as JSON; in binary mode it is the data, and the attributes are headers: ``ce_id`` in
@@ -16,6 +17,7 @@ import msgspec
 
 from stream.events import UNREADABLE, BadRecordError
 
+_ATTRIBUTES = "time", "id", "subject", "source", "type"
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 
 
@@ -33,7 +35,7 @@ def event_of(attributes: Mapping[str, Any], data: Any) -> dict[str, Any]:
     """Return the event that a CloudEvent holds.
 
     >>> event_of({"specversion": "1.0", "id": "7", "source": "/shop", "type": "shown", "time": "2026-09-21T14:13:20Z"}, {"features": {}})
-    {'time': '2026-09-21T14:13:20Z', 'source': '/shop', 'type': 'shown', 'impression_id': '7', 'features': {}}
+    {'time': '2026-09-21T14:13:20Z', 'id': '7', 'source': '/shop', 'type': 'shown', 'impression_id': '7', 'features': {}}
 
     Raises:
         BadRecordError: it is of another version, or its data is no object.
@@ -42,7 +44,7 @@ def event_of(attributes: Mapping[str, Any], data: Any) -> dict[str, Any]:
         raise BadRecordError("specversion", attributes.get("specversion", "nothing"), "1.0")
     if not isinstance(data, dict):
         raise BadRecordError("data", data, "an object in JSON, Avro or Protobuf")
-    event = {name: attributes[name] for name in ("time", "source", "type") if name in attributes}
+    event = {name: attributes[name] for name in _ATTRIBUTES if name in attributes}
     name = attributes.get("subject", attributes.get("id") if "features" in data else None)
     return {**event, **({} if name is None else {"impression_id": name}), **data}
 

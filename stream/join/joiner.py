@@ -23,6 +23,7 @@ from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example, Watermark, encode
 from stream.formats.decoding import decoding
 from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
+from stream.input_settings import InputSettings
 from stream.inputs import input_topics
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
@@ -30,7 +31,7 @@ from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, progress_from_now, recover
-from stream.join.rekey import Rekeyer, progress_at_end, rekeyer_of
+from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of
 from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
@@ -55,15 +56,16 @@ class Joiner:
         metrics: JoinerMetrics,
         clock: Callable[[], float] = time.monotonic,
         *,
+        inputs: InputSettings = InputSettings(),  # noqa: B008 - it is immutable
         accept_gap: bool = False,
     ) -> None:
         """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`.
 
+        ``inputs``: a site's own topics, which are joined beside them if they are re-keyed.
         ``accept_gap``: go on where records that were needed were deleted.
         """
-        self.log = decoding(log, settings.schema_registry)
+        self.log, self.inputs, self.topics = decoding(log, settings.schema_registry), inputs, topics._replace(by_id=settings.rekey)
         self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
-        self.topics = topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
@@ -95,16 +97,17 @@ class Joiner:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        skipped = self._skip_to(self.owner, self.topics, progress_from_now(self.log, self.topics, self.settings))
+        ends = progress_from_now(self.log, self.topics, self.settings)
+        skipped = self._skip_to(self.owner, input_topics(self.topics), ends)
         if self.settings.rekey:
-            originals = self.topics._replace(by_id=False)
-            skipped += self._skip_to(rekeyer_of(originals), originals, progress_at_end(self.log, originals))
+            names = originals(self.topics._replace(by_id=False), self.inputs)
+            skipped += self._skip_to(rekeyer_of(self.topics), names, progress_at_end(self.log, names))
         return skipped
 
-    def _skip_to(self, owner: str, topics: Topics, ends: dict[TopicPartition, Progress]) -> int:
+    def _skip_to(self, owner: str, names: Sequence[str], ends: dict[TopicPartition, Progress]) -> int:
         with closing(self.log.writer(owner)) as writer:
-            begin = {(topic, p): bounds.first for topic in input_topics(topics) for p, bounds in self.log.bounds(topic).items()}
-            begin |= {(topic, p): entry.offset for topic in input_topics(topics) for p, entry in self.log.progress(owner, topic).items()}
+            begin = {(topic, p): bounds.first for topic in names for p, bounds in self.log.bounds(topic).items()}
+            begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 
@@ -121,7 +124,7 @@ class Joiner:
             session.write([], final=True)
 
     def _rekeyer(self, copier: Writer) -> Rekeyer:
-        return Rekeyer(self.log, self.topics, self.settings, self.metrics, copier, accept_gap=self.accept_gap)
+        return Rekeyer(self.log, self.topics, self.settings, self.metrics, copier, self.inputs, accept_gap=self.accept_gap)
 
 
 class JoinSession:

@@ -28,7 +28,11 @@ class JoinerMetrics:
             "example": counter("examples", "Examples written.", "label"),
             "impression": counter("impressions", "Impressions settled: decided, duplicate or forgotten.", "fate"),
             "click": counter("clicks", "Clicks settled: counted, duplicate, late or orphan.", "fate"),
-            "anomaly": counter("oddities", "Early clicks, tombstones in vain, late clicks learned, others' heartbeats.", "kind"),
+            "anomaly": counter(
+                "oddities",
+                "Early clicks, tombstones in vain, late clicks learned, others' heartbeats, events of [input] passed over.",
+                "kind",
+            ),
             "dead_letter": counter("dead_letters", "Records set aside, by the field at fault or the rule that refused them.", "reason"),
             "late_event": counter(
                 "late_events",

@@ -104,13 +104,18 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
+        self.directory, self._keep = directory, keep
         self._writer = secrets.token_hex(4)  # no two processes write the same temporary file
 
     @property
     def begun(self) -> "Checkpoints":
         """Another arm's state that this one begins with; it goes once there is a checkpoint."""
-        return Checkpoints(self._directory / ".begun", 1)
+        return Checkpoints(self.directory / ".begun", 1)
+
+    @property
+    def imported(self) -> "Checkpoints":
+        """The state that was imported and that this model began with; it stays."""
+        return Checkpoints(self.directory / ".imported", 1)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoint``, then delete those that are no longer among the newest, and those that hold what it has forgotten.
@@ -123,7 +128,7 @@ class Checkpoints:
         remembering = [path for path in paths if _number(path) < forgotten.version]
         for older in {*paths[: -self._keep], *remembering}:
             older.unlink(missing_ok=True)
-        shutil.rmtree(self.begun._directory, ignore_errors=True)  # noqa: SLF001 - its own, of the same class
+        shutil.rmtree(self.begun.directory, ignore_errors=True)
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Write ``checkpoint``, delete none, and return its path.
@@ -131,8 +136,8 @@ class Checkpoints:
         Raises:
             OSError: it could not be written.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        path = self._directory / f"version-{checkpoint.version.version:012}.checkpoint"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"version-{checkpoint.version.version:012}.checkpoint"
         temporary = path.with_suffix(f".{self._writer}.part")
         try:
             with temporary.open("wb") as file:
@@ -142,7 +147,7 @@ class Checkpoints:
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(self._directory)
+        _sync(self.directory)
         return path
 
     def newest_first(self) -> Iterator[Checkpoint]:
@@ -164,12 +169,12 @@ class Checkpoints:
 
     def tidy(self) -> None:
         """Delete the unfinished files of earlier writers; only the owner of the model may do that."""
-        for path in self._directory.glob("version-*.part"):
+        for path in self.directory.glob("version-*.part"):
             path.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
         """Return the paths of the files, the oldest first."""
-        return sorted(path for path in self._directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
+        return sorted(path for path in self.directory.glob("version-*.checkpoint") if _NAME.fullmatch(path.name))
 
 
 def _number(path: Path) -> int:

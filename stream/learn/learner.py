@@ -27,6 +27,7 @@ from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
+from stream.learn.imported import begun_with, imported
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.publish import PendingVersion, Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
@@ -189,11 +190,15 @@ class Learner:
                 self.last = session.last
 
     def _recover(self) -> tuple[Recovered, Beginning | None]:
-        """Recover the last version; where there is none, begin with another arm's, if there is one to begin from."""
+        """Recover the last version; where there is none, begin with what was imported or another arm's, if there is any."""
         recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
-        if recovered.last or not self._begin_from:
+        if recovered.last:
             return recovered, None
-        beginning = begin(self._log, self._begin_from, self._spec, self._checkpoints)
+        if state := imported(self._checkpoints, self._spec):
+            logger.info("beginning with imported weights, whose digest is %s", state.version.digest)
+            beginning: Beginning | None = Beginning(state.restore(), begun_with(state.version.digest), state.version)
+        else:
+            beginning = begin(self._log, self._begin_from, self._spec, self._checkpoints) if self._begin_from else None
         return recovered._replace(trainer=beginning.trainer) if beginning else recovered, beginning
 
     def _pending(self, recovered: Recovered, offsets: Mapping[int, int], beginning: Beginning | None) -> PendingVersion:

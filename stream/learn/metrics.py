@@ -124,15 +124,19 @@ class LearnerMetrics:
         self.lag_seconds.set(lag.seconds)
 
     def record_model(self, trainer: Trainer, *, inside: bool = True) -> None:
-        """Record the model's scores, how full its table is, and what goes on inside its network if asked to."""
+        """Record the model's scores and how full its table is; if asked to, what takes longer: scores by slice, and what goes on inside."""
         self.quality.record(trainer)
-        if inside:
-            self.inside.record(trainer.model, trainer.guard.recent)
         table = trainer.model.table
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
         self._encoders = [trainer.encoder]
+        if inside:
+            self.quality.record_parts(trainer)
+            self.inside.record(trainer.model, trainer.guard.recent)
+            self._record_top_values(trainer)
+
+    def _record_top_values(self, trainer: Trainer) -> None:
         for name, sample in {"recent": trainer.guard.recent, "good": trainer.guard.golden}.items():
             for field, share in zip(trainer.model.spec.fields, sample.top_shares(), strict=False):  # an empty sample has none
                 if field.kind not in ("hour", "weekday"):  # whose value is always the same for a while

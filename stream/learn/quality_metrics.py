@@ -55,16 +55,20 @@ class QualityMetrics:
         self._counted: list[tuple[int, int]] = []  # values and unseen ones of each field, as counted so far
 
     def record(self, trainer: Trainer) -> None:
-        """Record the scores of a trainer, and what watches it."""
+        """Record the scores of a trainer by the windows of what watches it."""
         self._record_scores("total", trainer.scores.total())
         if quality := trainer.quality:
             for over, examples in WINDOWS.items():
                 self._record_window(over, quality.window(examples))
+            self._count_values([field.name for field in trainer.model.spec.fields], quality)
+
+    def record_parts(self, trainer: Trainer) -> None:
+        """Record the scores by slice and the calibration curve, which take several passes over 100,000 examples."""
+        if quality := trainer.quality:
             for labels, scores in quality.by_slice().items():
                 for name, gauge in self._slices.items():
                     gauge.labels(*labels).set(_or_nan(getattr(scores, name)))
             self._record_curve(quality)
-            self._count_values([field.name for field in trainer.model.spec.fields], quality)
 
     def _record_scores(self, over: str, scores: Scores) -> None:
         for name, gauge in self._scores.items():

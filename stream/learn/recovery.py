@@ -23,6 +23,7 @@ from stream.events import Begun, Run, Version
 from stream.learn.change import changed, other_settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
+from stream.learn.imported import imported
 from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
@@ -195,7 +196,12 @@ class Recovery:
         return Trainer(OnlineModel(spec), RunningScores()) if is_first else changed(trainer, spec, version)
 
     def _begin_again(self, begun: Begun, spec: Spec, *, is_first: bool) -> Trainer:
-        """Return what an arm began with, from what was saved of the other arm's version, or else by making that again."""
+        """Return what an arm began with: what was imported, or what was saved of another arm's version, or else that, made again."""
+        if begun.arm is None:
+            state = imported(self._checkpoints, spec, begun.digest)
+            if not is_first or state is None:
+                raise RecoveryError(f"{self._topics.versions}: a version begins with imported weights, which only the first does")
+            return state.restore()
         source = self._topics._replace(arm=begun.arm)
         if not is_first or begun.arm in self._began:
             raise RecoveryError(f"{self._topics.versions}: a version begins from {begun.arm}, which only the first of another arm does")

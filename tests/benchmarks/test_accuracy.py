@@ -119,22 +119,17 @@ def test_a_difference_is_in_its_interval_and_nothing_differs_from_itself() -> No
     assert found.low < -0.02 < found.high < -0.019
 
 
-def test_a_run_that_is_there_is_not_done_again(tmp_path: Path, log_file: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_shown_beside_those_that_are_there_and_is_not_done_again(
+    tmp_path: Path, log_file: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, settings = log_file
-    arguments = [
-        "accuracy",
-        str(path),
-        str(path.with_name("sml.toml")),
-        "--seeds",
-        "2",
-        "--only",
-        OURS,
-        BASE_RATE,
-        "--output",
-        str(tmp_path),
-    ]
-    monkeypatch.setattr("sys.argv", arguments)
+    arguments = ["accuracy", str(path), str(path.with_name("sml.toml")), "--seeds", "2", "--output", str(tmp_path), "--only"]
+    monkeypatch.setattr("sys.argv", [*arguments, BASE_RATE])
     command.main()
+    assert not capsys.readouterr().out  # there is nothing to compare it with
+    monkeypatch.setattr("sys.argv", [*arguments, OURS])
+    command.main()
+    assert f"| {BASE_RATE} |" in capsys.readouterr().out
     first = read_results(tmp_path / "results.jsonl")
 
     command.main()

@@ -32,10 +32,10 @@ def test_docker_compose_accepts_it_with_tls_and_passwords_and_every_process_logs
 
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
-    for name in ("topics", "joiner", "learner", "server"):
+    for name, user in {"topics": "topics", "joiner": "joiner", "learner": "learner", "server": "server", "server-two": "server"}.items():
         given = {key.removeprefix("SML_LOG__SECURITY__").lower(): value for key, value in services[name]["environment"].items()}
         security = SecuritySettings.model_validate({key: value for key, value in given.items() if not key.startswith("sml_")})
-        assert (security.protocol, security.username) == ("SASL_SSL", name)
+        assert (security.protocol, security.username) == ("SASL_SSL", user)
         assert {"ca", "password"} == {secret.get("target", secret["source"]).rpartition("/")[2] for secret in services[name]["secrets"]}
 
 
@@ -95,6 +95,6 @@ def test_every_name_under_which_prometheus_and_the_simulator_ask_is_one_that_is_
 
     allowed = allowed_hosts("0.0.0.0", json.loads(COMPOSE["services"]["server"]["environment"]["SML_SERVE__HOSTS"]))
 
-    assert {host_name(each) for each in (*targets, simulated)} == {"joiner", "learner", "server"}
+    assert {host_name(each) for each in (*targets, simulated)} == {"joiner", "learner", "proxy"}
     for each in (*targets, simulated):
         check_host({b"host": each.encode()}, allowed)

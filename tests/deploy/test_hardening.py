@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,12 @@ def test_a_service_starts_with_the_kernels_of_its_image_in_a_folder_that_it_can_
     )
 
     assert done.stdout.splitlines() == ["kernel.nbi", "topics create"]
+
+
+def test_the_image_says_what_it_is_and_lists_what_it_is_made_of() -> None:
+    labels = re.findall(r"org\.opencontainers\.image\.(\w+)=", DOCKERFILE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+    assert {"title", "description", "licenses", "version", "revision"} == set(labels)
+    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [version]
+    assert "--format cyclonedx1.5 --output-file /opt/sml/sbom.json" in DOCKERFILE

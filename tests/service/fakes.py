@@ -102,6 +102,7 @@ class Site:
         personal: Sequence[str] = (),
         explore: Explore = "epsilon",
         reports: Path | None = None,
+        name: str | None = None,
     ) -> None:
         """Build it; no weights are published yet."""
         self.now: float | None = None
@@ -116,6 +117,7 @@ class Site:
             personal=personal,
             explore=explore,
             reports=reports,
+            name=name,
         )
 
     def clock(self) -> float:

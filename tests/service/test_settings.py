@@ -67,6 +67,9 @@ def test_the_environment_wins_over_the_file_and_leaves_the_rest(sml_toml: Path, 
     assert settings.model.hidden == (16,)
 
 
+VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -86,6 +89,13 @@ def test_the_environment_wins_over_the_file_and_leaves_the_rest(sml_toml: Path, 
         ('[learn]\nslices = ["a"]\n[[field]]\nname = "a"\nkind = "multi"', "learn.slices to be fields of kind categorical or .* got a"),
         ('[learn]\nslices = ["a"]\n[privacy]\nfields = ["a"]\n[[field]]\nname = "a"', "not in privacy.fields, got a"),
         ('[learn]\nslices = ["a", "b", "c", "d", "e"]', "learn.slices: got .*, expected Tuple should have at most 4 items"),
+        (f"{VIEWS}[join]\nrekey = false", r"join.rekey: got false, expected true where there is \[input\]"),
+        (f"{VIEWS}items = 'skus'", "input.impressions.items: got 'skus', expected a JSON Pointer such as /user/id"),
+        (f"{VIEWS}itms = '/skus'", "input.impressions.itms: no such setting, nearest is 'items'"),
+        (f"{VIEWS}item_features = {{ sku = '' }}", "input.impressions: got .*, expected items, where item_features are given"),
+        (VIEWS.replace("site.views", "sml.impressions-by-id"), "input: got the topic sml.impressions-by-id, expected one of your site's"),
+        (f"{VIEWS}{VIEWS.replace('impressions', 'clicks')}", "input: got .*, expected where to tell impressions from clicks"),
+        ("[input.views]", "input.views: no such setting, nearest is 'impressions'"),
         ("log = 5", "log: got 5, expected"),
         ("no toml", "expected TOML"),
     ],

@@ -1,5 +1,6 @@
 // What the page asks of its server. The key lasts as long as this tab, and goes into a header only: no page elsewhere can make a browser send it.
 
+import { of } from "./models.js";
 import { $ } from "./show.js";
 
 const KEY = "sml-key";
@@ -7,7 +8,7 @@ const KEY = "sml-key";
 export function ask(path, body) {
   const key = sessionStorage.getItem(KEY);
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  return fetch(path, body === undefined ? { headers } : { method: "POST", body, headers });
+  return fetch(of(path), body === undefined ? { headers } : { method: "POST", body, headers });
 }
 
 // Show the form where a key is missing, wrong, or lacks the role; return why nothing can be shown, else nothing.

@@ -3,8 +3,9 @@
 import { clock, count, known, percent, rate, seconds } from "./show.js";
 
 const STALE = 10;  // seconds
+const SLOW = 0.3;  // seconds that a log takes to say where a topic ends
 const QUIET = 1.5;  // records a second: a heartbeat comes once a second
-const FEW = 0.002;  // clicks an impression
+const USUAL = 0.02, TENTH = 0.1;  // clicks an impression that can be missed; how many of the usual are none: to an idle topic the joiner writes marks
 
 const finding = (kind, what, why) => ({ kind, what, why });
 
@@ -35,17 +36,19 @@ function held(model, holds) {
 
 function clicks(samples, now) {
   const [impressions, recent] = [mean(samples, "impressions", now, 60), mean(samples, "clicks", now, 60)];
-  const before = Math.max(0, ...samples.clicks.filter(known));
-  if (!(impressions > 5) || recent === null || recent > Math.max(FEW * impressions, 0.1) || before < 10 * FEW * impressions) return [];
-  return [finding("bad", "Clicks have stopped.", `${rate(impressions)} impressions a second, ${rate(recent)} clicks; before it were up to ${rate(before)}. What is learned from now on is that nobody clicks.`)];
+  const before = samples.time.map((time, n) => n).filter((n) => samples.time[n] <= now - 60 && known(samples.impressions[n]) && known(samples.clicks[n]));
+  const [shown, clicked] = ["impressions", "clicks"].map((column) => before.reduce((sum, n) => sum + samples[column][n], 0));
+  if (!(impressions > 5) || recent === null || !(clicked > USUAL * shown) || recent * shown > TENTH * clicked * impressions) return [];
+  return [finding("bad", "Clicks have stopped.", `${rate(impressions)} impressions a second, ${rate(recent)} clicks; before it were ${rate(impressions * clicked / shown)}. What is learned from now on is that nobody clicks.`)];
 }
 
 function slow(samples, now) {
   const hops = ["log", "join", "learn", "publish", "serve"].map((hop) => [hop, mean(samples, `hop_${hop}`, now, 20)]).filter(([, s]) => s !== null);
-  const total = hops.reduce((sum, [, s]) => sum + s, 0);
+  const total = hops.reduce((sum, [, s]) => sum + s, 0), log = mean(samples, "log_seconds", now, 20);
+  if (log > SLOW) return [finding("bad", "The log is slow.", `It takes ${seconds(log)} to say where a topic ends, and all that is written and read waits for it${total ? `: from an event to the weights that know it, ${seconds(total)}` : ""}.`)];
   if (total < 1) return [];
   const [hop, took] = hops.toSorted(([, a], [, b]) => b - a)[0];
-  const what = { log: "the log takes records slowly", join: "the joiner is slow to write", learn: "the learner is behind", publish: "versions are committed slowly", serve: "this server is slow to follow" }[hop];
+  const what = { log: "the log takes records slowly", join: "the joiner is slow to write", learn: "the learner is slow to read and learn", publish: "versions are committed slowly", serve: "this server is slow to follow" }[hop];
   return [finding("warn", `From an event to the weights that know it: ${seconds(total)}.`, `The hop “${hop}” takes ${seconds(took)} of it: ${what}.`)];
 }
 

@@ -1,15 +1,16 @@
 // The console: asks once a second how it goes, and shows it.
 
-import { ask, refusal } from "./api.js";
+import { ask, problem, refusal } from "./api.js";
 import { CalibrationChart, TimeChart } from "./charts.js";
 import { experiment } from "./experiment.js";
 import { prepare } from "./form.js";
 import { findings } from "./health.js";
+import { choose, of } from "./models.js";
 import { $, bytes, clock, count, known, make, percent, rate, seconds, shareBar, show, table } from "./show.js";
 
 const EVERY = 1000;  // ms between looks
 const MOST = 3000;  // samples that the page keeps; then it asks for them anew, thinned
-let samples = null, prepared = false, asking = false, nextForm = 0;
+let samples = null, prepared = false, asking = false, nextForm = 0, nextModels = 0;
 let range = 600, now = 0;  // seconds; the server's clock
 
 const loss = (v) => v.toFixed(4);
@@ -69,7 +70,7 @@ function keep(found) {
 function tiles({ model, learner }) {
   show("loss", known(learner?.log_loss) ? loss(learner.log_loss) : "–");
   const gain = learner?.base_rate_log_loss ? 1 - learner.log_loss / learner.base_rate_log_loss : null;
-  show("gain", gain === null ? "waiting for examples" : `${percent(Math.abs(gain))} ${gain < 0 ? "above" : "below"} the click rate alone${known(learner.auc) ? ` · AUC ${learner.auc.toFixed(3)}` : ""}`);
+  show("gain", gain === null ? (learner?.examples ? "no clicks among the newest examples" : "waiting for examples") : `${percent(Math.abs(gain))} ${gain < 0 ? "above" : "below"} the click rate alone${known(learner.auc) ? ` · AUC ${learner.auc.toFixed(3)}` : ""}`);
   show("age", seconds(model.staleness_seconds));
   show("through", model.trained_through === null ? "nothing learned yet" : `through ${new Date(model.trained_through).toISOString().slice(0, 19).replace("T", " ")} UTC`);
   show("examples", count(model.examples));
@@ -135,10 +136,22 @@ async function form({ learner }) {  // once there is an example, the form has va
   asking = false;
 }
 
+for (const id of ["model", "experiments"]) $(id).href = of($(id).getAttribute("href"));
+
+async function models() {
+  const answer = await ask("v1/models");
+  if (answer.ok) choose((await answer.json()).models);
+}
+
 async function look() {
+  if (Date.now() > nextModels) {
+    nextModels = Date.now() + 5000;
+    await models();
+  }
   const answer = await ask(`v1/history?since=${samples?.time.at(-1) ?? 0}`);
   const refused = refusal(answer);
   if (refused) return state(refused, "warn");
+  if ([404, 503].includes(answer.status)) return state(await problem(answer), "bad");
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const found = await answer.json();
   keep(found.samples);

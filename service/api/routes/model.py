@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from service.api.answers import Answer, Problem
 from service.api.arms import Arms, Split
 from service.api.dependencies import Service, ServiceDep
-from service.api.messages import ArmState, Health, Held, ModelState
+from service.api.messages import ArmState, Health, Held, ModelState, ServedModel, ServedModels
 from service.api.openapi import operation
-from service.api.served_weights import ServedWeights
+from service.api.served_weights import NoWeightsError, ServedWeights
 
 router = APIRouter(tags=["state"])
 
@@ -71,7 +71,21 @@ async def healthz(service: ServiceDep) -> Answer:
 @router.get("/readyz", **operation(Health, problems={503: "No weights yet, or older ones than the log held when the server started."}))
 async def readyz(service: ServiceDep) -> Answer:
     """Return whether the weights are at least as new as those that the log held when the server started."""
-    version = service.served_weights.predictor.header.version
-    if not service.arms.caught_up():
-        return Answer(Problem(f"catching up: version {version} so far"), 503)
-    return Answer(Health("ready"))
+    why = unready(service)
+    return Answer(Problem(why), 503, {"Retry-After": "1"}) if why else Answer(Health("ready"))
+
+
+def unready(service: Service) -> str | None:
+    """Return why a model is not ready; None: it is."""
+    try:
+        version = service.served_weights.predictor.header.version
+    except NoWeightsError as error:
+        return str(error)
+    return None if service.arms.caught_up() else f"catching up: version {version} so far"
+
+
+@router.get("/v1/models", **operation(ServedModels))
+async def models(service: ServiceDep) -> Answer:
+    """Return the models of the server: this one."""
+    why = unready(service)
+    return Answer(ServedModels([ServedModel(service.name, why is None, why)]))

@@ -1,6 +1,7 @@
 """``POST /v1/predict``: one context, many candidates, one answer from one version of the weights."""
 
 import random
+import re
 import secrets
 import time
 
@@ -8,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from msgspec.structs import replace
 
-from service.api.answers import Answer
+from service.api.answers import Answer, BadRequestError
 from service.api.choice import Pick, epsilon_greedy, logged, thompson
 from service.api.dependencies import Body, Service, ServiceDep
 from service.api.messages import Choice, Prediction, Predictions, PredictRequest, read_predict_request
@@ -20,6 +21,8 @@ from stream.log.contract import RecordTooLargeError
 router = APIRouter(tags=["predict"])
 
 FORCED = "x-sml-arm"
+IDEMPOTENT = "idempotency-key"
+_KEY = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _chance = random.Random()  # noqa: S311 - it explores
 MOST_LOGGED = 4_194_304  # bytes of context in the impressions of one request
 
@@ -44,7 +47,11 @@ EXAMPLES = {
             422: "The body is wrong; the answer says where and why.",
             503: "No weights yet; or the log is away and the impressions could not be logged.",
         },
-        headers={FORCED: "The arm that answers, for debugging; it needs the role operate, and is left out of reports."},
+        headers={
+            FORCED: "The arm that answers, for debugging; it needs the role operate, and is left out of reports.",
+            IDEMPOTENT: "8 to 64 letters, digits, _ and -, new for each request: the impression ids begin with it. "
+            "Sent again with the same one, a request whose answer was lost logs no impression that counts twice.",
+        },
     ),
 )
 async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
@@ -54,7 +61,7 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
     was chosen. With `debug` it names the features that no field of the model has.
     """
-    request = read_predict_request(body)
+    request, request_id = read_predict_request(body), _request_id(http)
     if request.log:
         http.scope["caller"].check_role("ingest")
         if request.time is not None:
@@ -68,7 +75,6 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
     shown = logged(request, scored.probabilities, chosen)
     if shown:
         _check_size(request, len(shown))
-    request_id = secrets.token_hex(12)
     predictions = [
         Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
         for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
@@ -97,6 +103,20 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         ]
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
+
+
+def _request_id(http: Request) -> str:
+    """Return what the impression ids of a request begin with.
+
+    Raises:
+        BadRequestError: its key is none.
+    """
+    key = http.headers.get(IDEMPOTENT)
+    if key is None:
+        return secrets.token_hex(12)
+    if not _KEY.fullmatch(key):
+        raise BadRequestError(IDEMPOTENT, f"got {key[:100]!r}, expected 8 to 64 letters, digits, _ and -")
+    return key
 
 
 def _choose(service: Service, predictor: Predictor, scored: Predicted, count: int) -> list[Pick]:

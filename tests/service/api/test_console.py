@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from starlette.types import ASGIApp
 
 from experiments.report import ArmReport, GuardRail, Report, Uplift
 from experiments.sequence import Interval
@@ -33,10 +33,11 @@ from service.api.routes import console, docs
 from service.api.served_weights import ServedWeights
 from service.kept_reports import keep
 from stream.events import Example, Feature, LearnerState, Version, encode
-from stream.log.contract import Log, Message
+from stream.log.contract import Log, LogUnavailableError, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
 from tests.service.api.test_arms import OF_ARMS, ArmsSite
+from tests.service.api.test_several import Two
 from tests.service.fakes import SPEC, Site, trained
 from tests.system import need
 
@@ -64,7 +65,7 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: ASGIApp) -> Iterator[str]:
     """Serve an application on a free port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -334,6 +335,29 @@ def test_stale_weights_and_held_versions_are_said(page: Page, site: Site) -> Non
     expect(page.locator("#holds")).to_contain_text("calibration: 31 % were clicked")
 
 
+def test_the_page_says_which_of_several_models_it_shows_and_leads_to_the_others(browser: Browser) -> None:
+    two = Two()
+    two.error["cvr"] = LogUnavailableError("the log is away")
+    with served(two.app) as address:
+        two.sites["ctr"].follower.publish(7, trained())
+        page = browser.new_page(base_url=address)
+        try:
+            page.goto("/")
+            expect(page.locator("#version")).to_have_text("7")
+            expect(page.locator("#models a")).to_have_text(["ctr", "cvr"])
+            expect(page.locator("#models [aria-current]")).to_have_text("ctr")
+
+            page.locator("#models a", has_text="cvr").click()
+            expect(page.locator("#state")).to_have_text("model 'cvr': the log is away")
+            two.error["cvr"] = None
+            two.sites["cvr"].follower.publish(9, trained())
+            expect(page.locator("#version")).to_have_text("9", timeout=15_000)
+            expect(page.locator("#models [aria-current]")).to_have_text("cvr")
+            expect(page.locator("#model")).to_have_attribute("href", "v1/models/cvr/model")
+        finally:
+            page.close()
+
+
 def test_arms_stand_side_by_side_with_their_shares_and_how_good_they_are(browser: Browser) -> None:
     site = ArmsSite()
     with served(site.app) as address:
@@ -396,6 +420,7 @@ CALM = {
     "table": 0.4,
     "failures": 0.0,
     "calibration": 1.0,
+    "log_seconds": 0.01,
 }
 
 
@@ -408,7 +433,10 @@ CALM = {
         ({"staleness_seconds": 40}, {"examples": 0, "impressions": 1, "clicks": 0}, "Nothing comes in."),
         ({"held": {"why": {"values": "user: 90 %, before 2 %"}}, "staleness_seconds": 40}, {}, "user: 90 %, before 2 %"),
         ({}, {"clicks": [10.0] * 5 + [0.0] * (MINUTE - 5)}, "Clicks have stopped."),
+        ({}, {"clicks": [20.0] * 10 + [1.0] * (MINUTE - 10)}, "Clicks have stopped."),  # the joiner's mark, once a second
+        ({}, {"impressions": [300.0] * 10 + [20.0] * (MINUTE - 10), "clicks": [30.0] * 10 + [2.0] * (MINUTE - 10)}, None),  # it is night
         ({}, {"hop_log": 2.5, "hop_join": 0.01, "hop_serve": 0.2}, "The hop “log” takes 2.5"),
+        ({}, {"log_seconds": 0.8, "hop_learn": 2.5}, "The log is slow. It takes 800"),
         ({}, {"table": 0.995}, "The table is full."),
         ({}, {"impressions": [100.0] * 20 + [None] * (MINUTE - 20)}, "This server can't reach the log."),
         ({}, {"calibration": 1.6}, "Predicted are 1.60 times the clicks"),

@@ -167,7 +167,7 @@ def test_what_goes_through_the_log_and_waits_for_the_joiner_is_counted(log: Sqli
 
     watch.look()
 
-    assert watch.flow == (20, 2, 0.5, 44)
+    assert watch.flow == (20, 2, 0.5, 44, 0)
     clock.now += 60
     assert all(math.isnan(value) for value in watch.flow)
 
@@ -228,6 +228,22 @@ def test_the_bytes_of_dead_letters_that_a_look_reads_are_bounded(log: SqliteLog)
 
     (found,) = watch.set_aside()
     assert found.count == MOST_BYTES // 800_000
+
+
+def test_how_long_the_log_takes_to_answer_is_measured(tmp_path: Path) -> None:
+    clock = Clock()
+
+    class Slow(SqliteLog):
+        def bounds(self, topic: str) -> dict[int, Bounds]:
+            clock.now += 0.6
+            return super().bounds(topic)
+
+    with Slow(f"sqlite:///{tmp_path}/log.db") as log:
+        create(log, TOPICS, 2)
+        watch = LogWatch(log, TOPICS, clock)
+        watch.look()
+
+    assert watch.flow.log_seconds == pytest.approx(0.6)
 
 
 class Refusing(FakeLog):

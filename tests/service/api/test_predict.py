@@ -167,6 +167,25 @@ def test_a_prediction_is_logged_only_if_asked(site: Site, client: TestClient) ->
     assert site.log.messages == []
 
 
+def test_a_request_sent_again_with_its_idempotency_key_logs_the_same_impression_ids(site: Site, client: TestClient) -> None:
+    request = {"candidates": [{"id": 1}, {"id": 2}], "log": True}
+    for key in ("a-first_key", "a-first_key", "another-key"):
+        client.post("/v1/predict", json=request, headers={"Idempotency-Key": key})
+
+    assert [json.loads(each.value or b"")["impression_id"] for each in site.log.messages] == [
+        *("a-first_key-0", "a-first_key-1") * 2,
+        *("another-key-0", "another-key-1"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["short", "x" * 65, "with a space", "a-key;\xe9"])
+def test_an_idempotency_key_that_could_not_begin_an_id_is_refused(client: TestClient, key: str) -> None:
+    answer = client.post("/v1/predict", json={"candidates": [{"id": 1}]}, headers={b"idempotency-key": key.encode("latin-1")})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "idempotency-key")
+    assert "expected 8 to 64 letters" in answer.json()["detail"]
+
+
 def test_the_log_is_waited_for_in_a_thread_of_its_own(site: Site, client: TestClient) -> None:
     client.post("/v1/predict", json={"candidates": [{"id": "a"}], "log": True})
 

@@ -21,6 +21,7 @@ from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.topics import create
 from service.doctor.memory import memory_of
+from service.doctor.topics import log_found
 from service.settings import load
 from stream.heartbeat import Heartbeat, message
 from stream.log.connect import connect
@@ -312,6 +313,19 @@ def test_partitions_that_differ_fail_with_what_to_do(tmp_path: Path) -> None:
     assert status == 1
     assert "[3, 2, 2]" in found["topics"]["found"]
     assert "[join] rekey" in found["topics"]["todo"]
+
+
+def test_a_topic_of_the_site_is_found_or_missed(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    tables = "".join(f"[input.{kind}]\ntopic = '{kind}'\nid = '/id'\ntime = '/ts'\n" for kind in ("impressions", "clicks"))
+    config.write_text(config.read_text().replace("[join]", f"{tables}[join]\nrekey = true"))
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        log.create("clicks", 1)
+
+    found = {finding.what: finding for finding in log_found(load(config))}
+
+    assert found["clicks"][1:3] == (True, "mapped as [input] says; timestamps are the log's own")
+    assert (found["impressions"].fine, found["impressions"].todo) == (False, "let [input] name a topic that your site writes")
 
 
 def test_what_to_do_is_printed_below_what_fails(tmp_path: Path) -> None:

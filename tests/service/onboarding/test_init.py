@@ -20,6 +20,7 @@ from model.online import OnlineModel
 from service.cli.init import init
 from service.settings import Settings, load
 from stream.files.rows import read
+from stream.input_settings import ClickInput, ImpressionInput
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
@@ -179,10 +180,22 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     settings = load(tmp_path / "sml.toml")
     assert (settings.data.label, settings.data.time, settings.data.click_time) == ("click", "at", "bought_at")
     assert settings.log == Settings().log
-    better = {"base_rate": True, "records": True, "embedding": 7, "accumulator_half_life": 100_000}
+    steps = {"tower_rate": 0.005, "tower_accumulator": 0.001, "accumulator_half_life": 100_000}
+    better = {"base_rate": True, "records": True, "embedding": 15, **steps}
     assert settings.spec.model == Settings().model.model_copy(update=better)
     assert next(read(path, settings.data)).time == MONDAY * 1_000
     assert "capacity = 1_048_576" in text
+
+
+@pytest.mark.parametrize(("columns", "embedding"), [(14, 15), (15, 7)])
+def test_up_to_sixteen_fields_those_of_the_time_among_them_have_embeddings_twice_as_wide(
+    tmp_path: Path, sml_init: Invoke, columns: int, embedding: int
+) -> None:
+    log = {f"f{n}": ["a", "b"] for n in range(columns)} | {"click": [0, 1], "at": [MONDAY, MONDAY + 3 * 86_400]}
+
+    sml_init(write_csv(tmp_path / "log.csv", log), "--time", "at")
+
+    assert load(tmp_path / "sml.toml").spec.model.embedding == embedding
 
 
 def test_what_a_file_does_not_say_is_taken_from_options_and_kept(tmp_path: Path, sml_init: Invoke) -> None:
@@ -226,6 +239,8 @@ def test_all_lists_every_setting_there_is(tmp_path: Path, sml_init: Invoke, site
     for name, section in Settings():
         if name == "arms":
             assert all(f"# {setting}: " in text for setting in ("share", "learn_from", "begin_from", "metrics_port"))
+        elif name == "input":
+            assert all(f"# {setting}: " in text for setting in (*ImpressionInput.model_fields, *ClickInput.model_fields))
         elif name != "field":
             assert written[name].keys() == {key for key, value in section if value is not None} | set(
                 written["data"] if name == "data" else ()

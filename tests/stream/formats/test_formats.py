@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from threading import Timer
 from typing import Any
 
@@ -26,12 +27,14 @@ from stream.forget import count_impressions, keys_of
 from stream.formats import confluent
 from stream.formats.confluent import Registry, RegistryAwayError
 from stream.formats.decoding import Formats, decoding
+from stream.input_settings import InputSettings
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Headers, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import create
 from tests.stream.formats.registry import FakeRegistry, running
-from tests.stream.join.test_joiner import SETTINGS, TOPICS, end, examples, new_log
+from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, end, examples, new_log
 
 SHOWN = {"impression_id": "a", "time": 100, "features": {"user": "u1", "price": 9.5, "tags": ["new", "red"], "age": None}}
 CLICKED = {"impression_id": "a", "time": 104, "value": 2.5}
@@ -263,6 +266,34 @@ def test_an_impression_in_avro_is_found_when_its_user_is_forgotten(log: SqliteLo
     requests = [Forget.of(key, LATEST_TIME) for key in keys_of(fields, "u1")]
 
     assert count_impressions(decoding(log, registry.url), TOPICS, fields, requests) == 1
+
+
+def test_a_sites_own_topic_may_be_in_avro_and_what_was_set_aside_is_retried(
+    log: SqliteLog, double: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confluent, "_UNTIL_ASKED_AGAIN", 0.01)
+    create(log, TOPICS, 1, rekey=True)
+    log.create("site.views", 1)
+    where = {"topic": "site.views", "id": "/impression_id", "time": "/time", "features": {"user": "/features/user"}}
+    inputs = InputSettings.model_validate({"impressions": where})
+    settings = SETTINGS.model_copy(update={"schema_registry": double.url, "rekey": True})
+    joiner = partial(Joiner, log, TOPICS, settings, JoinerMetrics(CollectorRegistry()), inputs=inputs)
+    times = {"a": 100, "b": 100, "later": END}
+    shown = [Writer(double).avro("site.views", {**SHOWN, "impression_id": name, "time": at}, avro()) for name, at in times.items()]
+    log.append([Message("site.views", None, shown[0])])
+    joiner().run(lambda: False, until_caught_up=True)
+    known, double.schemas = double.schemas, []
+    log.append([Message("site.views", None, shown[1])])
+    joiner().run(lambda: False, until_caught_up=True)
+    (letter,) = dead_letters(log, TOPICS)
+
+    double.schemas = known
+    retried = retry(decoding(log, double.url), TOPICS, inputs)
+    log.append([Message("site.views", None, shown[2]), *end(log)])
+    joiner().run(lambda: False, until_caught_up=True)
+
+    assert (letter.record.value, retried.written) == (shown[1], 1)
+    assert [(each.impression_id, each.features) for each in examples(log)[0]] == [("a", {"user": "u1"}), ("b", {"user": "u1"})]
 
 
 def test_while_the_registry_is_away_nothing_is_lost_or_set_aside(log: SqliteLog, double: FakeRegistry) -> None:

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
+from stream.join.merged import CopyPoint
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress, read_progress
-from stream.join.rekey import CopyPoint
 from stream.log.contract import Bounds, Log, Progress
 from stream.log.topics import JoinerError
 from stream.settings import JoinSettings

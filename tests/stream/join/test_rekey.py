@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from stream.event_time import TimeRule
 from stream.events import Example, Watermark, decode_impression, encode
+from stream.input_settings import InputSettings
 from stream.join.joiner import Joiner
+from stream.join.merged import BATCH, Decoder, MergedTopics
 from stream.join.metrics import JoinerMetrics
-from stream.join.rekey import APPENDED, BATCH, MergedTopic, with_original_append_time
+from stream.join.rekey import APPENDED, with_original_append_time
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, create
@@ -118,7 +120,8 @@ def test_of_a_partition_far_ahead_no_more_than_a_batch_is_held_until_its_turn() 
     with rekeyed_log(impressions=2, clicks=1, partitions=1) as log:
         log.append([shown(f"far {n}", 1_000_000)._replace(partition=0) for n in range(3 * BATCH)])
         log.append([shown(f"near {n}", n)._replace(partition=1) for n in range(BATCH)])
-        with closing(MergedTopic(log, TOPICS, TOPICS.impressions, "t.rekey", TimeRule(60_000))) as source:
+        decoder = Decoder(log, TOPICS, TOPICS.impressions, InputSettings(), TimeRule(60_000))
+        with closing(MergedTopics(log, {TOPICS.impressions: decoder}, "t.rekey", TimeRule(60_000))) as source:
             held = []
             for _ in range(2):
                 source.read()

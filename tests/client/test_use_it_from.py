@@ -1,0 +1,162 @@
+"""What the README says under "Use it from" works: each row's lines run as they stand, beside ``sml up``, and what they send is learned."""
+
+import os
+import shlex
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Error as PlaywrightError, Page
+from typer.testing import CliRunner
+
+from service.cli import app
+from stream.events import Impression, decode_impression
+from stream.log.connect import connect
+from stream.log.reading import read_all
+from stream.log.topics import Topics, create
+from tests.client.rows import ROWS, lines
+from tests.kafka_server import ROOT
+from tests.ports import free_port
+from tests.service.api.test_console import browser
+from tests.site import Site
+
+__all__ = ["browser"]
+
+SETTINGS = """
+[join]
+click_window = "1s"
+lateness = "100ms"
+idle_after = "100ms"
+
+[model]
+base_rate = true
+
+[[field]]
+name = "user_id"
+
+[[field]]
+name = "item_id"
+
+[[field]]
+name = "price"
+kind = "numeric"
+"""
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run ``sml up`` until its server predicts."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sml.toml").write_text(SETTINGS)
+    site = Site(folder, f"sqlite:///{folder}/log.db")
+    with site.running("up"):
+        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights")
+        yield site
+
+
+@pytest.fixture
+def learned(up: Site) -> Iterator[None]:
+    """Wait, at the end of the test, until more is learned than before it."""
+    before = examples(up)
+    yield
+    up.wait_for(lambda: examples(up) > before, "an example", 60)
+
+
+def examples(site: Site) -> int:
+    count: int = site.get("serve", "/v1/model").json()["examples"]
+    return count
+
+
+def address(site: Site) -> str:
+    return f"http://127.0.0.1:{site.ports['serve']}"
+
+
+def python(script: str) -> None:
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT / "client", check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("learned")
+def test_curl(up: Site) -> None:
+    done = subprocess.run(
+        ["bash", "-ec", lines("curl", address(up)).replace("curl ", "curl -sSf ")], capture_output=True, text=True, check=True
+    )
+
+    assert '"probability"' in done.stdout
+    assert done.stdout.count('{"accepted":1}') == 2
+
+
+@pytest.mark.usefixtures("learned")
+def test_python(up: Site) -> None:
+    python(lines("Python", address(up)))
+
+
+@pytest.mark.usefixtures("learned")
+def test_asyncio(up: Site) -> None:
+    body = textwrap.indent(lines("Python, asyncio", address(up)), "    ")
+    python(f"import asyncio\nasync def main():\n{body}\nasyncio.run(main())")
+
+
+def test_kafka(kafka: str) -> None:
+    topics = Topics(f"use-{time.time_ns()}")
+    with connect(kafka) as log:
+        create(log, topics, 1)
+        python(
+            "\n".join(ROWS["Kafka, here from Python"])
+            .replace("127.0.0.1:9092", kafka.removeprefix("kafka://"))
+            .replace("sml.", f"{topics.prefix}.")
+        )
+        [record] = read_all(log, topics.impressions)
+
+    impression = decode_impression(record.value or b"")
+    assert record.key == b"i-1"
+    assert isinstance(impression, Impression)
+    assert impression.features == {"item_id": "a"}
+
+
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{1_790_000_000 + n},u{n % 7},a{n % 3},{n % 2}" for n in range(300)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["ts,user_id,item_id,click", *rows]))
+    monkeypatch.chdir(tmp_path)
+    *commands, last = ROWS["files"]
+    for command in commands:
+        done = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+
+    assert last == "sml up"  # which the other rows run beside
+
+
+def opens(page: Page) -> bool:
+    try:
+        return page.goto("/") is not None
+    except PlaywrightError:
+        return False
+
+
+@pytest.mark.usefixtures("learned")
+def test_the_shop_shows_predicts_and_learns_what_is_clicked(up: Site, browser: Browser) -> None:
+    port = free_port()
+    command = shlex.split(ROWS["a shop"][0])
+    assert command[0] == "uvicorn"
+    command = [sys.executable, "-m", *["uvicorn", "--app-dir", "examples", "--port", str(port), command[-1]]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "client"), "SML_URL": address(up)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as shop:
+        try:
+            page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
+            up.wait_for(lambda: opens(page), "the shop", 60)
+            assert sorted(page.locator("button").all_inner_texts()) == ["cup", "pot", "tea"]
+            for _ in range(25):
+                page.get_by_role("button", name="pot").click()
+            up.wait_for(
+                lambda: page.goto("/") is not None and page.locator("button").first.inner_text() == "pot", "the pot to come first", 60
+            )
+            page.close()
+        finally:
+            shop.terminate()
+
+
+def test_every_row_is_run_here_or_by_node() -> None:
+    assert set(ROWS) == {"curl", "Python", "Python, asyncio", "JavaScript, TypeScript", "Kafka, here from Python", "files", "a shop"}
