@@ -87,6 +87,7 @@ class Client(_Recording):
         time: Time | None = None,
         log: Log = False,
         choose: int | None = None,
+        debug: bool = False,
     ) -> Predictions:
         """Return the click probability of each candidate.
 
@@ -100,12 +101,13 @@ class Client(_Recording):
             log: What is shown, of which the server logs impressions with the features as served: ``True`` where all candidates are, else
                 their ids, ``{"top": k}``, or ``"chosen"``.
             choose: How many candidates the server chooses to show.
+            debug: Whether the answer names the features that no field reads.
 
         Raises:
             RefusedError: the server does not take the request.
             UnavailableError: there was no answer in time.
         """
-        request = _request(candidates, context, time, log=log, choose=choose)
+        request = _request(candidates, context, time, log=log, choose=choose, debug=debug)
         return _predictions(self._calls.post(PREDICT, request, _new_key(), repeatable=_repeatable(log)))
 
     def explain(self, candidates: Sequence[Features], context: Features | None = None, *, time: Time | None = None) -> Explanations:
@@ -151,9 +153,10 @@ class AsyncClient(_Recording):
         time: Time | None = None,
         log: Log = False,
         choose: int | None = None,
+        debug: bool = False,
     ) -> Predictions:
         """Return the click probability of each candidate, as :meth:`Client.predict` does."""
-        request = _request(candidates, context, time, log=log, choose=choose)
+        request = _request(candidates, context, time, log=log, choose=choose, debug=debug)
         return _predictions(await self._calls.post(PREDICT, request, _new_key(), repeatable=_repeatable(log)))
 
     async def explain(self, candidates: Sequence[Features], context: Features | None = None, *, time: Time | None = None) -> Explanations:

@@ -92,6 +92,7 @@ def test_both_clients_return_what_the_api_answers(server: Faulty, client: Client
         ]
         assert predicted.version == 7
         assert msgspec.to_builtins(explained.explanations) == raw["explain"]["explanations"]
+    assert client.predict([{"id": "x", "uzer": "u1"}], debug=True).ignored == ["uzer"]
 
 
 @pytest.mark.parametrize("fault", ["busy", "away", "reset", "lost"])

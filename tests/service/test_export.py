@@ -28,6 +28,7 @@ from service.export.folder import ENCODER, encoder_source, write_common
 from service.export.graph import program, write_onnx, write_torch
 from stream.weights.chunks import WeightsHeader
 from tests.service.fakes import Site
+from tests.service.schemas import fits
 
 START = 1_760_000_000_000
 FIELDS = (
