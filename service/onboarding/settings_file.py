@@ -36,6 +36,7 @@ _SHOWN = {
     "data": {"format", "label", "time", "click_time", "together"},
     "input": set(),
     "experiment": set(),
+    "trace": set(),
 }
 # Better than the defaults, which stay: benchmarks/accuracy.
 _MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=100_000)
