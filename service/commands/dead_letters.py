@@ -58,7 +58,7 @@ def written_back(settings: Settings) -> dict[str, int]:
         LogError: the log can't be used, or another retry has started.
     """
     with open_log(settings.log) as log:
-        return retry(decoding(log, settings.join.schema_registry), settings.topics, settings.input)._asdict()
+        return retry(decoding(log, settings.join), settings.topics, settings.input)._asdict()
 
 
 def _text(data: bytes | None) -> str | None:

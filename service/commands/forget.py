@@ -39,7 +39,7 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
     """
     topics, fields = settings.topics, fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     with open_log(settings.log) as opened:
-        log = decoding(opened, settings.join.schema_registry)
+        log = decoding(opened, settings.join)
         newest = {each.topics: newest_version(log, each.topics) for each in settings.of_every_arm()}
         starts = {of_arm: published.offset + 1 for of_arm, published in newest.items() if published}
         if not starts:
@@ -68,7 +68,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     keys, topics = keys_of(fields, value), _as_joined(settings)
     with open_log(settings.log) as opened:
-        log = decoding(opened, settings.join.schema_registry)
+        log = decoding(opened, settings.join)
         found = []
         for each in settings.of_every_arm():
             found += [_in_newest_weights(log, each.topics, keys), *_in_checkpoints(Path(each.learn.directory), keys)]

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import fastavro
 import msgspec
@@ -42,15 +41,16 @@ class Registry:
     """Decodes records by the schemas of a registry.
 
     Args:
-        url: The registry's, with ``user:password@`` where it asks for them.
+        url: The registry's.
+        user: Who asks it, and the password, where it wants to know.
+        password: See ``user``.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # it is shown, the password is not
-        config: dict[str, Any] = {"url": self._address, "timeout": _PATIENCE, "max.retries": _RETRIES}
-        if parts.username:
-            config["basic.auth.user.info"] = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    def __init__(self, url: str, user: str | None = None, password: str = "") -> None:
+        self._address = url
+        config: dict[str, Any] = {"url": url, "timeout": _PATIENCE, "max.retries": _RETRIES}
+        if user:
+            config["basic.auth.user.info"] = f"{user}:{password}"
         # Each remembers a schema in one form: as it was written, and as a descriptor.
         self._schemas, self._descriptors = SchemaRegistryClient(config), SchemaRegistryClient(config)
         self._decoders: LRUCache[int, Decode] = LRUCache(_MOST_SCHEMAS)

@@ -8,6 +8,7 @@ import msgspec
 from stream.events import UNREADABLE, BadRecordError
 from stream.formats.cloud_events import event_in, event_of, is_structured
 from stream.log.contract import Log, Reader, Record
+from stream.settings import JoinSettings
 
 if TYPE_CHECKING:
     from stream.formats.confluent import Registry
@@ -20,24 +21,20 @@ class MissingLibraryError(Exception):
     """What reads a schema registry is not installed."""
 
 
-def decoding(log: Log, registry: str | None) -> Log:
-    """Return the log, whose readers return records with their JSON.
-
-    Args:
-        log: Where they are.
-        registry: The url of the schema registry, if there is one.
+def decoding(log: Log, settings: JoinSettings) -> Log:
+    """Return the log, whose readers return records with their JSON; the settings say where the schema registry is, if there is one.
 
     Raises:
         MissingLibraryError: what asks it is not installed.
     """
-    return cast("Log", _DecodingLog(log, Formats(registry)))
+    return cast("Log", _DecodingLog(log, Formats(settings)))
 
 
 class Formats:
     """Decodes records of other formats than JSON."""
 
-    def __init__(self, registry: str | None = None) -> None:
-        self._registry = _registry(registry) if registry else None
+    def __init__(self, settings: JoinSettings) -> None:
+        self._registry = _registry(settings, settings.schema_registry) if settings.schema_registry else None
 
     def decoded(self, record: Record) -> Record:
         """Return a record with its JSON, or with why it has none, if it is not in JSON itself.
@@ -74,12 +71,13 @@ class Formats:
         return self._registry.decode(value)
 
 
-def _registry(url: str) -> "Registry":
+def _registry(settings: JoinSettings, url: str) -> "Registry":
     try:
         from stream.formats.confluent import Registry  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingLibraryError(f"join.schema_registry: got {error}, expected: pip install 'sml-online[registry]'") from error
-    return Registry(url)
+    password = settings.schema_registry_password
+    return Registry(url, settings.schema_registry_user, password.get_secret_value() if password else "")
 
 
 class _DecodingLog:

@@ -67,7 +67,7 @@ class Joiner:
         ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
         self.tracing = tracing
-        self.log, self.inputs, self.topics = decoding(log, settings.schema_registry), inputs, topics._replace(by_id=settings.rekey)
+        self.log, self.inputs, self.topics = decoding(log, settings), inputs, topics._replace(by_id=settings.rekey)
         self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
         self.owner = f"{topics.prefix}.joiner"
 

@@ -12,6 +12,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pydantic import SecretStr
+
 
 class FakeRegistry:
     """Keeps schemas: an id for each, and versions of each subject.
@@ -31,7 +33,11 @@ class FakeRegistry:
     @property
     def url(self) -> str:
         """Where it answers."""
-        return self.real or f"http://user:secret@127.0.0.1:{self.port}"
+        return self.real or f"http://127.0.0.1:{self.port}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the joiner's settings for it."""
+        return {"schema_registry": self.url, "schema_registry_user": "user", "schema_registry_password": SecretStr("secret")}
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         """Return the status and the body of an answer."""

@@ -126,9 +126,7 @@ class Writer:
     """Writes what the official client makes of events."""
 
     def __init__(self, registry: FakeRegistry) -> None:
-        config: dict[str, Any] = {"url": registry.url}
-        if "user:secret@" in registry.url:
-            config = {"url": registry.url.replace("user:secret@", ""), "basic.auth.user.info": "user:secret"}
+        config = {"url": registry.url, "basic.auth.user.info": "user:secret"}
         self.client, self.options = SchemaRegistryClient(config), {"subject.name.strategy.type": "TOPIC"}
 
     def avro(self, topic: str, event: dict[str, Any], schema: str) -> bytes:
@@ -146,7 +144,7 @@ class Writer:
 
 
 def joined(log: Log, registry: FakeRegistry | None = None) -> list[Example]:
-    settings = SETTINGS.model_copy(update={"schema_registry": registry.url if registry else None})
+    settings = SETTINGS.model_copy(update=registry.settings() if registry else {})
     Joiner(log, TOPICS, settings, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
     return examples(log)[0]
 
@@ -249,7 +247,7 @@ def test_an_unknown_schema_is_asked_for_once_and_its_records_can_be_retried(log:
 def test_a_schema_that_becomes_known_is_found(double: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confluent, "_UNTIL_ASKED_AGAIN", 0.01)
     shown = Writer(double).avro(TOPICS.impressions, SHOWN, avro())
-    reader = Registry(double.url)
+    reader = Registry(double.url, "user", "secret")
     known, double.schemas = double.schemas, []
     with pytest.raises(BadRecordError, match="Schema not found"):
         reader.decode(shown)
@@ -265,7 +263,7 @@ def test_an_impression_in_avro_is_found_when_its_user_is_forgotten(log: SqliteLo
     fields = [Field(name="user")]
     requests = [Forget.of(key, LATEST_TIME) for key in keys_of(fields, "u1")]
 
-    assert count_impressions(decoding(log, registry.url), TOPICS, fields, requests) == 1
+    assert count_impressions(decoding(log, SETTINGS.model_copy(update=registry.settings())), TOPICS, fields, requests) == 1
 
 
 def test_a_sites_own_topic_may_be_in_avro_and_what_was_set_aside_is_retried(
@@ -276,7 +274,7 @@ def test_a_sites_own_topic_may_be_in_avro_and_what_was_set_aside_is_retried(
     log.create("site.views", 1)
     where = {"topic": "site.views", "id": "/impression_id", "time": "/time", "features": {"user": "/features/user"}}
     inputs = InputSettings.model_validate({"impressions": where})
-    settings = SETTINGS.model_copy(update={"schema_registry": double.url, "rekey": True})
+    settings = SETTINGS.model_copy(update={**double.settings(), "rekey": True})
     joiner = partial(Joiner, log, TOPICS, settings, JoinerMetrics(CollectorRegistry()), inputs=inputs)
     times = {"a": 100, "b": 100, "later": END}
     shown = [Writer(double).avro("site.views", {**SHOWN, "impression_id": name, "time": at}, avro()) for name, at in times.items()]
@@ -288,7 +286,7 @@ def test_a_sites_own_topic_may_be_in_avro_and_what_was_set_aside_is_retried(
     (letter,) = dead_letters(log, TOPICS)
 
     double.schemas = known
-    retried = retry(decoding(log, double.url), TOPICS, inputs)
+    retried = retry(decoding(log, settings), TOPICS, inputs)
     log.append([Message("site.views", None, shown[2]), *end(log)])
     joiner().run(lambda: False, until_caught_up=True)
 
@@ -301,7 +299,7 @@ def test_while_the_registry_is_away_nothing_is_lost_or_set_aside(log: SqliteLog,
     write(log, writer.avro(TOPICS.impressions, SHOWN, avro()), writer.avro(TOPICS.clicks, CLICKED, CLICK))
     double.status = 503
     with pytest.raises(RegistryAwayError, match="503"):
-        Registry(double.url).decode(b"\0\0\0\0\x01x")
+        Registry(double.url, "user", "secret").decode(b"\0\0\0\0\x01x")
 
     def come_back() -> None:
         double.status = None
@@ -382,5 +380,5 @@ def test_a_cloud_event_that_is_none_or_says_too_little_is_set_aside(log: SqliteL
 def test_records_in_json_pass_as_they_are(headers: Headers) -> None:
     record = Record("t", 0, 0, 0, None, b'{"a": 1}', headers)
 
-    assert Formats().decoded(record) is record
+    assert Formats(SETTINGS).decoded(record) is record
     assert record.json == record.value
