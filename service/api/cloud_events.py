@@ -23,7 +23,7 @@ def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
     content_type = headers.get("content-type", "")
     attributes = {name.removeprefix(_ATTRIBUTE): unquote(text) for name, text in headers.items() if name.startswith(_ATTRIBUTE)}
     batch, structured = is_batch(content_type), is_structured(content_type)
-    if not (attributes or batch or structured):
+    if not ("specversion" in attributes or batch or structured):
         return body
     check_keys(body, -1)  # before what stands twice is lost
     try:
@@ -33,11 +33,14 @@ def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
     if batch and not isinstance(sent, list):
         raise BadRequestError("body", "expected a list of CloudEvents")
     event: Any = [_event(each, f"[{index}].") for index, each in enumerate(sent)] if batch else _event(sent, "", attributes)
-    return msgspec.json.encode(event)
+    try:
+        return msgspec.json.encode(event)
+    except (ValueError, OverflowError) as error:
+        raise BadRequestError("body", str(error)) from error
 
 
 def _event(sent: Any, prefix: str, attributes: Mapping[str, str] | None = None) -> dict[str, Any]:
     try:
-        return event_of(attributes, sent) if attributes else event_in(sent)
+        return event_of(attributes, sent) if attributes and "specversion" in attributes else event_in(sent)
     except BadRecordError as error:
         raise BadRequestError(prefix + error.field, str(error)) from error

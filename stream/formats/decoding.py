@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from stream.events import UNREADABLE, BadRecordError
+from stream.events import LARGEST_RECORD, UNREADABLE, BadRecordError
 from stream.formats.cloud_events import event_in, event_of, is_structured
 from stream.log.contract import Log, Reader, Record
 from stream.settings import JoinSettings
@@ -42,24 +42,27 @@ class Formats:
         Raises:
             RegistryAwayError: the schema registry can't be asked now.
         """
-        value, headers = record.value, {name: content for name, content in record.headers if name.startswith((_ATTRIBUTE, _TYPE))}
-        structured = _TYPE in headers and is_structured(headers.pop(_TYPE).decode(errors="replace"))
-        if value is None or not (headers or structured or value[:1] == MAGIC):
+        value, headers = record.value, dict(record.headers)
+        structured = _TYPE in headers and is_structured(headers[_TYPE].decode(errors="replace"))
+        binary = _ATTRIBUTE + "specversion" in headers
+        if value is None or not (binary or structured or value[:1] == MAGIC):
             return record
         try:
             data = self._data(value)
             if structured:
                 data = event_in(data)
-            elif headers:
-                attributes = {name.removeprefix(_ATTRIBUTE): text.decode(errors="replace") for name, text in headers.items()}
-                data = event_of(attributes, data)
+            elif binary:
+                named = ((name, text) for name, text in headers.items() if name.startswith(_ATTRIBUTE))
+                data = event_of({name.removeprefix(_ATTRIBUTE): text.decode(errors="replace") for name, text in named}, data)
             return record._replace(decoded=msgspec.json.encode(data))
         except BadRecordError as error:
             return record._replace(decoded=error)
-        except (TypeError, ValueError, RecursionError) as error:  # text with half a surrogate pair, say
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:  # text with half a surrogate pair, say
             return record._replace(decoded=BadRecordError("record", value, f"what JSON can say: {error}"))
 
     def _data(self, value: bytes) -> Any:
+        if len(value) > LARGEST_RECORD:
+            raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_RECORD} bytes")
         if value[:1] != MAGIC:
             try:
                 return msgspec.json.decode(value)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 _OWN = "google.protobuf."  # Timestamp, Struct, wrappers: Protobuf knows how JSON has them
+_LONGEST = 35  # bits of an index
 _OWN_FILES = ("any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
 
 
@@ -64,13 +65,14 @@ def _indexes(data: bytes) -> tuple[list[int], int]:
 
 
 def _zigzag(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
+    number = 0
+    for shift in range(0, _LONGEST, 7):
         byte = data[at]
         number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
         if byte < 0x80:  # noqa: PLR2004 - the last has no high bit
             return (number >> 1) ^ -(number & 1), at
+    raise ValueError("a number without an end")
 
 
 def _plain(message: Message) -> Any:

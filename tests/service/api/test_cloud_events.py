@@ -47,6 +47,7 @@ def test_a_batch_is_taken_as_a_list(site: Site, client: TestClient) -> None:
     [
         ("{}", {**BINARY, "ce-specversion": "0.3"}, "specversion"),
         ("[]", BINARY, "data"),
+        ('{"value": 1' + "0" * 400 + "}", BINARY, None),
         ("{", BINARY, "body"),
         ("{}", {"content-type": STRUCTURED}, "specversion"),
         ("{}", {"content-type": BATCH}, "body"),
@@ -56,9 +57,10 @@ def test_a_batch_is_taken_as_a_list(site: Site, client: TestClient) -> None:
     ],
 )
 def test_what_is_no_cloud_event_is_refused_with_the_field_at_fault(
-    site: Site, client: TestClient, content: str, headers: dict[str, str], field: str
+    site: Site, client: TestClient, content: str, headers: dict[str, str], field: str | None
 ) -> None:
     answer = client.post("/v1/clicks", content=content, headers=headers)
 
-    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.status_code == 422
+    assert field in (None, answer.json()["field"])
     assert site.log.messages == []

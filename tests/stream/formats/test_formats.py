@@ -226,11 +226,14 @@ def test_what_no_schema_describes_is_set_aside_as_it_was_written(
 
 def test_what_does_not_fit_its_schema_is_set_aside(log: SqliteLog, registry: FakeRegistry) -> None:
     good = Writer(registry).avro(TOPICS.impressions, SHOWN, avro())
-    damaged = [good[:5], good[:9], good[:5] + b"\xff" * 40, good[:5] + b"\x02"]
+    proto = Writer(registry).protobuf(TOPICS.impressions, "shop.Shown", {"impression_id": "a"})
+    endless = [proto[:5] + b"\xff" * 200_000, proto[:5] + b"\x01" * 100, proto[:7] + b"\xff" * 9, good + b"\0" * 1_000_000]
+    damaged = [good[:5], good[:9], good[:5] + b"\xff" * 40, good[:5] + b"\x02", *endless[:3]]
     log.append([*(Message(TOPICS.impressions, b"a", value) for value in damaged), *end(log)])
 
     assert joined(log, registry) == []
     assert [letter.record.value for letter in dead_letters(log, TOPICS)] == damaged
+    assert isinstance(Formats(SETTINGS).decoded(Record("t", 0, 0, 0, None, endless[3])).decoded, BadRecordError)
 
 
 def test_an_unknown_schema_is_asked_for_once_and_its_records_can_be_retried(log: SqliteLog, double: FakeRegistry) -> None:
@@ -376,7 +379,7 @@ def test_a_cloud_event_that_is_none_or_says_too_little_is_set_aside(log: SqliteL
     assert {name for name, _ in letter.original_headers} == {name for name, _ in headers}
 
 
-@pytest.mark.parametrize("headers", [(), (("content-type", b"application/json"), ("sml.future", b"1"))])
+@pytest.mark.parametrize("headers", [(), (("content-type", b"application/json"), ("ce_sharp", b"1"), ("ce_sharp", b""))])
 def test_records_in_json_pass_as_they_are(headers: Headers) -> None:
     record = Record("t", 0, 0, 0, None, b'{"a": 1}', headers)
 
