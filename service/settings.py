@@ -402,6 +402,10 @@ def _received(detail: ErrorDetails) -> str:
     """Return what was received; nothing of it where it may hold a secret."""
     if "security" in detail["loc"] and detail["loc"][-1] not in _NO_SECRETS:
         return "what is not shown here"
+    if str(detail["loc"][-1]).endswith("password"):
+        return "what is not shown here"
+    if "schema_registry" in detail["loc"] and "@" in str(detail["input"]):
+        return "a url with a user in it, whose place is schema_registry_user and schema_registry_password"
     if "url" in detail["loc"] and "@" in str(detail["input"]):
         return "a url with a user in it, whose place is [log.security]"
     return reprlib.repr(detail["input"])

@@ -178,7 +178,7 @@ def _written_back(log: Log, topics: Topics, inputs: InputSettings, letter: DeadL
     if letter.stage != "rekey" or letter.topic in input_topics(topics):
         return [Message(letter.topic, record.key, record.value, record.headers, _target_partition(log, topics, letter, record))]
     try:
-        mapped = Mapper(inputs, letter.topic).map(record.value)
+        mapped = Mapper(inputs, letter.topic).map(record.json)
     except BadRecordError as error:
         return [dead_letter(record, letter.stage, error, topics)]
     return [Message((topics.impressions, topics.clicks)[each.is_click], each.impression_id.encode(), each.value) for each in mapped]

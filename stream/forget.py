@@ -104,6 +104,6 @@ def _impressions(log: Log, topics: Topics, fields: Sequence[Field], requests: Se
 
 def _decoded(record: Record) -> object:
     try:
-        return decode_impression(record.value)
+        return decode_impression(record.json)
     except BadRecordError:
         return None

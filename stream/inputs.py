@@ -22,8 +22,8 @@ def event_of(record: Record, topics: Topics) -> Event:
         BadRecordError: the record can't be used.
     """
     if record.topic == topics.clicks:
-        return decode_click(record.value)
-    return id_of_key(record.key) if record.value is None else decode_impression(record.value)
+        return decode_click(record.json)
+    return id_of_key(record.key) if record.value is None else decode_impression(record.json)
 
 
 def id_of_key(key: bytes | None) -> str:

@@ -3,7 +3,7 @@
 import codecs
 from typing import Annotated, Literal, Self
 
-from pydantic import Field as Setting, field_validator, model_validator
+from pydantic import Field as Setting, SecretStr, field_validator, model_validator
 
 from stream.log.settings import Duration, LogSettings, Port, Section
 from stream.sampling import LEAST
@@ -26,6 +26,12 @@ class JoinSettings(Section):
     """whether records that `sml replay --future` wrote may be later than that: for made-up logs only"""
     rekey: bool = False
     """whether to join through internal topics keyed by the impression id, so that writers may use any keys"""
+    schema_registry: Annotated[str, Setting(pattern=r"^https?://[^@]+$")] | None = None
+    """where the schemas of events in Avro or Protobuf are, https://registry:8081, say; it needs the extra sml-online[registry]"""
+    schema_registry_user: str | None = None
+    """the user or key that the registry asks for"""
+    schema_registry_password: SecretStr | None = None
+    """its password: SML_JOIN__SCHEMA_REGISTRY_PASSWORD keeps it out of this file"""
     idle_after: Duration = 5.0
     """after so long without records, a partition no longer holds up the others"""
     most_waiting: Annotated[int, Setting(ge=1_000_000)] = 4_000_000_000

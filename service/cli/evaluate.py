@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.cli.program import CONFIG, Arm, Config, Json, MaxBad, Recorded, RecordedFiles, answer, settings_reading
+from service.tables import labelled
 
 if TYPE_CHECKING:
     from service.commands.compare import Report
@@ -107,7 +108,7 @@ def compare(
         answer({"verdict": verdict(compared), "settings": [each.plain() for each in compared]}, as_json)
         return
     answer([each.plain() for each in compared], as_json)
-    typer.echo(verdict(compared))
+    typer.echo(labelled("", verdict(compared)))
 
 
 def _warn(result: Mapping[str, Any]) -> None:

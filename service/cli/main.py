@@ -36,9 +36,11 @@ from service.cli.program import (
     settings_reading,
 )
 from service.cli.reproduce import reproduce
+from service.cli.schema import schema
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
-from service.log_lines import LOG_FORMAT, LogFormat, log_to_stderr, printable
+from service.log_lines import LOG_FORMAT, LogFormat, log_to_stderr
+from service.tables import labelled
 from service.up.lifeline import end_with_parent
 
 INSECURE = "SML_ACCESS__INSECURE"
@@ -87,6 +89,7 @@ app.command()(reproduce)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(explain)
+app.command()(schema)
 app.command()(export)
 app.command("import")(import_model)
 
@@ -334,10 +337,10 @@ def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
     if as_json:
         answer([finding._asdict() for finding in findings], as_json)
     else:
-        for what, fine, found, todo in findings:
-            line = f"{'ok' if fine else 'FAILS':5}  {what:24}  {found}"
-            typer.secho(printable(line), fg=None if fine else "red")
-            if todo:
-                typer.echo(printable(f"{'':5}  {'':24}  → {todo}"))
+        for finding in findings:
+            label = f"{'ok' if finding.fine else 'FAILS':5}  {finding.what:24}  "
+            typer.secho(labelled(label, finding.found), fg=None if finding.fine else "red")
+            if finding.todo:
+                typer.echo(labelled(f"{'':33}→ ", finding.todo))
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from service.log_lines import printable
+from service.tables import shown
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -84,20 +85,8 @@ def named_settings(written: list[str]) -> dict[str, Path]:
 
 
 def answer(value: Any, as_json: bool) -> None:
-    """Print a command's result: as JSON, or as a line for each of its parts, or for each item of a list."""
-    if as_json:
-        typer.echo(json.dumps(value))
-    elif isinstance(value, list):
-        for item in value:
-            typer.echo(printable("  ".join(f"{name} {_short(part)}" for name, part in item.items())))
-    else:
-        width = max(map(len, value))
-        for name, part in value.items():
-            typer.echo(printable(f"{name:{width}}  {_short(part)}"))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+    """Print a command's result: as JSON, or for people."""
+    typer.echo(json.dumps(value) if as_json else shown(value))
 
 
 def print_version(wanted: bool) -> None:

@@ -1,4 +1,9 @@
-"""``sml topics``: create the topics of the model, and say how long they keep their records."""
+"""``sml topics``: create the topics of the model, and say how long they keep their records, and of what form these are."""
+
+import json
+from typing import Annotated, Literal
+
+import typer
 
 from service.cli.program import CONFIG, Config, Json, answer, group, settings_of
 
@@ -32,3 +37,17 @@ def topics_update(*, config: Config = CONFIG, as_json: Json = False) -> None:
     from service.commands.topics import update
 
     answer(update(settings_of(config)), as_json)
+
+
+@topics_app.command("schema")
+def topics_schema(
+    topic: Annotated[Literal["impressions", "clicks", "examples", "versions", "arms"], typer.Argument(help="The topic, without prefix.")],
+) -> None:
+    """Print the JSON Schema of a topic's records: of those that your site writes, and of those that you may read.
+
+    \b
+        sml topics schema impressions
+    """
+    from stream.record_schemas import schema
+
+    typer.echo(json.dumps(schema(topic)))

@@ -4,6 +4,7 @@ from typing import Any
 
 from service.settings import Settings
 from stream.dead_letters import dead_letter_at, dead_letters, retried_until, retry
+from stream.formats.decoding import decoding
 from stream.log.connect import open_log
 
 
@@ -57,7 +58,7 @@ def written_back(settings: Settings) -> dict[str, int]:
         LogError: the log can't be used, or another retry has started.
     """
     with open_log(settings.log) as log:
-        return retry(log, settings.topics, settings.input)._asdict()
+        return retry(decoding(log, settings.join), settings.topics, settings.input)._asdict()
 
 
 def _text(data: bytes | None) -> str | None:

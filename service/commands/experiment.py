@@ -12,6 +12,7 @@ from experiments.report import LEFT_OUT, ArmReport, Counted, Report, Uplift, rep
 from model.settings import Field
 from service.kept_reports import keep
 from service.settings import Settings
+from service.tables import labelled, shown
 from stream.event_time import iso
 from stream.experiment.plan import ExperimentError, Plan, Plans
 from stream.experiment.reporter import Reporter
@@ -92,17 +93,19 @@ def lines(found: Report) -> Iterable[str]:
     times = (iso(time) if time else "-" for time in (found.since, found.until))
     yield f"experiment {found.experiment}, from {' to '.join(times)}"
     yield ""
-    yield from (f"{'ok' if rail.fine else 'FAILS':5}  {rail.name:11}  {rail.found}" for rail in found.guard_rails)
+    yield from (labelled(f"{'ok' if rail.fine else 'FAILS':5}  {rail.name:11}  ", rail.found) for rail in found.guard_rails)
     yield ""
-    yield from _table([_of_arm(arm) for arm in found.arms])
+    yield shown([_of_arm(arm) for arm in found.arms])
     yield ""
     if not found.uplifts:
         yield "No uplift is shown before an arm and control have units and clicks enough."
     else:
-        warning = "" if found.fine else " A GUARD RAIL FAILS: don't believe them."
-        yield f"Beside {found.control}, with intervals that hold together, at every look, with {found.confidence:.0%}.{warning}"
-        yield from _table([_of_uplift(each, found.effect) for each in found.uplifts])
-    yield from (f"left out: {count:,} impressions, because {LEFT_OUT[why]}" for why, count in found.left_out.items())
+        beside = f"Beside {found.control}, with intervals that hold together, at every look, with {found.confidence:.0%}."
+        yield labelled("", beside)
+        if not found.fine:
+            yield "A GUARD RAIL FAILS: don't believe them."
+        yield shown([_of_uplift(each, found.effect) for each in found.uplifts])
+    yield from (labelled("left out: ", f"{count:,} impressions, because {LEFT_OUT[why]}") for why, count in found.left_out.items())
 
 
 def _of_arm(arm: ArmReport) -> dict[str, str]:
@@ -127,12 +130,6 @@ def _of_uplift(uplift: Uplift, effect: float) -> dict[str, str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
-
-
-def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    for row in ({name: name for name in widths}, *rows):
-        yield "  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip()
 
 
 def schema() -> dict[str, Any]:

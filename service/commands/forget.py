@@ -14,6 +14,7 @@ from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.events import LATEST_TIME, Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
+from stream.formats.decoding import decoding
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
@@ -37,7 +38,8 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         LogError: the log can't be used.
     """
     topics, fields = settings.topics, fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
-    with open_log(settings.log) as log:
+    with open_log(settings.log) as opened:
+        log = decoding(opened, settings.join)
         newest = {each.topics: newest_version(log, each.topics) for each in settings.of_every_arm()}
         starts = {of_arm: published.offset + 1 for of_arm, published in newest.items() if published}
         if not starts:
@@ -65,7 +67,8 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     """
     fields = fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     keys, topics = keys_of(fields, value), _as_joined(settings)
-    with open_log(settings.log) as log:
+    with open_log(settings.log) as opened:
+        log = decoding(opened, settings.join)
         found = []
         for each in settings.of_every_arm():
             found += [_in_newest_weights(log, each.topics, keys), *_in_checkpoints(Path(each.learn.directory), keys)]

@@ -21,6 +21,7 @@ import msgspec
 from stream.dead_letters import dead_letter
 from stream.event_time import TimeRule
 from stream.events import BadRecordError, Example, Watermark, encode
+from stream.formats.decoding import decoding
 from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
 from stream.input_settings import InputSettings
 from stream.inputs import input_topics
@@ -66,8 +67,8 @@ class Joiner:
         ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
         self.tracing = tracing
-        self.log, self.settings, self.metrics, self.clock, self.accept_gap = log, settings, metrics, clock, accept_gap
-        self.inputs, self.topics = inputs, topics._replace(by_id=settings.rekey)
+        self.log, self.inputs, self.topics = decoding(log, settings), inputs, topics._replace(by_id=settings.rekey)
+        self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
         self.owner = f"{topics.prefix}.joiner"
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:

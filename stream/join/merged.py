@@ -77,7 +77,7 @@ class Decoder:
             return Pending(record, error, -1)
 
     def _mapped(self, record: Record, mapper: Mapper) -> Pending:
-        timed = mapper.time_of(record.value)
+        timed = mapper.time_of(record.json)
         if timed is None:
             return Pending(record, mapper, -1)
         event_time, pointer = timed

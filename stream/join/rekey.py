@@ -127,7 +127,7 @@ class Rekeyer:
     def _mapped(self, record: Record, mapper: Mapper) -> list[Message]:
         """Return what a record of the site's is mapped to: all of it, or a dead letter. Its headers are not ours, and stay behind."""
         try:
-            mapped = mapper.map(record.value)
+            mapped = mapper.map(record.json)
         except BadRecordError as error:
             return [self._set_aside(record, error)]
         if not mapped:

@@ -1,12 +1,12 @@
 """What waits in a join: an impression for its label, and a click for its impression."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 from msgspec import Struct
 
-from stream.events import Click, Example, Impression
+from stream.events import Click, Example, Impression, decode_impression
 from stream.log.contract import Record
 
 OF_WAITING, OF_TAKEN = 40, 300  # bytes of memory, measured: of an impression that may still be a duplicate's, and more while it waits
@@ -15,7 +15,7 @@ OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # of a click or 
 
 def memory_of(record: Record) -> int:
     """Return about how many bytes a decoded record takes: by its JSON, and the entries and lists in it."""
-    value = record.value or b""
+    value = record.json or b""
     return OF_IMPRESSION + len(value) + OF_ENTRY * value.count(b":") + OF_LIST * value.count(b"[")
 
 
@@ -68,7 +68,15 @@ def source(event: Impression | Click) -> str:
     return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
 
 
-impression_in: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode  # a value that was decoded before
+_impression: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode
+
+
+def impression_in(value: bytes) -> Impression:
+    """Decode a value that was decoded before."""
+    try:
+        return _impression(value)
+    except msgspec.ValidationError:  # its time is ISO 8601
+        return cast("Impression", decode_impression(value))
 
 
 def labelled(impression: Impression, click: Unmatched | None, *, late: bool = False) -> Example:

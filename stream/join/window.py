@@ -105,7 +105,7 @@ class Join:
             self.counts["impression", "duplicate"] += 1
             return
         suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, seen_before, record.value, record if suspect else None)
+        waiting = Waiting(event.time, offset, name, event.time, seen_before, record.json, record if suspect else None)
         if several:
             several.latest = event.time
             several.waiting.append(waiting)

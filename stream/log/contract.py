@@ -61,6 +61,18 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    decoded: bytes | Exception | None = None  # its value as JSON, if it is written in another format, or why it has none
+
+    @property
+    def json(self) -> bytes | None:
+        """The value as JSON.
+
+        Raises:
+            BadRecordError: it is in another format, and can't be read.
+        """
+        if isinstance(self.decoded, Exception):
+            raise self.decoded
+        return self.value if self.decoded is None else self.decoded
 
 
 class Message(NamedTuple):

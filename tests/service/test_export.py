@@ -28,6 +28,7 @@ from service.export.folder import ENCODER, encoder_source, write_common
 from service.export.graph import program, write_onnx, write_torch
 from stream.weights.chunks import WeightsHeader
 from tests.service.fakes import Site
+from tests.service.schemas import fits
 
 START = 1_760_000_000_000
 FIELDS = (
@@ -155,7 +156,7 @@ def sml(*words: str, status: int = 0) -> str:
 
 
 def test_the_command_exports_what_is_served_now_a_past_version_or_a_checkpoint(folder: Path) -> None:
-    served = json.loads(sml("export", "--format", "safetensors", "-o", "now", "--json").splitlines()[-1])
+    served = fits("export", json.loads(sml("export", "--format", "safetensors", "-o", "now", "--json").splitlines()[-1]))
     past = json.loads(sml("export", "--format", "safetensors", "-o", "past", "--version", "1", "--json").splitlines()[-1])
     saved = max(folder.glob("saved/*.checkpoint"))
     (folder / "log.db").rename(folder / "gone.db")

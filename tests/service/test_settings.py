@@ -225,3 +225,13 @@ def test_settings_that_say_nothing_of_retention_keep_what_their_window_needs(sml
     sml_toml.write_text('[join]\nclick_window = "10d"')
 
     assert 20 * DAY < load(sml_toml).kept.records < 21 * DAY
+
+
+@pytest.mark.parametrize("key", ["schema_registry = 'https://user:hunter2@registry'", "schema_registry_password = ['hunter2']"])
+def test_no_error_shows_the_password_of_a_schema_registry(tmp_path: Path, key: str) -> None:
+    (tmp_path / "sml.toml").write_text(f"[join]\n{key}\n[[field]]\nname = 'user'\n")
+
+    with pytest.raises(SettingsError, match="schema_registry") as caught:
+        load(tmp_path / "sml.toml")
+
+    assert "hunter2" not in str(caught.value)

@@ -240,4 +240,4 @@ def test_an_example_keeps_by_which_arm_its_impression_was_served_and_no_more_whe
     by_arm = Served(3, 0.5, "treatment", "first", 0.5, "00ff")
 
     assert labelled(Impression("a", 1, {}, by_arm), None).served == by_arm
-    assert encode(as_written(labelled(Impression("a", 1, {}, Served(3, 0.5)), 2))) == encode(labelled(Impression("a", 1, {}), 2))
+    assert encode(as_written(labelled(Impression("a", 1, {}, Served(3, 0.5)), None))) == encode(labelled(Impression("a", 1, {}), None))

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from msgspec import Meta, Raw
 
 from service.api.answers import Answer, BadRequestError
+from service.api.cloud_events import plain
 from service.api.dependencies import Body, Service, ServiceDep
 from service.api.messages import MAX_FIELDS, MAX_TEXT, Accepted
 from service.api.openapi import operation
@@ -147,17 +148,24 @@ def _operation(reads: Any, example: dict[str, Any]) -> dict[str, Any]:
     return operation(Accepted, status=202, reads=reads, examples={"one": example, "a list": [example]}, problems=PROBLEMS)
 
 
+async def _body_of_events(body: Body, request: Request) -> bytes:
+    return plain(body, request.headers)
+
+
+Events = Annotated[bytes, Depends(_body_of_events)]
+
+
 @router.post("/v1/impressions", **_operation(Impressions, AN_IMPRESSION))
-async def impressions(body: Body, service: ServiceDep) -> Answer:
-    """Log what was shown, with the features of that moment: one impression, or a list."""
+async def impressions(body: Events, service: ServiceDep) -> Answer:
+    """Log what was shown, with the features of that moment: one impression, or a list. CloudEvents are taken in each of their modes."""
     events = await _events(body, decode_impression, service)
     await service.append(service.topics.impressions, events)
     return Answer(Accepted(len(events)), 202)
 
 
 @router.post("/v1/clicks", **_operation(Clicks, A_CLICK))
-async def clicks(body: Body, service: ServiceDep) -> Answer:
-    """Log which impressions were clicked: one click, or a list."""
+async def clicks(body: Events, service: ServiceDep) -> Answer:
+    """Log which impressions were clicked: one click, or a list. CloudEvents are taken in each of their modes."""
     events = await _events(body, decode_click, service)
     await service.append(service.topics.clicks, events)
     return Answer(Accepted(len(events)), 202)

@@ -20,6 +20,7 @@ from paper.runs import Results
 from paper.study import System
 from service.cli import app
 from tests.paper.offline.files import write
+from tests.service.schemas import fits
 
 SEEDS = 1
 COMMITTED = Path(__file__).parents[3] / "benchmarks/paper"
@@ -158,6 +159,7 @@ def test_the_committed_page_is_what_the_committed_results_give(tmp_path: Path) -
     done = run_study(made, tmp_path, most=0)
 
     assert (done.runs, done.known) == (378, 374)
+    fits("reproduce", done._asdict())
     for name in ("offline.md", "results.jsonl"):
         assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
 

@@ -3,8 +3,8 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.served_weights import HEARTBEATS
 from stream.heartbeat import HOPS, TARGET, Heartbeat
+from stream.weights.shared import HEARTBEATS
 from tests.service.api.test_arms import ArmsSite
 from tests.service.fakes import Site
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from service.bench.step import Eager, Fast, Traffic, Update, spec_of, traffic
+from service.results import schema
 
 TINY = spec_of({"hidden": (4, 2), "embedding": 3}, fields=5, rows=256)
 
@@ -51,3 +52,7 @@ def test_traffic_is_what_one_counts_by_hand() -> None:
 
 def test_bytes_are_moved_in_a_time_above_zero() -> None:
     assert Update(100_000.0).bandwidth() > 0
+
+
+def test_a_line_has_a_schema() -> None:
+    assert schema("bench step")["items"] == {"$ref": "#/$defs/StepSpeed"}

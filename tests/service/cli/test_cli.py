@@ -327,4 +327,4 @@ def test_predicting_from_a_bad_request_names_the_field(learned: Folder) -> None:
 def test_results_are_read_by_eye_without_json(learned: Folder) -> None:
     printed = learned.sml("predict", stdin=json.dumps(REQUEST)).stdout.splitlines()
 
-    assert [line.split("  ")[0] for line in printed] == ["id 1", "id b", "id c"]
+    assert [line.split()[0] for line in printed] == ["id", "1", "b", "c"]

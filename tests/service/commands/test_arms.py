@@ -21,6 +21,7 @@ from stream.learn.rollback import rebuild
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.weights.versions import newest_version
+from tests.service.schemas import fits
 from tests.stream.learning import examples
 
 SETTINGS = """
@@ -75,7 +76,7 @@ def sml(config: Path, *words: str) -> Result:
 
 def listed(config: Path, *options: str) -> list[dict[str, Any]]:
     """Return what `sml arms list` says."""
-    found: list[dict[str, Any]] = json.loads(sml(config, "list", "--json", *options).stdout.splitlines()[-1])
+    found: list[dict[str, Any]] = fits("arms list", json.loads(sml(config, "list", "--json", *options).stdout.splitlines()[-1]))
     return found
 
 
@@ -85,9 +86,9 @@ def test_an_arm_is_started_ramped_promoted_and_the_former_retired_and_it_is_writ
     caplog.set_level(logging.INFO, "audit")
     learn(settings.of_arm("treatment"), until_caught_up=True)
 
-    shares = [arms.start(settings, "treatment", share, "skip-terms")["shares"] for share in (0.01, 0.5)]
-    promoted = arms.promote(settings, "treatment")
-    arms.retire(settings, "control")
+    shares = [fits("arms start", arms.start(settings, "treatment", share, "skip-terms"))["shares"] for share in (0.01, 0.5)]
+    promoted = fits("arms promote", arms.promote(settings, "treatment"))
+    fits("arms retire", arms.retire(settings, "control"))
 
     assert shares == [{"control": 0.99, "treatment": 0.01}, {"control": 0.5, "treatment": 0.5}]
     assert promoted == {"experiment": "skip-terms", "control": "treatment", "shares": {"treatment": 1.0}}
@@ -105,7 +106,7 @@ def test_an_arm_that_is_stopped_gives_its_units_back_and_stays_as_a_shadow(setti
     arms.start(settings, "treatment", 0.3, None)
     arms.start(settings, "shadow", 0.2, None)
 
-    stopped = arms.stop(settings, "treatment")
+    stopped = fits("arms stop", arms.stop(settings, "treatment"))
 
     assert stopped["shares"] == {"control": 0.8, "shadow": 0.2}
 
@@ -218,7 +219,7 @@ def test_several_arms_learn_in_one_process_each_as_it_does_alone(config: Path, s
     )
 
     assert done.exit_code == 0, done.output
-    control, treatment = json.loads(done.stdout.splitlines()[-1])
+    control, treatment = fits("learn", json.loads(done.stdout.splitlines()[-1]))
     assert (control["arm"], control["examples"], treatment["arm"], treatment["examples"]) == ("control", 20, "treatment", 20)
     assert [each["digest"] for each in listed(config)] == [control["digest"], treatment["digest"], None]
     for name, digest in (("control", control["digest"]), ("treatment", treatment["digest"])):

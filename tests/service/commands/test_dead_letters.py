@@ -12,6 +12,7 @@ from stream.events import BadRecordError
 from stream.log.connect import connect
 from stream.log.contract import Message, Record
 from stream.log.topics import Topics, create
+from tests.service.schemas import fits
 
 TOPICS = Topics("sml")
 
@@ -38,7 +39,7 @@ def run(*arguments: str | Path) -> bytes:
 
 
 def test_list_counts_by_reason_and_names_the_newest(settings: Path) -> None:
-    (group,) = json.loads(run("list", "--config", settings, "--json"))
+    (group,) = fits("dead-letters list", json.loads(run("list", "--config", settings, "--json")))
 
     del group["newest_at"]
     reason = "field 'record': got …, expected a JSON object"
@@ -48,7 +49,7 @@ def test_list_counts_by_reason_and_names_the_newest(settings: Path) -> None:
 
 def test_show_gives_the_bytes_as_they_came(settings: Path) -> None:
     assert run("show", "0", "--raw", "--config", settings) == b"\xff1"
-    assert json.loads(run("show", "0", "--json", "--config", settings))["value"] == "\\xff1"
+    assert fits("dead-letters show", json.loads(run("show", "0", "--json", "--config", settings)))["value"] == "\\xff1"
 
 
 def test_what_a_record_holds_does_nothing_to_the_terminal_that_shows_it(settings: Path) -> None:
@@ -72,6 +73,6 @@ def test_show_of_what_is_not_there_fails_and_says_what_is(settings: Path) -> Non
 
 
 def test_retry_writes_each_back_once(settings: Path) -> None:
-    assert json.loads(run("retry", "--json", "--config", settings)) == {"written": 2, "gone": 0}
+    assert fits("dead-letters retry", json.loads(run("retry", "--json", "--config", settings))) == {"written": 2, "gone": 0}
     assert json.loads(run("retry", "--json", "--config", settings)) == {"written": 0, "gone": 0}
     assert json.loads(run("list", "--config", settings, "--json"))[0]["not_retried"] == 0

@@ -25,6 +25,7 @@ from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics, create
 from tests.service.fakes import Site
+from tests.service.schemas import fits
 
 TOPICS, USER = Topics("sml"), Field(name="user_id")
 BEGINS, MINUTE = 1_700_000_000_000, 60_000
@@ -78,7 +79,7 @@ def run(site: Path, *words: str, name: str = "exp", status: int = 0) -> str:
 
 
 def report(site: Path, *words: str) -> Any:
-    return json.loads(run(site, "--json", *words).splitlines()[-1])
+    return fits("experiment report", json.loads(run(site, "--json", *words).splitlines()[-1]))
 
 
 def test_a_lift_is_found_and_each_number_is_that_of_the_impressions(site: Path) -> None:

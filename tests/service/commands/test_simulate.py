@@ -15,6 +15,7 @@ from model.features import Encoder
 from service.commands.simulate import Traffic
 from service.commands.simulated_site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
 from service.settings import load
+from tests.service.schemas import fits
 
 VISITS = 4_000
 
@@ -196,7 +197,7 @@ def test_where_not_all_are_shown_the_site_writes_what_is_as_it_was_served_and_sc
             return traffic
 
     traffic = asyncio.run(run())
-    result, written = traffic.result(), server.impressions
+    result, written = fits("simulate", traffic.result()), server.impressions
 
     assert not server.shown
     assert len(written) == 3 * result["visits"] == len({each["impression_id"] for each in written})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -142,6 +143,26 @@ def test_wherever_it_is_killed_each_impression_is_one_example_in_the_same_order(
         late = [letter.value for letter in read(stormy, TOPICS.dead_letters)]
         assert Counter(late) == Counter(letter.value for letter in read(calm, TOPICS.dead_letters))
         assert sum(map(len, examples(stormy).values())) + len(set(late)) == 60
+
+
+@pytest.mark.parametrize("policy", ["window", "fnw"])
+def test_events_whose_times_are_iso_8601_are_joined(policy: Literal["window", "fnw"]) -> None:
+    shown_at, clicked_at = "1970-01-01T00:00:00.100Z", "1970-01-01T01:00:00.104+01:00"
+    with new_log() as log:
+        log.append(
+            [
+                Message(TOPICS.impressions, b"a", b'{"impression_id": "a", "time": "%b", "features": {"user": "u"}}' % shown_at.encode()),
+                Message(TOPICS.clicks, b"a", b'{"impression_id": "a", "time": "%b"}' % clicked_at.encode()),
+                *end(log),
+            ]
+        )
+        Joiner(log, TOPICS, SETTINGS.model_copy(update={"label_policy": policy}), JoinerMetrics(CollectorRegistry())).run(
+            lambda: False, until_caught_up=True
+        )
+
+        example = examples(log)[0][-1]
+        assert (example.time, example.clicked_at, example.label, example.features) == (100, 104, 1, {"user": "u"})
+        assert not read(log, TOPICS.dead_letters)
 
 
 def test_bad_records_are_set_aside_with_the_reason_and_the_others_are_joined() -> None:
