@@ -18,7 +18,8 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/sml \
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-install-project
-COPY README.md LICENSE ./
+COPY README.md LICENSE hatch_build.py ./
+COPY sml_online sml_online
 COPY model model
 COPY experiments experiments
 COPY paper paper
@@ -27,9 +28,8 @@ COPY service service
 RUN /opt/uv/bin/uv sync --locked --no-dev --no-editable \
     && /opt/uv/bin/uv export --quiet --preview-features sbom-export --frozen --no-dev --format cyclonedx1.5 --output-file /opt/sml/sbom.json
 # Numba's cache goes by the sources' times, of which an image keeps whole seconds only.
-COPY deploy/compile_kernels.py .
-RUN find /opt/sml -path '*/site-packages/model/*.py' -exec touch --date=@0 {} + \
-    && NUMBA_CACHE_DIR=/var/cache/sml /opt/sml/bin/python -P compile_kernels.py
+RUN find /opt/sml -path '*/site-packages/sml_online/model/*.py' -exec touch --date=@0 {} + \
+    && NUMBA_CACHE_DIR=/var/cache/sml /opt/sml/bin/sml compile --all
 
 FROM python
 ARG VERSION=0.2.0

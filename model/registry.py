@@ -80,7 +80,7 @@ class Entry(NamedTuple):
     def definition(self) -> Any:
         """Import the branch's torch module, which takes the spec; None for the tower alone. Learning and serving never load torch."""
         module, _, name = self.class_name.rpartition(".")
-        return getattr(import_module(f"model.networks.{module}"), name) if name else None
+        return getattr(import_module(f".networks.{module}", __package__), name) if name else None
 
 
 NETWORKS: dict[NetworkName, Entry] = {

@@ -99,7 +99,7 @@ def test_the_image_holds_nothing_that_builds_or_fetches(box: str, program: str) 
 
 
 def test_the_image_learns_and_serves_without_torch(box: str) -> None:
-    learned = "import importlib.util, model.online, stream.learn.learner, service.api.app; print(importlib.util.find_spec('torch'))"
+    learned = "import importlib.util, sml_online.model.online, sml_online.stream.learn.learner, sml_online.service.api.app; print(importlib.util.find_spec('torch'))"
 
     assert inside(box, "python3", "-c", learned) == "None"
 

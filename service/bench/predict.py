@@ -74,7 +74,7 @@ def _warm(site: Site) -> None:
 def _running(module: str) -> Iterator[int]:
     """Run another server in a process of its own, and yield its port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", f"service.bench.{module}", str(port)])  # noqa: S603 - this program
+    process = subprocess.Popen([sys.executable, "-m", f"{__package__}.{module}", str(port)])  # noqa: S603 - this program
 
     def check() -> None:
         if process.poll() is not None:

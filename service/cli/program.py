@@ -50,7 +50,7 @@ def _status(error: Exception) -> int | None:
 
     if isinstance(error, SettingsError):
         return 2
-    ours = type(error).__module__.partition(".")[0] in {"model", "experiments", "paper", "stream", "service"}
+    ours = type(error).__module__.removeprefix("sml_online.").partition(".")[0] in {"model", "experiments", "paper", "stream", "service"}
     return 1 if ours or isinstance(error, OSError | ImportError) else None
 
 

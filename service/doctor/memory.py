@@ -53,7 +53,7 @@ def _bytes(whole: Any) -> int:
         elif isinstance(part, tuple | list):
             for each in part:
                 visit(each)
-        elif type(part).__module__.startswith("model.") and hasattr(part, "__dict__"):
+        elif type(part).__module__.startswith(OnlineModel.__module__.removesuffix("online")) and hasattr(part, "__dict__"):
             visit(tuple(vars(part).values()))
 
     visit(whole)

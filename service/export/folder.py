@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-import model.features
-import model.keys
-import service.export.rows
+from model import features, ignored_features, keys
 from model.weights import Weights
+from service.export import rows
 from service.export.card import model_card
 from stream.events import Version
 from stream.weights.chunks import WeightsHeader
@@ -56,7 +55,7 @@ def write_common(folder: Path, origin: Version | WeightsHeader, weights: Weights
 
 def encoder_source() -> str:
     """Return the modules that make keys and rows as one, without their imports of each other."""
-    return _HEAD + "".join("\n".join(_without_imports(module)) for module in (model.keys, model.features, service.export.rows))
+    return _HEAD + "".join("\n".join(_without_imports(module)) for module in (keys, ignored_features, features, rows))
 
 
 def _without_imports(module: Any) -> Iterator[str]:

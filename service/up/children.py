@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import service
 from service.screen import say
 from service.up.folder_lock import FolderLock
 from service.up.lifeline import VARIABLE, lifeline
@@ -126,7 +127,7 @@ class Children:
     def _start(self, name: str, options: Sequence[str], arm: str | None, log: Path | None, streams: dict[str, Any]) -> None:
         words = [name, *options, *(["--arm", arm] if arm else [])]
         process = subprocess.Popen(  # noqa: S603 - this program
-            [sys.executable, "-m", "service", *words, "--config", str(self._config)],
+            [sys.executable, "-m", service.__name__, *words, "--config", str(self._config)],
             process_group=0,  # Ctrl-C reaches only this process, which ends them one after the other
             pass_fds=(self._lifeline, *([self._folder_lock.descriptor] if self._folder_lock else [])),
             env=os.environ | {VARIABLE: str(self._lifeline)},
