@@ -22,7 +22,7 @@ from model.weights import Weights
 from model.wide_term import wide_logits
 
 WINDOWS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-LOOKED = 8  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
+LOOKED = 16  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
 SLICES = 20  # values of a chosen field that are told apart, the first that come; the others are one slice
 GROUPS = 20  # of the calibration curve
 _SIZE = max(WINDOWS.values())  # of the ring
@@ -112,7 +112,7 @@ class Quality:
         sliced: The names of the chosen fields.
 
     Attributes:
-        values: How many values of each field were looked up, in one example of eight, ``(F,)``.
+        values: How many values of each field were looked up, in one example of sixteen, ``(F,)``.
         unseen: How many of them had no row when the poll that brought them was learned, ``(F,)``.
     """
 
@@ -143,8 +143,9 @@ class Quality:
         """
         logits = wide_logits(weights, features, int(-self._looked % LOOKED), LOOKED, self.values, self.unseen)
         self._looked += len(logits)
-        delayed = fnw & np.isfinite(logits)
-        logits[delayed] = stream_logits(logits[delayed])
+        if fnw.any():
+            delayed = fnw & np.isfinite(logits)
+            logits[delayed] = stream_logits(logits[delayed])
         slices = [each.of(features, read) for each in self.slices]
         return Seen(logits, np.array(slices, np.uint8).reshape(len(slices), len(logits)))
 

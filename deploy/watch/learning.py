@@ -116,7 +116,7 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Values a second",
-                "Values of each field, in one example of eight; those of a list count one by one.",
+                "Values of each field, in one example of sixteen; those of a list count one by one.",
                 {
                     "{{field}}": rate("sml_learner_values_total", "field"),
                     "{{field}}, unseen": rate("sml_learner_unseen_values_total", "field"),

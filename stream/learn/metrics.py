@@ -99,10 +99,15 @@ class LearnerMetrics:
         """Record the result of learning the records of one poll."""
         self.step_seconds.observe(seconds)
         self.examples.inc(result.learned)
-        self.forgotten.inc(len(result.forgotten))
-        self.erased_examples.inc(result.erased)
-        self.left_out_examples.inc(result.left_out)
-        self.others_examples.inc(result.others)
+        rare = {
+            self.forgotten: len(result.forgotten),
+            self.erased_examples: result.erased,
+            self.left_out_examples: result.left_out,
+            self.others_examples: result.others,
+        }
+        for counter, count in rare.items():
+            if count:
+                counter.inc(count)
         for _, error in result.bad + result.excluded:
             self.dead_letters.labels(type(error).__name__).inc()
 

@@ -48,7 +48,7 @@ class QualityMetrics:
         )
         self._curve_predicted = gauge("calibration_curve_predicted_ratio", "Mean prediction of a twentieth of the newest 100,000.", "group")
         self._curve_clicked = gauge("calibration_curve_clicked_ratio", "Click rate of a twentieth of the newest 100,000.", "group")
-        self._values = Counter("sml_learner_values", "Values of a field, in one example of eight.", ["field"], registry=registry)
+        self._values = Counter("sml_learner_values", "Values of a field, in one example of sixteen.", ["field"], registry=registry)
         self._unseen = Counter(
             "sml_learner_unseen_values", "Of them those without a row in the table when their poll came.", ["field"], registry=registry
         )

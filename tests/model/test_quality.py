@@ -99,7 +99,7 @@ def test_the_calibration_curve_is_that_of_the_whole_stream_where_the_ring_holds_
 
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 11])
-def test_the_wide_term_alone_is_the_bias_and_the_mean_of_each_fields_own_weights_for_one_example_in_eight(cut: int) -> None:
+def test_the_wide_term_alone_is_the_bias_and_the_mean_of_each_fields_own_weights_for_one_example_in_sixteen(cut: int) -> None:
     model, quality = OnlineModel(SPEC), Quality(SPEC)
     rows: list[dict[str, Any]] = [{"device": f"d{n}", "tags": ["x", "y"] if n % 3 else "x"} for n in range(19)]
     every = features(rows)

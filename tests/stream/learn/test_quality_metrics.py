@@ -82,7 +82,7 @@ def test_the_first_twenty_values_of_a_chosen_field_are_told_apart(metrics: Colle
     assert math.isfinite(value(metrics, "slice_log_loss", field="user", value=first[0]))
 
 
-def test_the_values_of_one_example_in_eight_are_counted_and_each_that_was_not_known(metrics: CollectorRegistry) -> None:
+def test_the_values_of_one_example_in_sixteen_are_counted_and_each_that_was_not_known(metrics: CollectorRegistry) -> None:
     assert series(metrics, "values_total") == dict.fromkeys(("user", "item", "price"), COUNT / LOOKED)
     unseen = series(metrics, "unseen_values_total")
     assert 30 <= unseen["user"] < COUNT / LOOKED
