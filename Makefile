@@ -19,8 +19,8 @@ help: ## list the targets
 up: .venv/ready ## learn, serve and simulate on this machine, on the embedded log; EXPERIMENT=sml compares two models; Ctrl-C ends it
 	.venv/bin/sml up --simulate $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --config deploy/simulated.toml
 
-test: .venv/tests-ready ## run every test, two files at a time, a real Kafka, Prometheus and Chromium included
-	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: .venv/tests-ready ## run every test, three files at a time, a real Kafka, Prometheus and Chromium included
+	.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does
 	SML_FAULTS=long .venv/bin/pytest -m faults -s
