@@ -211,6 +211,12 @@ INSIDE = Dashboard(
                 alerts=["TableFull"],
                 steps=[(0.95, "red")],
             ),
+            Panel(
+                "Rows of the table",
+                "How many rows it has ([table] capacity), and how many are occupied. Each value of each field takes one.",
+                {"capacity": "sml_learner_table_capacity_rows", "occupied": "sml_learner_table_rows"},
+                alerts=["TableFull"],
+            ),
         ],
     },
 )
