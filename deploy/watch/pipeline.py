@@ -78,7 +78,10 @@ PIPELINE = Dashboard(
             Panel(
                 "Late by input and source",
                 "Late events by who wrote them: a wrong clock or a full queue shows as one source.",
-                {"{{input}}, {{source}}": "sum by (input, source) (sml_joiner_late_events_total)"},
+                {
+                    "{{input}}, {{source}}": 'sum by (input, source) (sml_joiner_late_events_total{source!=""}) or sum by (input, source) '
+                    '(label_replace(sml_joiner_late_events_total{source=""}, "source", "unnamed", "source", ""))'
+                },
                 alerts=["LateEventsRising"],
             ),
             Panel(
