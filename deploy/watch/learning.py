@@ -102,7 +102,8 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Drift of the click rate",
-                "Logit of the click rate over 1,000 examples less that over 100,000. Beyond ±0.7 the odds have doubled or halved.",
+                "Logit of the click rate over 1,000 examples less that over 100,000. Beyond ±0.7 the odds have doubled or halved. "
+                "Without a click it falls to about -6 where a fifth is clicked, -3 where a hundredth is.",
                 {"log-odds": "sml:click_rate_drift:logit"},
                 alerts=["ClickRateDrift"],
                 steps=[(0.7, "red")],
