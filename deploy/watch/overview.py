@@ -120,7 +120,7 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 "Quality",
-                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples.",
+                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples. Almost without clicks it says little.",
                 {"over the {{baseline}}": 'sml_learner_gain_ratio{over="10k"}'},
                 "percentunit",
                 ["NothingLearned"],
