@@ -10,14 +10,25 @@ PIPELINE = Dashboard(
         "How fresh is it?": [
             Panel(
                 "Lag in records",
-                "Records in the log that are not read yet. It should come back to 0.",
-                {"learner": "sml_learner_lag_records", "joiner, {{topic}}": "sum by (topic) (sml_joiner_lag_records)"},
+                "Records in the log that are not read yet. It should come back to 0. Seen from the others, though no learner answers: what the "
+                "joiner wrote in five minutes less what came into service.",
+                {
+                    "learner": "sml_learner_lag_records",
+                    "joiner, {{topic}}": "sum by (topic) (sml_joiner_lag_records)",
+                    "written in 5 minutes and not in service": "clamp_min(sum(increase(sml_joiner_examples_total[5m])) "
+                    "- max(delta(sml_server_weights_examples[5m])), 0)",
+                },
                 alerts=["LearnerBehind", "JoinerBehind"],
             ),
             Panel(
                 "Lag in time",
-                "How far behind the log the learner is, and how far behind the newest event the watermark that decides labels.",
-                {"learner": "sml_learner_lag_seconds", "watermark": "sml_joiner_watermark_lag_seconds"},
+                "How far behind the log the learner is, and how far behind the newest event the watermark that decides labels. "
+                "The age of the weights in service rises though no learner answers.",
+                {
+                    "learner": "sml_learner_lag_seconds",
+                    "watermark": "sml_joiner_watermark_lag_seconds",
+                    "weights in service": "max(sml_server_weights_age_seconds)",
+                },
                 "s",
                 ["LearnerBehind"],
                 [(60, "red")],
