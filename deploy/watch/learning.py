@@ -86,7 +86,7 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Log loss by slice",
-                "Of predictions made before learning; compare a slice with itself over time, since click rates differ: the fewer clicks, the lower.",
+                "Of predictions made before learning; compare a slice with itself over time, since the fewer are clicked, the lower it is.",
                 {"{{field}}: {{value}}": "sml_learner_slice_log_loss"},
             ),
             Panel(

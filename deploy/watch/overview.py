@@ -93,7 +93,7 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 "Clicks per impression",
-                "Clicks that found their impressions, by impressions that were decided. At 0 clicks have stopped: approve no held version then.",
+                "Clicks that found their impressions, by impressions decided. At 0 clicks have stopped: approve no held version then.",
                 {"clicked": f"{rate(COUNTED)} / ({rate(DECIDED)} > 0)"},
                 "percentunit",
                 ["ClicksMissing"],
@@ -120,7 +120,8 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 "Quality",
-                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples. Almost without clicks it says little.",
+                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples. "
+                "Almost without clicks it says little.",
                 {"over the {{baseline}}": 'sml_learner_gain_ratio{over="10k"}'},
                 "percentunit",
                 ["NothingLearned"],

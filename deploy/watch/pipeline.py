@@ -10,8 +10,8 @@ PIPELINE = Dashboard(
         "How fresh is it?": [
             Panel(
                 "Lag in records",
-                "Records in the log that are not read yet. It should come back to 0. Seen from the others, though no learner answers: what the "
-                "joiner wrote in five minutes less what came into service.",
+                "Records in the log that are not read yet. It should come back to 0. Though no learner answers, the joiner and the servers "
+                "tell what was written in five minutes and is not in service.",
                 {
                     "learner": "sml_learner_lag_records",
                     "joiner, {{topic}}": "sum by (topic) (sml_joiner_lag_records)",
