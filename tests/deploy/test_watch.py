@@ -146,7 +146,7 @@ def test_an_alert_leads_to_the_panel_that_shows_it_and_that_to_its_page(rule: di
     assert page["options"]["content"] == (ROOT / rule["annotations"]["runbook"]).read_text(encoding="utf-8")
 
 
-PANEL_TESTS = [
+PANEL_TESTS: list[tuple[tuple[str, str, str], dict[str, str], dict[str, float]]] = [
     # panel, legend, what its metrics say each ten seconds, the answer after ten minutes
     (
         ("Pipeline and freshness", "Lag in records", "written in 5 minutes and not in service"),
