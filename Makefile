@@ -1,7 +1,7 @@
 # The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
 UV := .venv/bin/uv
 .DEFAULT_GOAL := help
-.PHONY: help up test faults hostile lint watch client audit sbom clean
+.PHONY: help up test faults hostile lint watch client docs audit sbom clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ watch: .venv/tests-ready ## write deploy/metrics.md, Grafana's dashboards and Ku
 client: .venv/tests-ready ## write the TypeScript client's types from the server's OpenAPI document
 	cd client/typescript && npm ci --silent --ignore-scripts
 	.venv/bin/python -m deploy.typescript
+
+docs: .venv/tests-ready ## build the documentation as a site, in dist/docs; a warning fails it
+	.venv/bin/python -m sphinx --quiet --fail-on-warning --builder html --conf-dir docs . dist/docs
 
 OSV := https://api.osv.dev/
 audit: .venv/ready ## ask OSV for known vulnerabilities of everything in uv.lock

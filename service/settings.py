@@ -153,6 +153,13 @@ class LimitSettings(Section):
     """the time that a client has to send a request's head, and again its body, and to take the answer"""
 
 
+class TraceSettings(Section):
+    """Whether requests are traced, on their way through the log to the weights that have learned them."""
+
+    endpoint: Named | None = None
+    """where spans go, by OTLP over HTTP: http://localhost:4318, which needs the extra sml-online[trace]; none: nothing is traced"""
+
+
 class PrivacySettings(Section):
     """What is personal."""
 
@@ -174,6 +181,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
+    trace: TraceSettings = TraceSettings()
     data: DataSettings = DataSettings()
     input: InputSettings = InputSettings()
     experiment: ExperimentSettings = ExperimentSettings()

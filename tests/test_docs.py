@@ -9,10 +9,16 @@ from typer.main import get_command
 from service.cli import app
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWING = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 CITING = ("README.md", "SECURITY.md", "deploy/guarantees.md", "deploy/limits.md", "deploy/threat-model.md")
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "client").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "client").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "benchmarks").rglob("*.md"),
+    *(ROOT / "deploy").rglob("*.md"),
+]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +35,8 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_commands_that_the_readme_shows_are_commands() -> None:
-    shown = set(re.findall(r"\bsml ([a-z][a-z-]*)\b", README))
+@pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.name)
+def test_the_commands_that_a_page_shows_are_commands(page: Path) -> None:
+    shown = set(re.findall(r"\bsml ([a-z][a-z-]*)\b", page.read_text(encoding="utf-8")))
 
     assert shown <= set(get_command(app).commands)  # type: ignore[attr-defined]

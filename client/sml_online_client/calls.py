@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -74,14 +75,15 @@ class Calls:
     Args:
         url: Of the server.
         key: Of the API, or a token; None: the server is open.
+        model: One of the server's models; None: its first.
         timeout: Seconds that a call may take, retries included.
 
     Raises:
         ValueError: the URL is none of HTTP.
     """
 
-    def __init__(self, url: str, key: str | None, timeout: float) -> None:
-        self._http, self._timeout = httpx2.Client(base_url=_checked(url), headers=_headers(key)), timeout
+    def __init__(self, url: str, key: str | None, model: str | None, timeout: float) -> None:
+        self._http, self._timeout = httpx2.Client(base_url=_base(url, model), headers=_headers(key)), timeout
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None, *, repeatable: bool = True) -> bytes:
         """Return the body of the answer.
@@ -108,8 +110,8 @@ class Calls:
 class AsyncCalls:
     """:class:`Calls` for asyncio."""
 
-    def __init__(self, url: str, key: str | None, timeout: float) -> None:
-        self._http, self._timeout = httpx2.AsyncClient(base_url=_checked(url), headers=_headers(key)), timeout
+    def __init__(self, url: str, key: str | None, model: str | None, timeout: float) -> None:
+        self._http, self._timeout = httpx2.AsyncClient(base_url=_base(url, model), headers=_headers(key)), timeout
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None, *, repeatable: bool = True) -> bytes:
         """Return the body of the answer.
@@ -133,10 +135,10 @@ class AsyncCalls:
         await self._http.aclose()
 
 
-def _checked(url: str) -> str:
+def _base(url: str, model: str | None) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: got {url!r}, expected http://… or https://…")
-    return url
+    return f"{url.rstrip('/')}/v1" + ("" if model is None else f"/models/{quote(model, safe='')}")
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from sml_online_client.calls import AsyncCalls, Calls
 from sml_online_client.events import CLICKS, IMPRESSIONS, Events
 from sml_online_client.messages import Explanations, Features, Log, Predictions, Served, Time
 
-PREDICT, EXPLAIN = "/v1/predict", "/v1/explain"
+PREDICT, EXPLAIN = "/predict", "/explain"
 
 
 class _Recording:
@@ -21,15 +21,23 @@ class _Recording:
     Args:
         url: Of the server.
         key: Of the API, or a token; default: none, for a server that is open.
+        model: One of the models of a server that has several; default: its first.
         timeout: Seconds that a call may take, retries included; and that the last events may take at the end.
         buffer: Bytes of events that may wait. While so many do, further events are lost, and counted in ``lost["full"]``.
         interval: Seconds after which events that have come are sent.
     """
 
     def __init__(
-        self, url: str, *, key: str | None = None, timeout: float = 5.0, buffer: int = 16 * 1024 * 1024, interval: float = 0.5
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        timeout: float = 5.0,
+        buffer: int = 16 * 1024 * 1024,
+        interval: float = 0.5,
     ) -> None:
-        self._events = Events(Calls(url, key, timeout), buffer, interval, timeout)
+        self._events = Events(Calls(url, key, model, timeout), buffer, interval, timeout)
         self.lost = self._events.lost  # events that the server will never have: by "full", "refused" and "exit"
 
     def impression(
@@ -74,10 +82,17 @@ class Client(_Recording):
     """
 
     def __init__(
-        self, url: str, *, key: str | None = None, timeout: float = 5.0, buffer: int = 16 * 1024 * 1024, interval: float = 0.5
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        timeout: float = 5.0,
+        buffer: int = 16 * 1024 * 1024,
+        interval: float = 0.5,
     ) -> None:
-        super().__init__(url, key=key, timeout=timeout, buffer=buffer, interval=interval)
-        self._calls = Calls(url, key, timeout)
+        super().__init__(url, key=key, model=model, timeout=timeout, buffer=buffer, interval=interval)
+        self._calls = Calls(url, key, model, timeout)
 
     def predict(
         self,
@@ -87,6 +102,7 @@ class Client(_Recording):
         time: Time | None = None,
         log: Log = False,
         choose: int | None = None,
+        debug: bool = False,
     ) -> Predictions:
         """Return the click probability of each candidate.
 
@@ -100,12 +116,13 @@ class Client(_Recording):
             log: What is shown, of which the server logs impressions with the features as served: ``True`` where all candidates are, else
                 their ids, ``{"top": k}``, or ``"chosen"``.
             choose: How many candidates the server chooses to show.
+            debug: Whether the answer names the features that no field reads.
 
         Raises:
             RefusedError: the server does not take the request.
             UnavailableError: there was no answer in time.
         """
-        request = _request(candidates, context, time, log=log, choose=choose)
+        request = _request(candidates, context, time, log=log, choose=choose, debug=debug)
         return _predictions(self._calls.post(PREDICT, request, _new_key(), repeatable=_repeatable(log)))
 
     def explain(self, candidates: Sequence[Features], context: Features | None = None, *, time: Time | None = None) -> Explanations:
@@ -138,10 +155,17 @@ class AsyncClient(_Recording):
     """:class:`Client` for asyncio. ``impression`` and ``click`` are plain functions, since they never wait; the rest is awaited."""
 
     def __init__(
-        self, url: str, *, key: str | None = None, timeout: float = 5.0, buffer: int = 16 * 1024 * 1024, interval: float = 0.5
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        timeout: float = 5.0,
+        buffer: int = 16 * 1024 * 1024,
+        interval: float = 0.5,
     ) -> None:
-        super().__init__(url, key=key, timeout=timeout, buffer=buffer, interval=interval)
-        self._calls = AsyncCalls(url, key, timeout)
+        super().__init__(url, key=key, model=model, timeout=timeout, buffer=buffer, interval=interval)
+        self._calls = AsyncCalls(url, key, model, timeout)
 
     async def predict(
         self,
@@ -151,9 +175,10 @@ class AsyncClient(_Recording):
         time: Time | None = None,
         log: Log = False,
         choose: int | None = None,
+        debug: bool = False,
     ) -> Predictions:
         """Return the click probability of each candidate, as :meth:`Client.predict` does."""
-        request = _request(candidates, context, time, log=log, choose=choose)
+        request = _request(candidates, context, time, log=log, choose=choose, debug=debug)
         return _predictions(await self._calls.post(PREDICT, request, _new_key(), repeatable=_repeatable(log)))
 
     async def explain(self, candidates: Sequence[Features], context: Features | None = None, *, time: Time | None = None) -> Explanations:

@@ -20,7 +20,7 @@ from sml_online_client.errors import RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-IMPRESSIONS, CLICKS = "/v1/impressions", "/v1/clicks"
+IMPRESSIONS, CLICKS = "/impressions", "/clicks"
 MOST_EVENTS, MOST_BYTES = 200, 500_000  # of a batch; a server takes 1 MiB, unless it is told otherwise
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
 TOO_LARGE = 413

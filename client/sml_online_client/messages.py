@@ -55,6 +55,7 @@ class Predictions(Struct, frozen=True, omit_defaults=True):
     served: Served | None = None
     chosen: list[Choice] = []  # in the order in which to show them
     stale_arms: list[str] = []
+    ignored: list[str] | None = None  # the features that no field reads; None: not asked for
 
 
 class Explanation(Struct, frozen=True, omit_defaults=True):

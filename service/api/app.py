@@ -55,6 +55,7 @@ from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
+from stream.traces import Tracing
 
 ABOUT = """\
 Click probabilities from weights that learn while they serve. Every answer names the version of the weights that gave it.
@@ -80,6 +81,7 @@ def build(
     reports: Path | None = None,
     watch: LogWatch | None = None,
     name: str | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -98,6 +100,7 @@ def build(
         reports: The folder in which reports of experiments are kept.
         watch: Looks at the log, in a thread, for the console; default: nothing does.
         name: The model's; default: the prefix of its topics.
+        tracing: Where spans go; default: nothing is traced.
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
@@ -120,11 +123,12 @@ def build(
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
     rule = rule or TimeRule.of(JoinSettings())
-    app.state.service = Service(
-        name or topics.prefix, arms, log, topics, metrics, registry, rule, clock, history, frequent, personal, explore, epsilon, reports
-    )
+    more = (history, frequent, personal, explore, epsilon, reports, tracing)
+    app.state.service = Service(name or topics.prefix, arms, log, topics, metrics, registry, rule, clock, *more)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
+    if tracing:
+        app.add_middleware(tracing.around)
     reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
     routers = [part.router for part in (predict, explain, events, users, *reading, inference)]
     for router in routers:

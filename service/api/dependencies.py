@@ -19,6 +19,7 @@ from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, check_un
 from stream.log.contract import Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics
+from stream.traces import TRACEPARENT, Tracing
 
 
 class Service(NamedTuple):
@@ -38,6 +39,7 @@ class Service(NamedTuple):
     explore: Explore = "epsilon"
     epsilon: float = 0.0  # of the choices, how many are made at random
     reports: Path | None = None  # where those of experiments are kept
+    tracing: Tracing | None = None
 
     @property
     def served_weights(self) -> ServedWeights:
@@ -84,7 +86,9 @@ class Service(NamedTuple):
 
     async def append(self, topic: str, values: list[tuple[str, bytes]]) -> None:
         """Append records, given as pairs of an impression id, which becomes the key, and a value; return once the log has stored them."""
-        await run_in_threadpool(self.log.append, [Message(topic, key.encode(), value) for key, value in values])
+        context = self.tracing.current() if self.tracing else None
+        headers = ((TRACEPARENT, context),) if context else ()
+        await run_in_threadpool(self.log.append, [Message(topic, key.encode(), value, headers) for key, value in values])
         self.metrics.events.labels(topic).inc(len(values))
 
 

@@ -6,7 +6,7 @@ A value that is not known is NaN: what is old is not shown as if it were now.
 import asyncio
 import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ COLUMNS = (
     "held",  # 1 while versions are
     "table",  # share of its rows that are occupied
 )
-PREDICT = "/v1/predict"
+PREDICT = frozenset({"/v1/predict", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"})
 
 
 class Hold(Struct, frozen=True):
@@ -166,13 +166,17 @@ class History:
     def _requests(self) -> tuple[float, float]:
         """Return how many predictions were answered, and how many requests were not as they should be."""
         samples = [each for family in self._metrics.requests.collect() for each in family.samples if each.name.endswith("_total")]
-        answers = sum(each.value for each in samples if each.labels["route"] == PREDICT and each.labels["status"] == "200")
-        return answers, sum(each.value for each in samples if each.labels["status"][0] == "5" or each.labels["status"] == "422")
+        answers = sum(each.value for each in samples if each.labels["route"] in PREDICT and each.labels["status"] == "200")
+        return answers, sum(each.value for each in samples if each.labels["status"][0] == "5" or each.labels["status"] in {"400", "422"})
 
     def _buckets(self) -> dict[float, float]:
         """Return of each upper bound, in seconds, how many predictions were answered within it."""
         samples = [each for family in self._metrics.request_seconds.collect() for each in family.samples if each.name.endswith("_bucket")]
-        return {float(each.labels["le"]): each.value for each in samples if each.labels["route"] == PREDICT}
+        buckets = defaultdict[float, float](float)
+        for each in samples:
+            if each.labels["route"] in PREDICT:
+                buckets[float(each.labels["le"])] += each.value
+        return dict(buckets)
 
 
 def _within(share: float, buckets: dict[float, float]) -> float:

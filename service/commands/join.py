@@ -7,6 +7,7 @@ from service.commands.topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
+from service.tracing import tracing
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.metrics import measure
@@ -27,9 +28,11 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         LogError: the log can't be used.
     """
     registry = CollectorRegistry()
-    with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"):
+    with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"), tracing(settings, "join") as traces:
         measure(log, settings.topics, registry)
-        joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(registry), inputs=settings.input, accept_gap=accept_gap)
+        joiner = Joiner(
+            log, settings.topics, settings.join, JoinerMetrics(registry), inputs=settings.input, accept_gap=accept_gap, tracing=traces
+        )
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

@@ -17,6 +17,7 @@ from service.commands.topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
+from service.tracing import tracing
 from stream.event_time import TimeRule
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
@@ -78,7 +79,7 @@ def _learn(
 ) -> dict[str, Any]:
     """Learn one arm, and return its last version."""
     registry = CollectorRegistry()
-    with exposed(registry, settings, "learn"), _retired(log, settings, registry) as is_retired:
+    with exposed(registry, settings, "learn"), _retired(log, settings, registry) as is_retired, tracing(settings, "learn") as traces:
         learner = Learner(
             log,
             settings.topics,
@@ -91,6 +92,7 @@ def _learn(
             scored=bool(settings.arms),
             begin_from=_source(settings.begin_from),
             shared=shared,
+            tracing=traces,
         )
         with _shown(progress, settings.topics.arm, registry) as show:
 

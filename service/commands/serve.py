@@ -20,6 +20,7 @@ from service.commands.topics import log_with_topics
 from service.listen import listening, server_of
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
+from service.tracing import tracing
 from stream.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.metrics import measure
@@ -63,8 +64,10 @@ def serve_several(settings: Mapping[str, Settings]) -> None:
 
 
 def _expect_free_port(settings: Settings) -> None:
-    """Say that the port is taken before anything is compiled."""
+    """Say that a port is taken before anything is compiled."""
     listening("serve.port", settings.serve.host, settings.serve.port).close()
+    if settings.serve.grpc_port is not None:
+        listening("serve.grpc_port", settings.serve.host, settings.serve.grpc_port).close()
 
 
 def _compile(settings: Settings) -> None:
@@ -81,11 +84,11 @@ def _opened(settings: Settings, access: Access, name: str | None = None) -> Iter
     """
     topics, registry = settings.topics, CollectorRegistry()
     metrics = FollowerMetrics(registry)
-    with log_with_topics(settings) as log:
+    with log_with_topics(settings) as log, tracing(settings, "serve") as traces:
         measure(log, topics, registry)
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats).run(should_stop)
+            Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats, traces).run(should_stop)
 
         app = build(
             log,
@@ -101,6 +104,7 @@ def _opened(settings: Settings, access: Access, name: str | None = None) -> Iter
             watch=LogWatch(log, topics._replace(by_id=settings.join.rekey)),
             reports=Path(settings.experiment.directory),
             name=name,
+            tracing=traces,
         )
         yield Opened(app, registry)
 

@@ -23,7 +23,7 @@ from service.grpc.translation import STATUS, body_of, reply_of
 logger = logging.getLogger(__name__)
 
 # Of a call's metadata, what is a header of the request; what frames a body, or names a host, is ours to say.
-HEADERS = frozenset({"authorization", "x-api-key", "x-request-id", "x-sml-arm", "x-forwarded-for", "x-forwarded-proto"})
+HEADERS = frozenset({"authorization", "x-api-key", "x-request-id", "x-sml-arm", "x-forwarded-for", "x-forwarded-proto", "traceparent"})
 OK = 200
 GRACE = 10.0  # seconds that calls have to end
 

@@ -36,9 +36,10 @@ _SHOWN = {
     "data": {"format", "label", "time", "click_time", "together"},
     "input": set(),
     "experiment": set(),
+    "trace": set(),
 }
 # Better than the defaults, which stay: benchmarks/accuracy.
-_MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=100_000)
+_MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=50_000)
 _FEW_FIELDS, _WIDE = 16, {"embedding": 15}  # up to so many fields, an embedding twice as wide costs no more than 32 fields do
 _TILES = 4  # of a numeric field
 _OF_FEATURES = ("features", "item_features")

@@ -35,6 +35,7 @@ from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
+from stream.traces import Tracing, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +58,14 @@ class Joiner:
         *,
         inputs: InputSettings = InputSettings(),  # noqa: B008 - it is immutable
         accept_gap: bool = False,
+        tracing: Tracing | None = None,
     ) -> None:
         """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`.
 
         ``inputs``: a site's own topics, which are joined beside them if they are re-keyed.
-        ``accept_gap``: go on where records that were needed were deleted.
+        ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
+        self.tracing = tracing
         self.log, self.settings, self.metrics, self.clock, self.accept_gap = log, settings, metrics, clock, accept_gap
         self.inputs, self.topics = inputs, topics._replace(by_id=settings.rekey)
         self.owner = f"{topics.prefix}.joiner"
@@ -145,6 +148,7 @@ class JoinSession:
         for partition, state in self._inputs.items():
             self._idleness.mark_active(partition, state.read)
         self._pacemaker = Pacemaker(self._topics.impressions, len(self._joins)) if with_heartbeats else None
+        self._traced = Waiting(joiner.tracing)
         self._heartbeats: list[tuple[int, Heartbeat]] = []  # that came back and are to be passed on, each with its partition
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._decided: list[Example] = []  # since the last commit
@@ -210,6 +214,8 @@ class JoinSession:
                 self._counts["record", record.topic] += 1
                 try:
                     take(self._joins[record.partition], self._topics, record, self._times, self._placement)
+                    if record.headers:
+                        self._traced.note(record)
                 except BadRecordError as error:
                     dead_letters.append(self._dead_letter(record, error))
             if events:
@@ -259,7 +265,10 @@ class JoinSession:
             for example in examples:
                 self._counts["example", str(example.label)] += 1
                 key = example.impression_id.encode()
-                messages.append(Message(self._topics.examples, key, encode(as_written(example)), self._times.headers, p))
+                headers = self._times.headers
+                if self._traced.contexts:
+                    headers += self._traced.joined(key)
+                messages.append(Message(self._topics.examples, key, encode(as_written(example)), headers, p))
             self._decided += examples
         return messages, dead_letters
 

@@ -39,6 +39,7 @@ from stream.log.contract import Bounds, FencedError, Log, LogUnavailableError, W
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
+from stream.traces import Tracing
 from stream.weights.versions import Published, read_versions
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Learner:
         scored: Let each version say the model's recent log loss.
         begin_from: The arm whose newest weights to begin with, where nothing was published yet.
         shared: Read with the learners of other arms.
+        tracing: Where spans go; None: nothing is traced.
 
     Attributes:
         last: The last version published.
@@ -89,8 +91,9 @@ class Learner:
         scored: bool = False,
         begin_from: Source | None = None,
         shared: SharedReading | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._begin_from, self._shared = begin_from, shared
+        self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
         self._log, self._topics, self._spec, self._settings, self._metrics = log, topics, spec, settings, metrics
@@ -173,7 +176,7 @@ class Learner:
         with ExitStack() as stack:
             stack.enter_context(closing(source))
             publisher = stack.enter_context(
-                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention))
+                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention, self._tracing))
             )
             checkpoint_writer = stack.enter_context(
                 closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))

@@ -31,6 +31,7 @@ from stream.log.message import size_of
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.sampling import Sampling
 from stream.settings import LearnSettings
+from stream.traces import MOST_LEARNED, TRACEPARENT, Tracing, context_of
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
@@ -80,6 +81,7 @@ class PendingVersion:
         self.dead_letters: list[Message] = []
         self.learner: LearnerState | None = None  # what the version is to say of the learner
         self.heartbeats: deque[Heartbeat] = deque(maxlen=MOST_HEARTBEATS)
+        self.traced: deque[tuple[bytes, int]] = deque(maxlen=MOST_LEARNED)  # contexts, and when the log took their examples
         self._bytes = 0  # of the dead letters
 
     def add(self, records: Sequence[Record], result: BatchResult, topics: Topics) -> None:
@@ -88,6 +90,7 @@ class PendingVersion:
             offsets = [record.offset for record in group]
             first = self.runs.pop().first if self.runs and self.runs[-1].partition == partition else offsets[0]
             self.runs.append(Run(partition, first, offsets[-1]))
+        self.traced.extend((context, each.timestamp) for each in records if each.headers and (context := context_of(each)))
         if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
         self.left_out += result.left_out
@@ -131,6 +134,7 @@ class Publisher:
         settings: The loop's settings, which say how often to publish.
         last: The last version published.
         weights_retention: For how many seconds the log keeps deltas and snapshots.
+        tracing: Where spans go; None: nothing is traced.
     """
 
     def __init__(
@@ -141,7 +145,9 @@ class Publisher:
         settings: LearnSettings,
         last: Version | None,
         weights_retention: float = WEIGHTS_RETENTION,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._log, self._writer, self._topics, self._every = log, writer, topics, settings.publish_every
         self._number, self._examples = (last.version, last.examples) if last else (-1, 0)
         self.holds = bool(last and last.held)  # the last version was held
@@ -243,6 +249,9 @@ class Publisher:
 
     def _commit(self, version: Version, delta: bytes, pending: PendingVersion) -> Published:
         chunks = cut(self._topics.weights, DELTAS, delta)  # none of a version that is held
+        if chunks and pending.traced and self._tracing:
+            hops = tuple((TRACEPARENT, self._tracing.hop("learn", *each, version=version.version)) for each in pending.traced)
+            chunks[-1] = chunks[-1]._replace(headers=chunks[-1].headers + hops)
         record = Message(self._topics.versions, None, encode(version), partition=0)
         heartbeats = [] if version.held else self._heartbeats(pending)
         offsets = self._writer.commit([*chunks, record, *pending.dead_letters, *heartbeats], self._progress(pending))

@@ -22,6 +22,7 @@ from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
+from stream.traces import Tracing, contexts_of
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
@@ -63,13 +64,22 @@ class Follower:
         service: The service to hand weights to.
         metrics: The follower's metrics.
         heartbeats: Where to put those that arrive, all their hops behind them.
+        tracing: Where spans go; None: nothing is traced.
     """
 
     def __init__(
-        self, log: Log, topics: Topics, service: Service, metrics: FollowerMetrics, heartbeats: deque[Heartbeat] | None = None
+        self,
+        log: Log,
+        topics: Topics,
+        service: Service,
+        metrics: FollowerMetrics,
+        heartbeats: deque[Heartbeat] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
         self._heartbeats = deque[Heartbeat](maxlen=1) if heartbeats is None else heartbeats
+        self._traced: list[tuple[bytes, int]] = []  # contexts of deltas that are not in service yet, and when the log took these
         self._heartbeats_since = -1  # the offset among the deltas before which they arrived already, or before this server started
         self._reported = ""  # the trouble that was logged last
         self._next_look = 0.0  # at the versions, by the monotonic clock
@@ -122,10 +132,14 @@ class Follower:
                 caught_up = reader.positions()[DELTAS] >= end
                 if caught_up:
                     self._hand_over(double_buffer)
+                    self._end_traces()
                     self._take_note(arriving)
                     arriving.clear()
                 records = reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)
                 arriving += [record for record in records if is_heartbeat(record)]
+                if self._tracing:  # what came before this server others have served
+                    new = [record for record in records if record.offset >= self._heartbeats_since]
+                    self._traced += [(context, record.timestamp) for record in new for context in contexts_of(record)]
                 self._apply(double_buffer, assembler.add(record for record in records if not is_heartbeat(record)))
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
@@ -162,6 +176,13 @@ class Follower:
                 arrived = heartbeat.after_hop(time.time())
                 self._heartbeats.append(arrived)
                 self._metrics.record_heartbeat(self._topics.arm, arrived)
+
+    def _end_traces(self) -> None:
+        """End the traces that came with deltas, now that these are in service."""
+        if self._tracing:
+            for traced in self._traced:
+                self._tracing.hop("serve", *traced, arm=self._topics.arm)
+            self._traced.clear()
 
     def _look_for_held(self, versions: Reader) -> None:
         """Tell the service, once a second, whether the newest version is held and what the learner says of itself: no delta says so."""

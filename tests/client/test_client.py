@@ -28,6 +28,7 @@ from stream import events
 from tests.client.faulty import Faulty, faulty
 from tests.kafka_server import ROOT
 from tests.service.api.test_console import served
+from tests.service.api.test_several import Two
 from tests.service.fakes import Site, trained
 
 CANDIDATES: list[Features] = [{"id": "x", "item": "i1"}, {"id": "y", "item": "i2", "tags": ["a", "b"]}]
@@ -92,6 +93,7 @@ def test_both_clients_return_what_the_api_answers(server: Faulty, client: Client
         ]
         assert predicted.version == 7
         assert msgspec.to_builtins(explained.explanations) == raw["explain"]["explanations"]
+    assert client.predict([{"id": "x", "uzer": "u1"}], debug=True).ignored == ["uzer"]
 
 
 @pytest.mark.parametrize("fault", ["busy", "away", "reset", "lost"])
@@ -190,6 +192,18 @@ def test_a_key_lets_in_and_nobody_without(tmp_path: Path) -> None:
         assert shop.predict(CANDIDATES).version == 7
         with pytest.raises(RefusedError, match="401"):
             anybody.predict(CANDIDATES)
+
+
+def test_a_model_of_a_server_that_has_several_is_asked_by_its_name() -> None:
+    two = Two()
+    with served(two.app) as url, Client(url, model="cvr") as cvr, Client(url) as first:
+        for version, site in enumerate(two.sites.values(), 1):
+            site.follower.publish(version, trained())
+        cvr.click(cvr.impression(FEATURES))
+        cvr.flush()
+
+        assert (cvr.predict(CANDIDATES).version, first.predict(CANDIDATES).version) == (2, 1)
+    assert [len(site.log.messages) for site in two.sites.values()] == [0, 2]
 
 
 def test_events_are_sent_in_batches_as_they_were_when_recorded(site: Site, server: Faulty, client: Client) -> None:

@@ -1,24 +1,23 @@
-"""What the README says under "Use it from" works: each row's lines run as they stand, beside ``sml up``, and what they send is learned."""
+"""What the tutorial and the README's "Use it from" say works: it runs as it stands, beside ``sml up``, and what is sent is learned."""
 
+import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Error as PlaywrightError, Page
-from typer.testing import CliRunner
 
-from service.cli import app
 from stream.events import Impression, decode_impression
 from stream.log.connect import connect
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
-from tests.client.rows import ROWS, lines
+from tests.client.rows import ADDRESS, ROWS, lines
 from tests.kafka_server import ROOT
 from tests.ports import free_port
 from tests.service.api.test_console import browser
@@ -26,33 +25,21 @@ from tests.site import Site
 
 __all__ = ["browser"]
 
-SETTINGS = """
-[join]
-click_window = "1s"
-lateness = "100ms"
-idle_after = "100ms"
-
-[model]
-base_rate = true
-
-[[field]]
-name = "user_id"
-
-[[field]]
-name = "item_id"
-
-[[field]]
-name = "price"
-kind = "numeric"
-"""
+TUTORIAL = re.findall(r"```(?:python|sh)\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+RECORD, EVALUATE, UP, PREDICT, ASK = TUTORIAL
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Run ``sml up`` until its server predicts."""
+    """Do what the tutorial says up to ``sml up``, and wait until its server predicts."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "sml.toml").write_text(SETTINGS)
-    site = Site(folder, f"sqlite:///{folder}/log.db")
+    quick = {"SML_JOIN__CLICK_WINDOW": "1s", "SML_JOIN__LATENESS": "1s", "SML_JOIN__IDLE_AFTER": "100ms"}
+    site = Site(folder, f"sqlite:///{folder}/log.db", **quick)
+    subprocess.run([sys.executable, "-c", RECORD], cwd=folder, check=True)
+    for line in EVALUATE.splitlines():
+        done = site.run(*line.split()[1:])
+        assert done.returncode == 0, done.stderr
+    assert UP == "sml up\n"
     with site.running("up"):
         site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights")
         yield site
@@ -117,16 +104,27 @@ def test_kafka(kafka: str) -> None:
     assert impression.features == {"item_id": "a"}
 
 
-def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [f"{1_790_000_000 + n},u{n % 7},a{n % 3},{n % 2}" for n in range(300)]
-    (tmp_path / "clicks.csv").write_text("\n".join(["ts,user_id,item_id,click", *rows]))
-    monkeypatch.chdir(tmp_path)
-    *commands, last = ROWS["files"]
-    for command in commands:
-        done = CliRunner().invoke(app, shlex.split(command)[1:])
-        assert done.exit_code == 0, done.output
+def test_files() -> None:
+    assert ROWS["files"] == [line for line in (EVALUATE + UP).splitlines() if line]
 
-    assert last == "sml up"  # which the other rows run beside
+
+@pytest.mark.usefixtures("learned")
+def test_the_tutorial_ends_with_what_was_clicked_on_top(up: Site) -> None:
+    before = examples(up)
+    python(PREDICT.replace(ADDRESS, address(up)))
+    up.wait_for(lambda: examples(up) >= before + 90, "the tutorial's examples", 60)
+    definitions = "from sml_online_client import Client\n" + re.findall(r"    items = .*\n", PREDICT)[0].strip()
+    done = subprocess.run(
+        [sys.executable, "-c", f"{definitions}\n{ASK.replace(ADDRESS, address(up))}"],
+        cwd=ROOT / "client",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    probabilities, wide = map(ast.literal_eval, done.stdout.splitlines())
+    assert max(probabilities, key=probabilities.get) == "tea"
+    assert set(wide) == {"user_id", "item_id", "price"}
 
 
 def opens(page: Page) -> bool:

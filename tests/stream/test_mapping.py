@@ -232,9 +232,9 @@ def test_events_of_another_kind_are_passed_over_and_true_is_not_one() -> None:
     assert len(mapped(flagged, view("a", flags={"shown": 1}))) == 1
 
 
-def test_the_example_of_the_readme_gives_what_it_says() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (written,) = [block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[input.impressions]" in block]
+def test_the_example_of_the_documentation_gives_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/your-site.md").read_text(encoding="utf-8")
+    (written,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[input.impressions]" in block]
     view, click = (event.replace(", …", "") for event in re.findall(r"# (\{.*\})", written))
 
     inputs = InputSettings.model_validate(tomllib.loads(written)["input"])

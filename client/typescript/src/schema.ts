@@ -19,7 +19,7 @@ export interface paths {
          *
          *     With `log`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as served;
          *     a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
-         *     was chosen.
+         *     was chosen. With `debug` it names the features that no field of the model has.
          */
         post: operations["predict_v1_predict_post"];
         delete?: never;
@@ -175,6 +175,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Models
+         * @description Return the models of the server: this one.
+         */
+        get: operations["models_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/freshness": {
         parameters: {
             query?: never;
@@ -297,10 +317,212 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live
+         * @description Return whether the server works.
+         */
+        get: operations["live_v2_health_live_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/health/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ready
+         * @description Return whether the weights are at least as new as those that the log held when the server started.
+         */
+        get: operations["ready_v2_health_ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Server
+         * @description Return what the server is.
+         */
+        get: operations["server_v2_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metadata
+         * @description Return the name, datatype and shape of each input and output.
+         */
+        get: operations["metadata_v2_models__model__versions__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metadata
+         * @description Return the name, datatype and shape of each input and output.
+         */
+        get: operations["metadata_v2_models__model__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Model Ready
+         * @description Return whether the model's weights have caught up.
+         */
+        get: operations["model_ready_v2_models__model__versions__version__ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Model Ready
+         * @description Return whether the model's weights have caught up.
+         */
+        get: operations["model_ready_v2_models__model__ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Infer
+         * @description Predict the click probability of each candidate, all from the same weights.
+         *
+         *     The unit of an experiment counts where all candidates have the same. Nothing is logged: send an impression of what was shown.
+         */
+        post: operations["infer_v2_models__model__versions__version__infer_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Infer
+         * @description Predict the click probability of each candidate, all from the same weights.
+         *
+         *     The unit of an experiment counts where all candidates have the same. Nothing is logged: send an impression of what was shown.
+         */
+        post: operations["infer_v2_models__model__infer_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** HTTPValidationError */
+        HTTPValidationError: {
+            /** Detail */
+            detail?: components["schemas"]["ValidationError"][];
+        };
+        /** ValidationError */
+        ValidationError: {
+            /** Location */
+            loc: (string | number)[];
+            /** Message */
+            msg: string;
+            /** Error Type */
+            type: string;
+            /** Input */
+            input?: unknown;
+            /** Context */
+            ctx?: Record<string, never>;
+        };
         /**
          * PredictRequest
          * @description One context and its candidates, and which of them are logged or chosen.
@@ -326,6 +548,8 @@ export interface components {
             log?: boolean | (string | number)[] | "chosen" | components["schemas"]["Top"];
             /** @default null */
             choose?: number | null;
+            /** @default false */
+            debug?: boolean;
         };
         /**
          * Top
@@ -339,7 +563,8 @@ export interface components {
          * @description Predictions for all candidates, in their order, all from one version of the weights.
          *
          *         ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come. Where several models serve,
-         *         ``served`` says which of them answered: what a site that logs its own impressions puts there.
+         *         ``served`` says which of them answered: what a site that logs its own impressions puts there. With ``debug``, ``ignored`` names the
+         *         features that no field of the model has, such as misspelt ones.
          */
         Predictions: {
             predictions: components["schemas"]["Prediction"][];
@@ -352,6 +577,8 @@ export interface components {
             chosen?: components["schemas"]["Choice"][];
             /** @default [] */
             stale_arms?: string[];
+            /** @default null */
+            ignored?: string[] | null;
         };
         /**
          * Prediction
@@ -788,6 +1015,22 @@ export interface components {
             status: string;
         };
         /**
+         * ServedModels
+         * @description The models of the server; paths without a name mean the first.
+         */
+        ServedModels: {
+            models: components["schemas"]["ServedModel"][];
+        };
+        /**
+         * ServedModel
+         * @description A model of the server.
+         */
+        ServedModel: {
+            name: string;
+            ready: boolean;
+            reason: string | null;
+        };
+        /**
          * Forgetting
          * @description The log has stored the requests; the learner carries them out, and the next version of the weights is without the value.
          */
@@ -805,6 +1048,129 @@ export interface components {
                 [key: string]: boolean;
             };
             version: number;
+        };
+        /**
+         * Live
+         * @description Whether the server works.
+         */
+        Live: {
+            live: boolean;
+        };
+        /**
+         * Ready
+         * @description Whether the server's weights, or a model's, have caught up.
+         */
+        Ready: {
+            ready: boolean;
+        };
+        /**
+         * ServerMetadata
+         * @description The server.
+         */
+        ServerMetadata: {
+            name: string;
+            version: string;
+            extensions: string[];
+        };
+        /**
+         * ModelMetadata
+         * @description What a model takes and gives. Every input may be left out: the feature is missing then.
+         */
+        ModelMetadata: {
+            name: string;
+            versions: string[];
+            platform: string;
+            inputs: components["schemas"]["TensorMetadata"][];
+            outputs: components["schemas"]["TensorMetadata"][];
+        };
+        /**
+         * TensorMetadata
+         * @description A tensor that a model takes or gives; a size of -1 may be any.
+         */
+        TensorMetadata: {
+            name: string;
+            datatype: string;
+            shape: number[];
+        };
+        /**
+         * InferRequest
+         * @description A request for predictions: a tensor for each field.
+         *
+         *         Its parameter ``time``, in epoch ms or ISO 8601, is what hour and weekday are derived from; default: now.
+         */
+        InferRequest: {
+            inputs: components["schemas"]["InputTensor"][];
+            /** @default  */
+            id?: string;
+            /** @default {} */
+            parameters?: {
+                [key: string]: boolean | number | string;
+            };
+            /** @default [] */
+            outputs?: components["schemas"]["RequestedOutput"][];
+        };
+        /**
+         * InputTensor
+         * @description The values of one field, of one candidate or of all: as JSON, or as ``binary_data_size`` bytes.
+         */
+        InputTensor: {
+            name: string;
+            shape: number[];
+            datatype: string;
+            /** @default {} */
+            parameters?: {
+                [key: string]: boolean | number | string;
+            };
+            /** @default null */
+            data?: (string | number | boolean | (string | number | boolean | null)[] | null)[] | null;
+        };
+        /**
+         * RequestedOutput
+         * @description An output that is asked for.
+         */
+        RequestedOutput: {
+            name: string;
+            /** @default {} */
+            parameters?: {
+                [key: string]: boolean | number | string;
+            };
+        };
+        /**
+         * InferResponse
+         * @description Predictions for all candidates, in their order, all from one version of the weights.
+         */
+        InferResponse: {
+            model_name: string;
+            model_version: string;
+            outputs: components["schemas"]["OutputTensor"][];
+            /** @default  */
+            id?: string;
+            /** @default {} */
+            parameters?: {
+                [key: string]: boolean | number | string;
+            };
+        };
+        /**
+         * OutputTensor
+         * @description The click probability of each candidate: as JSON, or as ``binary_data_size`` bytes.
+         */
+        OutputTensor: {
+            name: string;
+            datatype: string;
+            shape: number[];
+            /** @default {} */
+            parameters?: {
+                [key: string]: boolean | number | string;
+            };
+            /** @default null */
+            data?: number[] | null;
+        };
+        /**
+         * InferError
+         * @description Why a request failed: the field, what it was and what was expected.
+         */
+        InferError: {
+            error: string;
         };
         /**
          * Problem
@@ -846,7 +1212,8 @@ export interface operations {
              * @description Predictions for all candidates, in their order, all from one version of the weights.
              *
              *         ``staleness_seconds`` is the time since those weights were published: it rises when no newer ones come. Where several models serve,
-             *         ``served`` says which of them answered: what a site that logs its own impressions puts there.
+             *         ``served`` says which of them answered: what a site that logs its own impressions puts there. With ``debug``, ``ignored`` names the
+             *         features that no field of the model has, such as misspelt ones.
              */
             200: {
                 headers: {
@@ -1662,6 +2029,80 @@ export interface operations {
             };
         };
     };
+    models_v1_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The models of the server; paths without a name mean the first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServedModels"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     freshness_v1_freshness_get: {
         parameters: {
             query?: never;
@@ -2070,6 +2511,911 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+        };
+    };
+    live_v2_health_live_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the server works. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The server gets no new weights: restart it. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    ready_v2_health_ready_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the server's weights, or a model's, have caught up. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ready"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The weights have not caught up yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    server_v2_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The server. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerMetadata"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    metadata_v2_models__model__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a model takes and gives. Every input may be left out: the feature is missing then. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelMetadata"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    metadata_v2_models__model__get: {
+        parameters: {
+            query?: {
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a model takes and gives. Every input may be left out: the feature is missing then. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelMetadata"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    model_ready_v2_models__model__versions__version__ready_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the server's weights, or a model's, have caught up. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ready"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    model_ready_v2_models__model__ready_get: {
+        parameters: {
+            query?: {
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether the server's weights, or a model's, have caught up. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ready"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    infer_v2_models__model__versions__version__infer_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The arm that answers, for debugging; it needs the role operate. */
+                "x-sml-arm"?: string;
+                /** @description How many bytes of the body are JSON; those of binary tensors follow. */
+                "inference-header-content-length"?: string;
+            };
+            path: {
+                model: string;
+                version: string | null;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InferRequest"];
+            };
+        };
+        responses: {
+            /** @description Predictions for all candidates, in their order, all from one version of the weights. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferResponse"];
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The body is wrong; the answer says where and why. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+        };
+    };
+    infer_v2_models__model__infer_post: {
+        parameters: {
+            query?: {
+                version?: string | null;
+            };
+            header?: {
+                /** @description The arm that answers, for debugging; it needs the role operate. */
+                "x-sml-arm"?: string;
+                /** @description How many bytes of the body are JSON; those of binary tensors follow. */
+                "inference-header-content-length"?: string;
+            };
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InferRequest"];
+            };
+        };
+        responses: {
+            /** @description Predictions for all candidates, in their order, all from one version of the weights. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferResponse"];
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The body is wrong; the answer says where and why. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description A key or token is needed, or is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The key or token lacks the role; or a page of another site has sent this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No such model, or another version of it is in service. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The body is too long. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The Host header names another server. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many requests, or too many at once; Retry-After says when to go on. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description The headers are too long. */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
+                };
+            };
+            /** @description No weights yet. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferError"];
                 };
             };
         };

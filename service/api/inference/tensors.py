@@ -68,6 +68,8 @@ def columns_of(received: Received, fields: Iterable[Field]) -> Columns:
     for tensor in received.request.inputs:
         _check_type_and_shape(tensor, known[tensor.name])
     candidates = max(tensor.shape[0] for tensor in received.request.inputs)
+    if (listed := candidates * sum(math.prod(each.shape[1:]) for each in received.request.inputs if len(each.shape) > 1)) > MAX_LISTED:
+        raise BadRequestError("inputs", f"the lists hold {listed:,} values for all candidates together, expected at most {MAX_LISTED:,}")
     columns = {}
     for tensor, raw in zip(received.request.inputs, received.raw, strict=True):
         _check_candidates(tensor, candidates)
@@ -93,8 +95,6 @@ def _check_candidates(tensor: InputTensor, candidates: int) -> None:
     if tensor.shape[0] not in (1, candidates):
         expected = f"{candidates}, as another input has, or 1, for all candidates alike"
         raise BadRequestError(f"{tensor.name}.shape[0]", f"got {tensor.shape[0]}, expected {expected}")
-    if (listed := candidates * math.prod(tensor.shape[1:])) > MAX_LISTED:
-        raise BadRequestError(tensor.name, f"its lists hold {listed:,} values for all candidates together, expected at most {MAX_LISTED:,}")
 
 
 def _rows(tensor: InputTensor, values: list[Any], field: Field) -> list[Any]:

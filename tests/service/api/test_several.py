@@ -20,8 +20,10 @@ from service.api.several.front import several
 from service.api.several.hosting import Models, Opened
 from service.cli.program import named_settings
 from service.commands import serve as command
-from service.settings import Settings, SettingsError
+from service.settings import ServeSettings, Settings, SettingsError
 from stream.log.contract import LogUnavailableError
+from stream.log.settings import LogSettings
+from tests.ports import free_port
 from tests.service.fakes import Site, trained
 
 ASKED = {"candidates": [{"id": 1, "user": "u1", "item": "i1"}], "time": 0}
@@ -210,7 +212,8 @@ def test_a_named_path_needs_the_role_of_the_path_and_all_models_share_one_allowa
 def test_the_command_serves_each_model_from_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "compile_kernels", lambda _: None)
-    settings = {name: Settings(log={"url": f"sqlite:///{name}.db", "prefix": name}) for name in ("ctr", "cvr")}  # type: ignore[arg-type]
+    serve = ServeSettings(port=free_port())
+    settings = {name: Settings(log=LogSettings(url=f"sqlite:///{name}.db", prefix=name), serve=serve) for name in ("ctr", "cvr")}
     found: list[int] = []
 
     class Server:

@@ -180,7 +180,7 @@ PRICE = {"name": "price", "datatype": "FP64", "shape": [2]}
         ([tensor("price", "FP64", [1], parameters={"binary_data_size": 8})], "inputs[0].parameters.binary_data_size: got 8"),
         ([{"name": f"n{n}", "datatype": "BYTES", "shape": [1], "data": [""]} for n in range(1_001)], "inputs: Expected `array` of length <= 1000"),
         ([], "inputs: Expected `array` of length >= 1"),
-        ([tensor("user", "BYTES", ["u1"]), tensor("tags", "BYTES", ["t"] * 500, [1, 500]), tensor("item", "BYTES", ["i"] * 1_000)], "tags: its lists hold 500,000"),
+        ([tensor("user", "BYTES", ["u1"]), tensor("tags", "BYTES", ["t"] * 500, [1, 500]), tensor("item", "BYTES", ["i"] * 1_000)], "inputs: the lists hold 500,000 values"),
     ],
 )  # fmt: skip
 def test_what_a_field_does_not_take_is_refused_with_its_name_what_came_and_what_was_expected(
@@ -256,6 +256,15 @@ def test_texts_that_end_before_or_after_their_bytes_or_are_none_are_refused(clie
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("user.data")
+
+
+def test_what_is_answered_and_refused_below_v2_is_in_what_the_console_shows(client: TestClient, site: Site) -> None:
+    infer(client, tensor("user", "BYTES", ["u1"]))
+    infer(client, tensor("uzer", "BYTES", ["u1"]))
+
+    history = site.app.state.service.history
+    assert history._requests() == (1, 1)
+    assert history._buckets()[float("inf")] == 2
 
 
 def test_the_unit_of_all_candidates_decides_the_arm_as_in_v1() -> None:

@@ -180,7 +180,7 @@ def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     settings = load(tmp_path / "sml.toml")
     assert (settings.data.label, settings.data.time, settings.data.click_time) == ("click", "at", "bought_at")
     assert settings.log == Settings().log
-    steps = {"tower_rate": 0.005, "tower_accumulator": 0.001, "accumulator_half_life": 100_000}
+    steps = {"tower_rate": 0.005, "tower_accumulator": 0.001, "accumulator_half_life": 50_000}
     better = {"base_rate": True, "records": True, "embedding": 15, **steps}
     assert settings.spec.model == Settings().model.model_copy(update=better)
     assert next(read(path, settings.data)).time == MONDAY * 1_000

@@ -3,15 +3,20 @@
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from hypothesis import given, settings, strategies as st
 from typer.testing import CliRunner
 
 from service.cli.init import init
+from service.onboarding.event_shape import infer
+from service.onboarding.topic_sample import TopicError, TopicSample
 from service.settings import Settings, load
+from stream.input_settings import InputSettings
 from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.mapping import Mapper
@@ -136,3 +141,25 @@ def test_no_name_or_value_of_an_event_ends_a_comment_or_a_text(sml_init: Init) -
     assert settings.log.url.startswith("sqlite:")
     assert settings.input.impressions
     assert settings.input.impressions.features == {hostile: f"/{escape(hostile)}"}
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["id", "ts", "items", "type", "click", "", "a/b"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+events = st.lists(
+    st.dictionaries(st.sampled_from(["id", "ts", "items", "type", "page", "value"]), json_values, max_size=5), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(views=events, clicks=st.none() | events)
+def test_whatever_the_events_are_a_proposal_can_be_used_or_it_is_said_why_there_is_none(views: list[Any], clicks: list[Any] | None) -> None:
+    timed = [{"ts": NOW + n} | view | {"at": NOW, "view_id": f"v{n}"} for n, view in enumerate(views)]
+
+    with suppress(TopicError):
+        shape = infer(TopicSample("views", timed, 0), TopicSample("clicks", clicks, 0) if clicks else None)
+        assert InputSettings.model_validate(shape.inputs.model_dump()) == shape.inputs

@@ -153,9 +153,9 @@ def test_page_views_keyed_by_user_become_the_examples_of_events_written_by_hand_
     name = uuid.uuid4().hex[:8]
     inputs, topics = of(APART, f"{name}."), Topics(f"input-{name}")
     with connect(kafka) as log:
-        create(log, topics, 3, rekey=True)
+        create(log, topics, 2, rekey=True)
         for topic in inputs.topics:
-            log.create(topic, 4)
+            log.create(topic, 2)
         producer = Producer({"bootstrap.servers": kafka.removeprefix("kafka://")})
         for each in by_the_site(names_of(inputs)):
             producer.produce(each.topic, each.value, each.key)
@@ -178,7 +178,7 @@ def without_features(inputs: InputSettings) -> dict[str, Any]:
     return inputs.model_dump(exclude={"impressions": {"features", "item_features"}})
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     together=st.booleans(),
     deaths=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=4),
@@ -229,6 +229,23 @@ def test_clicks_that_come_over_http_count_for_impressions_of_the_site_s_own_topi
         join(log, topics, inputs)
 
         assert examples(log, topics) == expected_once()
+
+
+def test_an_event_that_comes_again_and_an_item_that_stands_twice_on_a_page_count_once() -> None:
+    inputs = of(APART)
+    twice = page_view(0)
+    twice["view"]["items"] += twice["view"]["items"][:3]
+    with site(inputs) as (log, topics):
+        log.append(
+            [*by_the_site(names_of(inputs)), Message("site.views", b"u0", json.dumps(twice).encode()), *by_the_site(names_of(inputs))]
+        )
+        join(log, topics, inputs)
+        finish(log, topics._replace(by_id=True))
+
+        join(log, topics, inputs)
+
+        assert examples(log, topics) == expected_once()
+        assert list(dead_letters(log, topics)) == []
 
 
 def test_what_comes_while_it_runs_is_decided_though_nothing_comes_after_it() -> None:
