@@ -12,19 +12,21 @@ QUALITY = Dashboard(
         "Does it learn?": [
             Panel(
                 "Log loss",
-                "Of predictions made before learning, over the newest 1,000 to 100,000 examples and all. The lower the better.",
+                "Of predictions made before learning, over the newest 1,000 to 100,000 examples and all. The lower the better, "
+                "but for a window almost without clicks, which makes it look superb: see the click rate.",
                 {BY_WINDOW: "sml_learner_log_loss"},
             ),
             Panel(
                 "Normalised entropy",
-                "Log loss by that of always predicting the click rate. Below 1 the model knows more than that; the lower the better.",
+                "Log loss by that of always predicting the click rate. Below 1 the model knows more than that; the lower the better. "
+                "A window almost without clicks says little: see the click rate.",
                 {BY_WINDOW: "sml_learner_normalized_entropy"},
                 alerts=["NothingLearned"],
                 steps=[(1, "red")],
             ),
             Panel(
                 "AUC",
-                "How often a click was given more than a non-click. 0.5 is chance.",
+                "How often a click was given more than a non-click. 0.5 is chance; of a window almost without clicks it is noise.",
                 {BY_WINDOW: "sml_learner_auc"},
             ),
             Panel(
@@ -36,7 +38,8 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Gain over the base rate",
-                "Share of the log loss of always predicting the window's click rate that the model saves. Above 0 it is of use.",
+                "Share of the log loss of always predicting the window's click rate that the model saves. Above 0 it is of use. "
+                "Almost without clicks there is nothing to save, and it says little.",
                 {BY_WINDOW: 'sml_learner_gain_ratio{baseline="base_rate"}'},
                 "percentunit",
                 alerts=["NothingLearned"],
@@ -83,7 +86,7 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Log loss by slice",
-                "Of predictions made before learning; compare a slice with itself over time, since click rates differ.",
+                "Of predictions made before learning; compare a slice with itself over time, since the fewer are clicked, the lower it is.",
                 {"{{field}}: {{value}}": "sml_learner_slice_log_loss"},
             ),
             Panel(
@@ -102,7 +105,8 @@ QUALITY = Dashboard(
             ),
             Panel(
                 "Drift of the click rate",
-                "Logit of the click rate over 1,000 examples less that over 100,000. Beyond ±0.7 the odds have doubled or halved.",
+                "Logit of the click rate over 1,000 examples less that over 100,000. Beyond ±0.7 the odds have doubled or halved. "
+                "Without a click it falls to about -6 where a fifth is clicked, -3 where a hundredth is.",
                 {"log-odds": "sml:click_rate_drift:logit"},
                 alerts=["ClickRateDrift"],
                 steps=[(0.7, "red")],
@@ -210,6 +214,12 @@ INSIDE = Dashboard(
                 "percentunit",
                 alerts=["TableFull"],
                 steps=[(0.95, "red")],
+            ),
+            Panel(
+                "Rows of the table",
+                "How many rows it has ([table] capacity), and how many are occupied. Each value of each field takes one.",
+                {"capacity": "sml_learner_table_capacity_rows", "occupied": "sml_learner_table_rows"},
+                alerts=["TableFull"],
             ),
         ],
     },

@@ -1,7 +1,9 @@
 """The overview: is all well, and since when."""
 
 from deploy.watch.panels import Dashboard, Panel
-from deploy.watch.queries import quantile, rate
+from deploy.watch.queries import mean, quantile, rate
+
+DECIDED, COUNTED = 'sml_joiner_impressions_total{fate="decided"}', 'sml_joiner_clicks_total{fate="counted"}'
 
 OVERVIEW = Dashboard(
     "sml-overview",
@@ -82,12 +84,35 @@ OVERVIEW = Dashboard(
                 width=3,
             ),
         ],
+        "What is wrong?": [
+            Panel(
+                "Which alerts fire",
+                "How many of each alert fire, or are pending: their condition holds, but not for long enough yet. Nothing is good.",
+                {"{{alertname}}, {{alertstate}}": "sum by (alertname, alertstate) (ALERTS)"},
+                "none",
+            ),
+            Panel(
+                "Clicks per impression",
+                "Clicks that found their impressions, by impressions decided. At 0 clicks have stopped: approve no held version then.",
+                {"clicked": f"{rate(COUNTED)} / ({rate(DECIDED)} > 0)"},
+                "percentunit",
+                ["ClicksMissing"],
+            ),
+            Panel(
+                "Commit to the log",
+                "Mean time to make and commit a version, and to commit examples and progress. When the log is slow, both rise.",
+                {"learner": mean("sml_learner_publish_seconds"), "joiner": mean("sml_joiner_commit_seconds")},
+                "s",
+                ["LogSlow"],
+                [(0.5, "red")],
+            ),
+        ],
         "Over time": [
             Panel(
                 "Events, examples, steps",
                 "Impressions that were decided, examples that were written, and examples that were learned: the three should lie together.",
                 {
-                    "decided": rate('sml_joiner_impressions_total{fate="decided"}'),
+                    "decided": rate(DECIDED),
                     "written": rate("sml_joiner_examples_total"),
                     "learned": rate("sml_learner_examples_total"),
                 },
@@ -95,7 +120,8 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 "Quality",
-                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples.",
+                "Gain over the base rate and over the wide term alone, over the newest 10,000 examples. "
+                "Almost without clicks it says little.",
                 {"over the {{baseline}}": 'sml_learner_gain_ratio{over="10k"}'},
                 "percentunit",
                 ["NothingLearned"],

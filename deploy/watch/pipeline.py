@@ -10,14 +10,25 @@ PIPELINE = Dashboard(
         "How fresh is it?": [
             Panel(
                 "Lag in records",
-                "Records in the log that are not read yet. It should come back to 0.",
-                {"learner": "sml_learner_lag_records", "joiner, {{topic}}": "sum by (topic) (sml_joiner_lag_records)"},
+                "Records in the log that are not read yet. It should come back to 0. Though no learner answers, the joiner and the servers "
+                "tell what was written in five minutes and is not in service.",
+                {
+                    "learner": "sml_learner_lag_records",
+                    "joiner, {{topic}}": "sum by (topic) (sml_joiner_lag_records)",
+                    "written in 5 minutes and not in service": "clamp_min(sum(increase(sml_joiner_examples_total[5m])) "
+                    "- max(delta(sml_server_weights_examples[5m])), 0)",
+                },
                 alerts=["LearnerBehind", "JoinerBehind"],
             ),
             Panel(
                 "Lag in time",
-                "How far behind the log the learner is, and how far behind the newest event the watermark that decides labels.",
-                {"learner": "sml_learner_lag_seconds", "watermark": "sml_joiner_watermark_lag_seconds"},
+                "How far behind the log the learner is, and how far behind the newest event the watermark that decides labels. "
+                "The age of the weights in service rises though no learner answers.",
+                {
+                    "learner": "sml_learner_lag_seconds",
+                    "watermark": "sml_joiner_watermark_lag_seconds",
+                    "weights in service": "max(sml_server_weights_age_seconds)",
+                },
                 "s",
                 ["LearnerBehind"],
                 [(60, "red")],
@@ -78,7 +89,10 @@ PIPELINE = Dashboard(
             Panel(
                 "Late by input and source",
                 "Late events by who wrote them: a wrong clock or a full queue shows as one source.",
-                {"{{input}}, {{source}}": "sum by (input, source) (sml_joiner_late_events_total)"},
+                {
+                    "{{input}}, {{source}}": 'sum by (input, source) (sml_joiner_late_events_total{source!=""}) or sum by (input, source) '
+                    '(label_replace(sml_joiner_late_events_total{source=""}, "source", "unnamed", "source", ""))'
+                },
                 alerts=["LateEventsRising"],
             ),
             Panel(

@@ -233,7 +233,8 @@ EMBEDDED = Dashboard(
             ),
             Panel(
                 "Records held and deleted",
-                "Records that a topic holds, and those that retention has deleted.",
+                "Records that a topic holds, and those that retention has deleted. The joiner's heartbeats and idle watermarks are among "
+                "them, about one a second and partition: a topic that grows by no more than that gets no events.",
                 {"{{topic}}": "max by (topic) (sml_log_held_records)", "{{topic}}, deleted": "max by (topic) (sml_log_deleted_records)"},
             ),
             Panel(

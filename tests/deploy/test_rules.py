@@ -46,3 +46,23 @@ def test_alertmanager_has_a_receiver_that_is_told_nothing_and_one_to_fill_in() -
     assert "webhook_configs:" in text
     inhibited = " ".join(matcher for rule in config["inhibit_rules"] for part in rule.values() for matcher in part)
     assert set(re.findall(r"[A-Z]\w+", inhibited)) <= known
+
+
+@pytest.mark.parametrize(
+    ("cause", "symptom"),
+    [
+        ("LogSlow", "FreshnessBurns"),
+        ("ProcessDown", "FreshnessBurns"),
+        ("VersionsHeld", "FreshnessBurns"),
+        ("ClicksMissing", "ServedCalibrationOff"),
+    ],
+)
+def test_a_symptom_is_not_told_beside_its_cause(cause: str, symptom: str) -> None:
+    def matches(matchers: list[str], name: str) -> bool:
+        return all(re.fullmatch(matcher.partition("=")[2].lstrip("~").strip('"'), name) for matcher in matchers)
+
+    inhibits = yaml.safe_load((ROOT / "deploy/prometheus/alertmanager.yml").read_text())["inhibit_rules"]
+    found = [(matches(rule["source_matchers"], cause), matches(rule["target_matchers"], symptom)) for rule in inhibits]
+
+    assert (True, True) in found
+    assert not any(matches(rule["source_matchers"], symptom) and matches(rule["target_matchers"], cause) for rule in inhibits)

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +144,56 @@ def test_an_alert_leads_to_the_panel_that_shows_it_and_that_to_its_page(rule: di
     assert names(rule["expr"]) & names(" ".join(target["expr"] for target in panel["targets"]))
     assert page["title"] == rule["alert"]
     assert page["options"]["content"] == (ROOT / rule["annotations"]["runbook"]).read_text(encoding="utf-8")
+
+
+PANEL_TESTS: list[tuple[tuple[str, str, str], dict[str, str], dict[str, float]]] = [
+    # panel, legend, what its metrics say each ten seconds, the answer after ten minutes
+    (
+        ("Pipeline and freshness", "Lag in records", "written in 5 minutes and not in service"),
+        {'sml_joiner_examples_total{label="0"}': "0+10x60", "sml_server_weights_examples": "0+10x30 300x30"},
+        {"{}": 300},
+    ),
+    (
+        ("Pipeline and freshness", "Late by input and source", "{{input}}, {{source}}"),
+        {'sml_joiner_late_events_total{input="clicks"}': "2x60", 'sml_joiner_late_events_total{input="clicks", source="web"}': "3x60"},
+        {'{input="clicks", source="unnamed"}': 2, '{input="clicks", source="web"}': 3},
+    ),
+    (
+        ("Overview", "Clicks per impression", "clicked"),
+        {'sml_joiner_clicks_total{fate="counted"}': "0+2x60", 'sml_joiner_impressions_total{fate="decided"}': "0+10x60"},
+        {"{}": 0.2},
+    ),
+    (
+        ("Overview", "Which alerts fire", "{{alertname}}, {{alertstate}}"),
+        {'ALERTS{alertname="TableFull", alertstate="firing", instance="l:1"}': "1x60"},
+        {'{alertname="TableFull", alertstate="firing"}': 1},
+    ),
+]
+
+
+def test_panels_answer_what_their_sentences_say(tmp_path: Path) -> None:
+    panels = {(board.title, panel.title): panel.queries for board in DASHBOARDS for row in board.rows.values() for panel in row}
+    tests = [
+        {
+            "interval": "10s",
+            "input_series": [{"series": series, "values": values} for series, values in given.items()],
+            "promql_expr_test": [
+                {
+                    "expr": panels[board, title][legend].replace("$__rate_interval", "1m"),
+                    "eval_time": "10m",
+                    "exp_samples": [{"labels": labels, "value": value} for labels, value in expected.items()],
+                }
+            ],
+        }
+        for (board, title, legend), given, expected in PANEL_TESTS
+    ]
+    (tmp_path / "panels.yml").write_text(json.dumps({"rule_files": [], "tests": tests}))
+
+    tested = subprocess.run(
+        [need("promtool", "prometheus"), "test", "rules", str(tmp_path / "panels.yml")], capture_output=True, check=False
+    )
+
+    assert tested.returncode == 0, tested.stderr + tested.stdout
 
 
 def test_every_page_is_of_an_alert_and_says_what_it_means_how_to_look_and_what_to_do() -> None:
