@@ -16,8 +16,9 @@ from service.arm_settings import ArmSettings
 from service.cli import app
 from service.settings import Settings
 from stream import events
+from stream.version import Version
 
-RECORDS = (events.Impression, events.Click, events.Example, events.Served, events.Forget, events.Version, events.Watermark)
+RECORDS = (events.Impression, events.Click, events.Example, events.Served, events.Forget, Version, events.Watermark)
 
 
 def settings() -> Iterator[str]:

@@ -10,13 +10,12 @@ import json
 import reprlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from model.keys import Value
-from stream.sampling import Sampling
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -121,87 +120,6 @@ class Forget(Struct, frozen=True, omit_defaults=True):
         return int(self.forget, 16)
 
 
-class Run(NamedTuple):
-    """Examples of one partition that were learned one after the other: offsets ``first`` to ``last``, both included."""
-
-    partition: Count
-    first: Count
-    last: Count
-
-
-class SnapshotRef(Struct, frozen=True):
-    """Where a snapshot is in ``weights``."""
-
-    version: Count
-    first: Count  # its chunks are first to last in the snapshots' partition
-    last: Count
-    deltas: Count  # the first delta after it, in the deltas' partition
-
-
-class Rollback(Struct, frozen=True):
-    """The weights went back to those of the version ``to``; the versions in between no longer count."""
-
-    to: Count
-    replay: bool  # learn again what those versions had learned; else go on after it
-    by: str | None = None  # who asked for it
-
-
-class LearnerState(Struct, frozen=True, omit_defaults=True):
-    """What a learner says of itself now and then, for people. The scores are those of predictions made before learning."""
-
-    examples: Count = 0  # the newest, which the scores are of
-    log_loss: float | None = None
-    base_rate_log_loss: float | None = None  # that of always predicting their click rate
-    wide_log_loss: float | None = None  # that of the wide term alone
-    auc: float | None = None
-    calibration: float | None = None  # predicted clicks by clicks
-    curve: list[tuple[float, float, Count]] = []  # of a twentieth of the examples each: mean prediction, click rate, how many
-    terms: dict[str, float] = {}  # term of the logit → its size in the newest examples, on average
-    fields: dict[str, float] = {}  # field → by how much it moves the logit there, on average
-    lag_records: Count = 0
-    lag_seconds: float = 0.0
-    rows: Count = 0  # of the table, occupied
-    expired_rows: Count = 0  # that gave way to newer values, since the model began
-
-
-class Begun(Struct, frozen=True, omit_defaults=True):
-    """The weights began as those of another arm's version, as far as they fit, or as weights that were imported."""
-
-    arm: str | None  # None: imported
-    version: Count
-    accumulators: bool  # with its accumulators; else they began as a new model's
-    digest: str | None = None  # of imported weights
-
-
-class Version(Struct, frozen=True, omit_defaults=True):
-    """A state of the weights: what was learned since the version before, in order, and the digest that identifies it."""
-
-    version: Count
-    digest: str
-    examples: Count
-    trained_through: Time | None
-    offsets: dict[int, int]  # partition → the next example to learn
-    runs: list[Run]
-    excluded: list[tuple[int, int]]  # (partition, offset) of examples whose step was undone
-    settings: str
-    fingerprint: str
-    published_at: Time
-    snapshot: SnapshotRef | None = None
-    rollback: Rollback | None = None  # it happened before the runs
-    begun: Begun | None = None  # it happened before the runs; of an arm's first version
-    spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them
-    forgotten: list[Forget] = []  # the requests among the runs, without who asked
-    log_loss: float | None = None  # of the recent predictions made before learning, where arms are compared
-    forgot_before: Count | None = None  # the last version before this one that forgot a value
-    reread: dict[int, int] = {}  # partition → the offset up to which examples are still to be read again after a rollback
-    held: dict[str, str] = {}  # why its arrays are not published: the check that failed and what it found; empty: it is good
-    order: Literal["approve", "hold"] | None = None  # a person's, about what is learned so far; there are no runs then
-    by: str | None = None  # whose order it is
-    learner: LearnerState | None = None  # every other second
-    sampling: Sampling | None = None  # of the negatives of its runs; None: all were learned
-    left_out: Count = 0  # negatives of its runs that were not learned
-
-
 def decode_impression(value: bytes | None) -> Impression | Watermark:
     """Decode a record of ``impressions``.
 
@@ -233,7 +151,7 @@ def decode_example(value: bytes | None) -> Example:
     Raises:
         BadRecordError: it is not an example.
     """
-    return _decode(_example, Example, value)
+    return decode(_example, Example, value)
 
 
 def decode_example_or_forget(value: bytes | None) -> Example | Forget:
@@ -243,20 +161,11 @@ def decode_example_or_forget(value: bytes | None) -> Example | Forget:
         BadRecordError: it is neither.
     """
     try:
-        return _decode(_example, Example, value)
+        return decode(_example, Example, value)
     except BadRecordError as error:
         if error.field != "impression_id" or b'"forget"' not in (value or b""):
             raise
-        return _decode(_forget, Forget, value)
-
-
-def decode_version(value: bytes | None) -> Version:
-    """Decode a record of ``versions``.
-
-    Raises:
-        BadRecordError: it is not a version.
-    """
-    return _decode(_version, Version, value)
+        return decode(_forget, Forget, value)
 
 
 def expected_time(time: float) -> str:
@@ -283,7 +192,6 @@ encode: Callable[[Struct], bytes] = msgspec.json.Encoder().encode
 _impression = msgspec.json.Decoder(Impression)
 _click = msgspec.json.Decoder(Click)
 _example = msgspec.json.Decoder(Example)
-_version = msgspec.json.Decoder(Version)
 _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 _moment = msgspec.json.Decoder(datetime).decode
@@ -298,14 +206,19 @@ def _decode_or_watermark(decoder: msgspec.json.Decoder[_S], kind: type[_S], valu
     if value and len(value) > LARGEST_EVENT:
         raise BadRecordError("record", f"{len(value)} bytes", f"at most {LARGEST_EVENT} bytes")
     try:
-        return _decode(decoder, kind, value)
+        return decode(decoder, kind, value)
     except BadRecordError as error:
         if error.field != "impression_id" or b'"watermark"' not in (value or b""):
             raise
-        return _decode(_watermark, Watermark, value)
+        return decode(_watermark, Watermark, value)
 
 
-def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S:
+def decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | None) -> _S:
+    """Decode a record of a kind.
+
+    Raises:
+        BadRecordError: it is none.
+    """
     if value is None:
         raise BadRecordError("record", None, "a JSON object")
     if len(value) > LARGEST_RECORD:
@@ -316,7 +229,7 @@ def _decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | No
         again = in_epoch_ms(value)
         if again is None:
             raise _fault(kind, value, error) from error
-    return _decode(decoder, kind, again)
+    return decode(decoder, kind, again)
 
 
 def in_epoch_ms(value: bytes) -> bytes | None:

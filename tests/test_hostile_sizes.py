@@ -15,21 +15,12 @@ from xxhash import xxh3_128
 from model.array_file import FORMAT, ArrayFileError, dump, load
 from model.online import OnlineModel
 from model.settings import TableSettings
-from stream.events import (
-    BadRecordError,
-    LearnerState,
-    SnapshotRef,
-    Version,
-    decode_click,
-    decode_example,
-    decode_impression,
-    decode_version,
-    encode,
-)
+from stream.events import BadRecordError, decode_click, decode_example, decode_impression, encode
 from stream.learn.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import create
+from stream.version import LearnerState, SnapshotRef, Version, decode_version
 from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, cut, pack
 from stream.weights.follow import DoubleBuffer, Follower
 from stream.weights.metrics import FollowerMetrics

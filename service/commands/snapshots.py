@@ -7,11 +7,11 @@ import msgspec
 
 from service.audit import record, this_user
 from service.settings import Settings
-from stream.events import Version
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.learn.order import give_order
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import open_log
+from stream.version import Version
 from stream.weights.versions import version_at
 
 

@@ -11,7 +11,6 @@ from model.evaluation import RunningScores
 from model.migrate import begins_anew
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Begun, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import LearnError
 from stream.learn.forgotten import Forgotten
@@ -19,6 +18,7 @@ from stream.learn.recovery import Recovery
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log
 from stream.log.topics import Topics
+from stream.version import Begun, Version
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions

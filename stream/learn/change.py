@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from model.migrate import MigrationError, migrate
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Version
 from stream.learn.errors import OtherSettingsError
 from stream.learn.trainer import Trainer
+from stream.version import Version
 
 logger = logging.getLogger(__name__)
 

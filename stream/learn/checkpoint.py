@@ -21,9 +21,9 @@ from model.evaluation import RunningScores
 from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Version
 from stream.learn.forgotten import Forgotten
 from stream.learn.trainer import Trainer
+from stream.version import Version
 
 logger = logging.getLogger(__name__)
 

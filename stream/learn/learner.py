@@ -20,7 +20,6 @@ from model.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
-from stream.events import Version
 from stream.heartbeat import Heartbeat
 from stream.learn import state
 from stream.learn.begin import Beginning, Source, begin
@@ -40,6 +39,7 @@ from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
 from stream.traces import Tracing
+from stream.version import Version
 from stream.weights.versions import Published, read_versions
 
 logger = logging.getLogger(__name__)

@@ -15,11 +15,12 @@ from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
 from stream.event_time import FutureTimeError, TimeUnitError
-from stream.events import BadRecordError, Version
+from stream.events import BadRecordError
 from stream.ignored_features import IgnoredMetric
 from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
+from stream.version import Version
 from stream.weights.metrics import BUCKETS
 
 

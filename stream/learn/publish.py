@@ -22,7 +22,7 @@ from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Begun, Forget, LearnerState, Rollback, Run, SnapshotRef, Version, encode
+from stream.events import Forget, encode
 from stream.heartbeat import Heartbeat, message
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import BatchResult
@@ -32,6 +32,7 @@ from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.sampling import Sampling
 from stream.settings import LearnSettings
 from stream.traces import MOST_LEARNED, TRACEPARENT, Tracing, context_of
+from stream.version import Begun, LearnerState, Rollback, Run, SnapshotRef, Version
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 

@@ -19,7 +19,6 @@ from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import Begun, Run, Version
 from stream.learn.change import changed, other_settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
@@ -28,6 +27,7 @@ from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
+from stream.version import Begun, Run, Version
 from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
 
 logger = logging.getLogger(__name__)

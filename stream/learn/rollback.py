@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from model.settings import Spec
-from stream.events import Rollback, Version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import RecoveryError
 from stream.learn.publish import PendingVersion, Publisher, trained_through
@@ -19,6 +18,7 @@ from stream.learn.recovery import Recovered, Recovery
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
+from stream.version import Rollback, Version
 from stream.weights.versions import Published, newest_version, read_versions
 
 

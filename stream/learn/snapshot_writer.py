@@ -11,9 +11,9 @@ from contextlib import closing
 
 from model.array_file import Arrays
 from model.settings import Spec
-from stream.events import SnapshotRef
 from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
+from stream.version import SnapshotRef
 from stream.weights.chunks import BrokenWeightsError, WeightsHeader, cut, manifest, pack, read_manifest
 from stream.weights.follow import newest_weights
 

@@ -12,9 +12,9 @@ from model.kernels.table import EXPIRED, OCCUPIED
 from model.quality import WINDOWS, Quality, WindowScores
 from model.settings import Spec
 from model.weights import Weights
-from stream.events import LearnerState
 from stream.learn.metrics import Lag
 from stream.learn.trainer import Trainer
+from stream.version import LearnerState
 
 EVERY = 2.0  # seconds
 _FIELDS = 20  # that move the predictions most

@@ -18,12 +18,13 @@ from model.online import OnlineModel
 from model.progressive import learn_and_score
 from model.quality import Quality, Seen
 from model.settings import Spec
-from stream.events import BadRecordError, Example, Forget, Version
+from stream.events import BadRecordError, Example, Forget
 from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import Forgotten, ForgottenError, check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
 from stream.sampling import Sampling
+from stream.version import Version
 
 
 class NotFiniteError(ArithmeticError):

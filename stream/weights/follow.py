@@ -17,12 +17,13 @@ from prometheus_client import CollectorRegistry
 from model.array_file import Arrays
 from model.settings import Spec
 from model.weights import Memory, Weights
-from stream.events import BadRecordError, LearnerState, SnapshotRef, Version, decode_version
+from stream.events import BadRecordError
 from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.traces import Tracing, contexts_of
+from stream.version import LearnerState, SnapshotRef, Version, decode_version
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version

@@ -28,9 +28,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from model.settings import Spec
 from model.weights import Weights
-from stream.events import LearnerState, Version
 from stream.heartbeat import Heartbeat
 from stream.log.reading import sleep_unless
+from stream.version import LearnerState, Version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.frames import LENGTH, exactly, framed, received
 

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
 import yaml
@@ -61,7 +62,7 @@ def experiment(composition: Composition) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="package")
 def prometheus(composition: Composition, experiment: list[str]) -> Composition:
-    """Watch the composition by the real configuration, only more often; broken and late records make their counters appear."""
+    """Watch the composition by the real configuration, only more often; broken and late records, and misspelt features, make their counters appear."""
     program = need("prometheus")
     (composition.folder / "prometheus").mkdir()
     configure(composition, composition.folder / "prometheus", experiment)
@@ -69,10 +70,12 @@ def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={listen}"]
     composition.process("prometheus", [program, *options])
     now = int(time.time() * 1000)
-    events = [Impression(f"i{age}", now - age, {}, source="tests") for age in (0, 86_400_000)]  # the second comes a day late
+    events = [Impression(f"i{age}", now - age, {"prize": 1}, source="tests") for age in (0, 86_400_000)]  # the second comes a day late
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
         log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
+    asked = Request(f"http://{composition.here('server:8000')}/v1/predict", b'{"candidates": [{"id": 1, "prize": 1}]}')
+    urllib.request.urlopen(asked, timeout=10).close()
     composition.until(lambda: _is_ready(f"http://{listen}/-/ready"), "Prometheus is ready")
     return composition
 

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.events import BadRecordError, Click, Example, Impression, Version, Watermark, decode_example, decode_impression, encode
+from stream.events import BadRecordError, Click, Example, Impression, Watermark, decode_example, decode_impression, encode
 from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
@@ -29,6 +29,7 @@ from stream.log.message import partition_of
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
+from stream.version import Version
 from stream.weights.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
-from stream.events import Click, Example, Impression, Version, Watermark, decode_example, encode
+from stream.events import Click, Example, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.learner import Learner
@@ -22,6 +22,7 @@ from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings, LearnSettings
+from stream.version import Version
 from stream.weights.versions import read_versions
 
 HERE = Path(__file__).parent

@@ -14,7 +14,6 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
-from stream.events import Version
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
@@ -24,6 +23,7 @@ from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
+from stream.version import Version
 from stream.weights.versions import read_versions
 
 SPEC = Spec(

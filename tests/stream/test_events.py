@@ -14,20 +14,17 @@ from stream.events import (
     Click,
     Example,
     Impression,
-    Run,
     Served,
-    SnapshotRef,
-    Version,
     Watermark,
     decode_click,
     decode_example,
     decode_impression,
-    decode_version,
     encode,
 )
 from stream.join.waiting import as_written, labelled
 from stream.log.contract import Record
 from stream.log.topics import Topics
+from stream.version import Run, SnapshotRef, Version, decode_version
 
 DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_click, decode_example, decode_version]
 GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import Click, Feature, Impression, LearnerState, Version, decode_example, decode_version, encode
+from stream.events import Click, Feature, Impression, decode_example, encode
 from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
@@ -27,6 +27,7 @@ from stream.log.settings import LogSettings
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Kept, create
 from stream.settings import JoinSettings, LearnSettings, least_retention
+from stream.version import LearnerState, Version, decode_version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics

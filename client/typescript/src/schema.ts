@@ -62,7 +62,7 @@ export interface paths {
         put?: never;
         /**
          * Impressions
-         * @description Log what was shown, with the features of that moment: one impression, or a list.
+         * @description Log what was shown, with the features of that moment: one impression, or a list. CloudEvents are taken in each of their modes.
          */
         post: operations["impressions_v1_impressions_post"];
         delete?: never;
@@ -82,7 +82,7 @@ export interface paths {
         put?: never;
         /**
          * Clicks
-         * @description Log which impressions were clicked: one click, or a list.
+         * @description Log which impressions were clicked: one click, or a list. CloudEvents are taken in each of their modes.
          */
         post: operations["clicks_v1_clicks_post"];
         delete?: never;

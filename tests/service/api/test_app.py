@@ -16,9 +16,9 @@ from service.api.app import build
 from service.api.arms import Arms
 from service.api.metrics import ArrayHistogram, Measured, ServerMetrics
 from service.api.served_weights import ServedWeights
-from stream.events import Version
 from stream.log.contract import Log
 from stream.log.topics import Topics
+from stream.version import Version
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
 
 

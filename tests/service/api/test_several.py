@@ -45,7 +45,7 @@ class Two:
             if error := self.error[name]:
                 raise error
             app = self.sites[name].app
-            yield Opened(app, app.state.service.registry)
+            yield Opened(app, app.state.service.exported)
 
         return opened
 

@@ -15,11 +15,12 @@ from service.commands import arms
 from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
-from stream.events import Run, Version, encode
+from stream.events import encode
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.rollback import rebuild
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.version import Run, Version
 from stream.weights.versions import newest_version
 from tests.service.schemas import fits
 from tests.stream.learning import examples

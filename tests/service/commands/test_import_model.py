@@ -22,12 +22,12 @@ from service.commands.import_model import import_model
 from service.export.folder import write_safetensors
 from service.export.tensor_file import TensorFileError
 from service.settings import Settings
-from stream.events import Begun
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
 from stream.learn.imported import AlreadyLearnedError
 from stream.learn.rollback import rebuild
 from stream.log.contract import Log
+from stream.version import Begun
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learning import SPEC as SMALL, TOPICS, examples, learn_all, opened

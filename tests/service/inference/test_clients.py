@@ -262,7 +262,7 @@ def test_over_grpc_too_a_key_needs_its_role_and_has_its_allowance_and_requests_a
             nobody = code_of(stub, request)[0]
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(authority)) as stranger:
             without = code_of(services.GRPCInferenceServiceStub(stranger), request, timeout=5)[0]
-        counted = site.app.state.service.registry.get_sample_value
+        counted = site.app.state.service.exported.get_sample_value
 
     status = grpc.StatusCode
     assert codes[:3] == [status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.INVALID_ARGUMENT]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from model.settings import ModelSettings, Spec, TableSettings
-from stream.events import Begun, Version, encode
+from stream.events import encode
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
@@ -22,6 +22,7 @@ from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log, Message
 from stream.log.sqlite_log import SqliteLog
 from stream.settings import LearnSettings
+from stream.version import Begun, Version
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learn.forgetting import UNTIL, by, holds, request

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
-from stream.events import decode_version
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
@@ -18,6 +17,7 @@ from stream.log.contract import Message
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
+from stream.version import decode_version
 from stream.weights.versions import newest_version
 from tests.stream.learning import examples, forget, records
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from model.settings import Field, Spec, TableSettings
-from stream.events import Version
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import OtherSettingsError
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log
 from stream.settings import LearnSettings
+from stream.version import Version
 from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all
 from tests.stream.weights.test_follow import follow_to_the_end, following

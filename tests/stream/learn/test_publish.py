@@ -12,7 +12,6 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
-from stream.events import Run, decode_version
 from stream.learn import snapshot_writer
 from stream.learn.publish import BUDGET, PendingVersion, Publisher
 from stream.learn.snapshot_writer import SnapshotWriter
@@ -21,6 +20,7 @@ from stream.log.contract import FencedError, LogUnavailableError, Message, Progr
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings
+from stream.version import Run, decode_version
 from stream.weights.chunks import CHUNK, Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, cut, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 from tests.stream.weights.test_follow import follow_to_the_end

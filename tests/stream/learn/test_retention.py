@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import LearnerState, Version
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import GapError, RecoveryError
 from stream.learn.recovery import Recovery
 from stream.learn.rollback import rebuild
 from stream.log.contract import Log, Retention
 from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.version import LearnerState, Version
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
 from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
-from stream.events import BadRecordError, Version
+from stream.events import BadRecordError
 from stream.learn.publish import MOST, MOST_BYTES
 from stream.learn.rules import WeightError
 from stream.learn.trainer import NotFiniteError
 from stream.log.contract import Log, Message
+from stream.version import Version
 from tests.stream.learn.fragile import fragile
 from tests.stream.learn.test_rollback import back, from_the_log
 from tests.stream.learning import (

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from model.settings import Spec
-from stream.events import Version
 from stream.learn import learner as learner_module, shared as shared_module
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.rollback import rebuild
@@ -25,6 +24,7 @@ from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import Topics
+from stream.version import Version
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, learned_directly, learner, opened, records
 

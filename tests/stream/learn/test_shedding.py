@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.dead_letters import dead_letters
-from stream.events import Version
 from stream.learn import example_source, learner as learner_module, shedding
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.example_source import ExampleSource
@@ -30,6 +29,7 @@ from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Record
 from stream.sampling import LEAST, NO_SALT, Sampling
 from stream.settings import LearnSettings
+from stream.version import Version
 from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (
     SPEC,

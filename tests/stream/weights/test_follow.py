@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 from model.features import Encoder
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import LearnerState, Version
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.version import LearnerState, Version
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
 from stream.weights.follow import DoubleBuffer, Follower
 from stream.weights.metrics import FollowerMetrics

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from model.weights import Weights
-from stream.events import LearnerState, Version
 from stream.heartbeat import Heartbeat
+from stream.version import LearnerState, Version
 from stream.weights import shared
 from stream.weights.chunks import WeightsHeader
 from stream.weights.shared import Offer, SharedFollower, SharedMemory, joining
