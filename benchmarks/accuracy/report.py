@@ -29,9 +29,9 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         yield f"| {each.contender} | {scores} | {against[0]} | {start} | {against[1]} | {round(each.per_second, -2):,.0f} |"
 
 
-def told(of: Difference) -> str:
+def told(of: Difference | None) -> str:
     """Return a difference in percent."""
-    return f"{of.mean:+.1%} ({of.low:+.1%} to {of.high:+.1%})"
+    return "" if of is None else f"{of.mean:+.1%} ({of.low:+.1%} to {of.high:+.1%})"
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

@@ -87,11 +87,13 @@ class Difference(NamedTuple):
     high: float
 
 
-def difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Difference:
-    """Compare the blocks' losses of two contenders ``(S, B)``: the same blocks for both, each with seeds of its own."""
+def difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Difference | None:
+    """Compare the losses of two contenders ``(S, B)``: the same blocks for both, each with its own seeds; None: they share no block."""
     random = np.random.default_rng(0)
     pair = [np.array(each) for each in (one, other)]
     both = np.isfinite(pair[0][0]) & np.isfinite(pair[1][0])
+    if not both.any():
+        return None
     drawn = random.multinomial(both.sum(), np.full(both.sum(), 1 / both.sum()), RESAMPLES)  # (R, B)
     ratios = []
     for losses in pair:

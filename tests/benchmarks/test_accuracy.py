@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,11 +113,18 @@ def test_a_difference_is_in_its_interval_and_nothing_differs_from_itself() -> No
     random = np.random.default_rng(0)
     losses = 0.5 + 0.1 * random.random((1, 64)) + 0.001 * random.random((10, 64))
 
-    assert difference(losses.tolist(), losses[:1].tolist())[:1] == pytest.approx((0.0,), abs=2e-3)
+    itself = difference(losses.tolist(), losses[:1].tolist())
+    assert itself is not None
+    assert itself.mean == pytest.approx(0.0, abs=2e-3)
     found = difference((0.98 * losses).tolist(), losses.tolist())
+    assert found is not None
 
     assert found.mean == pytest.approx(-0.02)
     assert found.low < -0.02 < found.high < -0.019
+
+
+def test_who_shares_no_row_is_not_compared() -> None:
+    assert difference([[math.nan, 0.5]], [[0.5, math.nan]]) is None
 
 
 def test_a_run_is_shown_beside_those_that_are_there_and_is_not_done_again(
