@@ -129,6 +129,8 @@ LOGLESS = {
     "arms",
     "compare",
     "compile",
+    "import",
+    "schema",
 }  # or not before a version is known
 
 
@@ -139,6 +141,7 @@ def test_no_command_shows_the_secret_while_kafka_is_away(tmp_path: Path) -> None
     environment |= {"SML_LOG__URL": f"kafka://127.0.0.1:{free_port()}", "PYTHONPATH": str(ROOT)}
     words = {"replay": ["clicks.csv"], "topics": ["create"], "dead-letters": ["list"], "doctor": ["--json"]}
     words["forget"] = ["--field", "user", "--value", "a"]
+    words["export"] = ["--format", "safetensors"]
     opening = set(get_command(app).commands) - LOGLESS  # type: ignore[attr-defined]
     running = {
         name: subprocess.Popen(

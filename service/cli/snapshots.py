@@ -33,7 +33,7 @@ def snapshots_verify(*, arm: Arm = None, config: Config = CONFIG, as_json: Json 
     from service.commands.snapshots import verified
 
     checked = verified(settings_of(config).of_arm(arm))
-    answer(checked if as_json else [{each["file"]: each["problem"] or "is as it was saved"} for each in checked], as_json)
+    answer(checked if as_json else [{"file": each["file"], "found": each["problem"] or "as it was saved"} for each in checked], as_json)
     if any(each["problem"] for each in checked):
         raise typer.Exit(1)
 
