@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from service.access.addresses import Network, is_within
 from service.access.limits import client_of
 from service.access.refusals import problem
-from service.access.turns import ROUTES, Turns
+from service.access.turns import Turns, route_of
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
 MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers
@@ -112,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """End a head: its body is next."""
         self.framing = 0
         self.head, self.deadline = None, time.monotonic() + self.bounds.receive_timeout
-        route = next((route for end, route in ROUTES.items() if self.url.partition(b"?")[0].endswith(end.encode())), None)
+        route = route_of(self.url)
         if route and (self.cycle is None or self.cycle.response_complete):  # a pipelined one waits for the one before it
             self.shed = self.turns.is_full(self.address, alone=not self.is_proxy)
             if self.shed:

@@ -12,14 +12,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 MOST_WAIT = 0.02  # seconds in which all that wait have had their turn
 LEAST = 8  # that may wait, however long each takes: of one client; twice as many in all
-ROUTES = {  # what a path ends with → the label of its metrics
-    "/v1/predict": "/v1/predict",
-    "/v1/explain": "/v1/explain",
-    "/infer": "/v2/models/{model}/infer",
+_ROUTES = {  # what a path ends with, that of a model by its name, too → the label of its metrics
+    b"/predict": "/v1/predict",
+    b"/explain": "/v1/explain",
+    b"/infer": "/v2/models/{model}/infer",
 }
 _TURN = "sml.turn"  # the entry of a request's scope: whose it is
 _FIRST_GUESS = 0.001  # seconds
 _MEMORY = 16  # turns
+
+
+def route_of(target: bytes) -> str | None:
+    """Return the label of a request that waits for its turn; None for all others.
+
+    >>> route_of(b"/v1/predict"), route_of(b"/v1/models/ctr/predict?pretty"), route_of(b"/v1/clicks")
+    ('/v1/predict', '/v1/predict', None)
+    """
+    path = target.partition(b"?")[0]
+    return next((route for end, route in _ROUTES.items() if path.endswith(end)), None)
 
 
 class Turns:
