@@ -4,7 +4,7 @@ import asyncio
 import time as clock
 import uuid
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -14,8 +14,10 @@ from sml_online_client.messages import Explanations, Features, Log, Predictions,
 
 PREDICT, EXPLAIN = "/predict", "/explain"
 
+C = TypeVar("C", Calls, AsyncCalls)
 
-class _Recording:
+
+class _Recording(Generic[C]):
     """Records impressions and clicks: none of it waits for the server.
 
     Args:
@@ -27,6 +29,8 @@ class _Recording:
         interval: Seconds after which events that have come are sent.
     """
 
+    _kind: type[C]  # of the calls that wait for an answer
+
     def __init__(
         self,
         url: str,
@@ -37,6 +41,7 @@ class _Recording:
         buffer: int = 16 * 1024 * 1024,
         interval: float = 0.5,
     ) -> None:
+        self._calls: C = self._kind(url, key, model, timeout)
         self._events = Events(Calls(url, key, model, timeout), buffer, interval, timeout)
         self.lost = self._events.lost  # events that the server will never have: by "full", "refused" and "exit"
 
@@ -73,7 +78,7 @@ class _Recording:
         self._events.put(path, {name: value for name, value in event.items() if value is not None})
 
 
-class Client(_Recording):
+class Client(_Recording[Calls]):
     """Predicts, and records what was shown and clicked.
 
     ``impression`` and ``click`` return at once: a thread sends the events in batches, until the server has them. Close the client at the
@@ -81,18 +86,7 @@ class Client(_Recording):
     Threads may share a client; a process that forks makes its own.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        model: str | None = None,
-        timeout: float = 5.0,
-        buffer: int = 16 * 1024 * 1024,
-        interval: float = 0.5,
-    ) -> None:
-        super().__init__(url, key=key, model=model, timeout=timeout, buffer=buffer, interval=interval)
-        self._calls = Calls(url, key, model, timeout)
+    _kind = Calls
 
     def predict(
         self,
@@ -151,21 +145,10 @@ class Client(_Recording):
         self.close()
 
 
-class AsyncClient(_Recording):
+class AsyncClient(_Recording[AsyncCalls]):
     """:class:`Client` for asyncio. ``impression`` and ``click`` are plain functions, since they never wait; the rest is awaited."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        model: str | None = None,
-        timeout: float = 5.0,
-        buffer: int = 16 * 1024 * 1024,
-        interval: float = 0.5,
-    ) -> None:
-        super().__init__(url, key=key, model=model, timeout=timeout, buffer=buffer, interval=interval)
-        self._calls = AsyncCalls(url, key, model, timeout)
+    _kind = AsyncCalls
 
     async def predict(
         self,
