@@ -19,7 +19,7 @@ from service.log_and_topics import log_with_topics
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from service.tracing import tracing
-from service.workers.supervisor import Supervisor
+from service.workers.supervisor import LOOK_EVERY, Supervisor
 from stream.log.metrics import measure
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
@@ -81,8 +81,8 @@ def serve_by_workers(settings: Settings, workers: int) -> None:
             listening("serve.port", settings.serve.host, settings.serve.port) as listener,
             Supervisor(settings, listener, workers) as processes,
         ):
-            while not stop.wait(processes.look()):
-                pass
+            while not stop.wait(LOOK_EVERY):
+                processes.look()
 
 
 def _expect_free_port(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from service.workers.totals import Totals
 
 logger = logging.getLogger(__name__)
 
-_LOOK_EVERY = 0.1  # seconds
+LOOK_EVERY = 0.1  # seconds
 _BETWEEN_STARTS = 1.0  # seconds, of one process: one that can't live takes no processor
 _END_TIMEOUT = 20.0  # seconds that a process has to end: its requests have ten
 
@@ -70,8 +70,8 @@ class Supervisor:
         self.look()
         return self
 
-    def look(self) -> float:
-        """Start what does not run; return the seconds after which to look again."""
+    def look(self) -> None:
+        """Start what does not run."""
         for role in self._roles:
             running = self._running.get(role.name)
             if running is None:
@@ -79,7 +79,6 @@ class Supervisor:
             elif not running.process.is_alive() and time.monotonic() > running.started + _BETWEEN_STARTS:
                 logger.warning("%s has ended, with status %s: it is started again", role.name, running.process.exitcode)
                 self._start(role)
-        return _LOOK_EVERY
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Drain the workers one by one, then end the follower."""
