@@ -1,8 +1,9 @@
 """Requests that are tried again, until the time of the call is over, where that can do no harm.
 
 A request that surely did not reach its endpoint (no connection, or 429) is always tried again; one that may have (503, a connection
-that was reset, no answer), only where it counts once however often it comes. Between two tries lies what ``Retry-After`` asks for, and
-a random part of a time that doubles, so that clients which failed together do not come back together.
+that was reset), only where it counts once however often it comes. One that got no answer in time had all the time that was left. Between
+two tries lies what ``Retry-After`` asks for, and a random part of a time that doubles, so that clients which failed together do not come
+back together.
 """
 
 import asyncio
@@ -20,8 +21,7 @@ from sml_online_client.errors import RefusedError, UnavailableError
 from sml_online_client.messages import Problem
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds, of which a random part is waited
-NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-IN_DOUBT = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
+IN_DOUBT = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 TOO_MANY_REQUESTS = 429
 AWAY = frozenset({502, 503, 504})
 
@@ -53,7 +53,7 @@ class Attempts:
         if isinstance(outcome, httpx2.Response):
             again, asked, why = self._of_answer(outcome)
         else:
-            sure, doubtful = isinstance(outcome, NOT_SENT), isinstance(outcome, IN_DOUBT)
+            sure, doubtful = isinstance(outcome, httpx2.ConnectError), isinstance(outcome, IN_DOUBT)
             again, asked, why = sure or (doubtful and self._repeatable), 0.0, str(outcome) or type(outcome).__name__
         wait = asked + random.uniform(0, self._wait)  # noqa: S311 - it spreads clients
         if not again or wait >= self.left():
