@@ -1,6 +1,7 @@
 """A treatment that is poisoned is stopped by its guard rail, once, within a stated number of impressions; one that is not goes on."""
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -154,6 +155,12 @@ def test_a_unit_that_floods_an_arm_stops_it_not(site: Site, settings: Settings) 
     sums.close()
 
 
+def catches_sigterm(process_id: int) -> bool:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    caught = int(status.split("SigCgt:")[1].split()[0], base=16)
+    return bool(caught & 1 << (signal.SIGTERM - 1))
+
+
 def test_a_guard_that_is_killed_and_two_that_guard_at_once_write_one_decision(site: Site, settings: Settings) -> None:
     append(site, impressions(settings, poisoned=True), 2 * WITHIN)
     chance, kills = random.Random(2), 0
@@ -165,6 +172,7 @@ def test_a_guard_that_is_killed_and_two_that_guard_at_once_write_one_decision(si
         kills += 1
     guards = [site.start("experiment", "guard", "--sums", name, called=name) for name in ("one", "other")]
     site.wait_for(lambda: len(decided(site)) > 0, "a decision", 60)
+    site.wait_for(lambda: all(catches_sigterm(process.pid) for process in guards), "both guards", 60)
     time.sleep(2.5)
 
     assert [decision.by for decision in decided(site)] == ["guard rail"]
