@@ -99,7 +99,7 @@ def test_what_waits_takes_about_the_memory_that_is_said_and_little_beside_its_re
     tracemalloc.stop()
 
     assert taken / join.memory == pytest.approx(1, abs=0.2)
-    assert (taken - sizes) / count < 350
+    assert (taken - sizes) / count < 200
 
 
 def test_the_sentence_comes_before_the_memory_ends(tmp_path: Path) -> None:
