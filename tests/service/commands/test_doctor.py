@@ -23,6 +23,7 @@ from service.commands.topics import create
 from service.doctor.memory import memory_of
 from service.doctor.topics import log_found
 from service.settings import load
+from stream.events import Impression, encode
 from stream.heartbeat import Heartbeat, message
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
@@ -172,6 +173,25 @@ def test_what_a_topic_will_take_is_foretold_and_one_that_is_kept_for_ever_fails(
     assert failed == 1
     assert then["sml.clicks kept"]["found"] == "for ever; the settings say 7d"
     assert then["sml.clicks kept"]["todo"] == "`sml topics update` changes that"
+
+
+def test_the_memory_of_what_waits_is_foretold_and_more_than_it_may_be_fails(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    now = int(time.time() * 1000)
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        _, before = findings(config)
+        shown = [Impression(f"i{n:09}", now + 10 * n, {"user": "u" * 60}) for n in range(1_000)]
+        log.append([Message("sml.impressions", each.impression_id.encode(), encode(each)) for each in shown])
+    _, found = findings(config)
+    config.write_text(config.read_text().replace("[join]", "[join]\nmost_waiting = 20_000_000"))
+    status, then = findings(config)
+
+    assert before["waiting for labels"]["found"] == "can't be foretold: there is no impression yet"
+    assert found["waiting for labels"]["fine"]
+    assert re.match(r"3\d\.\d MB of at most 4\.0 GB, at (99|10[01])\.\d impressions and 0\.0 clicks", found["waiting for labels"]["found"])
+    assert (status, then["waiting for labels"]["fine"]) == (1, False)
+    assert "most_waiting" in then["waiting for labels"]["todo"]
 
 
 def test_a_clock_that_heartbeats_show_to_be_wrong_fails(tmp_path: Path) -> None:
