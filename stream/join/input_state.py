@@ -32,6 +32,7 @@ class ResumePoint(Struct, frozen=True):
     waiting: bool = True  # whether an impression waits for its label, so that records from ``rewind`` on are needed and not only useful
     settled: bool = False  # whether enough records of both topics were looked at to tell the partitioner
     format: int = FORMAT
+    share: str = ""  # of the joiner that committed it, see :mod:`stream.join.share`; empty: all partitions
 
 
 class BufferedRecord(Struct, gc=False):
