@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from model.features import Features
@@ -60,8 +61,11 @@ def grow(title: str, sizes: Iterable[int], fast: Callable[[int, str], Fast], alo
     memory: dict[int, float] = {}
     for size in sizes:
         for names in [[name] for name in SKIPS] if size > LARGE else [list(SKIPS)]:
-            sides = {name: ready(fast(size, SKIPS[name])) for name in names}
-            turns = [[side.learn() for side in sides.values()] for _ in range(repeats)]
+            sides = {name: fast(size, SKIPS[name]) for name in names}
+            for side in sides.values():
+                side.learn()
+            parts = parts_of(sides[names[0]], repeats)
+            turns = [[learn(side, part) for side in sides.values()] for part in parts]
             for name, speeds in zip(sides, zip(*turns, strict=True), strict=True):
                 curves[name][size] = statistics.median(speeds)
             if "with SML" in sides:
@@ -70,14 +74,19 @@ def grow(title: str, sizes: Iterable[int], fast: Callable[[int, str], Fast], alo
     return Panel(title, curves, along, guide, memory)
 
 
-def ready(side: Fast) -> Fast:
-    """Learn every example once, and keep so many that one turn does not take long."""
-    side.learn()
+def parts_of(side: Fast, repeats: int) -> list[tuple[Features, NDArray[np.bool_]]]:
+    """Part examples among turns, each so small that it does not take long; of a large table each turn has rows of its own."""
     few = min(MOST, int(WEIGHTS / side.model.weights.layout.size))
     fields = len(side.model.spec.fields)
-    side.features = Features(side.features.keys[: few * fields], side.features.starts[: few * fields + 1])
-    side.labels = side.labels[:few]
-    return side
+    starts = [turn * few % max(1, len(side.labels) - few + 1) for turn in range(repeats)]
+    keys, offsets = side.features.keys, side.features.starts[: few * fields + 1]
+    return [(Features(keys[at * fields : (at + few) * fields], offsets), side.labels[at : at + few]) for at in starts]
+
+
+def learn(side: Fast, part: tuple[Features, NDArray[np.bool_]]) -> float:
+    """Learn a part of the examples, and return the examples a second of processor time."""
+    side.features, side.labels = part
+    return side.learn()
 
 
 def by_fields(fields: int, skip: str) -> Fast:
