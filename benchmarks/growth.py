@@ -61,17 +61,20 @@ def grow(title: str, sizes: Iterable[int], fast: Callable[[int, str], Fast], alo
     memory: dict[int, float] = {}
     for size in sizes:
         for names in [[name] for name in SKIPS] if size > LARGE else [list(SKIPS)]:
-            sides = {name: fast(size, SKIPS[name]) for name in names}
-            for side in sides.values():
-                side.learn()
-            parts = parts_of(sides[names[0]], repeats)
-            turns = [[learn(side, part) for side in sides.values()] for part in parts]
-            for name, speeds in zip(sides, zip(*turns, strict=True), strict=True):
-                curves[name][size] = statistics.median(speeds)
-            if "with SML" in sides:
-                memory[size] = memory_of(sides["with SML"].model.spec).learner
-            del sides
+            for name, (speed, taken) in measure(size, fast, names, repeats).items():
+                curves[name][size] = speed
+                memory.setdefault(size, taken)
     return Panel(title, curves, along, guide, memory)
+
+
+def measure(size: int, fast: Callable[[int, str], Fast], names: list[str], repeats: int) -> dict[str, tuple[float, float]]:
+    """Return the median speed of each side, in turn, and the bytes of its arrays."""
+    sides = {name: fast(size, SKIPS[name]) for name in names}
+    for side in sides.values():
+        side.learn()
+    turns = [[learn(side, part) for side in sides.values()] for part in parts_of(sides[names[0]], repeats)]
+    speeds = zip(*turns, strict=True)
+    return {name: (statistics.median(each), memory_of(sides[name].model.spec).learner) for name, each in zip(names, speeds, strict=True)}
 
 
 def parts_of(side: Fast, repeats: int) -> list[tuple[Features, NDArray[np.bool_]]]:

@@ -162,3 +162,19 @@ def test_a_topic_is_a_list_for_each_partition(log: Log, writes: list[tuple[bool,
     reader.close()
 
     assert found == expected
+
+
+def test_several_owners_keep_their_progress_under_one_name_and_fence_only_their_own(log: Log) -> None:
+    topic, group = new_topic(log), new_owner()
+    first, second = log.writer(f"{group}.0", group), log.writer(f"{group}.1", group)
+
+    first.commit([], {(topic, 0): Progress(3, "first")})
+    second.commit([], {(topic, 1): Progress(4, "second")})
+    third = log.writer(f"{group}.1", group)
+    first.commit([], {(topic, 0): Progress(5, "first")})
+    with pytest.raises(FencedError):
+        second.commit([], {(topic, 1): Progress(6, "second")})
+
+    assert log.progress(group, topic) == {0: Progress(5, "first"), 1: Progress(4, "second")}
+    for writer in (first, second, third):
+        writer.close()
