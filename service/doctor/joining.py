@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from service.doctor.finding import Finding, size
 from service.settings import Settings
-from stream.formats.decoding import decoding
+from stream.formats.decoding import MissingLibraryError, decoding
 from stream.join.foretell import flow_of, foretold
 from stream.join.share import Share, joiner_of, share_in
 from stream.log.contract import Log, LogError
@@ -14,18 +14,19 @@ _LESS = "raise [join] most_waiting, shorten click_window, or share the work: `sm
 
 
 def waiting_found(log: Log, settings: Settings) -> Finding:
-    """Foretell the memory of what waits for its label, and check that [join] most_waiting allows it."""
-    what, most = "waiting for labels", settings.join.most_waiting
+    """Foretell the memory of what waits for its label, and check that [join] most_waiting, which each joiner may take, allows it."""
+    what = "waiting for labels"
     topics = settings.topics._replace(by_id=settings.join.rekey)
     try:
         impressions, clicks = (
             flow_of(decoding(log, settings.join), topics, each, settings.join) for each in (topics.impressions, topics.clicks)
         )
-    except LogError as error:
+        shares = {share_in(entry) for entry in log.progress(joiner_of(topics), topics.impressions).values()}
+    except (LogError, MissingLibraryError) as error:
         return Finding(what, True, f"can't be foretold: {error}")
     if not impressions.events:
         return Finding(what, True, "can't be foretold: there is no impression yet")
-    memory = foretold(impressions, clicks, settings.join)
+    memory, most = foretold(impressions, clicks, settings.join), max(1, len(shares)) * settings.join.most_waiting
     rates = f"{impressions.events:,.1f} impressions and {clicks.events:,.1f} clicks a second of event time"
     found = f"{size(memory)} of at most {size(most)}, at {rates}"
     return Finding.check(what, memory <= most, found, _LESS)

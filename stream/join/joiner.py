@@ -117,6 +117,8 @@ class Joiner:
         begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
         share = self.share
         with closing(take_share(self.log, self.topics, share, lambda: ends) if share else self.log.writer(owner)) as writer:
+            if share is None:
+                fence_others(self.log, self.topics, None)
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 

@@ -135,6 +135,18 @@ def test_two_joiners_on_kafka_write_what_one_does_and_one_that_is_killed_stops_n
         assert joined(log, topics) == expected
 
 
+def test_leaving_behind_what_the_log_holds_fences_whoever_shares_a_partition_and_counts_its_own() -> None:
+    calls = count()
+    with new_log(PARTITIONS) as log:
+        log.append(traffic(7))
+        ends = {p: sum(log.bounds(topic)[p].end for topic in (TOPICS.impressions, TOPICS.clicks)) for p in range(PARTITIONS)}
+
+        assert joiner(log, HIGH).leave_behind() == ends[2] + ends[3]
+        with pytest.raises(FencedError):
+            joiner(log, HIGH).run(lambda: joiner(log, None).leave_behind() < 0 if next(calls) else False)
+        assert joined(log) == {p: [] for p in range(PARTITIONS)}
+
+
 class Meeting:
     """A log on which another joiner takes its share while the first is just taking one."""
 
