@@ -105,8 +105,9 @@ def _all_committed(
 ) -> dict[str, dict[int, tuple[int, ResumePoint]]]:
     """Return what was committed of each partition of both inputs, checked."""
     _check_partitions(log, topics)
-    committed = {topic: _committed(log, topics, topic, settings, share, accept_gap=accept_gap) for topic in input_topics(topics)}
-    _check_whole(log, topics, share)
+    known = {topic: log.progress(joiner_of(topics), topic) for topic in input_topics(topics)}
+    committed = {topic: _committed(log, topic, entries, settings, share, accept_gap=accept_gap) for topic, entries in known.items()}
+    _check_whole(log, topics, known.values(), share)
     _check_times(committed, settings)
     return committed
 
@@ -118,15 +119,13 @@ def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]],
             check_time(f"{topic} partition {p}", max(point.seen, point.cursor[0]), TimeRule.of(settings))
 
 
-def _check_whole(log: Log, topics: Topics, share: Share | None) -> None:
+def _check_whole(log: Log, topics: Topics, known: Collection[Mapping[int, Progress]], share: Share | None) -> None:
     """Refuse examples of a partition whose inputs have no progress: one that was added later has neither."""
-    owner = joiner_of(topics)
-    known = [log.progress(owner, topic) for topic in input_topics(topics)]
     unknown = [p for p, bounds in _bounds(log, topics.examples, share).items() if bounds.end and not all(p in entries for entries in known)]
     if unknown:
         raise JoinerError(
-            f"{topics.examples!r} holds examples, but there is no progress of {owner!r} in partitions {unknown}: expected both or "
-            "neither. Joining from the start would write every example twice; use another prefix, or leave it behind: --from-now"
+            f"{topics.examples!r} holds examples, but there is no progress of {joiner_of(topics)!r} in partitions {unknown}: expected both "
+            "or neither. Joining from the start would write every example twice; use another prefix, or leave it behind: --from-now"
         )
 
 
@@ -138,10 +137,9 @@ def _check_partitions(log: Log, topics: Topics) -> None:
 
 
 def _committed(
-    log: Log, topics: Topics, topic: str, settings: JoinSettings, share: Share | None, *, accept_gap: bool
+    log: Log, topic: str, known: Mapping[int, Progress], settings: JoinSettings, share: Share | None, *, accept_gap: bool
 ) -> dict[int, tuple[int, ResumePoint]]:
     """Return the next offset and the resume point of each partition; its first offset if nothing was committed."""
-    known = log.progress(joiner_of(topics), topic)
     entries = {}
     for p, bounds in _bounds(log, topic, share).items():
         if p not in known:
