@@ -4,21 +4,19 @@ Every wait ends. A client that fails to open leaves no thread and no socket behi
 Offsets are read up to the last stable one: what an open transaction has written is not visible yet.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka import KafkaConsumer, KafkaProducer, errors
+from kafka import KafkaConsumer, errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
 
 from stream.log.contract import (
     FencedError,
     LogError,
     LogUnavailableError,
-    Message,
     OffsetGoneError,
     Progress,
     RecordTooLargeError,
@@ -127,76 +125,3 @@ def open_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
         allow_auto_create_topics=False,
         **settings,
     )
-
-
-class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
-    """Writes each record once, to every in-sync replica; with an ``owner`` also in transactions. Its base waits for ever, this does not."""
-
-    cluster: Cluster
-    owner: str
-
-    @classmethod
-    def open(cls, cluster: Cluster, owner: str | None = None) -> "Producer":
-        """Connect; Kafka then ends the open transaction of any earlier producer of ``owner``, and fences that producer."""
-        producer = open_client(
-            cls,
-            cluster,
-            acks="all",
-            compression_type="lz4",
-            batch_size=262_144,  # bytes
-            max_block_ms=WAIT_MS,
-            delivery_timeout_ms=WAIT_MS,
-            retry_backoff_ms=2,  # while the previous transaction is still being marked, which takes a few
-            allow_auto_create_topics=False,
-            transactional_id=owner,
-            transaction_timeout_ms=WAIT_MS,
-        )
-        producer.cluster, producer.owner = cluster, owner or ""
-        if owner is not None:
-            try:
-                with named_errors(cluster, "WRITE", owner):
-                    producer.init_transactions()
-            except LogError:
-                producer.abandon()
-                raise
-        return producer
-
-    def send_all(self, messages: Sequence[tuple[Message, int]]) -> list[int]:
-        """Write messages, each with its partition, and return their offsets."""
-        with named_errors(self.cluster, "WRITE", ", ".join(sorted({one.topic for one, _ in messages}))):
-            return self._acknowledged(self._send_each(messages))
-
-    def transact(self, messages: Sequence[tuple[Message, int]], progress: Mapping[tuple[str, int], Progress], group: str) -> list[int]:
-        """Write messages and the ``group``'s offsets in one transaction. After an error the outcome is unknown until the next ``open``."""
-        offsets = {TopicPartition(*where): OffsetAndMetadata(*entry, -1) for where, entry in progress.items()}
-        with named_errors(self.cluster, "WRITE", self.owner):
-            self.begin_transaction()
-            sent = self._send_each(messages)
-            if offsets:
-                self._wait_for(self._transaction_manager.send_offsets_to_transaction(offsets, group))
-            acknowledged = self._acknowledged(sent)
-            self._wait_for(self._transaction_manager.begin_commit())
-        return acknowledged
-
-    def abandon(self) -> None:
-        """Close at once, even if writes are under way."""
-        self._sender.force_close()
-        self._sender.join(WAIT)
-        with suppress(errors.KafkaError):
-            self.close(timeout=0)
-
-    def _send_each(self, messages: Sequence[tuple[Message, int]]) -> list[Any]:
-        # Kafka takes a record with neither key nor value; the client does not: its key becomes an empty one.
-        keys = [b"" if one.key is None and one.value is None else one.key for one, _ in messages]
-        return [
-            self.send(one.topic, one.value, key, list(one.headers), partition) for (one, partition), key in zip(messages, keys, strict=True)
-        ]
-
-    def _acknowledged(self, sent: list[Any]) -> list[int]:
-        deadline = time.monotonic() + WAIT
-        return [future.get(max(0.0, deadline - time.monotonic())).offset for future in sent]
-
-    def _wait_for(self, result: Any) -> None:
-        self._sender.wakeup()
-        if not result.wait(timeout_ms=WAIT_MS):
-            raise errors.KafkaTimeoutError(f"no answer within {WAIT:g} seconds")

@@ -11,8 +11,9 @@ from stream.log import kafka_reader
 from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
 from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT, Producer
+from stream.log.kafka_client import WAIT
 from stream.log.kafka_log import KafkaLog
+from stream.log.kafka_producer import Producer
 from stream.log.kafka_security import Cluster
 from tests.kafka_server import KafkaServer
 from tests.ports import free_port
