@@ -76,7 +76,7 @@ def _decompose(
                 own[k] = net.dense[net.defaults + f * net.embedding + k]
             if terms.records.shape[1] > 0:
                 told[f] = 0
-            terms.deep[n, f] = deep - (forward(net, act) + branch.forward(net, act, branch.scratch))
+            terms.deep[n, f] = deep - (forward(net, act, False) + branch.forward(net, act, branch.scratch))
             for k in range(own.shape[0]):
                 own[k] = kept[k]
             if terms.records.shape[1] > 0:

@@ -16,8 +16,11 @@ from model.terms import NO_TERM
 
 
 @inner
-def forward(net: Network, act: Activations) -> Any:
-    """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias."""
+def forward(net: Network, act: Activations, begun: bool) -> Any:
+    """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias.
+
+    ``begun`` says that ``act`` holds what :func:`model.kernels.batch.begin` computes.
+    """
     p = net.dense
     logit = p.dtype.type(0)
     for layer in range(net.layers.shape[0]):
@@ -25,7 +28,8 @@ def forward(net: Network, act: Activations) -> Any:
         n = at[OUT]
         x, z, active = act.x[layer + 1, :n], act.skip_input[layer, :n], act.active[layer + 1]
         weight = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n]
-        affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.active_count[layer]], z)
+        if not begun or layer > 0:
+            affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.active_count[layer]], z)
         count = 0
         for k in range(n):
             x[k] = z[k] if z[k] > 0 else p.dtype.type(0)
@@ -37,7 +41,7 @@ def forward(net: Network, act: Activations) -> Any:
             if not net.pre:
                 for k in range(n):
                     z[k] = x[k]
-            logit += skip.forward(net, act, layer, act.all_indices[:n] if net.pre else active[:count])
+            logit += skip.forward(net, act, layer, act.all_indices[:n] if net.pre else active[:count], begun and layer == 0 and net.pre)
     n = net.layers[-1, OUT]
     output, x = p[net.output : net.output + n], act.x[-1, :n]
     total = p.dtype.type(0)

@@ -43,7 +43,7 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
         return net.dense.dtype.type(0)
     for k in range(x.shape[0]):
         act.skip_input[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
-    return skip.forward(net, act, term, act.all_indices[: x.shape[0]])
+    return skip.forward(net, act, term, act.all_indices[: x.shape[0]], False)
 
 
 @inner
