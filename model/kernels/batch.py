@@ -43,7 +43,7 @@ def begin(net: Network, batch: Batch, indices: NDArray[np.int64], count: int) ->
     affine_each(weight, begun, batch.x, shared, count, batch.z)
     if net.scale == FROM_LAYER and net.pre:
         meta, bias = p[term[META] : term[META] + n * n], p[term[SCALE] : term[SCALE] + n]
-        affine_each(meta, bias, batch.z, 0, count, batch.scale)
+        affine_each(meta, bias, batch.z, np.int64(0), count, batch.scale)  # of 0 it would be compiled anew
 
 
 @inner

@@ -8,18 +8,23 @@ Shapes: ``n`` the width of the current layer.
 
 from typing import Any
 
+import numpy as np
+
 from model.kernels import skip
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.network import BIAS, BIAS_ACCUMULATORS, IN, OUT, WEIGHT, WEIGHT_ACCUMULATORS, Activations, Network
 from model.kernels.target import inner
 from model.terms import NO_TERM
 
+# Where a pass begins: at the input, or where model.kernels.batch.begin has left it. Of True and False it would be compiled twice.
+FROM_START, BEGUN = np.bool_(False), np.bool_(True)
+
 
 @inner
-def forward(net: Network, act: Activations, begun: bool) -> Any:
+def forward(net: Network, act: Activations, begun: Any) -> Any:
     """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias.
 
-    ``begun`` says that ``act`` holds what :func:`model.kernels.batch.begin` computes.
+    ``begun`` is one of the above.
     """
     p = net.dense
     logit = p.dtype.type(0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.kernels.batch import Batch, begin, take
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
-from model.kernels.dnn import forward
+from model.kernels.dnn import BEGUN, forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.record import Records, log_odds, prior
 from model.kernels.table import fetch, find
@@ -45,23 +45,6 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
 
 
 @inner
-def logit_of(
-    net: Network,
-    work: Workspace,
-    found: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-    rows: NDArray[Any],
-    records: Records,
-    features: Features,
-    n: int,
-) -> Any:
-    """Return the logit of example ``n``; fill ``found`` with the row of each of its keys, -1 if new."""
-    act, branch = work.act, work.branch
-    own = read_rows(net, act.x[0], found, keys, rows, records, features, n)
-    return own + forward(net, act, False) + branch.forward(net, act, branch.scratch)
-
-
-@inner
 def read_rows(
     net: Network,
     x: NDArray[Any],
@@ -72,7 +55,7 @@ def read_rows(
     features: Features,
     n: int,
 ) -> Any:
-    """Fill ``x`` with the input of example ``n``, and ``found``; return the bias and what its rows themselves add to the logit."""
+    """Fill ``x`` with the input of example ``n``, ``found`` with the row of each key, -1 if new; return the wide part of the logit."""
     first, d, p = n * net.fields, rows.shape[1] - 1, net.dense
     logit = p[net.bias]
     begin = features.starts[first]
@@ -124,7 +107,7 @@ def predict(
     features: Features,
     logits: NDArray[Any],
 ) -> None:
-    """Fill ``logits (N,)``, to the bit as :func:`logit_of` would; change nothing that is learned."""
+    """Fill ``logits (N,)``, to the bit as a learner would; change nothing that is learned."""
     act, branch, most = work.act, work.branch, batch.x.shape[0]
     for start in range(0, logits.shape[0], most):
         count = min(most, logits.shape[0] - start)
@@ -135,4 +118,4 @@ def predict(
         begin(net, batch, act.all_indices, count)
         for t in range(count):
             take(net, act, batch, t)
-            logits[start + t] = logits[start + t] + forward(net, act, True) + branch.forward(net, act, branch.scratch)
+            logits[start + t] = logits[start + t] + forward(net, act, BEGUN) + branch.forward(net, act, branch.scratch)
