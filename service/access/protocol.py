@@ -22,6 +22,7 @@ from service.access.turns import Turns, route_of
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
 MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers
+LAST_REQUEST = 1.0  # seconds that an idle connection of a server that ends has for another request
 
 
 class Bounds(NamedTuple):
@@ -54,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.stuck_since: float | None = None  # since when the client takes no more of the answer
         self.head: int | None = 0  # bytes of the head that have come; None: it is complete
         self.framing = 0  # bytes that have come since, without the body
+        self.ending = False  # the next answer is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection, or answer that there are too many."""
@@ -120,6 +122,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             self.turns.enter(self.scope, self.address)  # type: ignore[arg-type]  # a dictionary, too
         super().on_headers_complete()
+        if self.ending:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """End a request: now it is the server's turn."""
@@ -140,6 +144,18 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now > self.stuck_since + self.bounds.receive_timeout:
             self.transport.abort()
 
+    def shutdown(self) -> None:
+        """Let the next answer be the last, and say so in it: to disconnect at once would lose a request that is on its way."""
+        self.ending = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+        self.loop.call_later(LAST_REQUEST, self._end_unless_asked)
+
+    def _end_unless_asked(self) -> None:
+        """Disconnect, unless a request has come: its answer does so."""
+        if not self.shed and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
     def refuse(self, status: int, detail: str, headers: bytes = b"") -> None:
         """Answer what no endpoint sees, unless an answer has begun, and disconnect."""
         self.deadline = None
@@ -151,7 +167,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _shed(self) -> None:
         """Answer that there are too many requests, and stay connected: to connect again would cost both sides more than the answer."""
-        keep = self.parser.should_keep_alive()
+        keep = self.parser.should_keep_alive() and not self.ending
         self.shed = False
         if self.transport.is_closing():
             return
