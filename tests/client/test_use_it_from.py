@@ -1,6 +1,7 @@
 """What the tutorial and the README's "Use it from" say works: it runs as it stands, beside ``sml up``, and what is sent is learned."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error as PlaywrightError, Page
@@ -25,6 +27,7 @@ from tests.site import Site
 
 __all__ = ["browser"]
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TUTORIAL = re.findall(r"```(?:python|sh)\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
 RECORD, EVALUATE, UP, PREDICT, ASK = TUTORIAL
 
@@ -66,6 +69,12 @@ def python(script: str) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT / "client", check=True, timeout=60)
 
 
+def curl(line: str, site: Site) -> Any:
+    """Return what the server answers to a line that the README shows."""
+    command = shlex.split(line.replace("localhost:8000", address(site)))
+    return json.loads(subprocess.run([*command, "-sSf"], capture_output=True, check=True).stdout)
+
+
 @pytest.mark.usefixtures("learned")
 def test_curl(up: Site) -> None:
     done = subprocess.run(
@@ -74,6 +83,11 @@ def test_curl(up: Site) -> None:
 
     assert '"probability"' in done.stdout
     assert done.stdout.count('{"accepted":1}') == 2
+
+    predict, click = re.findall(r"^curl .*", README.partition("## Your own data")[2].partition("\n## ")[0], re.MULTILINE)
+    [prediction] = curl(predict, up)["predictions"]
+    click = click.replace("…", prediction["impression_id"]).replace("1790000000000", str(int(time.time() * 1000)))
+    assert curl(click, up) == {"accepted": 1}
 
 
 @pytest.mark.usefixtures("learned")
