@@ -29,6 +29,7 @@ __all__ = ["browser"]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TUTORIAL = re.findall(r"```(?:python|sh)\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+OPEN_INFERENCE = "[Open Inference Protocol](deploy/inference.md), here Triton's client"
 RECORD, EVALUATE, UP, PREDICT, ASK = TUTORIAL
 
 
@@ -101,6 +102,21 @@ def test_asyncio(up: Site) -> None:
     python(f"import asyncio\nasync def main():\n{body}\nasyncio.run(main())")
 
 
+def blocks(page: str) -> list[str]:
+    """Return what a page shows in Python."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_open_inference_protocol_and_what_the_pages_of_the_clients_show(up: Site) -> None:
+    shown = [lines(OPEN_INFERENCE, address(up)), *blocks("deploy/inference.md"), *blocks("client/README.md")]
+    assert len(shown) == 3
+
+    port = address(up).rpartition(":")[2]
+    python(
+        "\n".join(shown).replace(ADDRESS, address(up)).replace(":8000", f":{port}").replace('infer("sml"', f'infer("{up.topics.prefix}"')
+    )
+
+
 def test_kafka(kafka: str) -> None:
     topics = Topics(f"use-{time.time_ns()}")
     with connect(kafka) as log:
@@ -171,4 +187,13 @@ def test_the_shop_shows_predicts_and_learns_what_is_clicked(up: Site, browser: B
 
 
 def test_every_row_is_run_here_or_by_node() -> None:
-    assert set(ROWS) == {"curl", "Python", "Python, asyncio", "JavaScript, TypeScript", "Kafka, here from Python", "files", "a shop"}
+    assert set(ROWS) == {
+        "curl",
+        "Python",
+        "Python, asyncio",
+        "JavaScript, TypeScript",
+        "Kafka, here from Python",
+        OPEN_INFERENCE,
+        "files",
+        "a shop",
+    }
