@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
@@ -92,7 +93,7 @@ ELSEWHERE = {
     "sml schema COMMAND": "test_a_schema_is_printed_and_a_wrong_name_is_answered_with_the_nearest",
     "sml simulate": "test_traffic_waits_for_the_server_and_every_click_is_sent_once",
     "sml predict": "test_predicting_once_gives_what_the_server_gives",
-    "sml export --format onnx": "test_onnx_and_torch_predict_what_the_server_answers",
+    "sml export --format onnx": "test_the_command_exports_what_is_served_now_a_past_version_or_a_checkpoint",
     "sml import model.pt --rows embeddings.parquet": "test_it_predicts_as_the_network_that_was_imported",
     "sml compile --all": "test_the_image_holds_its_kernels_compiled",
     "sml bench step": "test_the_kernels_side_learns_every_example_it_was_made_with",
@@ -198,6 +199,18 @@ def test_what_a_page_shows_of_other_programs_is_there() -> None:
 
 def test_what_runs_elsewhere_is_there() -> None:
     assert [test for test in ELSEWHERE.values() if f"def {test}(" not in TESTS and not (ROOT / test).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", sorted({page for page in USED if "```toml" in page.read_text(encoding="utf-8")}), ids=lambda page: page.name
+)
+def test_the_settings_that_a_page_shows_are_settings(page: Path) -> None:
+    shown: dict[str, Any] = {}
+    for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        for table, values in (tomllib.loads(block) if language == "toml" else {}).items():
+            shown[table] = shown.get(table, {}) | values  # on top of what the page has shown before
+
+    assert Settings.model_validate(shown)
 
 
 def write_files(folder: Path) -> None:
