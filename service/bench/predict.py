@@ -1,6 +1,6 @@
 """``sml bench predict``: the latency of ``/v1/predict``, idle and while the model learns, beside plain PyTorch.
 
-PyTorch is measured behind plain FastAPI and behind Ray Serve; what is missing is left out, with a word. Requests come at a fixed rate, and a
+PyTorch is measured behind plain FastAPI and behind Ray Serve; what is missing is left out and said. Requests come at a fixed rate, and a
 latency counts from when its request was due. The load is made on the same machine.
 """
 
