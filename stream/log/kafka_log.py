@@ -27,7 +27,9 @@ from stream.log.contract import (
     UnknownTopicError,
 )
 from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT, KafkaReader, Producer, committed
+from stream.log.kafka_client import WAIT, committed
+from stream.log.kafka_producer import Producer
+from stream.log.kafka_reader import KafkaReader
 from stream.log.kafka_security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
