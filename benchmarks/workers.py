@@ -45,7 +45,8 @@ def learn(site: Site, first: int, count: int) -> None:
         for start in range(first, first + count, BATCH):
             now, numbers = int(time.time() * 1000), range(start, min(start + BATCH, first + count))
             examples = [
-                Example(f"{n}", now, {name: float(n) if "_0" in name else f"{n}" for name in names}, int(n % 5 == 0)) for n in numbers
+                Example(f"{n}", now, {name: float(n) if "_0" in name else f"{n}" for name in names}, 1 if n % 5 == 0 else 0)
+                for n in numbers
             ]
             log.append([Message(site.topics.examples, each.impression_id.encode(), encode(each)) for each in examples])
     sml(site, "learn", "--until-caught-up")
