@@ -38,7 +38,7 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
 
 
 @inner_ordered_sum
-def affine_each(weight: NDArray[Any], begun: NDArray[Any], x: NDArray[Any], first: int, count: int, out: NDArray[Any]) -> None:
+def affine_each(weight: NDArray[Any], begun: NDArray[Any], x: NDArray[Any], first: int | np.int64, count: int, out: NDArray[Any]) -> None:
     """Map each row of ``x[:count]`` as :func:`affine` does, to the bit: ``out_t = begun + Σ_j x_tj W_j`` over the inputs from ``first`` on.
 
     Two rows at a time, so both arrays have an even number of them: that of the last may be computed in vain. A weight is read once for all.

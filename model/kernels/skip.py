@@ -88,7 +88,7 @@ def flush(net: Network, act: Activations) -> None:
 
 @inner
 def find_scale(
-    net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any], begun: bool
+    net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any], begun: Any
 ) -> None:
     """Fill ``scale`` with ``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16), where ``M x' + b`` may be there."""
     p, at, n = net.dense, net.terms[term], scale.shape[0]
@@ -110,7 +110,7 @@ def find_scale(
 
 
 @inner
-def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64], begun: bool) -> Any:
+def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64], begun: Any) -> Any:
     """Return ``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16).
 
     Args:

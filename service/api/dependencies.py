@@ -94,7 +94,7 @@ class Service(NamedTuple):
 
 
 class Direct(APIRoute):
-    """A route whose endpoint takes the request and nothing else, in which FastAPI would look for arguments for 0.1 ms."""
+    """A route whose endpoint takes the request and nothing else, in which FastAPI would look for arguments for 0.06 ms."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the endpoint."""

@@ -3,6 +3,7 @@
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from os import kill
@@ -18,7 +19,7 @@ from stream.weights.follow import newest_weights
 from tests.site import Site
 from tests.stream.learning import SPEC, TOPICS, example, learn_all, opened
 
-WORKERS = 4
+WORKERS, CLIENTS = 4, 6
 LARGE = SPEC.model_copy(update={"table": SPEC.table.model_copy(update={"capacity": 2**18})})
 VALUES = 5_000  # of users, and of items: some on nearly every page of the table
 REQUEST = {"context": {"user": 7}, "candidates": [{"id": n, "item": n, "price": 1.5} for n in range(10)], "time": 1_000_000}
@@ -129,6 +130,26 @@ def test_a_worker_that_is_killed_is_started_again_and_its_requests_stay_counted(
 
     assert set(statuses) == {200}
     wait_until(lambda: server.answered() == before + 40)
+
+
+def test_a_worker_that_is_killed_loses_no_request_but_those_it_was_answering(server: Server) -> None:
+    process = server.processes()["worker 2"]
+
+    def ask(_: int) -> int:
+        try:
+            return server.predict().status_code
+        except httpx.TransportError:
+            return 0
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        statuses = clients.map(ask, range(15 * CLIENTS))  # each client waits for its answer before it asks again
+        time.sleep(0.2)
+        kill(process, signal.SIGKILL)
+        found = Counter(statuses)
+    wait_until(lambda: server.processes()["worker 2"] != process and len(workers_that_map(server)) == 1 + WORKERS)
+
+    assert set(found) <= {0, 200}
+    assert found[0] <= CLIENTS
 
 
 def test_without_the_follower_workers_serve_what_they_have_until_there_is_another(server: Server) -> None:
