@@ -87,6 +87,8 @@ ELSEWHERE = {
     "sml serve --model ctr=ctr.toml --model cvr=cvr.toml": "test_the_command_serves_each_model_from_its_own_settings",
     "sml serve --model NAME=TOML": "test_the_command_serves_each_model_from_its_own_settings",
     "sml serve --certfile server.pem --keyfile server.key": "test_a_server_with_a_certificate_answers_over_tls_only",
+    "sml join --partitions 0-7": "test_two_joiners_on_kafka_write_what_one_does_and_one_that_is_killed_stops_no_other",
+    "sml join --partitions 8-15": "test_two_joiners_on_kafka_write_what_one_does_and_one_that_is_killed_stops_no_other",
     "sml join --accept-gap": "tests/stream/join/test_gaps.py",
     "sml learn --accept-gap": "test_examples_deleted_before_they_were_learned_stop_the_learner_until_the_gap_is_accepted",
     "sml experiment guard": "test_a_guard_that_is_killed_and_two_that_guard_at_once_write_one_decision",

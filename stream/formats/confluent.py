@@ -82,12 +82,11 @@ class Registry:
                 self._decoders[schema_id] = self._made(schema_id)
                 self._failing.pop(schema_id, None)
                 return self._decoders[schema_id]
-            except SchemaRegistryError as error:
-                if error.http_status_code not in _NO_SUCH_ID and not self._fails_alone(schema_id):
+            except (SchemaRegistryError, HTTPError) as error:
+                said = error.error_message if isinstance(error, SchemaRegistryError) else error
+                if not (_is_none(error) or self._fails_alone(schema_id)):
                     raise RegistryAwayError(f"{self._address}: {error}") from error
-                why = f"one that {self._address} knows: {error.error_message}"
-            except HTTPError as error:
-                raise RegistryAwayError(f"{self._address}: {error}") from error
+                why = f"one that {self._address} knows: {said}"
             except Exception as error:  # noqa: BLE001 - as above, at a schema
                 why = f"one that can be used: {error}"
             self._unusable[schema_id] = f"schema id {schema_id}", why
@@ -97,12 +96,10 @@ class Registry:
         """Return whether the registry has failed at a schema for long, and answered for others all the while."""
         try:
             self._schemas.get_schema(_NOBODYS)
-        except SchemaRegistryError as error:
-            if error.http_status_code in _NO_SUCH_ID:
+        except (SchemaRegistryError, HTTPError) as error:
+            if _is_none(error):
                 since = self._failing.setdefault(schema_id, time.monotonic())
                 return time.monotonic() - since > _ALONE_FOR
-        except HTTPError:
-            pass
         self._failing.pop(schema_id, None)
         return False
 
@@ -132,6 +129,11 @@ class Registry:
                 referred = self._descriptors.get_version(reference.subject or "", reference.version or 1, fmt="serialized").schema
                 self._describe_references(referred, files)
                 files[reference.name] = _descriptor(referred)
+
+
+def _is_none(error: Exception) -> bool:
+    """Return whether a registry has looked for an id, and found none."""
+    return isinstance(error, SchemaRegistryError) and error.http_status_code in _NO_SUCH_ID
 
 
 def _descriptor(schema: Schema) -> bytes:

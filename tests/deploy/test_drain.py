@@ -13,7 +13,6 @@ from threading import Event
 
 import pytest
 
-from service.listen import SHUTDOWN_TIMEOUT
 from tests.site import Site
 from tests.stream.learning import TOPICS, examples, learn_all, opened
 
@@ -32,7 +31,7 @@ def pod(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, f"sqlite:///{tmp_path / 'log.db'}", SML_LOG__PREFIX=TOPICS.prefix)
     site.start("serve")
     try:
-        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights", 60)
+        site.wait_for(lambda: site.get("serve", "/readyz").is_success, "weights")
         yield site
     finally:
         site.close()
@@ -50,12 +49,13 @@ def asked(connection: HTTPConnection) -> HTTPResponse:
     return answer
 
 
-def keep_asking(site: Site) -> int:
+def keep_asking(site: Site, pause: float) -> int:
     """Ask over one connection until an answer says that it is the last; return how many came."""
     count = 1
     with closing(connected(site)) as connection:
         while not asked(connection).will_close:
             count += 1
+            time.sleep(pause)
     return count
 
 
@@ -73,25 +73,21 @@ def test_no_request_fails_when_a_pod_ends(pod: Site) -> None:
     known = Event()
     with (
         ThreadPoolExecutor(KEPT + NEW) as clients,
-        closing(connected(pod)) as idle,
         socket.create_connection(("127.0.0.1", pod.ports["serve"]), timeout=10) as slow,
     ):
-        kept = [clients.submit(keep_asking, pod) for _ in range(KEPT)]
+        kept = [clients.submit(keep_asking, pod, 0.03 * (n % 2)) for n in range(KEPT)]  # half of them are idle most of the time
         new = [clients.submit(connect_and_ask, pod, known) for _ in range(NEW)]
-        assert not asked(idle).will_close
         slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY[:9]))
         time.sleep(0.3)  # meanwhile proxies hear of it: the preStop of deploy/kubernetes/server.yaml
         known.set()
         answered = [client.result() for client in new]
 
-        ended = time.monotonic()
         pod.processes["serve"].send_signal(signal.SIGTERM)
 
-        time.sleep(0.3)
+        time.sleep(0.3)  # it has stopped listening
         slow.sendall(BODY[9:])
         assert slow.recv(65_536).startswith(b"HTTP/1.1 200 ")
-        assert asked(idle).will_close
         answered += [client.result() for client in kept]
-        assert pod.processes["serve"].wait(SHUTDOWN_TIMEOUT) == 0
-        assert time.monotonic() - ended < SHUTDOWN_TIMEOUT / 2
-    assert min(answered) > 3
+        assert pod.processes["serve"].wait(60) == 0
+    assert all(answered)
+    assert "shutdown exceeded" not in pod.said("serve")

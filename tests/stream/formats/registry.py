@@ -60,7 +60,8 @@ class FakeRegistry:
                     self.schemas.append(found)
                 return 200, found
             case ["subjects", subject, "versions", version]:
-                return 200, next(each for each in self.schemas if (each["subject"], each["version"]) == (subject, int(version)))
+                found = next((each for each in self.schemas if (each["subject"], each["version"]) == (subject, int(version))), None)
+                return (200, found) if found else (404, {"error_code": 40401, "message": f"Subject '{subject}' not found."})
         return 404, {"error_code": 404, "message": "no such path"}
 
 

@@ -239,6 +239,20 @@ def test_what_does_not_fit_its_schema_is_set_aside(log: SqliteLog, registry: Fak
     assert isinstance(Formats(SETTINGS).decoded(Record("t", 0, 0, 0, None, endless[3])).decoded, BadRecordError)
 
 
+def test_a_schema_that_refers_to_a_subject_that_is_gone_is_named_and_its_records_are_set_aside(
+    log: SqliteLog, double: FakeRegistry
+) -> None:
+    refers = [{"name": "Features", "subject": "gone", "version": 1}]
+    double.schemas.append({"schema": avro(features="Features"), "references": refers, "subject": "views", "version": 1})
+    value = b"\0" + len(double.schemas).to_bytes(4, "big") + b"x"
+    log.append([Message(TOPICS.impressions, b"a", value), *end(log)])
+
+    assert joined(log, double) == []
+    (letter,) = dead_letters(log, TOPICS)
+    assert letter.record.value == value
+    assert f"got 'schema id {len(double.schemas)}', expected one that {double.url} knows: Subject 'gone' not found." in letter.message
+
+
 LIST = {"type": "record", "name": "List", "fields": [{"name": "next", "type": ["null", "List"]}]}
 TREE = {"type": "record", "name": "Tree", "fields": [{"name": "node", "type": {"type": "record", "name": "Node", "fields": [{"name": "in", "type": {"type": "array", "items": "Tree"}}]}}, {"name": "other", "type": ["null", "Node"]}, {"name": "z", "type": ["null", {"type": "record", "name": "Z", "fields": [{"name": "t", "type": ["null", "Tree"]}]}]}]}  # fmt: skip
 
