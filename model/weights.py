@@ -16,7 +16,7 @@ from model.exploration import PRIOR
 from model.features import Features
 from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances
-from model.kernels.forward import Workspace, predict, rows_scratch, workspace
+from model.kernels.forward import Workspace, found_scratch, predict, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Activations, Network
 from model.kernels.record import COLUMNS, Records
@@ -141,7 +141,7 @@ class Weights:
         logits = np.empty((features.starts.shape[0] - 1) // len(self.spec.fields), self.dense.dtype)
         features = features.contiguous(len(logits))
         network = self.network()
-        self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, self.records, features, logits)
+        self._predict(network, self._workspace, found_scratch(network, features), self.keys, self.rows, self.records, features, logits)
         return logits
 
     @property
