@@ -42,7 +42,7 @@ def entropy(rate: float) -> float:
     return float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
 
 
-def of_logs(path: Path, settings: Settings, seeds: int, rows: int = 20_000) -> None:
+def of_logs(path: Path, settings: Settings, seeds: int, rows: int = 5_000) -> None:
     """Print the NE of a log's first thousand examples of which a label is known, over several seeds, and that of the click rate so far."""
     log = recorded(path, settings, rows)
     for protocol in protocols(settings):
