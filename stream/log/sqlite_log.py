@@ -133,19 +133,21 @@ class SqliteLog:
         """Open a reader of ``topic`` from the given offset of each partition."""
         return SqliteReader(self._path, topic, start)
 
-    def writer(self, owner: str) -> "SqliteWriter":
-        """Take the name ``owner``, and fence whoever held it."""
+    def writer(self, owner: str, group: str | None = None) -> "SqliteWriter":
+        """Take the name ``owner``, and fence whoever held it; progress is stored under ``group``, by default the owner's name."""
 
         def work(db: sqlite3.Connection) -> int:
             db.execute("INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1", (owner,))
             return _epoch(db, owner)
 
-        return SqliteWriter(self, owner, self._writes.submit(work).result())
+        return SqliteWriter(self, owner, self._writes.submit(work).result(), group or owner)
 
-    def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
-        """Append ``messages`` and store ``progress``, if ``owner`` is still in its ``epoch``."""
+    def commit(
+        self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress], group: str
+    ) -> list[int]:
+        """Append ``messages`` and store ``progress`` under ``group``, if ``owner`` is still in its ``epoch``."""
         check_metadata(progress)
-        rows = [(owner, topic, partition, *entry) for (topic, partition), entry in progress.items()]
+        rows = [(group, topic, partition, *entry) for (topic, partition), entry in progress.items()]
 
         def work(db: sqlite3.Connection) -> list[int]:
             current = _epoch(db, owner)
@@ -219,12 +221,12 @@ class SqliteLog:
 class SqliteWriter:
     """The owner of a name, for as long as its epoch is the newest."""
 
-    def __init__(self, log: SqliteLog, owner: str, epoch: int) -> None:
-        self._log, self._owner, self._epoch = log, owner, epoch
+    def __init__(self, log: SqliteLog, owner: str, epoch: int, group: str) -> None:
+        self._log, self._owner, self._epoch, self._group = log, owner, epoch, group
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
         """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order."""
-        return self._log.commit(self._owner, self._epoch, messages, progress)
+        return self._log.commit(self._owner, self._epoch, messages, progress, self._group)
 
     def close(self) -> None:
         """Do nothing: the connections are the log's."""
