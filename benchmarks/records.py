@@ -6,6 +6,9 @@ differences are paired by example, and their standard error is that of the means
 
 import argparse
 import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from service.settings import Settings, load
 from stream.files.layout import Logged
 from stream.files.rows import read
 
-BLOCKS, BATCH = 20, 4096
+BLOCKS, BATCH, ROWS = 20, 4096, 20_000
 SIDES: dict[str, dict[str, Any]] = {
     "without, embedding 8": {"records": False, "embedding": 8},
     "with, embedding 7": {"records": True, "embedding": 7},
@@ -70,26 +73,58 @@ def compare(path: Path, settings: Settings, seeds: int) -> None:
         print(f"{name}: {loss.mean():.5f}, {difference.mean():+.5f} ± {error:.5f} ({difference.mean() / first.mean():+.2%})", flush=True)
 
 
+def steps_of_log(path: Path, settings: Settings, repeats: int) -> None:
+    """Print the time of a step of each side on the first rows of a log, measured in turn."""
+    logged = list(islice(read(path, settings.data), ROWS))
+    times = [row.time for row in logged]
+    features = Encoder(settings.spec.fields).encode([row.features for row in logged], times).features
+    labels = np.array([row.label for row in logged], np.float32)
+
+    def learning(side: dict[str, Any]) -> Callable[[], float]:
+        online = OnlineModel(settings.model_copy(update={"model": settings.model.model_copy(update=side)}).spec)
+
+        def learn() -> float:
+            start = time.thread_time()
+            online.learn(features, labels)
+            return (time.thread_time() - start) / len(labels)
+
+        return learn
+
+    in_turn({name: learning(side) for name, side in SIDES.items()}, path.name, repeats)
+
+
 def steps(fields: int, repeats: int) -> None:
-    """Print the time of a step of each side, measured in turn."""
-    sides = {name: Fast(spec_of(side, fields), 10_000) for name, side in SIDES.items()}
-    for side in sides.values():
-        side.features = side.features._replace(times=np.arange(10_000))
-        side.learn()
-    speeds = [[side.learn() for side in sides.values()] for _ in range(repeats)]
+    """Print the time of a step of each side on random examples, measured in turn."""
+
+    def learning(side: dict[str, Any]) -> Callable[[], float]:
+        fast = Fast(spec_of(side, fields), 10_000)
+        fast.features = fast.features._replace(times=np.arange(10_000))
+        return lambda: 1 / fast.learn()
+
+    in_turn({name: learning(side) for name, side in SIDES.items()}, f"{fields} fields", repeats)
+
+
+def in_turn(sides: dict[str, Callable[[], float]], of: str, repeats: int) -> None:
+    """Print the median time of a step of each side, and of its ratio to the first side's; each side returns seconds of processor time."""
+    for learn in sides.values():
+        learn()
+    seconds = [[learn() for learn in sides.values()] for _ in range(repeats)]
     for number, name in enumerate(sides):
-        step = statistics.median(1e6 / each[number] for each in speeds)
-        ratio = statistics.median(each[0] / each[number] for each in speeds)
-        print(f"{name}, {fields} fields: {step:.1f} us a step, {ratio:.2f} times the first", flush=True)
+        step = statistics.median(1e6 * each[number] for each in seconds)
+        ratio = statistics.median(each[number] / each[0] for each in seconds)
+        print(f"{name}, {of}: {step:.1f} us a step, {ratio:.2f} times the first", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", type=Path, nargs="*", help="recorded logs, each followed by its settings: FILE sml.toml …")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="0: the time of a step alone")
     parser.add_argument("--repeats", type=int, default=11)
     options = parser.parse_args()
-    for path, config in zip(options.files[::2], options.files[1::2], strict=True):
-        compare(path, load(config), options.seeds)
+    logs = [(path, load(config)) for path, config in zip(options.files[::2], options.files[1::2], strict=True)]
+    for path, settings in logs if options.seeds else ():
+        compare(path, settings, options.seeds)
+    for path, settings in logs:
+        steps_of_log(path, settings, options.repeats)
     for fields in (10, 23, 45):
         steps(fields, options.repeats)

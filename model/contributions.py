@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.features import Features
 from model.kernels.dnn import FROM_START, forward
-from model.kernels.forward import Workspace, read_rows, rows_scratch
+from model.kernels.forward import Found, Workspace, found_scratch, read_rows
 from model.kernels.network import IN, OUT, SKIP, WIDTH, Activations, Network
 from model.kernels.record import Records
 from model.kernels.target import inner, kernel
@@ -44,7 +44,7 @@ def contributions(weights: Weights, features: Features) -> Contributions:
     terms = Contributions(zeros(), zeros(fields), zeros(len(network.terms)), zeros(), zeros(), zeros(fields), zeros(told))
     terms.bias[...] = weights.dense[network.bias]
     table = weights.keys, weights.rows, weights.records
-    _decompose(network, weights.workspace(network), rows_scratch(network, features), *table, features.contiguous(n), terms)
+    _decompose(network, weights.workspace(network), found_scratch(network, features), *table, features.contiguous(n), terms)
     return terms
 
 
@@ -52,7 +52,7 @@ def contributions(weights: Weights, features: Features) -> Contributions:
 def _decompose(
     net: Network,
     work: Workspace,
-    found: NDArray[np.int64],
+    found: Found,
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
     records: Records,
@@ -63,7 +63,7 @@ def _decompose(
     kept, told = act.gradient[0], act.x[0, net.fields * net.embedding : net.layers[0, IN]]
     for n in range(terms.bias.shape[0]):
         read_rows(net, act.x[0], found, keys, rows, records, features, n)
-        _fill_wide(net, found, rows, features, n, terms.wide[n])
+        _fill_wide(net, found.rows, rows, features, n, terms.wide[n])
         for f in range(terms.records.shape[1]):
             terms.records[n, f] = told[f]
         deep = terms.bias[n] * 0

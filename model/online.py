@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
-from model.kernels.forward import Shown, Workspace, rows_scratch
+from model.kernels.forward import Shown, Workspace, found_scratch
 from model.kernels.journal import new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
@@ -109,7 +109,7 @@ class OnlineModel:
         if keys > len(self._journal.row):
             self._journal = new_journal(self.table, keys)
         network, rates = self._network(), self._rates()
-        found = max(rows_scratch(network, features), rows_scratch(network, shown.features), key=len)
+        found = found_scratch(network, features, shown.features)
 
         def learn(start: int, end: int) -> int:
             now, journal = self.examples, self._journal

@@ -17,7 +17,7 @@ from model.features import Features
 from model.kernels.batch import Batch, batch_of
 from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances
-from model.kernels.forward import Workspace, predict, rows_scratch, workspace
+from model.kernels.forward import Workspace, found_scratch, predict, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Activations, Network
 from model.kernels.record import COLUMNS, Records
@@ -146,7 +146,7 @@ class Weights:
         logits = np.empty((features.starts.shape[0] - 1) // len(self.spec.fields), self.dense.dtype)
         features = features.contiguous(len(logits))
         network = self.network()
-        scratch = self._workspace, self._batch, rows_scratch(network, features)
+        scratch = self._workspace, self._batch, found_scratch(network, features)
         self._predict(network, *scratch, self.keys, self.rows, self.records, features, logits)
         return logits
 

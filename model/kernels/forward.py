@@ -13,9 +13,9 @@ from model.kernels.batch import Batch, begin, take
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import BEGUN, forward
 from model.kernels.network import Activations, Network, activations
-from model.kernels.record import Records, log_odds, prior
+from model.kernels.record import Records, odds, prior
 from model.kernels.table import fetch, find
-from model.kernels.target import inner, kernel
+from model.kernels.target import inner, inner_ordered_sum, kernel
 
 
 class Workspace(NamedTuple):
@@ -39,23 +39,32 @@ def workspace(net: Network, branch: Branch) -> Workspace:
     return Workspace(act, compiled(branch, net, act))
 
 
-def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
-    """Allocate scratch for the row of each key of any one example."""
-    return np.empty(int(np.diff(features.starts[:: net.fields]).max(initial=0)), np.int64)
+class Found(NamedTuple):
+    """What is found of an example's K keys: scratch."""
+
+    rows: NDArray[np.int64]  # (K,), the row of each, -1 if it is new
+    told: NDArray[np.float64]  # (K,), what its record tells
+    different: NDArray[np.int64]  # (K,), first the rows that the example touches, each once
+
+
+def found_scratch(net: Network, *features: Features) -> Found:
+    """Allocate scratch for any one of these examples."""
+    most = max(int(np.diff(each.starts[:: net.fields]).max(initial=0)) for each in features)
+    return Found(np.empty(most, np.int64), np.empty(most), np.empty(most, np.int64))
 
 
 @inner
 def read_rows(
     net: Network,
     x: NDArray[Any],
-    found: NDArray[np.int64],
+    found: Found,
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
     records: Records,
     features: Features,
     n: int,
 ) -> Any:
-    """Fill ``x`` with the input of example ``n``, ``found`` with the row of each key, -1 if new; return the wide part of the logit."""
+    """Fill ``x`` with the input of example ``n``, ``found`` with what there is of its keys; return the wide part of the logit."""
     first, d, p = n * net.fields, rows.shape[1] - 1, net.dense
     logit = p[net.bias]
     begin = features.starts[first]
@@ -66,7 +75,7 @@ def read_rows(
             x[f * d + k] = 0
         for i in range(start, end):
             row = find(keys, features.keys[i])
-            found[i - begin] = row
+            found.rows[i - begin] = row
             if row < 0:
                 for k in range(d):
                     x[f * d + k] += share * p[net.defaults + f * d + k]
@@ -80,19 +89,27 @@ def read_rows(
     return logit
 
 
-@inner
-def read_records(net: Network, x: NDArray[Any], found: NDArray[np.int64], records: Records, features: Features, n: int) -> None:
-    """Fill ``x (F,)`` with what the records of each field's rows tell example ``n``; of several, the mean."""
+@inner_ordered_sum
+def read_records(net: Network, x: NDArray[Any], found: Found, records: Records, features: Features, n: int) -> None:
+    """Fill ``x (F,)`` with what the records of each field's rows tell example ``n``; of several, the mean.
+
+    The odds come first, then their logarithms: a call of the C library ends what the processor does ahead.
+    """
     bucket, first = features.times[n] // records.delay, n * net.fields
     others, clicks = prior(records, bucket)
     begin = features.starts[first]
+    rows, told = found.rows, found.told
+    keys = features.starts[first + net.fields] - begin
+    for i in range(keys):
+        told[i] = odds(records, rows[i], bucket, others, clicks) if rows[i] >= 0 else 1
+    for i in range(keys):
+        told[i] = np.log(told[i])
     for f in range(net.fields):
         start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
-        total = x.dtype.type(0)
+        total = 0.0
         for i in range(start, end):
-            if found[i] >= 0:
-                total += log_odds(records, found[i], bucket, others, clicks)
-        x[f] = total / x.dtype.type(end - start)
+            total += told[i]
+        x[f] = total / (end - start)
 
 
 @kernel
@@ -100,7 +117,7 @@ def predict(
     net: Network,
     work: Workspace,
     batch: Batch,
-    found: NDArray[np.int64],
+    found: Found,
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
     records: Records,

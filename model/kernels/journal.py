@@ -11,7 +11,7 @@ from model.kernels.target import inner, kernel
 
 
 class Journal(NamedTuple):
-    """The old content of up to K rows, in the order in which they were touched."""
+    """The old content of up to K rows, each once."""
 
     row: NDArray[np.int64]  # (K,)
     key: NDArray[np.uint64]  # (K,)
@@ -37,8 +37,8 @@ def new_journal(table: Table, keys: int) -> Journal:
 
 
 @inner
-def remember(table: Table, journal: Journal, row: int, now: int) -> None:
-    """Record ``row`` as it is, then mark it as used by example ``now``."""
+def remember(table: Table, journal: Journal, row: int) -> None:
+    """Record ``row`` as it is."""
     at = journal.length[0]
     journal.row[at], journal.key[at], journal.used[at] = row, table.keys[row], table.used[row]
     for k in range(table.rows.shape[1]):
@@ -48,8 +48,6 @@ def remember(table: Table, journal: Journal, row: int, now: int) -> None:
         for k in range(COLUMNS):
             journal.records[at, k] = table.records.counts[row, k]
     journal.length[0] = at + 1
-    table.used[row] = now
-    table.touched[row] = True
 
 
 @kernel

@@ -18,7 +18,6 @@ which is 0 for a value never seen.
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.target import ordered_sum
@@ -100,7 +99,7 @@ def prior(records: Records, bucket: int) -> Any:
 
 
 @ordered_sum
-def log_odds(records: Records, row: int, bucket: int, others: Any, clicks: Any) -> Any:
-    """Return the log-odds of a click on a row's value above the stream's, by what is decided; ``others`` and ``clicks`` are the prior."""
+def odds(records: Records, row: int, bucket: int, others: Any, clicks: Any) -> Any:
+    """Return the odds of a click on a row's value, by what is decided, over the stream's; ``others`` and ``clicks`` are the prior."""
     n, c = decided(records, row, bucket)
-    return np.log(((c + clicks) * others) / ((max(n - c, n * 0) + others) * clicks))
+    return ((c + clicks) * others) / ((max(n - c, n * 0) + others) * clicks)

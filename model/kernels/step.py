@@ -14,11 +14,11 @@ from model.features import Features
 from model.kernels.base_rate import count
 from model.kernels.delay import weight
 from model.kernels.dnn import FROM_START, backward, forward
-from model.kernels.forward import Shown, Workspace, read_rows
+from model.kernels.forward import Found, Shown, Workspace, read_rows
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.journal import Journal, remember
 from model.kernels.network import Activations, Network
-from model.kernels.record import MEMORY, observe
+from model.kernels.record import MEMORY, Records, observe
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import inner, kernel
@@ -49,26 +49,44 @@ def finite(value: Any) -> bool:
 
 
 @inner
+def touch(table: Table, journal: Journal, row: int, now: int, before: int) -> None:
+    """Mark ``row`` as used by example ``now``; remember it if no example since ``before``, with which the run starts, has touched it."""
+    if table.used[row] <= before:
+        remember(table, journal, row)
+    table.used[row] = now
+    table.touched[row] = True
+
+
+@inner
 def admit(
-    net: Network, table: Table, features: Features, first: int, found: NDArray[np.int64], rates: Rates, journal: Journal, now: int
-) -> None:
-    """Mark the example's rows as used, then give each new value a row that starts as its field's default."""
+    net: Network, table: Table, features: Features, first: int, found: Found, rates: Rates, journal: Journal, now: int, before: int
+) -> int:
+    """Mark the example's rows as used, then give each new value a row that starts as its field's default.
+
+    Returns how many different rows they are; ``found.different`` then begins with them.
+    """
     begin, end = features.starts[first], features.starts[first + net.fields]
+    rows, count = found.rows, 0
     for i in range(end - begin):
-        if found[i] >= 0 and table.used[found[i]] != now:
-            remember(table, journal, found[i], now)
+        if rows[i] >= 0 and table.used[rows[i]] != now:
+            touch(table, journal, rows[i], now, before)
+            found.different[count] = rows[i]
+            count += 1
     for f in range(net.fields):
         for i in range(features.starts[first + f], features.starts[first + f + 1]):
-            if found[i - begin] >= 0:
+            if rows[i - begin] >= 0:
                 continue
             key = features.keys[i]
             row = find(table.keys, key)  # a list may name a new value twice
             if row < 0:
                 row = claim(table.keys, table.used, key, now)
                 if row >= 0:
-                    remember(table, journal, row, now)
+                    touch(table, journal, row, now, before)
                     start_row(net, table, row, key, f, rates)
-            found[i - begin] = row
+                    found.different[count] = row
+                    count += 1
+            rows[i - begin] = row
+    return count
 
 
 @inner
@@ -133,22 +151,15 @@ def learn_rows(
 
 
 @inner
-def count_example(
-    net: Network, table: Table, features: Features, n: int, found: NDArray[np.int64], label: Any, weight: Any, fnw: bool
-) -> None:
-    """Count example ``n`` in the records of its rows, once in each, and in the stream's; under ``fnw`` a click was seen before."""
-    records, first = table.records, n * net.fields
-    bucket = features.times[n] // records.delay
+def count_example(records: Records, rows: NDArray[np.int64], time: int, label: Any, weight: Any, fnw: bool) -> None:
+    """Count an example in the records of its different rows and in the stream's; under ``fnw`` a click was seen before."""
+    bucket = time // records.delay
     most = records.counts.dtype.type(MEMORY)
     clicked = min(weight, most) * label
     seen = clicked * 0 if fnw and label > 0 else min(weight, most)
     observe(records, records.counts.shape[0] - 1, bucket, seen, clicked)
-    begin = features.starts[first]
-    for f in range(net.fields):
-        start, end = features.starts[first + f] - begin, features.starts[first + f + 1] - begin
-        for i in range(start, end):
-            if found[i] >= 0 and occurrences(found, start, end, i) > 0:
-                observe(records, found[i], bucket, seen, clicked)
+    for i in range(rows.shape[0]):
+        observe(records, rows[i], bucket, seen, clicked)
 
 
 @inner
@@ -213,7 +224,7 @@ def clipped(net: Network, dlogit: Any, rates: Rates) -> Any:
 def learn(
     net: Network,
     work: Workspace,
-    found: NDArray[np.int64],
+    found: Found,
     table: Table,
     features: Features,
     labels: NDArray[Any],
@@ -234,6 +245,7 @@ def learn(
     act, branch = work.act, work.branch
     one, tower_rate, wide_rate = net.dense.dtype.type(1), net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
     forget_deferred(act)
+    before = now
     n, m = start, int(np.searchsorted(shown.before, start))
     while n < labels.shape[0]:
         early = m < shown.before.shape[0] and shown.before[m] <= n
@@ -254,7 +266,7 @@ def learn(
         if not finite(unbounded):
             return n
         dlogit = clipped(net, unbounded, rates)
-        admit(net, table, features, first, found, rates, journal, now)
+        different = found.different[: admit(net, table, features, first, found, rates, journal, now, before)]
         look_ahead(table, features, net.fields, n)
         total = backward(net, act, dlogit, tower_rate)
         total += branch.backward(net, act, branch.scratch, dlogit, tower_rate)
@@ -263,8 +275,8 @@ def learn(
         if rates.base_rate:
             net.dense[net.bias] += net.dense.dtype.type(count(label_counts, labels[n], bounded, fnw[n]))
         if table.records.counts.shape[0] > 0:
-            count_example(net, table, features, n, found, labels[n], bounded, fnw[n])
-        total += learn_rows(net, table, features, first, found, act.gradient[0], dlogit, rates)
+            count_example(table.records, different, features.times[n], labels[n], bounded, fnw[n])
+        total += learn_rows(net, table, features, first, found.rows, act.gradient[0], dlogit, rates)
         if not finite(total):
             return n
         n += 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.contributions import contributions
 from model.features import Features
-from model.kernels.record import log_odds, prior
+from model.kernels.record import odds, prior
 from model.kernels.table import find
 from model.networks.build import build
 from model.networks.dnn import bind
@@ -97,7 +97,7 @@ def read(weights: Weights, keys: Sequence[Keys], features: Features) -> tuple[Te
     def told(key: int, time: int) -> float:
         if row(key) < 0 or not len(counts.counts):
             return 0.0
-        return float(log_odds(counts, row(key), time // delay, *prior(counts, time // delay)))
+        return float(np.log(odds(counts, row(key), time // delay, *prior(counts, time // delay))))
 
     def embedding(f: int, key: int) -> NDArray[Any]:
         return weights.rows[row(key), :-1] if row(key) >= 0 else defaults[f]

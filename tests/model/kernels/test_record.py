@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.kernels.record import BUCKET, COLUMNS, MEMORY, NEWEST, Records, decided, log_odds, newest_bucket, observe, prior
+from model.kernels.record import BUCKET, COLUMNS, MEMORY, NEWEST, Records, decided, newest_bucket, observe, odds, prior
 from model.online import OnlineModel
 from model.settings import Spec
 from tests.model.examples import examples, pack, spec
@@ -45,7 +45,7 @@ def test_the_input_is_the_log_odds_above_those_of_the_stream(stream: list[tuple[
             observe(records, position, bucket, weight, weight * clicked)
             longhand.add(bucket, weight, weight * clicked)
 
-        told = log_odds(records, 0, reader, *prior(records, reader))
+        told = np.log(odds(records, 0, reader, *prior(records, reader)))
 
         assert told == pytest.approx(log_odds_above(row.decided(reader), rate_of(whole.decided(reader))), abs=1e-9)
 
@@ -64,7 +64,7 @@ def test_a_value_never_seen_tells_nothing_at_all() -> None:
     records = empty()
     for bucket in range(20):
         observe(records, 1, bucket, 1.0, bucket % 3 == 0)
-        assert log_odds(records, 0, bucket, *prior(records, bucket)) == 0
+        assert odds(records, 0, bucket, *prior(records, bucket)) == 1
 
 
 gaps = st.lists(st.tuples(st.integers(0, 15), st.floats(0, 400), st.booleans()), min_size=1, max_size=40)

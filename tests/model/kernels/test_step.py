@@ -217,11 +217,12 @@ def test_overflow_at_any_layer_is_found_and_undone(network: str, overflowing: st
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come() -> None:
+@pytest.mark.parametrize("capacity", [4096, 24])  # of 24 rows, some are touched, then give way, and give way again
+def test_what_is_learned_around_an_undone_step_is_as_if_it_had_never_come(capacity: int) -> None:
     """So a restart may skip it."""
-    stream = examples(np.random.default_rng(4), 60)
+    stream = examples(np.random.default_rng(4), 60, most=3)
     stream.labels[30] = 1e30
-    model = spec(base_rate=True, records=True, accumulator_half_life=15)
+    model = spec(capacity=capacity, base_rate=True, records=True, accumulator_half_life=15)
     with_it, without = Unbounded(model), Unbounded(model)
 
     with_it.learn(stream.features, stream.labels)
