@@ -42,7 +42,7 @@ from stream.traces import Tracing, Waiting
 
 logger = logging.getLogger(__name__)
 
-POLL_WAIT = 0.005  # seconds to wait for one input while the other may have records
+POLL_WAIT = 0.01  # seconds to wait for one input while the other may have records
 INTERVAL = 1.0  # seconds between tries while the log is away, between measurements, and between commits of progress without output
 OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafka's marker of its transaction
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days

@@ -175,6 +175,8 @@ def test_a_connection_that_is_lost_comes_back_with_the_new_password(secure_kafka
     assert [record.value for record in records] == [b"after"]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
+@pytest.mark.usefixtures("refused")
 def test_a_reader_that_is_not_let_in_again_says_so(secure_kafka: SecureKafka, topic: str) -> None:
     secure_kafka.add_user("leaving", "first")
     secure_kafka.grant("User:leaving", "Topic", topic, "READ", "WRITE")
