@@ -147,16 +147,41 @@ def join(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although records were deleted before they were joined.")
     ] = False,
+    engine: Annotated[
+        Literal["sml", "flink"],
+        typer.Option("--engine", help="What runs the join: this process, or a job of Flink's, here on this machine."),
+    ] = "sml",
     config: Config = CONFIG,
 ) -> None:
     """Join impressions and clicks into examples.
 
     \b
         sml join --config sml.toml
+        sml join --engine flink
     """
     from service.commands.join import join as run
+    from service.commands.join_on_flink import join_on_flink
 
-    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
+    settings = settings_of(config)
+    if engine == "sml":
+        run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
+        return
+    if from_now or accept_gap:
+        raise typer.BadParameter("`sml join --until-caught-up` does that, before Flink goes on from there", param_hint="--engine flink")
+    join_on_flink(settings, config, until_caught_up=until_caught_up)
+
+
+@app.command("join-task", hidden=True)
+def join_task(
+    *,
+    until_caught_up: UntilCaughtUp = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the job must know, and take over from `sml join`.")] = False,
+    config: Config = CONFIG,
+) -> None:
+    """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes."""
+    from service.commands.join_on_flink import join_task as run, print_plan
+
+    (print_plan if plan else run)(settings_of(config), until_caught_up=until_caught_up)
 
 
 @app.command()
