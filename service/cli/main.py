@@ -166,22 +166,22 @@ def join(
     if engine == "sml":
         run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
         return
-    if from_now or accept_gap:
-        raise typer.BadParameter("`sml join --until-caught-up` does that, before Flink goes on from there", param_hint="--engine flink")
-    join_on_flink(settings, config, until_caught_up=until_caught_up)
+    if until_caught_up or from_now or accept_gap:
+        expected = "none of --until-caught-up, --from-now, --accept-gap: `sml join` does that, and Flink goes on from where it stopped"
+        raise typer.BadParameter(f"expected {expected}", param_hint="--engine flink")
+    join_on_flink(settings, config)
 
 
 @app.command("join-task", hidden=True)
 def join_task(
     *,
-    until_caught_up: UntilCaughtUp = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print what the job must know, and take over from `sml join`.")] = False,
     config: Config = CONFIG,
 ) -> None:
     """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes."""
     from service.commands.join_on_flink import join_task as run, print_plan
 
-    (print_plan if plan else run)(settings_of(config), until_caught_up=until_caught_up)
+    (print_plan if plan else run)(settings_of(config))
 
 
 @app.command()

@@ -36,8 +36,8 @@ class FlinkError(LogError):
     """The job can't be started, or has failed."""
 
 
-def join_on_flink(settings: Settings, config: Path, *, until_caught_up: bool = False) -> None:
-    """Join on this machine until SIGINT or SIGTERM, or until all is read that the log held at the start; go on from the last checkpoint.
+def join_on_flink(settings: Settings, config: Path) -> None:
+    """Join on this machine until SIGINT or SIGTERM, from the last checkpoint on.
 
     Raises:
         FlinkError: there is no Java, or the job has failed.
@@ -55,7 +55,7 @@ def join_on_flink(settings: Settings, config: Path, *, until_caught_up: bool = F
     }
     if newest := newest_checkpoint(CHECKPOINTS):
         options["execution.state-recovery.path"] = newest.resolve().as_uri()
-    command = java(JARS, "sml.JoinJob", options, task_command(config, until_caught_up=until_caught_up))
+    command = java(JARS, "sml.JoinJob", options, task_command(config))
     with stop_signals() as stop, subprocess.Popen(command) as job:  # noqa: S603 - our own command
         while job.poll() is None and not stop.wait(0.1):
             pass
@@ -65,14 +65,14 @@ def join_on_flink(settings: Settings, config: Path, *, until_caught_up: bool = F
         raise FlinkError(f"the job has ended with status {job.returncode}: see above")
 
 
-def join_task(settings: Settings, *, until_caught_up: bool = False) -> None:
+def join_task(settings: Settings) -> None:
     """Join what a job sends by stdin, and answer by stdout."""
     with open_log(settings.log) as log:
-        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, with_heartbeats=not until_caught_up)
+        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, with_heartbeats=True)
         task.run(sys.stdin.buffer)
 
 
-def print_plan(settings: Settings, *, until_caught_up: bool = False) -> None:
+def print_plan(settings: Settings) -> None:
     """Print what the job must know, as Java's properties. A ``sml join`` that still runs is fenced: the job goes on from where it stopped.
 
     Raises:
@@ -89,7 +89,6 @@ def print_plan(settings: Settings, *, until_caught_up: bool = False) -> None:
         "topics": f"{topics.impressions},{topics.clicks}",
         "partitions": str(counts[topics.impressions]),
         "owner": owner,
-        "bounded": str(until_caught_up).lower(),
     } | {f"kafka.{name}": value for name, value in kafka_properties(settings.log).items()}
     for name, value in plan.items():
         typer.echo(f"{name}={value}".replace("\\", "\\\\").encode("unicode_escape").decode())
@@ -135,10 +134,9 @@ def java(jars: Path, main: str, options: dict[str, str], arguments: list[str]) -
     return ["java", *OPENED, *logging_options, "-cp", f"{jars}/*", main, *given, *arguments]
 
 
-def task_command(config: Path, *, until_caught_up: bool = False) -> list[str]:
+def task_command(config: Path) -> list[str]:
     """Return the command that starts a task, here."""
-    bounded = ["--until-caught-up"] if until_caught_up else []
-    return [sys.executable, "-m", service.__name__, "join-task", "--config", str(config.resolve()), *bounded]
+    return [sys.executable, "-m", service.__name__, "join-task", "--config", str(config.resolve())]
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -148,5 +148,3 @@ class _Running:
 
 def _place(record: bytes) -> tuple[int, int, int]:
     return int.from_bytes(record[1:5]), record[0], int.from_bytes(record[5:13])
-
-

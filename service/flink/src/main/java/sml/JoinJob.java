@@ -13,7 +13,6 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
-import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.kafka.clients.consumer.OffsetResetStrategy;
@@ -72,16 +71,15 @@ public final class JoinJob {
 
   private static KafkaSource<byte[]> source(Properties plan) {
     List<String> topics = List.of(plan.getProperty("topics").split(","));
-    KafkaSourceBuilder<byte[]> source =
-        KafkaSource.<byte[]>builder()
-            .setProperties(kafka(plan))
-            .setProperty("isolation.level", "read_committed")
-            .setProperty("partition.discovery.interval.ms", "-1")
-            .setGroupId(plan.getProperty("owner"))
-            .setTopics(topics)
-            .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
-            .setDeserializer(new Frames.OfRecords(topics));
-    return (Boolean.parseBoolean(plan.getProperty("bounded")) ? source.setBounded(OffsetsInitializer.latest()) : source).build();
+    return KafkaSource.<byte[]>builder()
+        .setProperties(kafka(plan))
+        .setProperty("isolation.level", "read_committed")
+        .setProperty("partition.discovery.interval.ms", "-1") // topics of the join don't grow
+        .setGroupId(plan.getProperty("owner")) // what `sml join` has committed; after our first checkpoint it finds nothing of its own there
+        .setTopics(topics)
+        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
+        .setDeserializer(new Frames.OfRecords(topics))
+        .build();
   }
 
   private static KafkaSink<byte[]> sink(Properties plan) {
