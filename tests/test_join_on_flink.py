@@ -70,7 +70,7 @@ def wait_for(job: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None
     while not happened():
         assert job.poll() is None, "the job has ended"
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_gives(kafka: str, jars: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     config = write_settings(tmp_path, kafka, handed_over)
     join(config)
     before = outcome(kafka, handed_over)
-    write(kafka, [alone, handed_over], PARTITIONS, events(6_000, begin + 41_000, seed=2))
+    write(kafka, [alone, handed_over], PARTITIONS, events(5_000, begin + 41_000, seed=2))
     join(write_settings(tmp_path, kafka, alone))
     expected = outcome(kafka, alone)
 
@@ -95,7 +95,7 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     job.wait()
 
     assert outcome(kafka, handed_over) == expected
-    assert expected.total() > 4_000 + before.total() > 5_000
+    assert expected.total() > before.total() + 2_000 > 2_500
     with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
         join(config)
 
