@@ -1,6 +1,7 @@
 """Impressions and clicks with every oddity, written to a real Kafka with append times of our choice: the same twice, if asked to twice."""
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -111,7 +112,14 @@ def create(url: str, prefixes: list[str], partitions: int) -> None:
 
 def write(url: str, prefixes: list[str], partitions: int, stream: Iterator[Event]) -> None:
     """Write the same events to the topics of several models, each partition with a watermark at its end."""
-    producer = Producer({"bootstrap.servers": url.removeprefix("kafka://"), "enable.idempotence": True, "compression.type": "lz4"})
+    producer = Producer(
+        {
+            "bootstrap.servers": url.removeprefix("kafka://"),
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 1_000_000,
+            "compression.type": "lz4",
+        }
+    )
     last = 0
     for event in stream:
         last = event.appended
@@ -140,6 +148,15 @@ def outcome(url: str, prefix: str) -> Counter[tuple[object, ...]]:
         examples = [(record.partition, *_plain(record, prefix)) for record in read_all(log, topics.examples) if not is_heartbeat(record)]
         letters = [("dead", *_plain(record, prefix)) for record in read_all(log, topics.dead_letters)]
     return Counter(examples + letters)
+
+
+def settled(url: str, prefix: str) -> Counter[tuple[object, ...]]:
+    """Return the outcome once it no longer grows: Kafka shows what was committed a moment after the commit."""
+    found, before = outcome(url, prefix), None
+    while found != before:
+        time.sleep(1)
+        found, before = outcome(url, prefix), found
+    return found
 
 
 def _plain(record: Record, prefix: str) -> tuple[object, ...]:

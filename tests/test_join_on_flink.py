@@ -20,7 +20,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError
-from tests.flink_traffic import JOIN, create, events, outcome, write
+from tests.flink_traffic import JOIN, create, events, outcome, settled, write
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
@@ -81,20 +81,20 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     write(kafka, [alone, handed_over], PARTITIONS, events(2_000, begin, seed=1))
     config = write_settings(tmp_path, kafka, handed_over)
     join(config)
-    before = outcome(kafka, handed_over)
+    before = settled(kafka, handed_over)
     write(kafka, [alone, handed_over], PARTITIONS, events(5_000, begin + 41_000, seed=2))
     join(write_settings(tmp_path, kafka, alone))
-    expected = outcome(kafka, alone)
+    expected = settled(kafka, alone)
 
     job = start_flink(config)
-    wait_for(job, lambda: newest_checkpoint(tmp_path / CHECKPOINTS) is not None)
+    wait_for(job, lambda: newest_checkpoint(tmp_path / CHECKPOINTS / handed_over) is not None)
     kill(job)  # while a transaction is prepared, or open
     job = start_flink(config)
     wait_for(job, lambda: outcome(kafka, handed_over).total() >= expected.total())
     job.terminate()
     job.wait()
 
-    assert outcome(kafka, handed_over) == expected
+    assert settled(kafka, handed_over) == expected
     assert expected.total() > before.total() + 2_000 > 2_500
     with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
         join(config)

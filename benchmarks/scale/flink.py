@@ -24,7 +24,7 @@ from service.settings import load
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
-from tests.flink_traffic import JOIN, STEP, create, events, outcome, write
+from tests.flink_traffic import JOIN, STEP, create, events, settled, write
 from tests.kafka_server import KafkaServer
 
 PARTITIONS = 4
@@ -50,7 +50,7 @@ def join(config: Path) -> float:
 def rows(url: str, prefix: str) -> Counter[tuple[object, ...]]:
     """Return what was written, without the offsets of dead letters."""
     plain: Counter[tuple[object, ...]] = Counter()
-    for row, count in outcome(url, prefix).items():
+    for row, count in settled(url, prefix).items():
         headers = row[-1]
         assert isinstance(headers, tuple)
         plain[*row[:-1], tuple(each for each in headers if each[0] != OFFSET)] += count
@@ -105,7 +105,7 @@ def speed(url: str, folder: Path, count: int = 200_000) -> None:
     took = join(write_settings(folder, url, names[0]))
     print(f"sml join: {count / took:,.0f} events/s")
     expected = rows(url, names[0]).total()
-    letters = sum(1 for row in outcome(url, names[0]).elements() if row[0] == "dead")
+    letters = sum(1 for row in settled(url, names[0]).elements() if row[0] == "dead")
     for slots in (1, 2):
         name = names[slots]
         with Cluster(JARS, write_settings(folder, url, name), parallelism=slots, managers=1, slots=slots):

@@ -159,13 +159,14 @@ def join(
         sml join --config sml.toml
         sml join --engine flink
     """
-    from service.commands.join import join as run
-    from service.commands.join_on_flink import join_on_flink
-
     settings = settings_of(config)
     if engine == "sml":
+        from service.commands.join import join as run
+
         run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
         return
+    from service.commands.join_on_flink import join_on_flink
+
     if until_caught_up or from_now or accept_gap:
         expected = "none of --until-caught-up, --from-now, --accept-gap: `sml join` does that, and Flink goes on from where it stopped"
         raise typer.BadParameter(f"expected {expected}", param_hint="--engine flink")
@@ -178,7 +179,12 @@ def join_task(
     plan: Annotated[bool, typer.Option("--plan", help="Print what the job must know, and take over from `sml join`.")] = False,
     config: Config = CONFIG,
 ) -> None:
-    """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes."""
+    """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes.
+
+    \b
+        sml join-task --config sml.toml
+        sml join-task --plan --config sml.toml
+    """
     from service.commands.join_on_flink import join_task as run, print_plan
 
     (print_plan if plan else run)(settings_of(config))

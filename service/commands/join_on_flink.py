@@ -47,13 +47,14 @@ def join_on_flink(settings: Settings, config: Path) -> None:
     build(JARS)
     with open_log(settings.log) as log:
         slots = min(len(log.bounds(settings.topics.impressions)), os.cpu_count() or 1)
+    checkpoints = CHECKPOINTS / settings.log.prefix
     options = {
         "parallelism.default": str(slots),
         "execution.checkpointing.interval": "1s",
-        "execution.checkpointing.dir": CHECKPOINTS.resolve().as_uri(),
+        "execution.checkpointing.dir": checkpoints.resolve().as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     }
-    if newest := newest_checkpoint(CHECKPOINTS):
+    if newest := newest_checkpoint(checkpoints):
         options["execution.state-recovery.path"] = newest.resolve().as_uri()
     command = java(JARS, "sml.JoinJob", options, task_command(config))
     with stop_signals() as stop, subprocess.Popen(command) as job:  # noqa: S603 - our own command
