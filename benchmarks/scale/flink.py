@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -63,6 +64,11 @@ def examples(url: str, prefix: str) -> int:
         return sum(bounds.end for bounds in log.bounds(f"{prefix}.examples").values())
 
 
+def has(url: str, prefix: str, least: int) -> bool:
+    """Return whether so many examples are there."""
+    return examples(url, prefix) >= least
+
+
 def same(url: str, folder: Path, count: int = 50_000) -> None:
     """Join the same records by both engines, Flink's stopped, rescaled and killed meanwhile, and compare every row."""
     alone, flink = (f"same-{name}-{uuid.uuid4().hex[:6]}" for name in ("sml", "flink"))
@@ -97,7 +103,7 @@ def same(url: str, folder: Path, count: int = 50_000) -> None:
     print(f"lost {(expected - found).total()}, twice or other {(found - expected).total()}")
 
 
-def speed(url: str, folder: Path, count: int = 200_000) -> None:
+def speed(url: str, folder: Path, count: int = 120_000) -> None:
     """Join a backlog by one slot, by two, and by ``sml join``."""
     names = {slots: f"speed-{slots}-{uuid.uuid4().hex[:6]}" for slots in (0, 1, 2)}
     create(url, list(names.values()), PARTITIONS)
@@ -109,9 +115,9 @@ def speed(url: str, folder: Path, count: int = 200_000) -> None:
     for slots in (1, 2):
         name = names[slots]
         with Cluster(JARS, write_settings(folder, url, name), parallelism=slots, managers=1, slots=slots):
-            wait_until(lambda name=name: examples(url, name))
+            wait_until(partial(has, url, name, 1))
             begin, first = time.monotonic(), examples(url, name)
-            wait_until(lambda name=name: examples(url, name) >= expected - letters)
+            wait_until(partial(has, url, name, expected - letters))
             took = time.monotonic() - begin
         share = 1 - first / (expected - letters)
         print(f"Flink, {slots} slots: {share * count / took:,.0f} events/s, over the last {share:.0%} of the backlog")
