@@ -19,6 +19,7 @@ from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Rea
 from stream.log.topics import Topics
 
 QUIET = 1.0  # seconds without a record after which a partition may have been read to its end
+MARKERS = 100  # offsets that may all be markers: where more are left, there are records
 _PATIENCE = 1.0  # seconds that looking for a record may take
 
 
@@ -56,7 +57,7 @@ class TaskLog:
         self._log, self._clock = log, clock
         self._positions: dict[TopicPartition, int] = {}
         self._came_at: dict[TopicPartition, float] = {}
-        self._looked: dict[TopicPartition, tuple[int, int]] = {}  # position, end: no record is between them
+        self._looked: dict[TopicPartition, tuple[int, int, bool]] = {}  # position, end, and whether no record is between them
 
     def take(self, record: Record) -> None:
         """Take a record that Flink has read."""
@@ -111,14 +112,14 @@ class TaskLog:
         """Return where a partition ends: its position, if only markers of transactions follow."""
         position = self._positions.get((topic, p), end)
         quiet = self._clock() - self._came_at.get((topic, p), 0.0) > QUIET
-        if position >= end or not quiet or any(record.partition == p for record in self.come[topic]):
+        if not 0 < end - position <= MARKERS or not quiet or any(record.partition == p for record in self.come[topic]):
             return end
-        if self._looked.get((topic, p)) != (position, end):
+        looked = self._looked.get((topic, p))
+        if looked is None or looked[:2] != (position, end):
             with closing(self._log.reader(topic, {p: position})) as reader:
-                if reader.poll(1, _PATIENCE) or reader.positions()[p] < end:
-                    return end
-            self._looked[topic, p] = position, end
-        return position
+                is_empty = not reader.poll(1, _PATIENCE) and reader.positions()[p] >= end
+            self._looked[topic, p] = looked = position, end, is_empty
+        return position if looked[2] else end
 
 
 class _TaskReader:

@@ -1,6 +1,7 @@
 """A task of Flink's decides as ``sml join`` does, whatever is killed, moved or handed over; and what it tells Flink to keep is bounded."""
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from stream.flink.task_log import QUIET, TaskLog
 from stream.heartbeat import Heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.log.contract import Log, Record
+from stream.log.contract import Bounds, Log, Reader, Record
 from stream.settings import JoinSettings
 from tests.flink_traffic import JOIN, events
 from tests.stream.flink.engine import INPUTS, PARTITIONS, TOPICS, Engine, RecordedLog
@@ -81,32 +82,37 @@ def test_a_record_comes_out_of_its_frame_as_it_went_in() -> None:
 
 
 class Marked(RecordedLog):
-    """A log whose partitions end with the marker of a transaction."""
+    """A log whose partitions end with the marker of a transaction, which its readers pass."""
 
-    def reader(self, topic: str, start: Any) -> Any:
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        return {p: Bounds(first, end + 1) for p, (first, end) in super().bounds(topic).items()}
+
+    def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
         reader = super().reader(topic, start)
-        reader.positions = lambda: {p: self.bounds(topic)[p].end for p in start}  # type: ignore[method-assign]
+        positions = reader.positions
+        reader.positions = lambda: {p: at + (at == len(self.records[topic, p])) for p, at in positions().items()}  # type: ignore[method-assign]
         return reader
 
 
 def test_a_partition_after_whose_last_record_only_markers_come_is_at_its_end_once_it_is_quiet() -> None:
-    log, now = Marked(events(50, START)), [0.0]
-    ends = {p: len(log.records[INPUTS[0], p]) for p in range(PARTITIONS)}
+    topic, log, now = INPUTS[0], Marked(events(50, START)), [0.0]
+    records = log.records[topic, 0]
     task = TaskLog(cast("Log", log), TOPICS, {0: None, 1: None}, lambda: now[0])
     task.started = True
-    reader = task.reader(INPUTS[0], dict.fromkeys(range(PARTITIONS), 0))
-    for record in log.records[INPUTS[0], 0]:
-        task.take(record)
-    reader.poll(1_000, 0)
-    log.records[INPUTS[0], 0].append(log.records[INPUTS[0], 0][0]._replace(offset=ends[0]))
-    log.bounds(INPUTS[0])
+    reader = task.reader(topic, dict.fromkeys(range(PARTITIONS), 0))
 
-    assert task.bounds(INPUTS[0])[0].end == ends[0] + 1
-    now[0] = QUIET + 1
-    assert task.bounds(INPUTS[0])[0].end == ends[0] + 1  # for there is a record
-    log.records[INPUTS[0], 0] = [*log.records[INPUTS[0], 0][: ends[0]]]
-    assert task.bounds(INPUTS[0])[0].end == ends[0]
-    assert task.bounds(INPUTS[0])[2].end == 0  # another task's
+    def end_after(new: Sequence[Record]) -> int:
+        for record in new:
+            task.take(record)
+        reader.poll(1_000, 0)
+        at_once = task.bounds(topic)[0].end
+        now[0] += QUIET + 0.1
+        assert at_once == len(records) + 1
+        return task.bounds(topic)[0].end
+
+    assert end_after(records[:-1]) == len(records) + 1  # for one is left
+    assert end_after(records[-1:]) == len(records)
+    assert task.bounds(topic)[2].end == 0  # another task's
 
 
 def test_a_heartbeat_is_sent_by_the_task_that_has_its_partition() -> None:
