@@ -17,9 +17,10 @@ from service.settings import Settings, SettingsError, load
 from stream.flink.kafka_properties import NotForJavaError, kafka_properties
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.join.share import joiner_of
 from stream.log.connect import connect
 from stream.log.settings import LogSettings, SecuritySettings
-from stream.log.topics import JoinerError
+from stream.log.topics import JoinerError, Topics
 from tests.flink_traffic import JOIN, create, events, outcome, settled, write
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,12 @@ def kill(job: subprocess.Popen[bytes]) -> None:
     job.wait()
 
 
+def offsets_are_flinks(url: str, prefix: str) -> bool:
+    topics = Topics(prefix)
+    with connect(url) as log:
+        return not any(each.metadata for each in log.progress(joiner_of(topics), topics.impressions).values())
+
+
 def wait_for(job: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not happened():
@@ -90,7 +97,7 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     wait_for(job, lambda: newest_checkpoint(tmp_path / CHECKPOINTS / handed_over) is not None)
     kill(job)  # while a transaction is prepared, or open
     job = start_flink(config)
-    wait_for(job, lambda: outcome(kafka, handed_over).total() >= expected.total())
+    wait_for(job, lambda: outcome(kafka, handed_over).total() >= expected.total() and offsets_are_flinks(kafka, handed_over))
     job.terminate()
     job.wait()
 

@@ -151,24 +151,35 @@ def join(
         Literal["sml", "flink"],
         typer.Option("--engine", help="What runs the join: this process, or a job of Flink's, here on this machine."),
     ] = "sml",
+    partitions: Annotated[
+        str | None,
+        typer.Option("--partitions", help="Join these partitions only, while other joiners join the rest.", metavar="FIRST-LAST"),
+    ] = None,
     config: Config = CONFIG,
 ) -> None:
     """Join impressions and clicks into examples.
 
     \b
         sml join --config sml.toml
+        sml join --partitions 0-7
         sml join --engine flink
     """
+    from stream.join.share import Share
+
     settings = settings_of(config)
     if engine == "sml":
         from service.commands.join import join as run
 
-        run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
+        try:
+            share = None if partitions is None else Share.parse(partitions)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--partitions") from error
+        run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap, share=share)
         return
     from service.commands.join_on_flink import join_on_flink
 
-    if until_caught_up or from_now or accept_gap:
-        expected = "none of --until-caught-up, --from-now, --accept-gap: `sml join` does that, and Flink goes on from where it stopped"
+    if until_caught_up or from_now or accept_gap or partitions:
+        expected = "no option of `sml join`'s own: that can be asked to do it, and Flink goes on from where it stopped"
         raise typer.BadParameter(f"expected {expected}", param_hint="--engine flink")
     join_on_flink(settings, config)
 

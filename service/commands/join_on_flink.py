@@ -18,6 +18,7 @@ from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from stream.flink.kafka_properties import kafka_properties
 from stream.flink.task import Task
+from stream.join.share import fence_others, joiner_of
 from stream.log.connect import open_log
 from stream.log.contract import LogError
 from stream.log.topics import JoinerError
@@ -74,15 +75,16 @@ def join_task(settings: Settings) -> None:
 
 
 def print_plan(settings: Settings) -> None:
-    """Print what the job must know, as Java's properties. A ``sml join`` that still runs is fenced: the job goes on from where it stopped.
+    """Print what the job must know, as Java's properties. Each ``sml join`` that still runs is fenced; the job goes on from there.
 
     Raises:
         JoinerError: the topics don't fit each other.
         SettingsError: these settings are not for Flink.
     """
     check(settings)
-    topics, owner = settings.topics, f"{settings.log.prefix}.joiner"
+    topics, owner = settings.topics, joiner_of(settings.topics)
     with open_log(settings.log) as log, closing(log.writer(owner)):
+        fence_others(log, topics, None)
         counts = {name: len(log.bounds(name)) for name in (topics.impressions, topics.clicks, topics.examples)}
     if len(set(counts.values())) > 1:
         raise JoinerError(f"expected equal numbers of partitions, got {', '.join(f'{name} {count}' for name, count in counts.items())}")
