@@ -103,7 +103,7 @@ def same(url: str, folder: Path, count: int = 50_000) -> None:
     print(f"lost {(expected - found).total()}, twice or other {(found - expected).total()}")
 
 
-def speed(url: str, folder: Path, count: int = 120_000) -> None:
+def speed(url: str, folder: Path, count: int = 100_000) -> None:
     """Join a backlog by one slot, by two, and by ``sml join``."""
     names = {slots: f"speed-{slots}-{uuid.uuid4().hex[:6]}" for slots in (0, 1, 2)}
     create(url, list(names.values()), PARTITIONS)
@@ -120,7 +120,7 @@ def speed(url: str, folder: Path, count: int = 120_000) -> None:
             wait_until(partial(has, url, name, expected - letters))
             took = time.monotonic() - begin
         share = 1 - first / (expected - letters)
-        print(f"Flink, {slots} slots: {share * count / took:,.0f} events/s, over the last {share:.0%} of the backlog")
+        print(f"Flink, {slots} slot(s): {share * count / took:,.0f} events/s, over the last {share:.0%} of the backlog")
 
 
 def main() -> None:
