@@ -147,6 +147,10 @@ def join(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although records were deleted before they were joined.")
     ] = False,
+    engine: Annotated[
+        Literal["sml", "flink"],
+        typer.Option("--engine", help="What runs the join: this process, or a job of Flink's, here on this machine."),
+    ] = "sml",
     partitions: Annotated[
         str | None,
         typer.Option("--partitions", help="Join these partitions only, while other joiners join the rest.", metavar="FIRST-LAST"),
@@ -158,15 +162,43 @@ def join(
     \b
         sml join --config sml.toml
         sml join --partitions 0-7
+        sml join --engine flink
     """
-    from service.commands.join import join as run
     from stream.join.share import Share
 
-    try:
-        share = None if partitions is None else Share.parse(partitions)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--partitions") from error
-    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap, share=share)
+    settings = settings_of(config)
+    if engine == "sml":
+        from service.commands.join import join as run
+
+        try:
+            share = None if partitions is None else Share.parse(partitions)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--partitions") from error
+        run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap, share=share)
+        return
+    from service.commands.join_on_flink import join_on_flink
+
+    if until_caught_up or from_now or accept_gap or partitions:
+        expected = "no option of `sml join`'s own: that can be asked to do it, and Flink goes on from where it stopped"
+        raise typer.BadParameter(f"expected {expected}", param_hint="--engine flink")
+    join_on_flink(settings, config)
+
+
+@app.command("join-task", hidden=True)
+def join_task(
+    *,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the job must know, and take over from `sml join`.")] = False,
+    config: Config = CONFIG,
+) -> None:
+    """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes.
+
+    \b
+        sml join-task --config sml.toml
+        sml join-task --plan --config sml.toml
+    """
+    from service.commands.join_on_flink import join_task as run, print_plan
+
+    (print_plan if plan else run)(settings_of(config))
 
 
 @app.command()

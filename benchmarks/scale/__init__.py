@@ -1,0 +1,1 @@
+"""Beyond one machine: what runs on several processes, and what it gives."""

@@ -1,0 +1,154 @@
+"""``sml join --engine flink``: the same join as a job of Flink's, on this machine; deploy/flink/README.md has it on a cluster.
+
+The job reads and writes Kafka, keeps the state, and starts ``sml join-task`` for each of its slots, which joins as ``sml join`` does.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import typer
+
+import service
+from service.settings import Settings, SettingsError
+from service.signals import stop_signals
+from stream.flink.kafka_properties import kafka_properties
+from stream.flink.task import Task
+from stream.join.share import fence_others, joiner_of
+from stream.log.connect import open_log
+from stream.log.contract import LogError
+from stream.log.topics import JoinerError
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(service.__file__).parent / "flink"
+JARS = Path(".flink/lib")
+CHECKPOINTS = Path("data/flink/checkpoints")
+# What Flink's own scripts open to it, as far as this job needs it.
+OPENED = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util", "java.time", "java.net")]
+_MARKER = "sml-join.jar"
+
+
+class FlinkError(LogError):
+    """The job can't be started, or has failed."""
+
+
+def join_on_flink(settings: Settings, config: Path) -> None:
+    """Join on this machine until SIGINT or SIGTERM, from the last checkpoint on.
+
+    Raises:
+        FlinkError: there is no Java, or the job has failed.
+        SettingsError: these settings are not for Flink.
+    """
+    check(settings)
+    build(JARS)
+    with open_log(settings.log) as log:
+        slots = min(len(log.bounds(settings.topics.impressions)), os.cpu_count() or 1)
+    checkpoints = CHECKPOINTS / settings.log.prefix
+    options = {
+        "parallelism.default": str(slots),
+        "execution.checkpointing.interval": "1s",
+        "execution.checkpointing.dir": checkpoints.resolve().as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+    }
+    if newest := newest_checkpoint(checkpoints):
+        options["execution.state-recovery.path"] = newest.resolve().as_uri()
+    command = java(JARS, "sml.JoinJob", options, task_command(config))
+    with stop_signals() as stop, subprocess.Popen(command) as job:  # noqa: S603 - our own command
+        while job.poll() is None and not stop.wait(0.1):
+            pass
+        if job.poll() is None:
+            job.terminate()
+    if job.returncode and not stop.is_set():
+        raise FlinkError(f"the job has ended with status {job.returncode}: see above")
+
+
+def join_task(settings: Settings) -> None:
+    """Join what a job sends by stdin, and answer by stdout."""
+    with open_log(settings.log) as log:
+        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, with_heartbeats=True)
+        task.run(sys.stdin.buffer)
+
+
+def print_plan(settings: Settings) -> None:
+    """Print what the job must know, as Java's properties. Each ``sml join`` that still runs is fenced; the job goes on from there.
+
+    Raises:
+        JoinerError: the topics don't fit each other.
+        SettingsError: these settings are not for Flink.
+    """
+    check(settings)
+    topics, owner = settings.topics, joiner_of(settings.topics)
+    with open_log(settings.log) as log, closing(log.writer(owner)):
+        fence_others(log, topics, None)
+        counts = {name: len(log.bounds(name)) for name in (topics.impressions, topics.clicks, topics.examples)}
+    if len(set(counts.values())) > 1:
+        raise JoinerError(f"expected equal numbers of partitions, got {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    plan = {
+        "topics": f"{topics.impressions},{topics.clicks}",
+        "partitions": str(counts[topics.impressions]),
+        "owner": owner,
+    } | {f"kafka.{name}": value for name, value in kafka_properties(settings.log).items()}
+    for name, value in plan.items():
+        typer.echo(f"{name}={value}".replace("\\", "\\\\").encode("unicode_escape").decode())
+
+
+def check(settings: Settings) -> None:
+    """Make sure that the settings are for Flink.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    if settings.log.embedded:
+        raise SettingsError(f"log.url: got {settings.log.url!r}, expected kafka://…: Flink reads no file of ours")
+    if settings.join.rekey:
+        raise SettingsError(
+            "join.rekey: got true, expected false: on Flink, impressions and clicks are keyed by the impression's id already"
+        )
+
+
+def build(jars: Path) -> None:
+    """Fetch Flink's jars by Maven and compile the job, once.
+
+    Raises:
+        FlinkError: a tool is missing, or fails.
+    """
+    if (jars / _MARKER).exists():
+        return
+    for tool in ("java", "javac", "jar", "mvn"):
+        if shutil.which(tool) is None:
+            raise FlinkError(f"--engine flink needs a JDK of version 17 and Maven, once: no {tool} found")
+    classes = jars.parent / "classes"
+    sources = map(str, sorted(FOLDER.rglob("*.java")))
+    _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
+    _call("javac", "-nowarn", "-d", str(classes), "-cp", f"{jars}/*", *sources)
+    _call("jar", "--create", "--file", str(jars / f"{_MARKER}.new"), "-C", str(classes), ".")
+    (jars / f"{_MARKER}.new").rename(jars / _MARKER)
+
+
+def java(jars: Path, main: str, options: dict[str, str], arguments: list[str]) -> list[str]:
+    """Return the command that runs a class of the jars, with Flink's options."""
+    logging_options = [f"-Dlog4j2.configurationFile={FOLDER / 'log4j2.properties'}"]
+    given = [f"-D{name}={value}" for name, value in options.items()]
+    return ["java", *OPENED, *logging_options, "-cp", f"{jars}/*", main, *given, *arguments]
+
+
+def task_command(config: Path) -> list[str]:
+    """Return the command that starts a task, here."""
+    return [sys.executable, "-m", service.__name__, "join-task", "--config", str(config.resolve())]
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is whole, if there is one."""
+    whole = sorted(folder.glob("*/chk-*/_metadata"), key=lambda path: path.stat().st_mtime)
+    return whole[-1].parent if whole else None
+
+
+def _call(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode:
+        raise FlinkError(f"{command[0]} failed: {(done.stdout + done.stderr)[-1000:]}")

@@ -1,0 +1,145 @@
+"""``sml join --engine flink`` gives what ``sml join`` gives, row by row: handed over from one to the other, and killed in between."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.commands.join_on_flink import CHECKPOINTS, JARS, FlinkError, build, check, newest_checkpoint
+from service.settings import Settings, SettingsError, load
+from stream.flink.kafka_properties import NotForJavaError, kafka_properties
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.share import joiner_of
+from stream.log.connect import connect
+from stream.log.settings import LogSettings, SecuritySettings
+from stream.log.topics import JoinerError, Topics
+from tests.flink_traffic import JOIN, create, events, outcome, settled, write
+
+ROOT = Path(__file__).parent.parent
+PARTITIONS = 4
+PATIENCE = 240.0  # seconds that a job may take to start, on a machine that does much else
+# A JVM for a minute, not for a year.
+JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx600m", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def jars() -> Path:
+    """Return the folder with Flink's jars. Without Java and Maven, skip; in CI, fail."""
+    try:
+        build(ROOT / JARS)
+    except FlinkError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    return ROOT / JARS
+
+
+def write_settings(folder: Path, url: str, prefix: str) -> Path:
+    join = "\n".join(f'{name} = "{value}"' for name, value in JOIN.items())
+    config = folder / f"{prefix}.toml"
+    config.write_text(f'[log]\nurl = "{url}"\nprefix = "{prefix}"\n[join]\nlate_clicks = "learn"\n{join}\n', encoding="utf-8")
+    return config
+
+
+def join(config: Path) -> None:
+    settings = load(config)
+    with connect(settings.log.url) as log:
+        Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
+
+
+def start_flink(config: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "service", "join", "--engine", "flink", "--config", str(config)]
+    return subprocess.Popen(command, cwd=config.parent, env=os.environ | JAVA, start_new_session=True)
+
+
+def kill(job: subprocess.Popen[bytes]) -> None:
+    """Kill the job and its tasks."""
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+
+def offsets_are_flinks(url: str, prefix: str) -> bool:
+    topics = Topics(prefix)
+    with connect(url) as log:
+        return not any(each.metadata for each in log.progress(joiner_of(topics), topics.impressions).values())
+
+
+def wait_for(job: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert job.poll() is None, "the job has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_gives(kafka: str, jars: Path, tmp_path: Path) -> None:
+    alone, handed_over = (f"flink-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    (tmp_path / JARS.parent).symlink_to(jars.parent)
+    begin = int(time.time() * 1000) - 3_600_000
+    create(kafka, [alone, handed_over], PARTITIONS)
+    write(kafka, [alone, handed_over], PARTITIONS, events(2_000, begin, seed=1))
+    config = write_settings(tmp_path, kafka, handed_over)
+    join(config)
+    before = settled(kafka, handed_over)
+    write(kafka, [alone, handed_over], PARTITIONS, events(5_000, begin + 41_000, seed=2))
+    join(write_settings(tmp_path, kafka, alone))
+    expected = settled(kafka, alone)
+
+    job = start_flink(config)
+    wait_for(job, lambda: newest_checkpoint(tmp_path / CHECKPOINTS / handed_over) is not None)
+    kill(job)  # while a transaction is prepared, or open
+    job = start_flink(config)
+    wait_for(job, lambda: outcome(kafka, handed_over).total() >= expected.total() and offsets_are_flinks(kafka, handed_over))
+    job.terminate()
+    job.wait()
+
+    assert settled(kafka, handed_over) == expected
+    assert expected.total() > before.total() + 2_000 > 2_500
+    with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
+        join(config)
+
+
+def test_what_flink_does_not_do_is_refused_with_what_is_expected() -> None:
+    with pytest.raises(SettingsError, match=r"log\.url: got 'sqlite:///data/log\.db', expected kafka://…"):
+        check(Settings())
+    with pytest.raises(SettingsError, match=r"join\.rekey: got true, expected false"):
+        check(Settings.model_validate({"log": {"url": "kafka://a:1"}, "join": {"rekey": True}}))
+
+
+def test_a_kafka_that_asks_who_one_is_is_told_by_javas_properties(tmp_path: Path) -> None:
+    password, chain = tmp_path / "password", tmp_path / "chain.pem"
+    password.write_text('se"cret\n', encoding="utf-8")
+    chain.write_text("PEM", encoding="utf-8")
+    security = SecuritySettings(
+        protocol="SASL_SSL",
+        mechanism="SCRAM-SHA-512",
+        username="joiner",
+        password_file=str(password),
+        ca_file="ca.pem",
+        cert_file=str(chain),
+        check_hostname=False,
+    )
+
+    assert kafka_properties(LogSettings(url="kafka://a:1,b:2", security=security)) == {
+        "bootstrap.servers": "a:1,b:2",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": 'org.apache.kafka.common.security.scram.ScramLoginModule required username="joiner" password="se\\"cret";',
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": "ca.pem",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.key": "PEM",
+        "ssl.keystore.certificate.chain": "PEM",
+        "ssl.endpoint.identification.algorithm": "",
+    }
+    iam = SecuritySettings(protocol="SASL_SSL", mechanism="AWS_MSK_IAM")
+    with pytest.raises(NotForJavaError, match=r"log\.security\.mechanism: got AWS_MSK_IAM, expected PLAIN or SCRAM"):
+        kafka_properties(LogSettings(url="kafka://a:1", security=iam))
