@@ -46,6 +46,20 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
     return -1
 
 
+def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the row that holds each wanted key; of one that none holds, −1 less the first row of its set."""
+    rows = np.empty(len(wanted), np.int64)
+    _fill_found(keys, wanted, rows)
+    return rows
+
+
+@kernel
+def _fill_found(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+    for i in range(wanted.shape[0]):
+        row = find(keys, wanted[i])
+        rows[i] = row if row >= 0 else -1 - first_way(wanted[i], keys.shape[0])
+
+
 @kernel
 def mark_held(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], held: NDArray[np.bool_]) -> None:
     """Fill ``held``: whether each wanted key has a row."""
@@ -67,3 +81,19 @@ def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now
         if used[row] < now and (oldest < 0 or used[row] < used[oldest]):
             oldest = row
     return oldest
+
+
+def place(table: Table, keys: NDArray[np.uint64], used: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give each new key a row, in their order, and return them; −1 for a key whose set is all in later use than ``used``, its own."""
+    positions = np.empty(len(keys), np.int64)
+    _fill_placed(table, keys, used, positions)
+    return positions
+
+
+@kernel
+def _fill_placed(table: Table, keys: NDArray[np.uint64], used: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+    for i in range(keys.shape[0]):
+        row = positions[i] = claim(table.keys, table.used, keys[i], used[i])
+        if row >= 0:
+            table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
+            table.keys[row], table.used[row], table.touched[row] = keys[i], used[i], True
