@@ -13,7 +13,7 @@ Axes: K ranks whose share is not empty, P dense parameters, A accumulators, R ro
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,22 @@ from model.kernels.base_rate import log_odds_of
 from model.kernels.record import BUCKET, COLUMNS, DECIDED, LOW_BITS, MEMORY, Records, advance_all
 from model.kernels.table import WAYS, find_all, place
 from model.online import Learned, OnlineModel
+
+
+class Share(NamedTuple):
+    """The examples of one rank: what :meth:`~model.online.OnlineModel.learn` takes."""
+
+    features: Features
+    labels: NDArray[Any]  # (N,)
+    importance: NDArray[Any] | None  # (N,)
+    fnw: NDArray[np.bool_] | None  # (N,)
+
+    def part(self, start: int, end: int) -> "Share":
+        """Return some of the examples; the keys are not copied."""
+        fields, (keys, starts, times) = (len(self.features.starts) - 1) // max(len(self.labels), 1), self.features
+        features = Features(keys, starts[start * fields : end * fields + 1], times[start:end])
+        importance, fnw = (None if each is None else each[start:end] for each in (self.importance, self.fnw))
+        return Share(features, self.labels[start:end], importance, fnw)
 
 
 class Update(NamedTuple):
@@ -51,20 +67,45 @@ def shares(count: int, ranks: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def learn_share(
-    model: OnlineModel,
-    features: Features,
-    labels: NDArray[Any],
-    importance: NDArray[Any] | None = None,
-    fnw: NDArray[np.bool_] | None = None,
-) -> tuple[Learned, Update]:
-    """Learn the examples of one rank, and return the result beside what it has made of the base; the model is the base again.
+class Ranks(Protocol):
+    """Who learns the rounds."""
 
-    The arguments are those of :meth:`~model.online.OnlineModel.learn`.
-    """
-    base = _Base.of(model, features)
+    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+        """Learn a share each, and return the result of all with the number of ranks that have learned it: 1 where some were lost."""
+        ...
+
+    def forget(self, key: int) -> None:
+        """Do what the model was told to."""
+        ...
+
+
+class OneProcess:
+    """Learns the shares of all ranks one after the other; a round of one rank is learning as it is without rounds."""
+
+    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+        """Learn a round."""
+        if len(parts) == 1:
+            return model.learn(*parts[0]), 1
+        learned, updates = zip(*(learn_share(model, part) for part in parts), strict=True)
+        merge(model, updates)
+        return together(learned), len(parts)
+
+    def forget(self, key: int) -> None:
+        """Do nothing: there is no other model."""
+
+
+def together(learned: Sequence[Learned]) -> Learned:
+    """Return the results of shares as that of all their examples."""
+    starts = np.cumsum([0, *(len(each.logits) for each in learned)]).tolist()
+    undone = [start + n for start, each in zip(starts, learned, strict=False) for n in each.undone]
+    return Learned(np.concatenate([each.logits for each in learned]), undone)
+
+
+def learn_share(model: OnlineModel, share: Share) -> tuple[Learned, Update]:
+    """Learn the examples of one rank, and return the result beside what it has made of the base; the model is the base again."""
+    base = _Base.of(model, share.features)
     model.in_round = True
-    learned = model.learn(features, labels, importance, fnw)
+    learned = model.learn(*share)
     model.in_round = False
     update = base.update_of(model)
     base.restore(model)
@@ -267,7 +308,8 @@ class _Base(NamedTuple):
         at = self.positions[changed]
         keys = table.keys[at]
         fields = self.fields[np.searchsorted(self.wanted, keys)]
-        fields[keys == self.keys[changed]] = -1
+        began_again = (table.accumulators[at] < self.row_accumulators[changed]).any(axis=1)  # after it had given way: they only grow
+        fields[(keys == self.keys[changed]) & ~began_again] = -1
         return Update(
             np.array([model.examples - self.examples], np.int64),
             model.weights.dense.copy(),

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from numpy.typing import NDArray
 
 from model.features import Features
 from model.kernels.record import COLUMNS
 from model.online import OnlineModel
-from model.rounds import Update, learn_share, merge, shares
+from model.rounds import Share, Update, learn_share, merge, shares
 from model.settings import Spec
 from tests.model.examples import Examples, examples, spec
 
@@ -19,9 +18,8 @@ DEFAULT: dict[str, Any] = {"hidden": (8,), "embedding": 3}
 FULL = DEFAULT | {"records": True, "base_rate": True}
 
 
-def cut(stream: Examples, a: int, b: int, fields: int = 3) -> tuple[Features, NDArray[Any]]:
-    keys, starts, times = stream.features
-    return Features(keys, starts[a * fields : b * fields + 1], times[a:b]), stream.labels[a:b]
+def share(stream: Examples) -> Share:
+    return Share(stream.features, stream.labels, None, None)
 
 
 def model_after(random: np.random.Generator, of: Spec, n: int = 200) -> OnlineModel:
@@ -31,7 +29,7 @@ def model_after(random: np.random.Generator, of: Spec, n: int = 200) -> OnlineMo
 
 
 def updates_of(model: OnlineModel, stream: Examples, ranks: int) -> list[Update]:
-    return [learn_share(model, *cut(stream, part.start, part.stop))[1] for part in shares(len(stream.labels), ranks)]
+    return [learn_share(model, share(stream).part(part.start, part.stop))[1] for part in shares(len(stream.labels), ranks)]
 
 
 def copied(model: OnlineModel) -> OnlineModel:
@@ -42,7 +40,7 @@ def learned_apart(model: OnlineModel, stream: Examples, ranks: int) -> list[Onli
     apart = [copied(model) for _ in range(ranks)]
     for each, part in zip(apart, shares(len(stream.labels), ranks), strict=True):
         each.in_round = True
-        each.learn(*cut(stream, part.start, part.stop))
+        each.learn(*share(stream).part(part.start, part.stop))
     return apart
 
 
@@ -101,6 +99,20 @@ def test_every_rank_merges_into_the_same_state_whatever_the_table_holds(seed: in
     assert model.table.used.max() <= model.examples == before["examples"][0] + n
 
 
+@pytest.mark.parametrize("capacity", [8, 64])
+def test_values_that_give_way_and_come_again_in_one_round_leave_no_accumulator_below_its_first(capacity: int) -> None:
+    random = np.random.default_rng(7)
+    model = model_after(random, spec(capacity=capacity, **DEFAULT))
+
+    for _ in range(20):
+        merge(model, updates_of(model, examples(random, 60, values=30, most=3), 3))
+
+    occupied = model.table.keys != 0
+    assert (model.table.accumulators[occupied] >= model.first_of_row()).all()
+    assert np.isfinite(model.table.rows).all()
+    assert model.table.counts[1] > 0
+
+
 @pytest.mark.parametrize("extra", [{}, {"records": True}, {"base_rate": True}])
 def test_a_round_of_one_rank_is_what_learning_without_rounds_is(extra: dict[str, Any]) -> None:
     random = np.random.default_rng(2)
@@ -138,9 +150,9 @@ def test_an_example_whose_step_is_not_finite_leaves_no_trace_in_a_round() -> Non
     importance = np.where(np.arange(20) == 3, np.inf, 1.0)
     without = Features(*stream.features).without([3], 20)
 
-    learned, update = learn_share(model, stream.features, stream.labels, importance)
+    learned, update = learn_share(model, Share(stream.features, stream.labels, importance, None))
     merge(model, [update])
-    merge(other, [learn_share(other, without, np.delete(stream.labels, 3))[1]])
+    merge(other, [learn_share(other, Share(without, np.delete(stream.labels, 3), None, None))[1]])
 
     assert learned.undone == [3]
     assert model.digest() == other.digest()

@@ -1,0 +1,1 @@
+"""What learning beyond one process, and beyond one machine, costs and gains."""
