@@ -29,7 +29,7 @@ from model.features import Features
 from model.online import Learned, OnlineModel
 from model.rounds import Share, Update, learn_share, merge, together
 from model.settings import Spec
-from stream.learn.errors import RanksDifferError
+from stream.learn.errors import LearnError, RanksDifferError
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Processes:
 
 
 class Torchrun:
-    """Ranks that torchrun or Kubernetes has started, and starts again together where one is lost."""
+    """Ranks that torchrun or Kubernetes has started."""
 
     def __init__(self) -> None:
         distributed.init_process_group("gloo", timeout=_PATIENCE)
@@ -105,6 +105,20 @@ class Torchrun:
     def close(self) -> None:
         """Leave the group."""
         distributed.destroy_process_group()
+
+
+def torchrun() -> Callable[[], Group]:
+    """Return what joins the ranks that torchrun has started, once: where one is lost, it starts all of them again."""
+    joined = False
+
+    def join() -> Group:
+        nonlocal joined
+        if joined:
+            raise LearnError("a rank is lost: all of them have to start again, which torchrun and Kubernetes see to")
+        joined = True
+        return Torchrun()
+
+    return join
 
 
 class Leader:
