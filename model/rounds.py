@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.kernels.base_rate import log_odds_of
 from model.kernels.record import BUCKET, COLUMNS, DECIDED, LOW_BITS, MEMORY, Records, advance_all
-from model.kernels.table import WAYS, find_all, place
+from model.kernels.table import find_all, place, reachable
 from model.online import Learned, OnlineModel
 
 
@@ -263,8 +263,8 @@ class _Base(NamedTuple):
     label_counts: NDArray[np.float64]
     counts: NDArray[np.int64]  # the table's
     stream_record: NDArray[Any]
-    wanted: NDArray[np.uint64]  # the share's keys, ascending
-    fields: NDArray[np.int16]  # of each
+    features: Features
+    new: NDArray[np.int64]  # which of their keys had no row
     positions: NDArray[np.int64]  # of the rows that it may touch
     keys: NDArray[np.uint64]
     used: NDArray[np.int64]
@@ -277,12 +277,7 @@ class _Base(NamedTuple):
     def of(cls, model: OnlineModel, features: Features) -> Self:
         """Copy what learning ``features`` may change: the rows of their keys, and where a key has none, all rows of its set."""
         table, counts = model.table, model.table.records.counts
-        begin, end = features.starts[0], features.starts[-1]
-        wanted, index = np.unique(features.keys[begin:end], return_index=True)
-        fields = (np.searchsorted(features.starts, begin + index, side="right") - 1) % len(model.spec.fields)
-        found = find_all(table.keys, wanted)
-        sets = np.unique(-1 - found[found < 0])
-        at = np.unique(np.concatenate([found[found >= 0], (sets[:, None] + np.arange(WAYS)).ravel()]))
+        at, new = reachable(table.keys, features.keys[features.starts[0] : features.starts[-1]])
         return cls(
             model.examples,
             model.weights.dense.copy(),
@@ -290,8 +285,8 @@ class _Base(NamedTuple):
             model.label_counts.copy(),
             table.counts.copy(),
             counts[-1:].copy(),
-            wanted,
-            fields.astype(np.int16),
+            features,
+            new,
             at,
             table.keys[at],
             table.used[at],
@@ -307,9 +302,10 @@ class _Base(NamedTuple):
         changed = np.flatnonzero(table.used[self.positions] > self.examples)
         at = self.positions[changed]
         keys = table.keys[at]
-        fields = self.fields[np.searchsorted(self.wanted, keys)]
         began_again = (table.accumulators[at] < self.row_accumulators[changed]).any(axis=1)  # after it had given way: they only grow
-        fields[(keys == self.keys[changed]) & ~began_again] = -1
+        began = (keys != self.keys[changed]) | began_again
+        fields = np.full(len(keys), -1, np.int16)
+        fields[began] = self._fields_of(keys[began], len(model.spec.fields))
         return Update(
             np.array([model.examples - self.examples], np.int64),
             model.weights.dense.copy(),
@@ -323,6 +319,16 @@ class _Base(NamedTuple):
             table.accumulators[at],
             counts[at] if len(counts) else np.zeros((0, COLUMNS), counts.dtype),
         )
+
+    def _fields_of(self, wanted: NDArray[np.uint64], fields: int) -> NDArray[np.int64]:
+        """Return the field of each key: it is among those that had no row, or had given way before it came again."""
+        keys, starts, _ = self.features
+        among = starts[0] + self.new
+        if not np.isin(wanted, keys[among]).all():
+            among = np.arange(starts[0], starts[-1])
+        known, first = np.unique(keys[among], return_index=True)
+        indices = among[first][np.searchsorted(known, wanted)]
+        return (np.searchsorted(starts, indices, side="right") - 1) % fields
 
     def restore(self, model: OnlineModel) -> None:
         """Make the model what it was."""

@@ -47,7 +47,7 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
 
 
 def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the row that holds each wanted key; of one that none holds, −1 less the first row of its set."""
+    """Return the row that holds each wanted key, or −1."""
     rows = np.empty(len(wanted), np.int64)
     _fill_found(keys, wanted, rows)
     return rows
@@ -56,8 +56,38 @@ def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np
 @kernel
 def _fill_found(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
     for i in range(wanted.shape[0]):
+        rows[i] = find(keys, wanted[i])
+
+
+def reachable(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that learning the ``wanted`` keys may change, ascending, and which of the keys have no row."""
+    rows, new, counts = np.empty(WAYS * len(wanted), np.int64), np.empty(len(wanted), np.int64), np.zeros(2, np.int64)
+    _fill_reachable(keys, wanted, np.zeros(len(keys), np.bool_), rows, new, counts)
+    return np.sort(rows[: counts[0]]), new[: counts[1]]
+
+
+@kernel
+def _fill_reachable(
+    keys: NDArray[np.uint64],
+    wanted: NDArray[np.uint64],
+    marked: NDArray[np.bool_],  # (C,), all false
+    rows: NDArray[np.int64],
+    new: NDArray[np.int64],
+    counts: NDArray[np.int64],  # (2,), of rows and of new keys
+) -> None:
+    for i in range(wanted.shape[0]):
         row = find(keys, wanted[i])
-        rows[i] = row if row >= 0 else -1 - first_way(wanted[i], keys.shape[0])
+        first, end = row, row + 1
+        if row < 0:
+            first = first_way(wanted[i], keys.shape[0])
+            end = first + WAYS
+            new[counts[1]] = i
+            counts[1] += 1
+        for way in range(first, end):
+            if not marked[way]:
+                marked[way] = True
+                rows[counts[0]] = way
+                counts[0] += 1
 
 
 @kernel

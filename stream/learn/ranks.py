@@ -33,7 +33,7 @@ from stream.learn.errors import LearnError, RanksDifferError
 
 logger = logging.getLogger(__name__)
 
-MATURE = 20_000  # examples that one rank learns alone, for each rank that there will be: benchmarks/scale/ranks.md
+MATURE = 10_000  # examples that one rank learns alone, for each rank that there will be: benchmarks/scale/ranks.md
 SHARE = 256  # examples of one rank in a round
 _PATIENCE = timedelta(seconds=60)  # after which a rank that says nothing is lost
 _PING_EVERY = 10.0  # seconds: rank 0 has something to say this often
