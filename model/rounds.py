@@ -328,7 +328,8 @@ class _Base(NamedTuple):
             among = np.arange(starts[0], starts[-1])
         known, first = np.unique(keys[among], return_index=True)
         indices = among[first][np.searchsorted(known, wanted)]
-        return (np.searchsorted(starts, indices, side="right") - 1) % fields
+        of: NDArray[np.int64] = (np.searchsorted(starts, indices, side="right") - 1) % fields
+        return of
 
     def restore(self, model: OnlineModel) -> None:
         """Make the model what it was."""

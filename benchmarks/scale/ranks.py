@@ -52,9 +52,7 @@ def main() -> None:
     learn(twin, OneProcess(), [*chain(*turns)], count)
     one, several = (median(each) for each in zip(*speeds[1:], strict=True))  # the first turn is a warm-up
     same = "the same digest as one process" if model.digest() == twin.digest() else "ANOTHER DIGEST"
-    print(
-        f"1 rank {one:,.0f}/s, {count} ranks {several:,.0f}/s: {several / one:.2f} times as many; {bytes_each:,.0f} bytes an example; {same}"
-    )
+    print(f"1 rank {one:,.0f}/s, {count} ranks {several:,.0f}/s: {several / one:.2f} times; {bytes_each:,.0f} bytes an example; {same}")
 
 
 def turns_of(log: RecordedLog, batch: int) -> list[list[Share]]:

@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import Store, TCPStore  # their module exports them under no other name to a type checker
 
 from model.array_file import ArrayFileError, Arrays, dump, load
 from model.features import Features
@@ -67,7 +68,7 @@ class Processes:
 
     def __init__(self, ranks: int) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
         context = get_context("spawn")
         self.processes = [context.Process(target=_process, args=(store.port, rank, ranks), daemon=True) for rank in range(1, ranks)]
         for process in self.processes:
@@ -276,12 +277,12 @@ def _process(port: int, rank: int, ranks: int) -> None:
     """Be a rank that rank 0 has started."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    if _join(distributed.TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks):
+    if _join(TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks):
         with suppress(RuntimeError):  # rank 0 is gone
             assist()
 
 
-def _join(store: distributed.Store, rank: int, ranks: int) -> bool:
+def _join(store: Store, rank: int, ranks: int) -> bool:
     """Join the others, and return whether all are there."""
     try:
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
