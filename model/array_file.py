@@ -10,7 +10,15 @@ from xxhash import xxh3_128
 
 FORMAT = "sml-online/1"
 
-_TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64, "BOOL": np.bool_}  # by their names in safetensors
+_TYPES = {
+    "F32": np.float32,
+    "I16": np.int16,
+    "I32": np.int32,
+    "F64": np.float64,
+    "I64": np.int64,
+    "U64": np.uint64,
+    "BOOL": np.bool_,
+}  # by their names in safetensors
 _LENGTH = 8  # bytes: the file starts with the length of its header
 
 Arrays = dict[str, NDArray[Any]]
@@ -21,7 +29,7 @@ class ArrayFileError(ValueError):
 
 
 def dump(arrays: Arrays, header: dict[str, Any]) -> bytes:
-    """Return ``arrays`` (64-bit integers, floats, booleans) and a JSON ``header`` as one safetensors file."""
+    """Return ``arrays`` (integers of 16 bits or more, floats, booleans) and a JSON ``header`` as one safetensors file."""
     text = json.dumps(header)
     metadata = {"format": FORMAT, "header": text, "checksum": _checksum(arrays, text)}
     return save_tensors({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)

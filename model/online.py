@@ -39,6 +39,7 @@ class OnlineModel:
         self.spec = spec
         self.weights = Weights(spec, dtype)
         self.examples = 0
+        self.in_round = False  # learning a share of a round, whose accumulators are halved when all shares are merged
         self.accumulators = zeros(self.weights.layout.accumulators, dtype)
         self.accumulators[...] = self._first_accumulators()
         capacity = spec.table.capacity
@@ -128,8 +129,8 @@ class OnlineModel:
                 undone.append(stop)
             self.examples += stop - start
             start = stop + (stop < end)
-            if stop == end and self._until_halving() == self.spec.model.accumulator_half_life:
-                self._halve_accumulators()
+            if stop == end and self._until_halving() == self.half_life:
+                self.halve_accumulators()
         return undone
 
     def _rates(self) -> step.Rates:
@@ -144,23 +145,27 @@ class OnlineModel:
         layout.bias.accumulators_of(first)[...] = model.wide_accumulator
         return first
 
-    def _first_of_row(self) -> NDArray[Any]:
+    def first_of_row(self) -> NDArray[Any]:
         """Return what the accumulators of a row start from, ``(d + 1,)``."""
         model = self.spec.model
         first = np.full(model.embedding + 1, model.embedding_accumulator, self.accumulators.dtype)
         first[-1] = model.wide_accumulator
         return first
 
+    @property
+    def half_life(self) -> int:
+        """The examples after which the accumulators are halved; 0: never."""
+        return 0 if self.in_round else self.spec.model.accumulator_half_life
+
     def _until_halving(self) -> int:
         """Return how many examples come before the accumulators are halved again."""
-        half_life = self.spec.model.accumulator_half_life
-        return half_life - self.examples % half_life if half_life else RUN
+        return self.half_life - self.examples % self.half_life if self.half_life else RUN
 
-    def _halve_accumulators(self) -> None:
+    def halve_accumulators(self) -> None:
         """Halve every accumulator, to no less than it started from. No row is touched by it: accumulators are not published."""
         occupied = self.table.keys != EMPTY
         np.maximum(self.accumulators / 2, self._first_accumulators(), out=self.accumulators)
-        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, self._first_of_row())
+        self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, self.first_of_row())
 
     def _save(self) -> None:
         self._journal.length[0] = 0
@@ -223,7 +228,7 @@ class OnlineModel:
         model.weights.apply(arrays)
         if weights.spec.model.base_rate:
             weights.layout.bias.of(model.weights.dense)[...] = weights.layout.bias.mean
-        model.table.accumulators[positions] = model._first_of_row()
+        model.table.accumulators[positions] = model.first_of_row()
         model.table.used[positions] = model.examples = examples
         model.table.counts[OCCUPIED] = len(positions)
         return model

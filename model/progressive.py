@@ -7,8 +7,8 @@ The learner, ``sml evaluate`` and any study of a recorded stream learn by this, 
 Axes: N examples.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from model.features import Encoded, Features
 from model.kernels.delay import stream_logits
 from model.keys import FeatureError
 from model.online import Learned, OnlineModel
+
+Learn: TypeAlias = Callable[[Features, NDArray[Any], NDArray[Any] | None, NDArray[np.bool_] | None], Learned]
 
 
 class Outcome(NamedTuple):
@@ -44,13 +46,14 @@ def predict_then_learn(
     labels: NDArray[Any],
     importance: NDArray[Any] | None = None,
     fnw: NDArray[np.bool_] | None = None,
+    learn: Learn | None = None,
 ) -> Learned:
     """Learn N encoded examples; return the logits to score, each predicted before its example was learned.
 
     A logit is that of the labels' own stream (:func:`~model.kernels.delay.stream_logits` under ``fnw``), and NaN if the example's step
-    was undone. The arguments are those of :meth:`~model.online.OnlineModel.learn`.
+    was undone. The arguments are those of :meth:`~model.online.OnlineModel.learn`, in whose place ``learn`` is called if it is given.
     """
-    logits, undone = model.learn(features, labels, importance, fnw)
+    logits, undone = (learn or model.learn)(features, labels, importance, fnw)
     if fnw is not None:
         logits = np.where(fnw, stream_logits(logits), logits)
     logits[undone] = np.nan
@@ -65,6 +68,7 @@ def learn_and_score(
     importance: NDArray[np.float32] | None = None,
     fnw: NDArray[np.bool_] | None = None,
     negative_weight: float = 1.0,
+    learn: Learn | None = None,
 ) -> Outcome:
     """Predict, learn and score N examples, in order.
 
@@ -76,6 +80,7 @@ def learn_and_score(
         importance: What each example's gradient is multiplied by, ``(N,)``; None: 1.
         fnw: Which examples are of a stream where clicks come later, ``(N,)``; None: no example.
         negative_weight: How many examples each one without a click stands for, to learn and to score: others were left out.
+        learn: What learns them; None: the model.
     """
     features, misfits = encoded
     if negative_weight != 1:
@@ -86,7 +91,7 @@ def learn_and_score(
         labels = labels[indices]
         importance = None if importance is None else importance[indices]
         fnw = None if fnw is None else fnw[indices]
-    logits, undone = predict_then_learn(model, features, labels, importance, fnw)
+    logits, undone = predict_then_learn(model, features, labels, importance, fnw, learn)
     scores.update(logits, labels, negative_weight)  # passes over what was undone
     if not undone:
         return Outcome(indices, misfits, [], features, logits, labels)

@@ -1,9 +1,9 @@
 """The records of the topic ``versions``: each names a state of the weights, and says what was learned since the one before."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from stream.events import Count, Forget, Time, decode
 from stream.sampling import Sampling
@@ -15,6 +15,16 @@ class Run(NamedTuple):
     partition: Count
     first: Count
     last: Count
+
+
+class Round(NamedTuple):
+    """Records that follow each other in the runs of a version, which ranks learned from one base: a share each, as equal as can be.
+
+    The base is the weights after the round before it. The shares follow each other, too; :func:`model.rounds.shares` cuts them.
+    """
+
+    records: Count
+    ranks: Annotated[int, Meta(ge=1)]  # 1: learned one after the other
 
 
 class SnapshotRef(Struct, frozen=True):
@@ -88,6 +98,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     learner: LearnerState | None = None  # every other second
     sampling: Sampling | None = None  # of the negatives of its runs; None: all were learned
     left_out: Count = 0  # negatives of its runs that were not learned
+    rounds: list[Round] = []  # how its records were shared among ranks; empty: one has learned all
 
 
 def decode_version(value: bytes | None) -> Version:

@@ -13,8 +13,8 @@ STREAM = ("stream.log", "stream.weights", "stream.learn")
 SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "service.cli")
 ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offline", "paper.online"))
 
-# Learning and serving start without torch.
-WITH_TORCH = ("model.networks", "paper", "service.bench", "service.export.graph", "service.export.tensor_file")
+# Serving and learning on one rank start without torch.
+WITH_TORCH = ("model.networks", "paper", "stream.learn.ranks", "service.bench", "service.export.graph", "service.export.tensor_file")
 WITH_KAFKA = ("stream.log",)
 
 Graph = dict[str, set[str]]  # module → the modules of ours that it imports

@@ -42,3 +42,8 @@ def count(counts: NDArray[np.float64], label: Any, weight: Any, fnw: bool) -> fl
     else:
         counts[OTHERS] += weight
     return log_odds(counts) - before
+
+
+def log_odds_of(counts: NDArray[np.float64]) -> float:
+    """Return what :func:`log_odds` returns, outside of kernels."""
+    return log(counts[CLICKS] + _PRIOR_CLICKS) - log(counts[OTHERS] + _PRIOR_OTHERS)

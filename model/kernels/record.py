@@ -72,8 +72,8 @@ def decided(records: Records, row: int, bucket: int) -> Any:
 
 
 @ordered_sum
-def observe(records: Records, row: int, bucket: int, seen: Any, clicked: Any) -> None:
-    """Count an example of ``bucket``: ``seen`` and ``clicked`` are its weights."""
+def advance(records: Records, row: int, bucket: int) -> None:
+    """Move a record on to ``bucket``, where that is newer than its newest."""
     counts = records.counts[row]
     newest = newest_bucket(counts)
     if bucket > newest:
@@ -81,8 +81,22 @@ def observe(records: Records, row: int, bucket: int, seen: Any, clicked: Any) ->
         for k in range(2):
             counts[WAITING + k] = counts[NEWEST + k] if bucket == newest + 1 else 0
             counts[NEWEST + k] = 0
-        newest = bucket
         set_newest_bucket(counts, bucket)
+
+
+@ordered_sum
+def advance_all(records: Records, buckets: NDArray[np.int64]) -> None:
+    """Move each record on to its bucket."""
+    for row in range(buckets.shape[0]):
+        advance(records, row, buckets[row])
+
+
+@ordered_sum
+def observe(records: Records, row: int, bucket: int, seen: Any, clicked: Any) -> None:
+    """Count an example of ``bucket``: ``seen`` and ``clicked`` are its weights."""
+    counts = records.counts[row]
+    advance(records, row, bucket)
+    newest = newest_bucket(counts)
     at, most = DECIDED, counts.dtype.type(MEMORY)
     if bucket >= newest - 1:
         at, most = NEWEST if bucket == newest else WAITING, counts.dtype.type(_MOST_WAITING)

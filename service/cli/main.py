@@ -212,15 +212,20 @@ def learn(
     arms: Annotated[
         str | None, typer.Option("--arms", help="Several arms in one process, on one reading of the examples.", metavar="NAME,NAME")
     ] = None,
+    ranks: Annotated[
+        int,
+        typer.Option("--ranks", min=1, max=64, help="Processes that share the examples once the model is mature; needs the extra torch."),
+    ] = 1,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Learn from the examples and publish the weights.
 
-    Each example is one step.
+    Each example is one step. Several ranks share what waits, and each version says how; `sml rebuild` learns the same again in one process.
 
     \b
         sml learn
+        sml learn --ranks 2
         sml learn --until-caught-up --json
         sml learn --arm treatment
         sml learn --arms control,treatment
@@ -229,8 +234,10 @@ def learn(
 
     settings = settings_of(config)
     if arms is None:
-        answer(run(settings.of_arm(arm), until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
+        answer(run(settings.of_arm(arm), ranks=ranks, until_caught_up=until_caught_up, accept_gap=accept_gap), as_json)
         return
+    if ranks > 1:
+        raise typer.BadParameter("one of --ranks and --arms", param_hint="--ranks")
     names = arms.split(",")
     if arm is not None or len(set(names)) < len(names):
         raise typer.BadParameter(f"got {arms!r}{f' and --arm {arm}' if arm else ''}, expected each arm once", param_hint="--arms")

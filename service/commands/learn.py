@@ -1,5 +1,6 @@
 """``sml learn``: learn from the examples of the log and publish the weights, until told to stop."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from service.tracing import tracing
 from stream.event_time import TimeRule
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
-from stream.learn.learner import Learner
+from stream.learn.learner import Learner, LearningRanks
 from stream.learn.metrics import LearnerMetrics, tell_arm
 from stream.learn.shared import SharedReading
 from stream.log.contract import Log
@@ -29,8 +30,10 @@ from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
 
 
-def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
+def learn(settings: Settings, *, ranks: int = 1, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
     """Learn until SIGINT or SIGTERM, until the arm is retired, or until all is learned that the log held; return the last version.
+
+    With several ``ranks``, processes of this one learn with it. Under torchrun, all that it has started do, on whichever machines.
 
     Raises:
         FencedError: another learner has taken over.
@@ -38,8 +41,27 @@ def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool
         LogError: the log can't be used.
     """
     compile_kernels(settings.model.network)
-    with stop_signals() as stop, log_with_topics(settings) as log, _progress() as progress:
-        return _learn(log, settings, stop.is_set, progress, None, until_caught_up=until_caught_up, accept_gap=accept_gap)
+    if int(os.environ.get("RANK", "0")) > 0:
+        from stream.learn.ranks import assist_torchrun
+
+        assist_torchrun()
+        return {}
+    with stop_signals() as stop, log_with_topics(settings) as log, _progress() as progress, _leading(ranks) as leader:
+        run = partial(_learn, log, settings, stop.is_set, progress, None, leader)
+        return run(until_caught_up=until_caught_up, accept_gap=accept_gap)
+
+
+@contextmanager
+def _leading(ranks: int) -> Iterator[LearningRanks | None]:
+    """Yield who learns with this process, if anybody does: what torchrun has started, or ``ranks`` processes of this machine."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if max(ranks, started) == 1:
+        yield None
+        return
+    from stream.learn.ranks import Leader, Processes, torchrun
+
+    with closing(Leader(started, torchrun()) if started > 1 else Leader(ranks, partial(Processes, ranks))) as leader:
+        yield leader
 
 
 def learn_together(arms: Sequence[Settings], *, until_caught_up: bool = False, accept_gap: bool = False) -> list[dict[str, Any]]:
@@ -60,7 +82,7 @@ def learn_together(arms: Sequence[Settings], *, until_caught_up: bool = False, a
         ThreadPoolExecutor(len(arms), "learn") as pool,
     ):
         run = partial(_learn, log, until_caught_up=until_caught_up, accept_gap=accept_gap)
-        learning = [pool.submit(run, each, stop.is_set, progress, shared) for each in arms]
+        learning = [pool.submit(run, each, stop.is_set, progress, shared, None) for each in arms]
         wait(learning, return_when=FIRST_EXCEPTION)
         if any(each.done() and each.exception() for each in learning):
             stop.set()
@@ -73,6 +95,7 @@ def _learn(
     asked: Callable[[], bool],
     progress: Progress,
     shared: SharedReading | None,
+    ranks: LearningRanks | None,
     *,
     until_caught_up: bool,
     accept_gap: bool,
@@ -93,6 +116,7 @@ def _learn(
             begin_from=_source(settings.begin_from),
             shared=shared,
             tracing=traces,
+            ranks=ranks,
         )
         with _shown(progress, settings.topics.arm, registry) as show:
 

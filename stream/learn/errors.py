@@ -3,7 +3,8 @@
 LearnError
 ├── RecoveryError        a published version can't be made again
 ├── OtherSettingsError   the model was learned with other settings
-└── GapError             examples or versions were deleted before they were learned
+├── GapError             examples or versions were deleted before they were learned
+└── RanksDifferError     ranks that learn together have different weights
 """
 
 
@@ -21,3 +22,7 @@ class OtherSettingsError(LearnError):
 
 class GapError(LearnError):
     """Examples or versions were deleted before they were learned."""
+
+
+class RanksDifferError(LearnError):
+    """The ranks have learned different weights; none of them was published."""

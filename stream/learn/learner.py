@@ -14,9 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from model.online import OnlineModel
 from model.quality import Quality
+from model.rounds import Ranks
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
@@ -53,6 +55,29 @@ _ROLLBACK_POLL = 0.05  # seconds from one look for that version to the next
 _REPORT_EVERY = 1.0  # seconds between updates of the metrics that are slow to compute
 _INSIDE_EVERY = 5  # such updates from one of what goes on inside the network, which is slower still, to the next
 
+
+class LearningRanks(Ranks, Protocol):
+    """The ranks that learn with a learner."""
+
+    batch: int  # the most examples of one round
+
+    def ready(self, model: OnlineModel, examples: int) -> int:
+        """Return how many ranks are to learn the next ``examples``: 1 as long as the others are not there."""
+        ...
+
+    def ping(self) -> None:
+        """Say that this rank is there, if it has not for long."""
+        ...
+
+    def check(self, digest: str) -> None:
+        """Make sure that all have the same weights.
+
+        Raises:
+            RanksDifferError: one has others.
+        """
+        ...
+
+
 _End = Mapping[int, Bounds] | None  # partition → where to stop; None: go on
 
 
@@ -72,6 +97,7 @@ class Learner:
         begin_from: The arm whose newest weights to begin with, where nothing was published yet.
         shared: Read with the learners of other arms.
         tracing: Where spans go; None: nothing is traced.
+        ranks: Who learns with this learner; None: nobody.
 
     Attributes:
         last: The last version published.
@@ -92,7 +118,9 @@ class Learner:
         begin_from: Source | None = None,
         shared: SharedReading | None = None,
         tracing: Tracing | None = None,
+        ranks: LearningRanks | None = None,
     ) -> None:
+        self._ranks = ranks
         self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
@@ -164,6 +192,8 @@ class Learner:
         self._checkpoints.tidy()
         recovered, beginning = self._recover()
         self.last = recovered.last
+        if self._ranks:
+            recovered.trainer.ranks = self._ranks
         recovered.trainer.quality = self._quality
         last, metrics = (self.last.version if self.last else None), self._metrics
         learned = beginning.of if beginning else None if recovered.anew else last
@@ -184,7 +214,17 @@ class Learner:
             pending = self._pending(recovered, source.offsets(), beginning)
             shedding = Shedding(self._settings, last.sampling if last else None)
             session = _Session(
-                recovered, pending, source, publisher, checkpoint_writer, self._topics, self._rules, shedding, metrics, scored=self._scored
+                recovered,
+                pending,
+                source,
+                publisher,
+                checkpoint_writer,
+                self._topics,
+                self._rules,
+                shedding,
+                metrics,
+                self._ranks,
+                scored=self._scored,
             )
             stack.enter_context(closing(session))
             try:
@@ -244,9 +284,11 @@ class _Session:
         rules: Rules,
         shedding: Shedding,
         metrics: LearnerMetrics,
+        ranks: LearningRanks | None,
         *,
         scored: bool,
     ) -> None:
+        self._ranks = ranks
         self.last, self._scored = recovered.last, scored
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
@@ -269,6 +311,8 @@ class _Session:
             self._checkpoint_writer.hasten()
         while not should_stop() and not (end and self._coming is None and self._source.reached(end)):
             self._step()
+            if self._ranks:
+                self._ranks.ping()
             if self._publisher.wait(self._pending) == 0:
                 self._publish_what_is_due()
             if self._checkpoint_writer.due():
@@ -286,7 +330,8 @@ class _Session:
     def _step(self) -> None:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
         before, sampling = self._coming, self._shedding.sampling
-        most = int(_BATCH * min(sampling.weight, _FEW)) if sampling else _BATCH
+        batch = max(_BATCH, self._ranks.batch) if self._ranks else _BATCH
+        most = int(batch * min(sampling.weight, _FEW)) if sampling else batch
         records = self._source.poll(most, 0.0 if before else self._patience())
         offsets, heartbeats = self._source.offsets(), self._source.take_heartbeats()
         self._coming = None
@@ -310,7 +355,8 @@ class _Session:
                 self._publish()
             self._pending.sampling = prepared.sampling
         start = time.perf_counter()
-        result = self._trainer.learn_prepared(prepared)
+        ranks = self._ranks.ready(self._trainer.model, len(prepared.records) - prepared.left_out) if self._ranks else 1
+        result = self._trainer.learn_prepared(prepared, ranks)
         self._metrics.record_step(result, time.perf_counter() - start)
         self._pending.add(prepared.records, result, self._topics)
         self._pending.reach(offsets, heartbeats)
@@ -332,6 +378,8 @@ class _Session:
         if start >= self._next_state:
             self._next_state = start + state.EVERY
             self._pending.learner = state.state_of(trainer, self._source.lag())
+        if self._ranks:
+            self._ranks.check(trainer.model.digest())
         self.last = self._publisher.publish(trainer.model, self._pending, whole=whole, log_loss=log_loss, guard=trainer.guard)
         trainer.settle(self.last.version)
         if self._pending.forgotten:

@@ -32,14 +32,14 @@ from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.sampling import Sampling
 from stream.settings import LearnSettings
 from stream.traces import MOST_LEARNED, TRACEPARENT, Tracing, context_of
-from stream.version import Begun, LearnerState, Rollback, Run, SnapshotRef, Version
+from stream.version import Begun, LearnerState, Rollback, Round, Run, SnapshotRef, Version
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
 logger = logging.getLogger(__name__)
 
 BUDGET = 10_000_000  # bytes of deltas a second: above it, versions are less frequent
-# Limits of what may wait for a version. A run, an excluded example or a request to forget takes up to 57 bytes, and the version's
+# Limits of what may wait for a version. A run, a round, an excluded example or a request to forget takes up to 57 bytes, and the version's
 # record 1,000,000.
 MOST = 10_000  # runs, excluded examples and requests; dead letters too
 MOST_BYTES = 16_000_000  # of dead letters
@@ -77,6 +77,7 @@ class PendingVersion:
         self._reread, self._dead_lettered = reread or {}, frozenset(dead_lettered)
         self.sampling, self.left_out = sampling, 0
         self.runs: list[Run] = []
+        self.rounds: list[Round] = []
         self.excluded: list[tuple[int, int]] = []
         self.forgotten: list[Forget] = []
         self.dead_letters: list[Message] = []
@@ -91,6 +92,8 @@ class PendingVersion:
             offsets = [record.offset for record in group]
             first = self.runs.pop().first if self.runs and self.runs[-1].partition == partition else offsets[0]
             self.runs.append(Run(partition, first, offsets[-1]))
+        alone = self.rounds and self.rounds[-1].ranks == result.ranks == 1
+        self.rounds.append(Round((self.rounds.pop().records if alone else 0) + len(records), result.ranks))
         self.traced.extend((context, each.timestamp) for each in records if each.headers and (context := context_of(each)))
         if result.learned or result.others:
             self.trained_through = max(self.trained_through or 0, result.trained_through)
@@ -112,7 +115,10 @@ class PendingVersion:
 
     def full(self) -> bool:
         """Return whether a version must be published now: a larger one might not fit in a record or in memory."""
-        return max(len(self.runs) + len(self.excluded) + len(self.forgotten), len(self.dead_letters)) > MOST or self._bytes > MOST_BYTES
+        return (
+            max(len(self.runs) + len(self.rounds) + len(self.excluded) + len(self.forgotten), len(self.dead_letters)) > MOST
+            or self._bytes > MOST_BYTES
+        )
 
     def reread(self) -> dict[int, int]:
         """Return partition → the offset up to which examples are still to be read again."""
@@ -339,4 +345,5 @@ def _version(
         learner=pending.learner,
         sampling=pending.sampling,
         left_out=pending.left_out,
+        rounds=pending.rounds if any(each.ranks > 1 for each in pending.rounds) else [],
     )

@@ -8,7 +8,8 @@ Checkpoints and runs that a rollback has left behind are skipped, and so is a ch
 """
 
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import takewhile
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from stream.learn.publish import settings_digest
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
-from stream.version import Begun, Run, Version
+from stream.version import Begun, Round, Run, Version
 from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
 
 logger = logging.getLogger(__name__)
@@ -213,9 +214,10 @@ class Recovery:
     def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
         if version.settings != settings_digest(trainer.model.spec):
             raise OtherSettingsError(other_settings(version))
-        excluded = set(version.excluded)
+        rounds = _Rounds(trainer, version)
         for run in version.runs:
-            self._learn_run(trainer, version, run, excluded, runs)
+            self._learn_run(trainer, version, run, rounds, runs)
+        rounds.finish()
         if version.forgotten:
             trainer.forgotten.version = version.version
         self._check_digest(trainer, version)
@@ -234,17 +236,45 @@ class Recovery:
         logger.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
         self._diverged = True
 
-    def _learn_run(self, trainer: Trainer, version: Version, run: Run, excluded: set[tuple[int, int]], runs: "_Runs") -> None:
+    def _learn_run(self, trainer: Trainer, version: Version, run: Run, rounds: "_Rounds", runs: "_Runs") -> None:
         try:
             for records in runs.read(run):
-                trainer.learn(records, excluded, sampling=version.sampling)
+                rounds.learn(records)
         except OffsetGoneError as error:
             message = f"examples {run.first} to {run.last} of partition {run.partition} are to be learned again, but are no longer there"
             if not self._accept_gap:
                 raise GapError(f"{message}; --accept-gap goes on without them") from error
             logger.warning("%s: going on without them", message)
+            rounds.finish()  # nobody knows which were the records of a round any more
             trainer.forget_again(version)  # its requests may be among them
             self._diverged = True
+
+
+class _Rounds:
+    """Learns the records of a version again, in its rounds."""
+
+    def __init__(self, trainer: Trainer, version: Version) -> None:
+        self._trainer, self._sampling, self._excluded = trainer, version.sampling, set(version.excluded)
+        self._rounds, self._records = deque(version.rounds), list[Record]()
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Learn the next records, once all of their round are there."""
+        self._records += records
+        while self._records:
+            count, ranks = self._rounds[0] if self._rounds else (len(self._records), 1)
+            if ranks > 1 and len(self._records) < count:
+                return
+            taken, self._records = self._records[:count], self._records[count:]
+            if self._rounds and len(taken) < count:
+                self._rounds[0] = Round(count - len(taken), ranks)
+            elif self._rounds:
+                self._rounds.popleft()
+            self._trainer.learn(taken, self._excluded, sampling=self._sampling, ranks=ranks)
+
+    def finish(self) -> None:
+        """Learn what is left of a round, one after the other, and so what follows."""
+        self._rounds.clear()
+        self.learn(())
 
 
 class _Runs:

@@ -5,7 +5,8 @@ by the same call.
 """
 
 from collections.abc import Container, Iterator, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from model.evaluation import RunningScores
 from model.features import Encoded, Encoder
 from model.guard.guard import Guard
 from model.migrate import convert
-from model.online import OnlineModel
+from model.online import Learned, OnlineModel
 from model.progressive import learn_and_score
 from model.quality import Quality, Seen
+from model.rounds import OneProcess, Ranks, Share, shares
 from model.settings import Spec
 from stream.events import BadRecordError, Example, Forget
 from stream.learn.field_values import FieldValues
@@ -42,6 +44,7 @@ class BatchResult(NamedTuple):
     erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
     left_out: int  # negatives that the sampling left out
     others: int  # examples not learned because this arm did not serve them
+    ranks: int  # that have learned a share each
 
 
 class _Decoded(NamedTuple):
@@ -76,11 +79,13 @@ class Trainer:
 
     Attributes:
         quality: What watches how good the predictions are; None: nothing does. Nothing that is learned depends on it.
+        ranks: Who learns what is shared.
     """
 
     def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None, guard: Guard | None = None) -> None:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.quality: Quality | None = None
+        self.ranks: Ranks = OneProcess()
         self.encoder = Encoder(model.spec.fields)
         self._values = FieldValues(model.spec.fields)
         self._served_by = model.spec.served_by
@@ -96,6 +101,7 @@ class Trainer:
     def forget(self, request: Forget) -> None:
         """Carry out a request."""
         self.model.forget(request.key)
+        self.ranks.forget(request.key)
         self.guard.forget(request.key)
         self.forgotten.add(request)
 
@@ -118,12 +124,13 @@ class Trainer:
         excluded: Container[tuple[int, int]] = (),
         rules: Rules | None = None,
         sampling: Sampling | None = None,
+        ranks: int = 1,
     ) -> BatchResult:
         """Predict, learn and score each example, and carry out each request to forget, in order.
 
-        The arguments are those of :meth:`prepare`.
+        The arguments are those of :meth:`prepare` and :meth:`learn_prepared`.
         """
-        return self.learn_prepared(self.prepare(records, excluded, rules, sampling))
+        return self.learn_prepared(self.prepare(records, excluded, rules, sampling), ranks)
 
     def prepare(
         self,
@@ -183,17 +190,23 @@ class Trainer:
             examples = [each.example for each in decoded]
             yield _Segment(decoded, self.encoder.encode(self._values.of(examples), [each.time for each in examples]))
 
-    def learn_prepared(self, prepared: Prepared) -> BatchResult:
-        """Learn what :meth:`prepare` returned."""
+    def learn_prepared(self, prepared: Prepared, ranks: int = 1) -> BatchResult:
+        """Learn what :meth:`prepare` returned: one example after the other, or in a round of so many ``ranks``.
+
+        Records with a request to forget among them are not shared.
+        """
         records, steps, bad, refused, sampling, left_out, others = prepared
         learned: list[_Decoded] = []
         requests: list[Forget] = []
+        ends = [share.stop for share in shares(len(records), ranks if len(steps) == 1 else 1)]
+        taken = 1
         for step in steps:
             if isinstance(step, Forget):
                 self.forget(step)
                 requests.append(step)
             else:
-                learned += self._learn(step, bad, refused, sampling.weight if sampling else 1.0)
+                of_step, taken = self._learn(step, ends, bad, refused, sampling.weight if sampling else 1.0)
+                learned += of_step
         erased = [position for position, error in bad.items() if isinstance(error, ForgottenError)]
         for position in erased:
             del bad[position]
@@ -206,15 +219,30 @@ class Trainer:
             erased=len(erased),
             left_out=left_out,
             others=len(others),
+            ranks=taken,
         )
 
-    def _learn(self, segment: _Segment, bad: dict[int, Exception], refused: dict[int, Exception], negative_weight: float) -> list[_Decoded]:
-        """Learn examples, and return those learned; add misfits to ``bad``, and examples whose step was undone to ``refused``."""
+    def _learn(
+        self, segment: _Segment, ends: Sequence[int], bad: dict[int, Exception], refused: dict[int, Exception], negative_weight: float
+    ) -> tuple[list[_Decoded], int]:
+        """Learn examples, and return those learned, and by how many ranks.
+
+        Misfits are added to ``bad``, and examples whose step was undone to ``refused``. Each rank learns up to the record at its end.
+        """
         decoded = segment.decoded
         examples = [each.example for each in decoded]
         encoded = self.forgotten.leave_out(segment.encoded, [example.time for example in examples])
         fnw = np.array([example.policy == "fnw" and not self._as_shown for example in examples], np.bool_)
         seen = self._look(encoded, examples, fnw)
+        cuts = np.searchsorted([each.position for n, each in enumerate(decoded) if n not in encoded.bad], ends).tolist()
+        taken = 1
+
+        def learn(*examples: Any) -> Learned:
+            nonlocal taken
+            whole = Share(*examples)
+            learned, taken = self.ranks.learn(self.model, [whole.part(*each) for each in pairwise([0, *cuts])])
+            return learned
+
         outcome = learn_and_score(
             self.model,
             self.scores,
@@ -223,13 +251,14 @@ class Trainer:
             importance=_importance(examples),
             fnw=fnw,
             negative_weight=negative_weight,
+            learn=learn,
         )
         self.guard.observe(outcome.features, outcome.logits, outcome.labels, negative_weight)
         if self.quality and seen:
             self.quality.observe(outcome.logits, outcome.labels, seen, negative_weight)
         bad |= {decoded[n].position: error for n, error in outcome.misfits.items()}
         refused |= {decoded[n].position: NotFiniteError("its step gives a weight that is not finite") for n in outcome.undone}
-        return [decoded[n] for n in outcome.learned]
+        return [decoded[n] for n in outcome.learned], taken
 
     def _look(self, encoded: Encoded, examples: Sequence[Example], fnw: NDArray[np.bool_]) -> Seen | None:
         """Return what ``quality`` has to know of the examples that fit before they are learned."""

@@ -1,0 +1,159 @@
+"""Learning on several ranks: real processes learn what the versions say, and one process that replays them ends with the same digest."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from model.online import Learned, OnlineModel
+from model.rounds import OneProcess, Share, learn_share, together
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.errors import RanksDifferError
+from stream.learn.ranks import Group, Leader, Processes
+from stream.learn.recovery import Recovery
+from stream.log.contract import Log, Message
+from stream.version import Round, Version
+from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls
+
+
+class Simulated(OneProcess):
+    """Ranks in this process."""
+
+    batch = 100
+
+    def __init__(self, ranks: int = 3, fails_at: int = -1) -> None:
+        self.count, self.fails_at, self.rounds = ranks, fails_at, 0
+
+    def ready(self, _: OnlineModel, examples: int) -> int:
+        return self.count if examples >= self.batch else 1
+
+    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+        self.rounds += len(parts) > 1
+        if self.rounds == self.fails_at and len(parts) > 1:
+            learn_share(model, parts[0])  # what was learned of the round so far leaves no trace
+            return together([model.learn(*part) for part in parts]), 1
+        return super().learn(model, parts)
+
+    def ping(self) -> None:
+        pass
+
+    def check(self, digest: str) -> None:
+        pass
+
+
+def replayed(log: Log, folder: Path) -> str:
+    """Return the digest of the weights that one process ends with which learns all versions again."""
+    recovered = Recovery(log, TOPICS, SPEC, Checkpoints(folder / "none", 3)).recover()
+    assert not recovered.diverged
+    return recovered.trainer.model.digest()
+
+
+def sizes(versions: Sequence[Version]) -> list[Round]:
+    return [each for version in versions for each in version.rounds]
+
+
+def test_versions_say_how_their_records_were_shared_and_one_process_learns_the_same_again(tmp_path: Path) -> None:
+    bad = [Message(TOPICS.examples, b"x", b"no example"), Message(TOPICS.examples, b"x", b'{"impression_id": "x", "time": 1}')]
+    with opened(tmp_path) as log:
+        log.append(examples(700) + bad + examples(900, 700))
+
+        last = learn_all(log, tmp_path, ranks=Simulated(), publish_every=10.0)
+
+        versions = all_versions(log)
+        assert {each.ranks for each in sizes(versions)} == {1, 3}
+        for version in versions:
+            if version.rounds:
+                assert sum(each.records for each in version.rounds) == sum(run.last - run.first + 1 for run in version.runs)
+        assert_each_example_was_read_once(log)
+        assert replayed(log, tmp_path) == last.digest
+
+
+def test_a_round_that_was_lost_is_learned_again_alone_and_the_version_says_so(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(examples(2000))
+
+        last = learn_all(log, tmp_path, ranks=Simulated(fails_at=2), publish_every=10.0)
+
+        assert Round(512, 1) in sizes(all_versions(log))
+        assert replayed(log, tmp_path) == last.digest
+
+
+def test_a_learner_that_shares_goes_on_from_a_checkpoint_of_one_that_did_not(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(examples(600))
+        learn_all(log, tmp_path)
+        log.append(examples(600, 600))
+        learn_all(log, tmp_path, ranks=Simulated(2))
+        log.append(examples(600, 1200))
+
+        last = learn_all(log, tmp_path)
+
+        assert {each.ranks for each in sizes(all_versions(log))} == {2}
+        assert last.examples == 1800
+        assert replayed(log, tmp_path) == last.digest
+
+
+class Nobody:
+    """Ranks that don't come."""
+
+    def joined(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_learner_of_two_processes_loses_one_and_nothing_is_learned_twice(tmp_path: Path) -> None:
+    started: list[Group] = []
+
+    def start() -> Group:
+        started.append(Nobody() if started else Processes(2))
+        return started[-1]
+
+    leader, number = Leader(2, start, mature=0, share=128, again=0.0), 0
+    with opened(tmp_path) as log:
+
+        def feed() -> bool:
+            nonlocal number
+            first = started[0] if started else None
+            if isinstance(first, Processes) and leader.group is first and leader.rounds > 5:
+                first.processes[0].kill()  # between two rounds, or in one: rank 0 sees it in a round
+            log.append(examples(300, number))
+            number += 300
+            time.sleep(0.02)
+            return leader.rounds > 5 and leader.group is not first
+
+        learning = learner(log, tmp_path, ranks=leader, publish_every=0.01)
+        try:
+            learning.run(feed)
+            learning.run(lambda: False, until_caught_up=True)
+        finally:
+            leader.close()
+
+        assert [each.ranks for each in sizes(all_versions(log))].count(2) > 5
+        assert len(started) == 2
+        assert learning.last
+        assert learning.last.version.examples == number
+        assert_each_example_was_read_once(log)
+        assert replayed(log, tmp_path) == learning.last.version.digest
+
+
+def test_nothing_is_published_where_ranks_have_different_weights(tmp_path: Path) -> None:
+    class Differing(Simulated):
+        def check(self, digest: str) -> None:
+            raise RanksDifferError(digest)
+
+    with opened(tmp_path) as log:
+        log.append(examples(600))
+
+        with pytest.raises(RanksDifferError):
+            learner(log, tmp_path, ranks=Differing()).run(polls(9))
+
+        assert not any(version.runs for version in all_versions(log))
+
+
+def test_a_round_of_no_ranks_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="Expected `int` >= 1"):
+        msgspec.json.decode(b"[5,0]", type=Round)
