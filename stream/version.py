@@ -1,9 +1,9 @@
 """The records of the topic ``versions``: each names a state of the weights, and says what was learned since the one before."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from stream.events import Count, Forget, Time, decode
 from stream.sampling import Sampling
@@ -24,6 +24,14 @@ class SnapshotRef(Struct, frozen=True):
     first: Count  # its chunks are first to last in the snapshots' partition
     last: Count
     deltas: Count  # the first delta after it, in the deltas' partition
+
+
+class Archived(Struct, frozen=True):
+    """A copy of a checkpoint in the archive."""
+
+    version: Count
+    size: Count  # bytes
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Rollback(Struct, frozen=True):
@@ -75,6 +83,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     fingerprint: str
     published_at: Time
     snapshot: SnapshotRef | None = None
+    archived: list[Archived] = []  # the newest copies of checkpoints, the oldest first
     rollback: Rollback | None = None  # it happened before the runs
     begun: Begun | None = None  # it happened before the runs; of an arm's first version
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them

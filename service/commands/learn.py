@@ -27,6 +27,7 @@ from stream.learn.shared import SharedReading
 from stream.log.contract import Log
 from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
+from stream.weights.archive import Archive
 
 
 def learn(settings: Settings, *, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
@@ -93,6 +94,7 @@ def _learn(
             begin_from=_source(settings.begin_from),
             shared=shared,
             tracing=traces,
+            archive=Archive.of(settings.archive),
         )
         with _shown(progress, settings.topics.arm, registry) as show:
 

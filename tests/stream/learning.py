@@ -33,7 +33,15 @@ SPEC = Spec(
     label_delay=5,
 )
 TOPICS = Topics("learning")
-OPTIONS = {"times", "accept_gap", "weights_retention", "begin_from", "shared", "tracing"}  # of a learner, beside its settings and topics
+OPTIONS = {
+    "times",
+    "accept_gap",
+    "weights_retention",
+    "begin_from",
+    "shared",
+    "tracing",
+    "archive",
+}  # of a learner, beside its settings and topics
 
 
 @contextmanager

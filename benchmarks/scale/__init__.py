@@ -1,0 +1,1 @@
+"""What it takes beyond one machine: restarts, followers, and a plan with measured unit costs."""
