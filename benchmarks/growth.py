@@ -1,27 +1,33 @@
-"""How the step scales: examples a second by fields, rows of the table, depth, width, and partitions of the log.
+"""How the step scales: examples a second and memory by fields, rows of the table, depth, width, and partitions of the log.
 
     python -m benchmarks.growth
 
 prints the tables of benchmarks/growth.md and draws benchmarks/growth.png. The first four learn random examples on one thread, with and
-without skip terms in turn: medians of thread time. The last runs the learner on an SQLite log: medians of the process's time.
+without skip terms in turn: medians of thread time. The last runs the learner on an SQLite log: medians of the process's time. A slope is
+the exponent from one size to the next: at -1 twice the size takes twice the time. Memory is the learner's arrays, as `sml doctor` says.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from model.features import Features
 from model.settings import Spec
 from service.bench.step import FIELDS, VALUES, Fast, spec_of
+from service.doctor.memory import memory_of
 from stream.event_time import TimeRule
 from stream.events import Example, encode
 from stream.learn.learner import Learner
@@ -34,6 +40,7 @@ from stream.settings import JoinSettings, LearnSettings
 Speeds: TypeAlias = dict[int, float]  # size → examples a second
 
 SKIPS = {"with SML": "meta_tanh", "without": "none"}
+LARGE = 2e7  # rows: above it one table at a time is in memory
 MOST, WEIGHTS = 10_000, 7e8  # at most so many examples are timed at once, and pass through so many weights
 IN_LOG = 20_000  # examples
 
@@ -45,28 +52,46 @@ class Panel(NamedTuple):
     curves: Mapping[str, Speeds]
     along: str
     guide: int = 0  # the slope of the dashed line that ends at the end of the last curve; 0: no line
+    memory: Mapping[int, float] = MappingProxyType({})  # size → bytes, with SML
 
 
-def grow(sizes: Iterable[int], fast: Callable[[int, str], Fast], repeats: int) -> dict[str, Speeds]:
-    """Measure the speed of ``fast`` at each size, with and without skip terms in turn."""
+def grow(title: str, sizes: Iterable[int], fast: Callable[[int, str], Fast], along: str, guide: int, repeats: int) -> Panel:
+    """Measure speed and memory of ``fast`` at each size, with and without skip terms in turn."""
     curves: dict[str, Speeds] = {name: {} for name in SKIPS}
+    memory: dict[int, float] = {}
     for size in sizes:
-        sides = {name: fast(size, skip) for name, skip in SKIPS.items()}
-        for side in sides.values():
-            side.learn()
-            few = min(MOST, int(WEIGHTS / side.model.weights.layout.size))
-            fields = len(side.model.spec.fields)
-            side.features = Features(side.features.keys[: few * fields], side.features.starts[: few * fields + 1])
-            side.labels = side.labels[:few]
-        pairs = [[side.learn() for side in sides.values()] for _ in range(repeats)]
-        for name, speeds in zip(sides, zip(*pairs, strict=True), strict=True):
-            curves[name][size] = statistics.median(speeds)
-    return curves
+        for names in [[name] for name in SKIPS] if size > LARGE else [list(SKIPS)]:
+            sides = {name: fast(size, SKIPS[name]) for name in names}
+            for side in sides.values():
+                side.learn()
+            parts = parts_of(sides[names[0]], repeats)
+            turns = [[learn(side, part) for side in sides.values()] for part in parts]
+            for name, speeds in zip(sides, zip(*turns, strict=True), strict=True):
+                curves[name][size] = statistics.median(speeds)
+            if "with SML" in sides:
+                memory[size] = memory_of(sides["with SML"].model.spec).learner
+            del sides
+    return Panel(title, curves, along, guide, memory)
+
+
+def parts_of(side: Fast, repeats: int) -> list[tuple[Features, NDArray[np.bool_]]]:
+    """Part examples among turns, each so small that it does not take long; of a large table each turn has rows of its own."""
+    few = min(MOST, int(WEIGHTS / side.model.weights.layout.size))
+    fields = len(side.model.spec.fields)
+    starts = [turn * few % max(1, len(side.labels) - few + 1) for turn in range(repeats)]
+    keys, offsets = side.features.keys, side.features.starts[: few * fields + 1]
+    return [(Features(keys[at * fields : (at + few) * fields], offsets), side.labels[at : at + few]) for at in starts]
+
+
+def learn(side: Fast, part: tuple[Features, NDArray[np.bool_]]) -> float:
+    """Learn a part of the examples, and return the examples a second of processor time."""
+    side.features, side.labels = part
+    return side.learn()
 
 
 def by_fields(fields: int, skip: str) -> Fast:
     """Return the default network with so many fields."""
-    return Fast(spec_of({"skip": skip}, fields), MOST)
+    return Fast(spec_of({"skip": skip}, fields), min(MOST, 500_000 // fields))
 
 
 def by_rows(rows: int, skip: str) -> Fast:
@@ -135,7 +160,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.plot(last, guide, "--", color="gray", label=f"slope {panel.guide}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(sizes, [f"{size:,}" if size < MOST else f"$2^{{{size.bit_length() - 1}}}$" for size in sizes])
+    axes.set_xticks(sizes, [f"{size:,}" if size < MOST else f"$10^{round(math.log10(size))}$" for size in sizes])
     axes.minorticks_off()
     axes.set(title=panel.title, xlabel=panel.along)
     axes.grid(alpha=0.3)
@@ -148,6 +173,10 @@ def show(panel: Panel) -> None:
     print(f"| {panel.along} | {' | '.join(f'{size:,}' for size in sizes)} |\n| --- |{' ---: |' * len(sizes)}")
     for name, speeds in panel.curves.items():
         print(f"| {name} | {' | '.join(f'{speeds[size]:,.0f}' for size in sizes)} |")
+        slopes = (f"{math.log(speeds[b] / speeds[a], b / a):.2f}" for a, b in pairwise(sizes))
+        print(f"| slope | | {' | '.join(slopes)} |")
+    if panel.memory:
+        print(f"| memory, MB | {' | '.join(f'{panel.memory[size] / 1e6:,.0f}' for size in sizes)} |")
     print(flush=True)
 
 
@@ -158,16 +187,16 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("benchmarks/growth.png"))
     options = parser.parse_args()
     grown = (
-        ("Fields", (5, 10, 20, 39, 70, 100), by_fields, "fields", -1),
-        ("Table", tuple(2**n for n in range(14, 25, 2)), by_rows, "rows of the table", 0),
-        ("Depth", (1, 3, 10, 30, 100), by_depth, "layers of width 64", -1),
-        ("Width", (16, 32, 64, 128, 256, 512, 1024), by_width, "width of two layers", -2),
+        ("Fields", (10, 40, 160, 640), by_fields, "fields", -1),
+        ("Table", (10**5, 10**6, 10**7, 10**8), by_rows, "rows of the table", 0),
+        ("Depth", (3, 10, 30, 100), by_depth, "layers of width 64", -1),
+        ("Width", (64, 128, 256, 512, 1024, 2048), by_width, "width of two layers", -2),
     )
     panels: list[Panel] = []
     for title, sizes, fast, along, guide in grown:
-        panels.append(Panel(title, grow(sizes, fast, options.repeats), along, guide))
+        panels.append(grow(title, sizes, fast, along, guide, options.repeats))
         show(panels[-1])
-    partitions = by_partitions((1, 2, 4, 8, 16), options.repeats)
+    partitions = by_partitions((1, 4, 16, 64), options.repeats)
     panels.append(Panel("Partitions", {"learner, with SML": partitions}, "partitions of examples"))
     show(panels[-1])
     draw(panels, options.picture)

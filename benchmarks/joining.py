@@ -1,21 +1,35 @@
-"""What an impression that waits for its label takes, and how fast records are joined; no log is read or written.
+"""What an impression that waits for its label takes, and how fast records are joined.
 
-    python -m benchmarks.joining
+    python -m benchmarks.joining [--millions 10]
 
-Impressions of two and of twenty features, a fifth of them clicked. Memory is what Python counts; the time is the processor's, of decoding,
-joining and encoding, medians of five.
+Impressions of two and of twenty features, a fifth of them clicked. Memory is what Python counts; the time is the processor's, medians of
+five: of decoding, joining and encoding, and of a whole joiner, from an SQLite log to its examples there. With ``--millions``, so many
+wait, in a process of their own: its memory, and what `sml doctor` foretells.
 """
 
+import argparse
+import os
 import statistics
+import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator
 
+from prometheus_client import CollectorRegistry
+
+from benchmarks.memory import resident_bytes
 from stream.events import Click, Impression, decode_click, decode_impression, encode
+from stream.join.foretell import Flow, foretold
 from stream.join.input_state import ResumePoint
-from stream.join.waiting import as_written
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.waiting import OF_KNOWN, as_written
 from stream.join.window import Join
-from stream.log.contract import Record
+from stream.log.contract import Message, Record
+from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Topics, create
+from stream.settings import JoinSettings
 
 COUNT, WINDOW, CLICKED, REPEATS = 20_000, 600_000, 5, 5
 START = 1_000_000
@@ -62,13 +76,53 @@ def joining(shown: list[Record], clicked: list[Record]) -> float:
     return (len(shown) + len(clicked)) / (time.thread_time() - begin)
 
 
+def through_a_joiner(shown: list[Record], clicked: list[Record]) -> float:
+    """Return how many events go through a joiner in a second of the process's time, from a log to the examples there."""
+    topics, ends = Topics("t"), [Message(f"t.{name}", None, b'{"watermark": 2000000}', partition=0) for name in ("impressions", "clicks")]
+    with tempfile.TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as log:
+        create(log, topics, 1)
+        for topic, records in ((topics.impressions, shown), (topics.clicks, clicked)):
+            log.append([Message(topic, b"", each.value) for each in records])
+        log.append(ends)
+        joiner = Joiner(log, topics, JoinSettings(click_window=5, lateness=1), JoinerMetrics(CollectorRegistry()))
+        begin = time.process_time()
+        joiner.run(lambda: False, until_caught_up=True)
+        seconds = time.process_time() - begin
+        assert log.bounds(topics.examples)[0].end == len(shown)
+    return (len(shown) + len(clicked)) / seconds
+
+
+def millions(count: int) -> None:
+    """Let so many millions of impressions wait, ten thousand a second; print what they take, and what was foretold."""
+    join, own = Join(100 * count * 1_000, 0, ResumePoint(0), ResumePoint(0)), 0
+    settings = JoinSettings(click_window=100 * count, lateness=0)
+    before = resident_bytes(os.getpid())
+    for n in range(10**6 * count):
+        shown = Impression(f"impression-{n:09}", START + n // 10, {f"feature_{f}": f"value {n}" for f in range(2)})
+        value = bytes(bytearray(encode(shown)))
+        join.add_impression(Record("impressions", 0, n, shown.time, None, value), shown, shown.time)
+        own += len(value)
+    taken, waits = resident_bytes(os.getpid()) - before, 10**6 * count
+    flow = Flow(10_000, own / waits, sys.getsizeof(shown.impression_id))
+    said = foretold(flow, Flow(), settings) - waits * (OF_KNOWN + flow.id)  # none is settled yet
+    print(f"{waits:,} wait: {taken / 1e9:.2f} GB, {(taken - own) / waits:.0f} bytes beside a record's own; foretold {said / 1e9:.2f} GB")
+
+
 def main() -> None:
     """Print a line for each number of features."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=int)
+    options = parser.parse_args()
+    if options.millions:
+        millions(options.millions)
+        return
     clicked = list(clicks())
     for features in (2, 20):
         shown = list(impressions(features))
         speed = statistics.median(joining(shown, clicked) for _ in range(REPEATS))
-        print(f"{features} features: {waiting(features):.0f} bytes beside a record's own, {speed:,.0f} events a second", flush=True)
+        whole = statistics.median(through_a_joiner(shown, clicked) for _ in range(REPEATS))
+        beside = f"{waiting(features):.0f} bytes beside a record's own"
+        print(f"{features} features: {beside}, {speed:,.0f} events a second, {whole:,.0f} with log", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
-from model.kernels.dnn import forward
-from model.kernels.forward import Workspace, logit_of, rows_scratch
+from model.kernels.dnn import FROM_START, forward
+from model.kernels.forward import Workspace, read_rows, rows_scratch
 from model.kernels.network import IN, OUT, SKIP, WIDTH, Activations, Network
 from model.kernels.record import Records
 from model.kernels.target import inner, kernel
@@ -60,23 +60,27 @@ def _decompose(
     terms: Contributions,
 ) -> None:
     act, branch = work.act, work.branch
+    kept, told = act.gradient[0], act.x[0, net.fields * net.embedding : net.layers[0, IN]]
     for n in range(terms.bias.shape[0]):
-        logit_of(net, work, found, keys, rows, records, features, n)
+        read_rows(net, act.x[0], found, keys, rows, records, features, n)
         _fill_wide(net, found, rows, features, n, terms.wide[n])
-        terms.branch[n] = branch.forward(net, act, branch.scratch)
-        deep = _fill_deep(net, act, n, terms)
-        told = act.x[0, net.fields * net.embedding : net.layers[0, IN]]
         for f in range(terms.records.shape[1]):
             terms.records[n, f] = told[f]
-        kept = act.gradient[0]
-        for f in range(net.fields):
-            own = act.x[0, f * net.embedding : (f + 1) * net.embedding]
+        deep = terms.bias[n] * 0
+        # As it is, then with each field as one never seen, in one loop: of two calls the network would be compiled twice.
+        for f in range(-1, net.fields):
+            own = act.x[0, f * net.embedding : (f + 1) * net.embedding] if f >= 0 else act.x[0, :0]
             for k in range(own.shape[0]):
                 kept[k] = own[k]
                 own[k] = net.dense[net.defaults + f * net.embedding + k]
-            if terms.records.shape[1] > 0:
+            if f >= 0 and terms.records.shape[1] > 0:
                 told[f] = 0
-            terms.deep[n, f] = deep - (forward(net, act) + branch.forward(net, act, branch.scratch))
+            tower, beside = forward(net, act, FROM_START), branch.forward(net, act, branch.scratch)
+            if f < 0:
+                terms.branch[n] = beside
+                deep = _fill_deep(net, act, n, terms)
+                continue
+            terms.deep[n, f] = deep - (tower + beside)
             for k in range(own.shape[0]):
                 own[k] = kept[k]
             if terms.records.shape[1] > 0:

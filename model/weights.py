@@ -14,6 +14,7 @@ from model.array_file import Arrays
 from model.digest import rehash
 from model.exploration import PRIOR
 from model.features import Features
+from model.kernels.batch import Batch, batch_of
 from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances
 from model.kernels.forward import Workspace, predict, rows_scratch, workspace
@@ -136,12 +137,17 @@ class Weights:
     def _workspace(self) -> Workspace:
         return self.workspace(self.network())
 
+    @cached_property
+    def _batch(self) -> Batch:
+        return batch_of(self.network())
+
     def predict(self, features: Features) -> NDArray[Any]:
         """Return the logit of each example, ``(N,)``. Call it from one thread at a time."""
         logits = np.empty((features.starts.shape[0] - 1) // len(self.spec.fields), self.dense.dtype)
         features = features.contiguous(len(logits))
         network = self.network()
-        self._predict(network, self._workspace, rows_scratch(network, features), self.keys, self.rows, self.records, features, logits)
+        scratch = self._workspace, self._batch, rows_scratch(network, features)
+        self._predict(network, *scratch, self.keys, self.rows, self.records, features, logits)
         return logits
 
     @property

@@ -4,14 +4,14 @@
 
 A heartbeat comes after all that was written to its partition before it: when a server takes note of it, the weights in service know
 everything that had been decided by then. It measures the way, so it does not wait for clicks. It teaches nothing and counts nowhere.
-The joiner sends them, for a model has exactly one: one a second, to each partition in turn, however many servers and arms there are and
-whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a heartbeat. Where a
-site's topics are copied by id, the way begins at the copies, which are ours to write to.
+The joiner sends them, for each partition has exactly one: one a second, to each of its partitions in turn, however many servers and arms
+there are and whether or not anything else comes. It passes on only what it has sent itself, so nobody else's record can pass for a
+heartbeat. Where a site's topics are copied by id, the way begins at the copies, which are ours to write to.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
 import msgspec
@@ -109,11 +109,11 @@ class Pacemaker:
 
     Args:
         topic: The topic to send them to.
-        partitions: How many partitions it has.
+        partitions: Which of its partitions.
         clock: Returns epoch seconds.
     """
 
-    def __init__(self, topic: str, partitions: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, topic: str, partitions: Sequence[int], clock: Callable[[], float] = time.time) -> None:
         self._topic, self._partitions, self._clock = topic, partitions, clock
         self._second = int(clock())  # of the last heartbeat
         self._awaited: dict[int, bytes] = {}  # when those that have not come back were sent, epoch ms → their keys, which nobody can guess
@@ -128,7 +128,7 @@ class Pacemaker:
         key = self._awaited[heartbeat.sent] = secrets.token_hex(8).encode()
         if len(self._awaited) > _MOST_AWAITED:
             del self._awaited[next(iter(self._awaited))]
-        return [message(heartbeat, self._topic, self._second % self._partitions, key)]
+        return [message(heartbeat, self._topic, self._partitions[self._second % len(self._partitions)], key)]
 
     def received(self, record: Record) -> Heartbeat | None:
         """Return a heartbeat that has come back, with its first hop behind it; None if it is not one of ours."""

@@ -60,7 +60,7 @@ class LearnSettings(Section):
     directory: str = "data/checkpoints"
     """where checkpoints are kept"""
     publish_every: Duration = 0.1
-    """the time between versions of the weights, while there is something to learn"""
+    """the time from one version of the weights to the next, while there is something to learn"""
     checkpoint_every: Duration = 30.0
     """the time between checkpoints: after a kill, at most so much is learned again"""
     snapshot_every: Duration = 300.0

@@ -1,15 +1,11 @@
-"""The pages are right: the tests that they name exist, their links lead to files, and the commands that the README shows are commands."""
+"""The pages are right: the tests that they name exist, and their links lead to files."""
 
 import re
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
-
-from service.cli import app
 
 ROOT = Path(__file__).parent.parent
-SHOWING = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 CITING = ("README.md", "SECURITY.md", "deploy/guarantees.md", "deploy/limits.md", "deploy/threat-model.md")
 PAGES = [
@@ -33,10 +29,3 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-@pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.name)
-def test_the_commands_that_a_page_shows_are_commands(page: Path) -> None:
-    shown = set(re.findall(r"\bsml ([a-z][a-z-]*)\b", page.read_text(encoding="utf-8")))
-
-    assert shown <= set(get_command(app).commands)  # type: ignore[attr-defined]

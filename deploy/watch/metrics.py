@@ -29,7 +29,7 @@ LABELS = {
     "check": "the guard's checks",
     "experiment": "the newest reports that are kept",
     "fate": "what became of an event: four fates of a click, three of an impression",
-    "feature": "of the names that no field has, the 20 that come most; `other` for all further ones, long ones and unprintable ones",
+    "feature": "of names that no field has, the 20 most frequent, chosen each hour; `other` for the rest, long ones and unprintable ones",
     "field": "the fields of the settings",
     "file": "the log's file, and its write-ahead log",
     "group": "the groups of the calibration curve, `01` to `20`",

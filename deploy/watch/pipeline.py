@@ -26,7 +26,7 @@ PIPELINE = Dashboard(
                 "The age of the weights in service rises though no learner answers.",
                 {
                     "learner": "sml_learner_lag_seconds",
-                    "watermark": "sml_joiner_watermark_lag_seconds",
+                    "watermark": "max(sml_joiner_watermark_lag_seconds)",
                     "weights in service": "max(sml_server_weights_age_seconds)",
                 },
                 "s",
@@ -98,13 +98,13 @@ PIPELINE = Dashboard(
             Panel(
                 "Impressions waiting",
                 "Impressions whose label is not decided: the traffic of one click window and its lateness.",
-                {"waiting": "sml_joiner_waiting_impressions"},
+                {"waiting": "sum(sml_joiner_waiting_impressions)"},
                 alerts=["MuchWaits"],
             ),
             Panel(
                 "Memory of what waits",
                 "What waits, or may still matter, by what it may be at most. At 1 the joiner ends.",
-                {"of most_waiting": "sml_joiner_waiting_bytes / sml_joiner_waiting_limit_bytes"},
+                {"of most_waiting": "max(sml_joiner_waiting_bytes / sml_joiner_waiting_limit_bytes)"},
                 "percentunit",
                 ["MuchWaits"],
                 [(0.8, "red")],

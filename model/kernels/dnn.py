@@ -8,16 +8,24 @@ Shapes: ``n`` the width of the current layer.
 
 from typing import Any
 
+import numpy as np
+
 from model.kernels import skip
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.network import BIAS, BIAS_ACCUMULATORS, IN, OUT, WEIGHT, WEIGHT_ACCUMULATORS, Activations, Network
 from model.kernels.target import inner
 from model.terms import NO_TERM
 
+# Where a pass begins: at the input, or where model.kernels.batch.begin has left it. Of True and False it would be compiled twice.
+FROM_START, BEGUN = np.bool_(False), np.bool_(True)
+
 
 @inner
-def forward(net: Network, act: Activations) -> Any:
-    """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias."""
+def forward(net: Network, act: Activations, begun: Any) -> Any:
+    """Return the logit of the input in ``act.x[0]``: ``main(x_L) + Σ_i F(x_i)`` (Eq. 5), without the wide term and the bias.
+
+    ``begun`` is one of the above.
+    """
     p = net.dense
     logit = p.dtype.type(0)
     for layer in range(net.layers.shape[0]):
@@ -25,7 +33,8 @@ def forward(net: Network, act: Activations) -> Any:
         n = at[OUT]
         x, z, active = act.x[layer + 1, :n], act.skip_input[layer, :n], act.active[layer + 1]
         weight = p[at[WEIGHT] : at[WEIGHT] + at[IN] * n]
-        affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.active_count[layer]], z)
+        if not begun or layer > 0:
+            affine(weight, p[at[BIAS] : at[BIAS] + n], act.x[layer], act.active[layer, : act.active_count[layer]], z)
         count = 0
         for k in range(n):
             x[k] = z[k] if z[k] > 0 else p.dtype.type(0)
@@ -37,7 +46,7 @@ def forward(net: Network, act: Activations) -> Any:
             if not net.pre:
                 for k in range(n):
                     z[k] = x[k]
-            logit += skip.forward(net, act, layer, act.all_indices[:n] if net.pre else active[:count])
+            logit += skip.forward(net, act, layer, act.all_indices[:n] if net.pre else active[:count], begun and layer == 0 and net.pre)
     n = net.layers[-1, OUT]
     output, x = p[net.output : net.output + n], act.x[-1, :n]
     total = p.dtype.type(0)

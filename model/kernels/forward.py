@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import Features
+from model.kernels.batch import Batch, begin, take
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
-from model.kernels.dnn import forward
+from model.kernels.dnn import BEGUN, forward
 from model.kernels.network import Activations, Network, activations
 from model.kernels.record import Records, log_odds, prior
-from model.kernels.table import find
+from model.kernels.table import fetch, find
 from model.kernels.target import inner, kernel
 
 
@@ -44,9 +45,9 @@ def rows_scratch(net: Network, features: Features) -> NDArray[np.int64]:
 
 
 @inner
-def logit_of(
+def read_rows(
     net: Network,
-    work: Workspace,
+    x: NDArray[Any],
     found: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
@@ -54,11 +55,8 @@ def logit_of(
     features: Features,
     n: int,
 ) -> Any:
-    """Return the logit of example ``n``; fill ``found`` with the row of each of its keys, -1 if new."""
-    act, branch, first = work.act, work.branch, n * net.fields
-    d = rows.shape[1] - 1
-    p = net.dense
-    x = act.x[0]
+    """Fill ``x`` with the input of example ``n``, ``found`` with the row of each key, -1 if new; return the wide part of the logit."""
+    first, d, p = n * net.fields, rows.shape[1] - 1, net.dense
     logit = p[net.bias]
     begin = features.starts[first]
     for f in range(net.fields):
@@ -78,8 +76,8 @@ def logit_of(
                 if net.wide:
                     logit += share * rows[row, d]
     if records.counts.shape[0] > 0:
-        read_records(net, act.x[0, net.fields * d :], found, records, features, n)
-    return logit + forward(net, act) + branch.forward(net, act, branch.scratch)
+        read_records(net, x[net.fields * d :], found, records, features, n)
+    return logit
 
 
 @inner
@@ -101,6 +99,7 @@ def read_records(net: Network, x: NDArray[Any], found: NDArray[np.int64], record
 def predict(
     net: Network,
     work: Workspace,
+    batch: Batch,
     found: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rows: NDArray[Any],
@@ -108,6 +107,15 @@ def predict(
     features: Features,
     logits: NDArray[Any],
 ) -> None:
-    """Fill ``logits (N,)``; change nothing that is learned."""
-    for n in range(logits.shape[0]):
-        logits[n] = logit_of(net, work, found, keys, rows, records, features, n)
+    """Fill ``logits (N,)``, to the bit as a learner would; change nothing that is learned."""
+    act, branch, most = work.act, work.branch, batch.x.shape[0]
+    for start in range(0, logits.shape[0], most):
+        count = min(most, logits.shape[0] - start)
+        first, end = features.starts[start * net.fields], features.starts[(start + count) * net.fields]
+        fetch(keys, rows, records, features.keys[first:end])
+        for t in range(count):
+            logits[start + t] = read_rows(net, batch.x[t], found, keys, rows, records, features, start + t)
+        begin(net, batch, act.all_indices, count)
+        for t in range(count):
+            take(net, act, batch, t)
+            logits[start + t] = logits[start + t] + forward(net, act, BEGUN) + branch.forward(net, act, branch.scratch)

@@ -38,6 +38,36 @@ def affine(weight: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], active: ND
 
 
 @inner_ordered_sum
+def affine_each(weight: NDArray[Any], begun: NDArray[Any], x: NDArray[Any], first: int, count: int, out: NDArray[Any]) -> None:
+    """Map each row of ``x[:count]`` as :func:`affine` does, to the bit: ``out_t = begun + Σ_j x_tj W_j`` over the inputs from ``first`` on.
+
+    Two rows at a time, so both arrays have an even number of them: that of the last may be computed in vain. A weight is read once for all.
+    """
+    n = begun.shape[0]
+    for t in range(count):
+        for k in range(n):
+            out[t, k] = begun[k]
+    inputs = weight.shape[0] // n
+    whole = first + (inputs - first) // 4 * 4
+    for j in range(first, whole, 4):
+        w0, w1 = weight[j * n : j * n + n], weight[j * n + n : j * n + 2 * n]
+        w2, w3 = weight[j * n + 2 * n : j * n + 3 * n], weight[j * n + 3 * n : j * n + 4 * n]
+        for t in range(0, count, 2):
+            x0, x1, x2, x3 = x[t, j], x[t, j + 1], x[t, j + 2], x[t, j + 3]
+            y0, y1, y2, y3 = x[t + 1, j], x[t + 1, j + 1], x[t + 1, j + 2], x[t + 1, j + 3]
+            a, b = out[t], out[t + 1]
+            for k in range(n):
+                a[k] = a[k] + x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
+                b[k] = b[k] + y0 * w0[k] + y1 * w1[k] + y2 * w2[k] + y3 * w3[k]
+    for j in range(whole, inputs):
+        w = weight[j * n : j * n + n]
+        for t in range(count):
+            x0, a = x[t, j], out[t]
+            for k in range(n):
+                a[k] = a[k] + x0 * w[k]
+
+
+@inner_ordered_sum
 def flush_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:

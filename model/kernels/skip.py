@@ -87,14 +87,16 @@ def flush(net: Network, act: Activations) -> None:
 
 
 @inner
-def find_scale(net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any]) -> None:
-    """Fill ``scale`` with ``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16)."""
+def find_scale(
+    net: Network, act: Activations, term: int, x: NDArray[Any], active: NDArray[np.int64], scale: NDArray[Any], begun: bool
+) -> None:
+    """Fill ``scale`` with ``s``: 1, a learned vector, or by default ``leaky_relu(M x' + b)`` (Eq. 16), where ``M x' + b`` may be there."""
     p, at, n = net.dense, net.terms[term], scale.shape[0]
     if net.scale == FROM_LAYER:
         meta, bias = p[at[META] : at[META] + n * n], p[at[SCALE] : at[SCALE] + n]
         if net.deferred:
             flush_and_map(meta, bias, act.deferred_step[term, :n], act.deferred_gradient[term, :n], x, scale)
-        else:
+        elif not begun:
             affine(meta, bias, x, active, scale)
         leak = p.dtype.type(LEAK)
         for k in range(n):
@@ -108,7 +110,7 @@ def find_scale(net: Network, act: Activations, term: int, x: NDArray[Any], activ
 
 
 @inner
-def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]) -> Any:
+def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64], begun: bool) -> Any:
     """Return ``F(x) = Σ W ⊙ act(s ⊙ x)`` (Eq. 10), by default with ``s = leaky_relu(M x' + b)`` (Eq. 16).
 
     Args:
@@ -116,11 +118,12 @@ def forward(net: Network, act: Activations, term: int, active: NDArray[np.int64]
         act: its activations; ``x`` is ``act.skip_input[term]``.
         term: the index of the term.
         active: the indices where ``x`` is not silenced.
+        begun: ``M x' + b`` is in ``act.scale[term]`` already.
     """
     p, at = net.dense, net.terms[term]
     n = at[WIDTH]
     x, scale, activated = act.skip_input[term, :n], act.scale[term, :n], act.activated[term, :n]
-    find_scale(net, act, term, x, active, scale)
+    find_scale(net, act, term, x, active, scale, begun)
     for k in range(n):
         activated[k] = scale[k] * x[k]
     activate(net.activation, activated)

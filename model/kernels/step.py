@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from model.features import Features
 from model.kernels.base_rate import count
 from model.kernels.delay import weight
-from model.kernels.dnn import backward
-from model.kernels.forward import Shown, Workspace, logit_of
+from model.kernels.dnn import FROM_START, backward, forward
+from model.kernels.forward import Shown, Workspace, read_rows
 from model.kernels.intrinsics import prefetch, root
 from model.kernels.journal import Journal, remember
 from model.kernels.network import Activations, Network
@@ -238,7 +238,8 @@ def learn(
     while n < labels.shape[0]:
         early = m < shown.before.shape[0] and shown.before[m] <= n
         of, index = (shown.features, m) if early else (features, n)
-        logit = logit_of(net, work, found, table.keys, table.rows, table.records, of, index)
+        own = read_rows(net, act.x[0], found, table.keys, table.rows, table.records, of, index)
+        logit = own + forward(net, act, FROM_START) + branch.forward(net, act, branch.scratch)
         if early:
             shown.logits[m] = logit
             forget_deferred(act)  # it was taken on the way

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.intrinsics import prefetch
 from model.kernels.record import Records
 from model.kernels.target import inner, kernel
 
@@ -44,6 +45,19 @@ def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
         if keys[row] == key:
             return row
     return -1
+
+
+@inner
+def fetch(keys: NDArray[np.uint64], rows: NDArray[Any], records: Records, wanted: NDArray[np.uint64]) -> None:
+    """Ask for all rows of the wanted keys, which are to be read soon: the memory works on many at once, where each would be waited for."""
+    for i in range(wanted.shape[0]):
+        prefetch(keys, first_way(wanted[i], keys.shape[0]))
+    for i in range(wanted.shape[0]):
+        row = find(keys, wanted[i])
+        if row >= 0:
+            prefetch(rows, row)
+            if records.counts.shape[0] > 0:
+                prefetch(records.counts, row)
 
 
 @kernel

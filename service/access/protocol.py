@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.access.addresses import Network, is_within
@@ -22,6 +23,8 @@ from service.access.turns import Turns, route_of
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
 MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers
+TOO_MANY = "too many requests at once: try again"
+LAST_REQUEST = 1.0  # seconds that an idle connection of a server that ends has for another request
 
 
 class Bounds(NamedTuple):
@@ -54,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.stuck_since: float | None = None  # since when the client takes no more of the answer
         self.head: int | None = 0  # bytes of the head that have come; None: it is complete
         self.framing = 0  # bytes that have come since, without the body
+        self.ending = False  # the next answer is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection, or answer that there are too many."""
@@ -118,8 +122,19 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.shed:
                 self.turns.refused(route)
                 return
-            self.turns.enter(self.scope, self.address)  # type: ignore[arg-type]  # a dictionary, too
         super().on_headers_complete()
+        if self.ending:
+            self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin a request, which waits for its turn from now on; one that was pipelined may be too many only now."""
+        route = route_of(cycle.scope["raw_path"])
+        if route and self.turns.is_full(self.address, alone=not self.is_proxy):
+            self.turns.refused(route)
+            app = _busy
+        elif route:
+            self.turns.enter(cycle.scope, self.address)  # type: ignore[arg-type]  # a dictionary, too
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         """End a request: now it is the server's turn."""
@@ -140,6 +155,18 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now > self.stuck_since + self.bounds.receive_timeout:
             self.transport.abort()
 
+    def shutdown(self) -> None:
+        """Let the next answer be the last, and say so in it: to disconnect at once would lose a request that is on its way."""
+        self.ending = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+        self.loop.call_later(LAST_REQUEST, self._end_unless_asked)
+
+    def _end_unless_asked(self) -> None:
+        """Disconnect, unless a request has come: its answer does so."""
+        if not self.shed and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
     def refuse(self, status: int, detail: str, headers: bytes = b"") -> None:
         """Answer what no endpoint sees, unless an answer has begun, and disconnect."""
         self.deadline = None
@@ -151,11 +178,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _shed(self) -> None:
         """Answer that there are too many requests, and stay connected: to connect again would cost both sides more than the answer."""
-        keep = self.parser.should_keep_alive()
+        keep = self.parser.should_keep_alive() and not self.ending
         self.shed = False
         if self.transport.is_closing():
             return
-        self._write(503, "too many requests at once: try again", b"retry-after: 1\r\n" + (b"" if keep else b"connection: close\r\n"))
+        self._write(503, TOO_MANY, b"retry-after: 1\r\n" + (b"" if keep else b"connection: close\r\n"))
         if keep:
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         else:
@@ -168,6 +195,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         self.head, self.deadline = 0, time.monotonic() + self.bounds.receive_timeout
+
+
+async def _busy(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer a pipelined request that there are too many."""
+    body = problem(TOO_MANY)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def bounded(bounds: Bounds, turns: Turns) -> Callable[..., BoundedProtocol]:

@@ -1,6 +1,7 @@
 """From a request to probabilities and to their terms, for each answer of the server, and for ``sml predict`` and ``sml explain``."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,7 @@ from stream.weights.chunks import WeightsHeader
 class Predicted(NamedTuple):
     """The candidates of one request, in its order."""
 
-    features: list[Features]  # that each candidate was predicted from
-    keys: Keys  # of those features
+    keys: Keys  # of the features that each candidate was predicted from
     probabilities: list[float]
 
 
@@ -41,8 +41,16 @@ class Predictor:
         Raises:
             BadRequestError: a feature is not what its field takes.
         """
-        features, keys = self._encode(request, time)
-        return Predicted(features, keys, self.weights.probabilities(keys).tolist())
+        keys = self._encode(request, time)
+        return Predicted(keys, self.weights.probabilities(keys).tolist())
+
+    def features(self, request: ExplainRequest) -> list[Features]:
+        """Return the features that each candidate is predicted from: the context's, overridden by its own."""
+        merged = [request.context | candidate for candidate in request.candidates]
+        if not self._id_is_feature:
+            for each in merged:
+                del each["id"]
+        return merged
 
     def predict_columns(self, columns: Mapping[str, Column], times: Sequence[int]) -> NDArray[np.float64]:
         """Predict the click probability of each candidate, whose features are given by column, at its time (epoch ms).
@@ -67,7 +75,7 @@ class Predictor:
             raise BadRequestError(
                 "candidates", f"got {count:,}, expected at most {most}: to explain one takes as long as to predict {passes}"
             )
-        _, keys = self._encode(request, time)
+        keys = self._encode(request, time)
         logits, probabilities = self.weights.predict(keys).tolist(), self.weights.probabilities(keys).tolist()
         terms = contributions(self.weights, keys)
         return [
@@ -92,26 +100,37 @@ class Predictor:
             records=dict(zip(names, terms["records"], strict=False)),  # without records there are none
         )
 
-    def _encode(self, request: ExplainRequest, time: int) -> tuple[list[Features], Keys]:
-        """Return the features of each candidate, and their keys.
+    def _encode(self, request: ExplainRequest, time: int) -> Keys:
+        """Return the keys of each candidate's features.
 
         Raises:
             BadRequestError: a feature is not what its field takes.
         """
-        features = [self._merged(request.context, candidate) for candidate in request.candidates]
-        keys, bad = self.encoder.encode(features, [time] * len(features))
+        examples = self._columns(request) or self.features(request)
+        keys, bad = self.encoder.encode(examples, [time] * len(request.candidates))
         for index, error in sorted(bad.items()):
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
-        return features, keys
+        return keys
+
+    def _columns(self, request: ExplainRequest) -> dict[str, Column] | None:
+        """Return the candidates' features by column, those of the context as one value for all; None unless all name the same ones."""
+        candidates = request.candidates
+        names = ("id", *candidates[0])  # twice, so that there are two: of one, itemgetter returns no tuple
+        if any(len(each) != len(names) - 1 for each in candidates):
+            return None
+        try:
+            rows = list(map(itemgetter(*names), candidates))
+        except KeyError:
+            return None
+        for_all = np.zeros(len(candidates), np.int64)
+        columns = {name: Column([value], for_all) for name, value in request.context.items()}
+        columns |= {name: Column(list(values)) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+        if not self._id_is_feature:
+            del columns["id"]
+        return columns
 
     def spreads(self, predicted: Predicted) -> list[float]:
         """Return how uncertain the logit of each candidate is, its standard deviation."""
         spreads: list[float] = self.weights.spreads(predicted.keys, np.array(predicted.probabilities)).tolist()
         return spreads
-
-    def _merged(self, context: Features, candidate: Features) -> Features:
-        merged = context | candidate
-        if not self._id_is_feature:
-            del merged["id"]
-        return merged

@@ -147,16 +147,26 @@ def join(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Continue although records were deleted before they were joined.")
     ] = False,
+    partitions: Annotated[
+        str | None,
+        typer.Option("--partitions", help="Join these partitions only, while other joiners join the rest.", metavar="FIRST-LAST"),
+    ] = None,
     config: Config = CONFIG,
 ) -> None:
     """Join impressions and clicks into examples.
 
     \b
         sml join --config sml.toml
+        sml join --partitions 0-7
     """
     from service.commands.join import join as run
+    from stream.join.share import Share
 
-    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap)
+    try:
+        share = None if partitions is None else Share.parse(partitions)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--partitions") from error
+    run(settings_of(config), until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap, share=share)
 
 
 @app.command()

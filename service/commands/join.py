@@ -10,10 +10,13 @@ from service.signals import stop_signals
 from service.tracing import tracing
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.join.share import Share
 from stream.log.metrics import measure
 
 
-def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = False, accept_gap: bool = False) -> None:
+def join(
+    settings: Settings, *, until_caught_up: bool = False, from_now: bool = False, accept_gap: bool = False, share: Share | None = None
+) -> None:
     """Join until SIGINT or SIGTERM, or until all is read that the log held at the start.
 
     Args:
@@ -21,6 +24,7 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
         until_caught_up: Stop after what the log held at the start.
         from_now: Skip what the log holds.
         accept_gap: Go on where records that were needed were deleted.
+        share: Join these partitions only, while others join the rest.
 
     Raises:
         FencedError: another joiner has taken over.
@@ -31,7 +35,14 @@ def join(settings: Settings, *, until_caught_up: bool = False, from_now: bool = 
     with stop_signals() as stop, log_with_topics(settings) as log, exposed(registry, settings, "join"), tracing(settings, "join") as traces:
         measure(log, settings.topics, registry)
         joiner = Joiner(
-            log, settings.topics, settings.join, JoinerMetrics(registry), inputs=settings.input, accept_gap=accept_gap, tracing=traces
+            log,
+            settings.topics,
+            settings.join,
+            JoinerMetrics(registry),
+            inputs=settings.input,
+            accept_gap=accept_gap,
+            tracing=traces,
+            share=share,
         )
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)

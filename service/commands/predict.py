@@ -29,7 +29,7 @@ def predict(body: bytes, settings: Settings) -> dict[str, Any]:
         {"id": candidate["id"], "probability": probability}
         for candidate, probability in zip(request.candidates, scored.probabilities, strict=True)
     ]
-    ignored = {"ignored": predictor.encoder.names_ignored(scored.features)} if request.debug else {}
+    ignored = {"ignored": predictor.encoder.names_ignored(predictor.features(request))} if request.debug else {}
     return {"predictions": predictions, **origin(predictor), **ignored}
 
 

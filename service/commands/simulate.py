@@ -7,6 +7,8 @@ that it shows, as they were served. Each click follows after its delay, with wha
 import asyncio
 import heapq
 import math
+import random
+import secrets
 import shutil
 import signal
 import sys
@@ -25,6 +27,8 @@ from service.settings import Settings
 MAX_REQUESTS = 32  # at once
 CLICKS_EVERY = 0.1  # seconds between deliveries of clicks
 RETRY_EVERY = 0.5  # seconds between attempts while the server is away
+TRIES = 5  # of a request that the server is too busy for, each as late as Retry-After says
+TOO_BUSY = {429, 503}
 ANSWER_TIMEOUT = 10.0  # seconds
 
 
@@ -156,13 +160,29 @@ class Traffic:
         """Ask for predictions, and log what is shown; return the answer, and which candidates that are."""
         log = self._site.scenario.shown == self._site.scenario.candidates
         body = {"context": visit.context, "candidates": visit.candidates, "log": log}
-        answer = (await self._client.post("/v1/predict", json=body)).raise_for_status().json()
+        answer = (await self._post("/v1/predict", body)).json()
         shown = self._site.show(visit, [each["probability"] for each in answer["predictions"]])
         if not log:
             now = int(time.time() * 1000)
             impressions = [_impression(answer, visit, candidate, now) for candidate in shown]
-            (await self._client.post("/v1/impressions", json=impressions)).raise_for_status()
+            await self._post("/v1/impressions", impressions)
         return answer, shown
+
+    async def _post(self, path: str, body: Any) -> httpx.Response:
+        """Send a request, and again while the server is too busy for it, as it asks.
+
+        Raises:
+            httpx.HTTPError: the server is away, too busy for too long, or refuses.
+        """
+        key = {"Idempotency-Key": secrets.token_hex(8)}  # of a visit that is asked for again, the impressions are the same
+        for left in reversed(range(TRIES)):
+            answer = await self._client.post(path, json=body, headers=key)
+            if answer.status_code not in TOO_BUSY or not left or self._stop.is_set():
+                break
+            asked = answer.headers.get("Retry-After", "")
+            wait = min(float(asked), ANSWER_TIMEOUT) if asked.isdecimal() else RETRY_EVERY
+            await self._sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - it spreads those that came together
+        return answer.raise_for_status()
 
     def _of_arm(self, answer: dict[str, Any]) -> list[Scoreboard]:
         arm = answer.get("served", {}).get("arm")
@@ -186,7 +206,7 @@ class Traffic:
             return
         clicks = [{"impression_id": impression_id, "time": min(at, now), "value": value} for at, impression_id, value in due]
         try:
-            (await self._client.post("/v1/clicks", json=clicks)).raise_for_status()
+            await self._post("/v1/clicks", clicks)
             self._clicked += len(due)
         except httpx.HTTPError:  # a click that is sent twice counts once
             self._failed += 1

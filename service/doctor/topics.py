@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.doctor.clocks import of_log, of_processes
 from service.doctor.finding import Finding, size
+from service.doctor.joining import joiners_found, waiting_found
 from service.doctor.machine import writable
 from service.settings import Settings
 from stream.log.connect import open_log
@@ -39,6 +40,8 @@ def log_found(settings: Settings) -> Iterator[Finding]:
             yield of_log(log, settings)
             yield _topics(log, topics, tuple(settings.arms))
             yield from _retentions(log, settings)
+            yield waiting_found(log, settings)
+            yield joiners_found(log, settings)
             inputs = topics._replace(by_id=False)
             for topic in (inputs.impressions, inputs.clicks, inputs.examples):
                 with suppress(UnknownTopicError):  # reported above

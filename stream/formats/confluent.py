@@ -1,18 +1,18 @@
 """Confluent's wire format: a zero, the id of a schema in a registry, and Avro, Protobuf or JSON by that schema.
 
 An id is of one schema for ever, so what a record says does not change with the registry. Records are read by the schema that they were
-written with, so schemas may evolve in either direction: fields are found by their names. While the registry is away, the reader waits.
-What this imports is of the extra ``registry``.
+written with, so schemas may evolve in either direction: fields are found by their names. While the registry is away, the reader waits. It
+does not wait for ever for one schema at which a registry fails that answers for others: then the record is at fault. What this imports is
+of the extra ``registry``.
 """
 
 import base64
 import json
 import struct
+import time
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
-import fastavro
 import msgspec
 from cachetools import LRUCache, TTLCache
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -20,7 +20,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
 
 from stream.events import BadRecordError
-from stream.formats.protobuf import decoder
+from stream.formats import avro, protobuf
 from stream.log.contract import LogUnavailableError
 
 _HEAD = struct.Struct(">bI")
@@ -29,6 +29,8 @@ _UNTIL_ASKED_AGAIN = 30  # seconds, for an id of none
 _PATIENCE = 5  # seconds for an answer
 _RETRIES = 2
 _NO_SUCH_ID = 400, 404, 422  # HTTP statuses
+_ALONE_FOR = 30.0  # seconds for which only one schema must fail, to be a fault of its own
+_NOBODYS = 2**31 - 1  # an id that no registry gives: whether it says so shows whether it looks ids up
 
 Decode = Callable[[bytes], Any]
 
@@ -55,6 +57,7 @@ class Registry:
         self._schemas, self._descriptors = SchemaRegistryClient(config), SchemaRegistryClient(config)
         self._decoders: LRUCache[int, Decode] = LRUCache(_MOST_SCHEMAS)
         self._unusable: TTLCache[int, tuple[str, str]] = TTLCache(_MOST_SCHEMAS, _UNTIL_ASKED_AGAIN)
+        self._failing: LRUCache[int, float] = LRUCache(_MOST_SCHEMAS)  # since when, by the monotonic clock, while others do not
 
     def decode(self, value: bytes) -> Any:
         """Return what a value says, as JSON has it.
@@ -77,9 +80,10 @@ class Registry:
         if schema_id not in self._unusable:
             try:
                 self._decoders[schema_id] = self._made(schema_id)
+                self._failing.pop(schema_id, None)
                 return self._decoders[schema_id]
             except SchemaRegistryError as error:
-                if error.http_status_code not in _NO_SUCH_ID:
+                if error.http_status_code not in _NO_SUCH_ID and not self._fails_alone(schema_id):
                     raise RegistryAwayError(f"{self._address}: {error}") from error
                 why = f"one that {self._address} knows: {error.error_message}"
             except HTTPError as error:
@@ -89,17 +93,29 @@ class Registry:
             self._unusable[schema_id] = f"schema id {schema_id}", why
         raise BadRecordError("record", *self._unusable[schema_id])
 
+    def _fails_alone(self, schema_id: int) -> bool:
+        """Return whether the registry has failed at a schema for long, and answered for others all the while."""
+        try:
+            self._schemas.get_schema(_NOBODYS)
+        except SchemaRegistryError as error:
+            if error.http_status_code in _NO_SUCH_ID:
+                since = self._failing.setdefault(schema_id, time.monotonic())
+                return time.monotonic() - since > _ALONE_FOR
+        except HTTPError:
+            pass
+        self._failing.pop(schema_id, None)
+        return False
+
     def _made(self, schema_id: int) -> Decode:
         schema = self._schemas.get_schema(schema_id)
         if schema.schema_type == "PROTOBUF" or (schema.schema_str or "").lstrip()[:1] not in '{["':  # Apicurio does not say the type
             described, files = self._descriptors.get_schema(schema_id, fmt="serialized"), dict[str, bytes]()
             self._describe_references(described, files)
-            return decoder(_descriptor(described), files)
+            return protobuf.decoder(_descriptor(described), files)
         if schema.schema_type == "AVRO":
             named: dict[str, Any] = {}
             self._parse_references(schema, named)
-            parsed = fastavro.parse_schema(json.loads(schema.schema_str or ""), named_schemas=named)
-            return lambda data: fastavro.schemaless_reader(BytesIO(data), parsed, None)
+            return avro.decoder(json.loads(schema.schema_str or ""), named)
         return msgspec.json.decode
 
     def _parse_references(self, schema: Schema, named: dict[str, Any]) -> None:
@@ -107,7 +123,7 @@ class Registry:
         for reference in schema.references or ():
             referred = self._schemas.get_version(reference.subject or "", reference.version or 1).schema
             self._parse_references(referred, named)
-            fastavro.parse_schema(json.loads(referred.schema_str or ""), named_schemas=named)
+            avro.name_types(json.loads(referred.schema_str or ""), named)
 
     def _describe_references(self, schema: Schema, files: dict[str, bytes]) -> None:
         """Add the files that a schema imports, those first that they import themselves."""

@@ -15,7 +15,7 @@ import msgspec
 
 from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import ResumePoint
-from stream.join.waiting import OF_RECORD, Unmatched, Waiting, impression_in, labelled, memory_of
+from stream.join.waiting import OF_RECORD, Unmatched, impression_in, labelled, memory_of, times_of, value_of
 from stream.join.window import Join
 from stream.log.contract import Record
 
@@ -124,13 +124,14 @@ class ImmediateJoin(Join):
     def _closed_on_arrival(self, record: Record, event: Impression) -> bool:
         return self._is_closed(record, event.time)
 
-    def _on_impression(self, waiting: Waiting) -> None:
-        self._add_example(waiting, None)
+    def _on_impression(self, impression: Impression) -> None:
+        self._add_example(impression, None)
 
-    def _on_click(self, waiting: Waiting) -> None:
-        self._add_example(waiting, waiting.click)
+    def _on_click(self, packed: bytes, click: Unmatched) -> None:
+        _, offset, _, _ = times_of(packed)
+        if offset not in self._forgotten:
+            self._add_example(impression_in(value_of(packed)), click)
 
-    def _add_example(self, waiting: Waiting, click: Unmatched | None) -> None:
-        if waiting.value:
-            example = labelled(impression_in(waiting.value), click)
-            self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)
+    def _add_example(self, impression: Impression, click: Unmatched | None) -> None:
+        example = labelled(impression, click)
+        self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

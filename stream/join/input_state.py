@@ -4,14 +4,15 @@ A record is forgotten once event time has passed it by far enough, so memory is 
 restart has to read again.
 """
 
+import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from msgspec import Struct
 
-from stream.join.waiting import Waiting
+from stream.join.waiting import OF_KNOWN, OF_RECORD
 from stream.log.contract import Partitioner, Record
 
 FORMAT = 1  # of resume points
@@ -31,6 +32,7 @@ class ResumePoint(Struct, frozen=True):
     waiting: bool = True  # whether an impression waits for its label, so that records from ``rewind`` on are needed and not only useful
     settled: bool = False  # whether enough records of both topics were looked at to tell the partitioner
     format: int = FORMAT
+    share: str = ""  # of the joiner that committed it, see :mod:`stream.join.share`; empty: all partitions
 
 
 class BufferedRecord(Struct, gc=False):
@@ -56,7 +58,13 @@ class InputState:
         self.read = start.seen  # the same of the records read: some may have to wait before they are taken
         self.appended = start.appended  # the latest append time of the records taken
         self.reach = reach
-        self.buffered: deque[BufferedRecord | Waiting] = deque()
+        self.memory = 0  # bytes that they take, about
+        self._buffered: deque[BufferedRecord | str] = deque()  # a string: what it stands for is known by this id
+
+    def keep(self, record: BufferedRecord) -> None:
+        """Keep the newest record."""
+        self._buffered.append(record)
+        self.memory += OF_RECORD + sys.getsizeof(record.impression_id)
 
     def mark_taken(self, record: Record, observed: int) -> None:
         """Advance event time to a record that is taken."""
@@ -68,15 +76,21 @@ class InputState:
         """Remember how far the records read have come, whether this one is taken or has to wait."""
         self.read = max(self.read, observed)
 
-    def evict_before(self, cursor: int) -> Iterator[BufferedRecord | Waiting]:
+    def evict_before(self, cursor: int) -> Iterator[BufferedRecord]:
         """Drop and yield the records that can't matter once all impressions up to the time ``cursor`` are decided."""
-        while self.buffered and self.buffered[0].time + self.reach < cursor:
-            yield self.buffered.popleft()
+        while self._buffered and (first := self._first()).time + self.reach < cursor:
+            of_record = OF_KNOWN if isinstance(self._buffered.popleft(), str) else OF_RECORD
+            self.memory -= of_record + sys.getsizeof(first.impression_id)
+            yield first
 
     def resume_point(self, next_offset: int, cursor: tuple[int, int], policy: str, *, waiting: bool) -> ResumePoint:
         """Return the point from which a restart has to read."""
-        first = self.buffered[0] if self.buffered else BufferedRecord(-1, "", next_offset, self.seen, self.appended)
+        first = self._first() if self._buffered else BufferedRecord(-1, "", next_offset, self.seen, self.appended)
         return ResumePoint(first.offset, first.seen_before, cursor, policy=policy, appended=first.appended_before, waiting=waiting)
+
+    def _first(self) -> BufferedRecord:
+        """Return the oldest record that is kept."""
+        return cast("BufferedRecord", self._buffered[0])
 
 
 class Advance(NamedTuple):

@@ -11,8 +11,9 @@ Delivery: every impression is settled once, and in the same way whatever is kill
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -30,24 +31,25 @@ from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
-from stream.join.recovery import BATCH, check_memory, progress_from_now, recover
+from stream.join.recovery import BATCH, check_memory, progress_from_now, progress_of, recover
 from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of
+from stream.join.share import Share, fence_others, joiner_of, take_share
 from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
-from stream.log.topics import Topics
+from stream.log.topics import JoinerError, Topics
 from stream.settings import JoinSettings
 from stream.traces import Tracing, Waiting
 
 logger = logging.getLogger(__name__)
 
-POLL_WAIT = 0.02  # seconds to wait for one input while the other may have records
+POLL_WAIT = 0.005  # seconds to wait for one input while the other may have records
 INTERVAL = 1.0  # seconds between tries while the log is away, between measurements, and between commits of progress without output
 OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafka's marker of its transaction
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
 class Joiner:
-    """The one joiner of a model: a newer one fences an older one."""
+    """The one joiner of a model, or of a share of its partitions: a newer one fences an older one."""
 
     def __init__(
         self,
@@ -60,16 +62,20 @@ class Joiner:
         inputs: InputSettings = InputSettings(),  # noqa: B008 - it is immutable
         accept_gap: bool = False,
         tracing: Tracing | None = None,
+        share: Share | None = None,
     ) -> None:
         """Prepare to join ``topics`` of ``log``; nothing is read or owned before :meth:`run`.
 
+        ``share``: which partitions are joined here, while others join the rest; None: all.
         ``inputs``: a site's own topics, which are joined beside them if they are re-keyed.
         ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
         self.tracing = tracing
         self.log, self.inputs, self.topics = decoding(log, settings), inputs, topics._replace(by_id=settings.rekey)
         self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
-        self.owner = f"{topics.prefix}.joiner"
+        self.share = share
+        if share and settings.rekey:
+            raise JoinerError(f"got partitions {share}, but with [join] rekey one joiner copies all of them, in one order: expected all")
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
         """Join until asked to stop, or until all is read that the log held at the start. While the log is away, keep trying.
@@ -79,11 +85,10 @@ class Joiner:
             JoinerError: the topics don't fit each other, or the log does not fit the progress, or has lost what comes after it.
         """
         with ExitStack() as stack:
-            owners = (self.owner, rekeyer_of(self.topics)) if self.settings.rekey else (self.owner,)
             writers: list[Writer] = []
             while not should_stop():
                 try:
-                    writers = writers or [stack.enter_context(closing(self.log.writer(owner))) for owner in owners]
+                    writers = writers or [stack.enter_context(closing(writer)) for writer in self._writers()]
                     self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
                     logger.warning("The log is away, trying again: %s", error)
@@ -100,19 +105,31 @@ class Joiner:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        ends = progress_from_now(self.log, self.topics, self.settings)
-        skipped = self._skip_to(self.owner, input_topics(self.topics), ends)
+        ends = progress_from_now(self.log, self.topics, self.settings, self.share)
+        skipped = self._skip_to(joiner_of(self.topics), input_topics(self.topics), ends)
         if self.settings.rekey:
             names = originals(self.topics._replace(by_id=False), self.inputs)
             skipped += self._skip_to(rekeyer_of(self.topics), names, progress_at_end(self.log, names))
         return skipped
 
     def _skip_to(self, owner: str, names: Sequence[str], ends: dict[TopicPartition, Progress]) -> int:
-        with closing(self.log.writer(owner)) as writer:
-            begin = {(topic, p): bounds.first for topic in names for p, bounds in self.log.bounds(topic).items()}
-            begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
+        begin = {(topic, p): bounds.first for topic in names for p, bounds in self.log.bounds(topic).items()}
+        begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
+        share = self.share
+        with closing(take_share(self.log, self.topics, share, lambda: ends) if share else self.log.writer(owner)) as writer:
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
+
+    def _writers(self) -> Iterator[Writer]:
+        """Take the names that are needed, one after the other."""
+        if self.share:
+            stored = partial(progress_of, self.log, self.topics, self.settings, self.share, accept_gap=self.accept_gap)
+            yield take_share(self.log, self.topics, self.share, stored)
+            return
+        yield self.log.writer(joiner_of(self.topics))
+        fence_others(self.log, self.topics, None)
+        if self.settings.rekey:
+            yield self.log.writer(rekeyer_of(self.topics))
 
     def _run(self, writer: Writer, copier: Writer | None = None, *, should_stop: Callable[[], bool], until_caught_up: bool) -> None:
         with ExitStack() as stack:
@@ -137,8 +154,9 @@ class JoinSession:
         """Go on from the last commit; send heartbeats, if asked to."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
         self._settings = joiner.settings
+        self._share = joiner.share
         self._joins, starts, self._placement = recover(
-            joiner.log, joiner.topics, joiner.owner, joiner.settings, accept_gap=joiner.accept_gap
+            joiner.log, joiner.topics, joiner.settings, joiner.share, accept_gap=joiner.accept_gap
         )
         self._inputs: dict[TopicPartition, InputState] = {
             (self._topics.impressions, p): join.impressions for p, join in self._joins.items()
@@ -148,7 +166,7 @@ class JoinSession:
         self._idleness = Idleness(joiner.settings.idle_after, self._clock)
         for partition, state in self._inputs.items():
             self._idleness.mark_active(partition, state.read)
-        self._pacemaker = Pacemaker(self._topics.impressions, len(self._joins)) if with_heartbeats else None
+        self._pacemaker = Pacemaker(self._topics.impressions, tuple(self._joins)) if with_heartbeats else None
         self._traced = Waiting(joiner.tracing)
         self._heartbeats: list[tuple[int, Heartbeat]] = []  # that came back and are to be passed on, each with its partition
         self._counts: Counter[tuple[str, ...]] = Counter()
@@ -162,7 +180,8 @@ class JoinSession:
 
     def ends(self) -> dict[TopicPartition, int]:
         """Return the end of each partition of both inputs, as it is now."""
-        return {(topic, p): bounds.end for topic in self._readers for p, bounds in self._log.bounds(topic).items()}
+        bounds = {topic: self._log.bounds(topic) for topic in self._readers}
+        return {(topic, p): bounds[topic][p].end for topic, p in self._inputs}
 
     def has_reached(self, ends: dict[TopicPartition, int]) -> bool:
         """Return whether all is read up to ``ends``."""
@@ -295,7 +314,9 @@ class JoinSession:
             impressions, clicks = (self._topics.impressions, p), (self._topics.clicks, p)
             points = join.resume_points(positions[impressions], positions[clicks])
             for partition, point in zip((impressions, clicks), points, strict=True):
-                checked = msgspec.structs.replace(point, partitioner=self._placement.partitioner, settled=self._placement.settled)
+                checked = msgspec.structs.replace(
+                    point, partitioner=self._placement.partitioner, settled=self._placement.settled, share=str(self._share or "")
+                )
                 entries[partition] = progress(positions[partition], checked)
         return entries
 
@@ -307,10 +328,10 @@ class JoinSession:
 
     def _measure(self) -> None:
         self._measured_at = self._clock()
-        positions = self._positions()
+        ends, positions = self.ends(), self._positions()
         for topic in self._readers:
-            ends = self._log.bounds(topic).items()
-            self._metrics.lag.labels(topic).set(sum(max(0, bounds.end - positions[topic, p]) for p, bounds in ends))
+            lags = (max(0, ends[each] - position) for each, position in positions.items() if each[0] == topic)
+            self._metrics.lag.labels(topic).set(sum(lags))
         self._metrics.waiting.set(self._waiting())
         self._metrics.waiting_bytes.set(sum(join.memory for join in self._joins.values()))
         self._metrics.waiting_limit.set(self._settings.most_waiting)

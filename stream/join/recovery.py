@@ -8,6 +8,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
+
 from stream.event_time import TimeRule
 from stream.events import BadRecordError
 from stream.inputs import input_topics
@@ -15,6 +17,7 @@ from stream.join.dispatch import new_join, take
 from stream.join.gaps import find_gap, report_gap, without_what_is_gone
 from stream.join.input_state import FORMAT, ResumePoint
 from stream.join.progress import check_time, not_as_committed, progress, read_progress
+from stream.join.share import Share, joiner_of
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
@@ -34,29 +37,28 @@ class RecoveredState(NamedTuple):
     placement: Placement
 
 
-def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, accept_gap: bool = False) -> RecoveredState:
-    """Rebuild the state that ``owner`` last committed.
+def recover(log: Log, topics: Topics, settings: JoinSettings, share: Share | None = None, *, accept_gap: bool = False) -> RecoveredState:
+    """Rebuild the state that was last committed.
 
     Args:
         log: The log.
         topics: The topics to join.
-        owner: Whose progress.
         settings: How to join.
+        share: Which partitions; None: all.
         accept_gap: Go on where records that were not joined yet, or may still matter, were deleted.
 
     Raises:
         JoinerError: the topics don't fit each other, or the log does not fit the progress or has lost what comes after it.
         OffsetGoneError: records have been deleted meanwhile; try again.
     """
-    _check_partitions(log, topics)
-    committed = {topic: _committed(log, topic, owner, settings, accept_gap=accept_gap) for topic in input_topics(topics)}
+    committed = _all_committed(log, topics, settings, share, accept_gap=accept_gap)
     impressions, clicks = committed.values()
-    _check_whole(log, topics, owner)
-    _check_times(committed, settings)
     joins = {p: new_join(settings, impressions[p][1], clicks[p][1]) for p in impressions}
     points = [point for entries in committed.values() for _, point in entries.values()]
     known = next((point.partitioner for point in points if point.partitioner), None)
-    placement = Placement(topics, len(joins), known or log.partitioner, settled=any(point.settled for point in points))
+    placement = Placement(
+        topics, len(log.bounds(topics.impressions)), known or log.partitioner, settled=any(point.settled for point in points)
+    )
     for topic, entries in committed.items():
         _read_again(log, topics, topic, entries, joins, settings, placement if known else None)
     for join in joins.values():
@@ -67,14 +69,46 @@ def recover(log: Log, topics: Topics, owner: str, settings: JoinSettings, *, acc
     return RecoveredState(joins, starts, placement)
 
 
-def progress_from_now(log: Log, topics: Topics, settings: JoinSettings) -> dict[TopicPartition, Progress]:
+def progress_of(
+    log: Log, topics: Topics, settings: JoinSettings, share: Share, *, accept_gap: bool = False
+) -> dict[TopicPartition, Progress]:
+    """Return what was last committed of the partitions of a share, as that of this share.
+
+    Raises:
+        JoinerError: as :func:`recover`.
+    """
+    committed = _all_committed(log, topics, settings, share, accept_gap=accept_gap)
+    return {
+        (topic, p): progress(offset, msgspec.structs.replace(point, share=str(share)))
+        for topic, entries in committed.items()
+        for p, (offset, point) in entries.items()
+    }
+
+
+def progress_from_now(log: Log, topics: Topics, settings: JoinSettings, share: Share | None = None) -> dict[TopicPartition, Progress]:
     """Return the progress of a joiner that is at the ends of both inputs and knows nothing of what they held."""
     _check_partitions(log, topics)
     return {
-        (topic, p): progress(bounds.end, ResumePoint(bounds.end, policy=settings.label_policy))
+        (topic, p): progress(bounds.end, ResumePoint(bounds.end, policy=settings.label_policy, share=str(share or "")))
         for topic in input_topics(topics)
-        for p, bounds in log.bounds(topic).items()
+        for p, bounds in _bounds(log, topic, share).items()
     }
+
+
+def _bounds(log: Log, topic: str, share: Share | None) -> dict[int, Bounds]:
+    """Return the bounds of the partitions of a share."""
+    return {p: bounds for p, bounds in log.bounds(topic).items() if share is None or p in share.partitions}
+
+
+def _all_committed(
+    log: Log, topics: Topics, settings: JoinSettings, share: Share | None, *, accept_gap: bool
+) -> dict[str, dict[int, tuple[int, ResumePoint]]]:
+    """Return what was committed of each partition of both inputs, checked."""
+    _check_partitions(log, topics)
+    committed = {topic: _committed(log, topics, topic, settings, share, accept_gap=accept_gap) for topic in input_topics(topics)}
+    _check_whole(log, topics, share)
+    _check_times(committed, settings)
+    return committed
 
 
 def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]], settings: JoinSettings) -> None:
@@ -84,10 +118,11 @@ def _check_times(committed: Mapping[str, Mapping[int, tuple[int, ResumePoint]]],
             check_time(f"{topic} partition {p}", max(point.seen, point.cursor[0]), TimeRule.of(settings))
 
 
-def _check_whole(log: Log, topics: Topics, owner: str) -> None:
+def _check_whole(log: Log, topics: Topics, share: Share | None) -> None:
     """Refuse examples of a partition whose inputs have no progress: one that was added later has neither."""
+    owner = joiner_of(topics)
     known = [log.progress(owner, topic) for topic in input_topics(topics)]
-    unknown = [p for p, bounds in log.bounds(topics.examples).items() if bounds.end and not all(p in entries for entries in known)]
+    unknown = [p for p, bounds in _bounds(log, topics.examples, share).items() if bounds.end and not all(p in entries for entries in known)]
     if unknown:
         raise JoinerError(
             f"{topics.examples!r} holds examples, but there is no progress of {owner!r} in partitions {unknown}: expected both or "
@@ -102,11 +137,13 @@ def _check_partitions(log: Log, topics: Topics) -> None:
         raise JoinerError(f"expected equal numbers of partitions, got {found}")
 
 
-def _committed(log: Log, topic: str, owner: str, settings: JoinSettings, *, accept_gap: bool) -> dict[int, tuple[int, ResumePoint]]:
+def _committed(
+    log: Log, topics: Topics, topic: str, settings: JoinSettings, share: Share | None, *, accept_gap: bool
+) -> dict[int, tuple[int, ResumePoint]]:
     """Return the next offset and the resume point of each partition; its first offset if nothing was committed."""
-    known = log.progress(owner, topic)
+    known = log.progress(joiner_of(topics), topic)
     entries = {}
-    for p, bounds in log.bounds(topic).items():
+    for p, bounds in _bounds(log, topic, share).items():
         if p not in known:
             entries[p] = bounds.first, ResumePoint(bounds.first, policy=settings.label_policy)
             continue

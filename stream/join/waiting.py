@@ -1,16 +1,24 @@
-"""What waits in a join: an impression for its label, and a click for its impression."""
+"""What waits in a join: an impression for its label, and a click for its impression.
 
+An impression that waits is one piece of bytes, *packed*: its times, then its record's JSON as it came. What few impressions have, such as
+a click, the join keeps beside it. Once it is settled, its times alone are kept, to tell duplicates.
+"""
+
+import struct
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
 
 from stream.events import Click, Example, Impression, decode_impression
 from stream.log.contract import Record
+from stream.log.message import size_of
 
-OF_WAITING, OF_TAKEN = 40, 300  # bytes of memory, measured: of an impression that may still be a duplicate's, and more while it waits
-OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 500, 500, 80, 64  # of a click or tombstone; of a decoded record
+# Bytes of memory, measured: of an impression that may still be a duplicate's, beside its id; and more while it waits, beside its JSON.
+OF_KNOWN, OF_WAITING = 110, 9
+OF_LATE_COMER = 300  # of its record, if it came so late that its window may have been closed
+OF_RECORD, OF_IMPRESSION, OF_ENTRY, OF_LIST = 450, 500, 80, 64  # of a click or tombstone, beside its id; of a decoded record
 
 
 def memory_of(record: Record) -> int:
@@ -29,35 +37,70 @@ class Unmatched(Struct, gc=False):
     click_value: float | None = None
 
 
-SETTLED = -1  # instead of when it is due
+_TIMES = struct.Struct(">QQQq")  # so packed impressions sort by when they are due, then by offset
 
 
-class Waiting(Struct, gc=False, order=True):
-    """An impression that is not settled, or may still be a duplicate's. Sorts by when it is due, then by offset."""
+def pack(due: int, offset: int, time: int, seen_before: int, value: bytes) -> bytes:
+    """Pack an impression that waits.
 
-    due: int  # its time; once decided, W after that, when the extra example of a late click comes out; then SETTLED
-    offset: int
-    impression_id: str
-    time: int
-    seen_before: int  # the largest observed time before it
-    value: bytes | None  # its record's, to be decoded again; None: forgotten; it stays to meet its clicks, so that no other gets them
-    record: Record | None = None  # kept if it came so late that its window may have been closed
-    click: Unmatched | None = None  # the one that counts
-    late_click: Unmatched | None = None  # the first that came too late
+    Args:
+        due: Its time; once decided, W after that, when the extra example of a late click comes out.
+        offset: Its record's.
+        time: Its time.
+        seen_before: The largest observed time before it.
+        value: Its record's JSON.
+    """
+    return _TIMES.pack(due, offset, time, seen_before) + value
 
-    appended_before: ClassVar[int] = 0
 
-    @property
-    def memory(self) -> int:
-        """Return about how many bytes it takes while it is not settled."""
-        return OF_WAITING + len(self.value or b"")
+def times_of(packed: bytes) -> tuple[int, int, int, int]:
+    """Return when a packed impression is due, its offset, its time, and the largest observed time before it."""
+    return _TIMES.unpack_from(packed)
+
+
+def due_after(time: int) -> bytes:
+    """Return what sorts after the impressions that are due up to ``time``, and before all others."""
+    return (time + 1).to_bytes(8, "big")
+
+
+def value_of(packed: bytes) -> bytes:
+    """Return the JSON of a packed impression; empty if it is settled."""
+    return packed[_TIMES.size :]
+
+
+def settled(packed: bytes) -> bytes:
+    """Return what is kept of a packed impression once it is settled: its times."""
+    return packed[: _TIMES.size]
+
+
+def waits(packed: bytes) -> bool:
+    """Return whether a packed impression is not settled."""
+    return len(packed) > _TIMES.size
 
 
 class Several(Struct, gc=False):
     """The impressions of one id, of which there were several."""
 
     latest: int  # the largest time of them
-    waiting: list[Waiting]  # that are not settled, in the order of their coming
+    first: bytes  # the packed times of the first
+    waiting: list[bytes]  # those that are not settled, packed, in the order of their coming
+
+
+class LateComer(NamedTuple):
+    """The record of an impression that came so late that its window may have been closed. JSON that is packed is not kept twice."""
+
+    record: Record
+    memory: int  # bytes that it takes, about
+
+    @classmethod
+    def of(cls, record: Record) -> "LateComer":
+        """Keep a record."""
+        kept = record._replace(value=None) if record.decoded is None else record._replace(decoded=None)
+        return cls(kept, OF_LATE_COMER + size_of(kept))
+
+    def restored(self, value: bytes) -> Record:
+        """Return the record as it came."""
+        return self.record if self.record.value is not None else self.record._replace(value=value)
 
 
 LONGEST_SOURCE = 60  # characters

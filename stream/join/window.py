@@ -9,13 +9,25 @@ observed time of a stream so far; its *watermark* is ``seen - lateness``. W is t
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from stream.event_time import LateImpressionError
 from stream.events import Click, Example, Impression, Watermark
-from stream.join.input_state import BufferedRecord, ClickState, InputState, ResumePoint
-from stream.join.waiting import OF_RECORD, OF_TAKEN, SETTLED, Several, Unmatched, Waiting, impression_in, labelled, source
+from stream.join.input_state import BufferedRecord, ClickState, ResumePoint
+from stream.join.known import ImpressionState
+from stream.join.waiting import (
+    OF_WAITING,
+    LateComer,
+    Unmatched,
+    due_after,
+    impression_in,
+    labelled,
+    pack,
+    settled,
+    source,
+    times_of,
+    value_of,
+)
 from stream.log.contract import Record
 
 
@@ -61,13 +73,17 @@ class Join:
     ) -> None:
         self.window, self.lateness = window, lateness
         self._extra = window if learn_late else 0
-        self.impressions = InputState(impressions, reach=window + lateness + self._extra)
+        self.impressions = ImpressionState(impressions, reach=window + lateness + self._extra)
         self.clicks = ClickState(clicks, lateness + self._extra, clock_skew)
         self.cursor = impressions.cursor
         self._last = -1  # the offset of the last impression taken
         self.counts: Counter[tuple[str, ...]] = Counter()  # (what, its labels' values …) → how many
-        self._known: dict[str, Waiting | Several] = {}  # id → its impressions that may still matter; nearly always one
-        self._queue: list[Waiting] = []  # a heap
+        self._queue: list[bytes] = []  # a heap of packed impressions
+        # By the offset of an impression that waits:
+        self._clicks: dict[int, Unmatched] = {}  # the click that counts
+        self._late_clicks: dict[int, Unmatched] = {}  # the first that came too late
+        self._late_comers: dict[int, LateComer] = {}
+        self._forgotten: set[int] = set()  # they stay to meet their clicks, so that no others get them
         self._unmatched: dict[str, list[Unmatched]] = {}
         self._late: list[tuple[Record, LateImpressionError]] = []
         self._waiting_memory = 0
@@ -80,7 +96,7 @@ class Join:
     @property
     def memory(self) -> int:
         """Return about how many bytes all takes that waits, or may still matter to what comes."""
-        return self._waiting_memory + OF_TAKEN * len(self.impressions.buffered) + OF_RECORD * len(self.clicks.buffered)
+        return self._waiting_memory + self.impressions.memory + self.clicks.memory
 
     @property
     def watermark(self) -> int:
@@ -98,32 +114,28 @@ class Join:
         if seen_before - self.lateness - self.window > event.time or self._closed_on_arrival(record, event):
             self._set_aside(record, event)
             return
-        several = self._several(name) if name in self._known else None
-        if several and several.latest + self.window + self.lateness >= event.time:
-            several.latest = max(several.latest, event.time)
-            self.impressions.buffered.append(BufferedRecord(event.time, name, offset, seen_before))
+        value = record.json or b""
+        packed = pack(event.time, offset, event.time, seen_before, value)
+        if name not in self.impressions.known:
+            self.impressions.keep_first(name, packed)
+        elif not self.impressions.keep_further(BufferedRecord(event.time, name, offset, seen_before), packed, self.window + self.lateness):
             self.counts["impression", "duplicate"] += 1
             return
-        suspect = record.timestamp - event.time > self.window + self.lateness
-        waiting = Waiting(event.time, offset, name, event.time, seen_before, record.json, record if suspect else None)
-        if several:
-            several.latest = event.time
-            several.waiting.append(waiting)
-        else:
-            self._known[name] = waiting
-        self.impressions.buffered.append(waiting)
-        self._waiting_memory += waiting.memory
-        heappush(self._queue, waiting)
-        self._on_impression(waiting)
-        self._match_earlier_clicks(name, waiting)
+        self._waiting_memory += OF_WAITING + len(value)
+        if record.timestamp - event.time > self.window + self.lateness:
+            late_comer = self._late_comers[offset] = LateComer.of(record)
+            self._waiting_memory += late_comer.memory
+        heappush(self._queue, packed)
+        self._on_impression(event)
+        self._match_earlier_clicks(name, packed)
 
     def forget(self, offset: int, impression_id: str) -> None:  # noqa: ARG002 - every record has one, and other policies need it
         """Take the next record of the impressions, a tombstone."""
         watermark = self.impressions.seen - self.lateness
-        for waiting in self._waiting(impression_id):
-            if waiting.value and watermark < waiting.time + self.window:
-                self._waiting_memory -= len(waiting.value)
-                waiting.value = None
+        for packed in self.impressions.waiting(impression_id):
+            _, waiting_offset, time, _ = times_of(packed)
+            if waiting_offset not in self._forgotten and watermark < time + self.window:
+                self._forgotten.add(waiting_offset)
                 return
         self.counts["anomaly", "vain_tombstone"] += 1
 
@@ -133,25 +145,25 @@ class Join:
         self.clicks.mark_taken(record, observed)
         name = "" if isinstance(event, Watermark) else event.impression_id
         time = observed if isinstance(event, Watermark) else event.time
-        self.clicks.buffered.append(BufferedRecord(time, name, record.offset, seen_before, appended_before))
+        self.clicks.keep(BufferedRecord(time, name, record.offset, seen_before, appended_before))
         if isinstance(event, Watermark):
             return
         if event.time < seen_before - self.lateness:
             self.counts["late_event", "clicks", source(event)] += 1
         watermark = self.clicks.seen - self.lateness
-        click = Unmatched(event.time, record.offset, watermark, "late" if name in self._known else "orphan", event.value)
-        if not any(self._match(waiting, click) for waiting in self._waiting(name)):
+        click = Unmatched(event.time, record.offset, watermark, "late" if name in self.impressions.known else "orphan", event.value)
+        if not any(self._match(packed, click) for packed in self.impressions.waiting(name)):
             self._unmatched.setdefault(name, []).append(click)
 
     def take_ready(self, limit: int) -> list[Example]:
         """Take the examples that are decided by now, in their order, ``limit`` at most."""
         end = max(self.cursor[0], self.watermark - self.window)
         examples: list[Example] = []
-        while len(examples) < limit and self._queue and self._queue[0].due <= end:
-            waiting = heappop(self._queue)
-            self.cursor = (waiting.due, waiting.offset)
-            example = self._settle(waiting)
-            if example:
+        not_due = due_after(end)
+        while len(examples) < limit and self._queue and self._queue[0] < not_due:
+            packed = heappop(self._queue)
+            self.cursor = times_of(packed)[:2]
+            if example := self._settle(packed):
                 examples.append(example)
         if len(examples) < limit:
             self.cursor = (end, self._last)
@@ -165,7 +177,7 @@ class Join:
 
     def resume(self) -> None:
         """Go on from the cursor, once everything between the resume points and the committed offsets was taken again."""
-        while self._queue and (self._queue[0].due, self._queue[0].offset) <= self.cursor:
+        while self._queue and times_of(self._queue[0])[:2] <= self.cursor:
             self._settle(heappop(self._queue))
         self._late.clear()
         self.counts.clear()
@@ -190,101 +202,89 @@ class Join:
         self.counts["late_event", "impressions", source(event)] += 1
         self._late.append((record, LateImpressionError("time", event.time, f"an event whose window of {self.window} ms is open")))
 
-    def _on_impression(self, waiting: Waiting) -> None:
+    def _on_impression(self, impression: Impression) -> None:
         """Do nothing; another policy may act on an impression that is no duplicate."""
 
-    def _on_click(self, waiting: Waiting) -> None:
+    def _on_click(self, packed: bytes, click: Unmatched) -> None:
         """Do nothing; another policy may act on an impression that has become a positive."""
 
-    def _match_earlier_clicks(self, name: str, waiting: Waiting) -> None:
+    def _match_earlier_clicks(self, name: str, packed: bytes) -> None:
         clicks = self._unmatched.pop(name, None)
         if clicks is None:
             return
-        left = [click for click in clicks if not self._match(waiting, click)]
+        left = [click for click in clicks if not self._match(packed, click)]
         for click in left:
             click.fate = "late"
         if left:
             self._unmatched[name] = left
 
-    def _match(self, waiting: Waiting, click: Unmatched) -> bool:
+    def _match(self, packed: bytes, click: Unmatched) -> bool:
         """Return whether the click counts for the impression; if so, record it there."""
-        if not self._counts_for(waiting, click, self.window):
-            if self._extra and waiting.late_click is None and self._counts_for(waiting, click, 2 * self.window):
-                waiting.late_click = click
+        _, offset, time, _ = times_of(packed)
+        if not self._counts_for(time, click, self.window):
+            if self._extra and self._counts_for(time, click, 2 * self.window):
+                self._late_clicks.setdefault(offset, click)
             return False
-        if waiting.click is not None:
+        if offset in self._clicks:
             self.counts["click", "duplicate"] += 1
             return True
-        waiting.click = click
+        self._clicks[offset] = click
         self.counts["click", "counted"] += 1
-        if click.time < waiting.time:
+        if click.time < time:
             self.counts["anomaly", "early_click"] += 1
-        self._on_click(waiting)
+        self._on_click(packed, click)
         return True
 
-    def _counts_for(self, waiting: Waiting, click: Unmatched, window: int) -> bool:
-        """Return whether a click counts for an impression of its id: the conditions (a), (b) and (c) of the class."""
-        closes = waiting.time + window
+    def _counts_for(self, time: int, click: Unmatched, window: int) -> bool:
+        """Return whether a click counts for an impression of its id and this time: the conditions (a), (b) and (c) of the class."""
+        closes = time + window
         return (
             click.time <= closes  # (a)
             and click.watermark < closes  # (b)
-            and click.time + self.lateness >= waiting.time  # (c)
+            and click.time + self.lateness >= time  # (c)
         )
 
-    def _settle(self, waiting: Waiting) -> Example | None:
+    def _settle(self, packed: bytes) -> Example | None:
         """Decide an impression, which may then go on waiting for a late click; or end that wait."""
-        if waiting.due > waiting.time:
-            return self._settle_late(waiting)
-        if waiting.value and waiting.record and self._is_closed(waiting.record, waiting.time):
-            self._set_aside(waiting.record, impression_in(waiting.value))
-            self._remove(waiting)
+        due, offset, time, seen_before = times_of(packed)
+        value, forgotten, click = value_of(packed), offset in self._forgotten, self._clicks.get(offset)
+        impression = impression_in(value)
+        if due > time:
+            late_click = None if forgotten else self._late_clicks.get(offset)
+            self._remove(packed, offset, impression.impression_id)
+            if late_click is None:
+                return None
+            self.counts["anomaly", "late_click_learned"] += 1
+            return labelled(impression, late_click, late=True)
+        late_comer = self._late_comers.get(offset)
+        if late_comer and not forgotten and self._is_closed(late_comer.record, time):
+            self._set_aside(late_comer.restored(value), impression)
+            self._remove(packed, offset, impression.impression_id)
             return None
-        self.counts["impression", "decided" if waiting.value else "forgotten"] += 1
-        example = labelled(impression_in(waiting.value), waiting.click) if waiting.value else None
-        if self._extra and waiting.value and waiting.click is None:
-            waiting.due += self._extra
-            heappush(self._queue, waiting)
+        self.counts["impression", "forgotten" if forgotten else "decided"] += 1
+        if self._extra and not forgotten and click is None:
+            longer = pack(due + self._extra, offset, time, seen_before, value)
+            self.impressions.replace(packed, longer, impression.impression_id)
+            heappush(self._queue, longer)
         else:
-            self._remove(waiting)
-        return example
+            self._remove(packed, offset, impression.impression_id)
+        return None if forgotten else labelled(impression, click)
 
-    def _settle_late(self, waiting: Waiting) -> Example | None:
-        value, click = waiting.value, waiting.late_click
-        self._remove(waiting)
-        if value is None or click is None:
-            return None
-        self.counts["anomaly", "late_click_learned"] += 1
-        return labelled(impression_in(value), click, late=True)
-
-    def _remove(self, waiting: Waiting) -> None:
+    def _remove(self, packed: bytes, offset: int, name: str) -> None:
         """End an impression's wait; it is still known, with no more than that takes."""
-        self._waiting_memory -= waiting.memory
-        waiting.due, waiting.value, waiting.record, waiting.click, waiting.late_click = SETTLED, None, None, None, None
-        known = self._known[waiting.impression_id]
-        if isinstance(known, Several):
-            known.waiting.remove(waiting)
-
-    def _waiting(self, name: str) -> Sequence[Waiting]:
-        """Return the impressions of an id that are not settled, in the order of their coming."""
-        known = self._known.get(name)
-        if isinstance(known, Several):
-            return known.waiting
-        return () if known is None or known.due == SETTLED else (known,)
-
-    def _several(self, name: str) -> Several:
-        """Return what is known of an id whose next impression has come."""
-        known = self._known[name]
-        if isinstance(known, Waiting):
-            self._known[name] = known = Several(known.time, [] if known.due == SETTLED else [known])
-        return known
+        self._waiting_memory -= OF_WAITING + len(value_of(packed))
+        if late_comer := self._late_comers.pop(offset, None):
+            self._waiting_memory -= late_comer.memory
+        self._clicks.pop(offset, None)
+        self._late_clicks.pop(offset, None)
+        self._forgotten.discard(offset)
+        self.impressions.replace(packed, settled(packed), name)
 
     def _evict(self) -> None:
         """Drop what no record to come can need."""
         self.clicks.drop_advances_before(self.cursor[0] + self.window + self.lateness)
         for old in self.impressions.evict_before(self.cursor[0]):
-            known = self._known.get(old.impression_id)
-            if known is not None and old.time == (known.latest if isinstance(known, Several) else known.time):
-                del self._known[old.impression_id]
+            self.impressions.forget(old)
         for old in self.clicks.evict_before(self.cursor[0]):
             clicks = self._unmatched.get(old.impression_id)
             if clicks and clicks[0].offset == old.offset:

@@ -157,7 +157,7 @@ class Publisher:
         self.archived = last.archived if last else []  # the copies in the archive that the next version names
         self._archived_named = self.archived
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
-        self._next = 0.0  # when the next version may be published, by the monotonic clock
+        self._next = 0.0  # when the next version may begin to be published, by the monotonic clock
         self._next_alone = 0.0  # the same of heartbeats that go alone
         self.snapshots = SnapshotWriter(log, topics, settings.snapshot_every, self._named, weights_retention / 4)
         self.bytes = 0  # of the last delta
@@ -183,10 +183,10 @@ class Publisher:
             FencedError: another learner owns the model; nothing was published.
             LogUnavailableError: the outcome is not known; recover before going on.
         """
+        self._next_alone = time.monotonic() + self._every
         if not self.holds:
             self._writer.commit(self._heartbeats(pending), self._progress(pending))
         pending.heartbeats.clear()
-        self._next_alone = time.monotonic() + self._every
 
     def publish(
         self,
@@ -210,7 +210,7 @@ class Publisher:
             FencedError: another learner owns the model; nothing was published.
             LogUnavailableError: the outcome is not known; recover before going on.
         """
-        whole = whole or self.holds
+        begun, whole = time.monotonic(), whole or self.holds
         arrays, held = self._judged(model, pending, guard, whole=whole)
         header = WeightsHeader(
             version=self._number + 1,
@@ -227,6 +227,8 @@ class Publisher:
             self.snapshots.write(header, model.spec, arrays, self._end)
         delta = b"" if held else pack(header, {} if whole else arrays)
         published = self._commit(_version(header, model.spec, pending, self, self._forgot, log_loss, held), delta, pending)
+        ended = time.monotonic()
+        self._next = max(begun + max(self._every, len(delta) / BUDGET), ended + (ended - begun))  # half of the time is left to learn
         if released:  # however often versions are held and good again, snapshots stay within the budget
             self._next += sum(array.nbytes for array in arrays.values()) / BUDGET
         model.mark_published()
@@ -269,7 +271,6 @@ class Publisher:
         self._archived_named = version.archived
         if chunks:
             self._end = offsets[len(chunks) - 1] + 1
-        self._next = time.monotonic() + max(self._every, len(delta) / BUDGET)
         self.bytes = len(delta)
         return Published(version, offsets[len(chunks)])
 

@@ -209,8 +209,8 @@ class Log(Protocol):
         """Open a reader of ``topic`` from the given offset of each partition."""
         ...
 
-    def writer(self, owner: str) -> Writer:
-        """Take the name ``owner``, and fence whoever held it."""
+    def writer(self, owner: str, group: str | None = None) -> Writer:
+        """Take the name ``owner``, and fence whoever held it. Progress is stored under ``group``; by default that is the owner's name."""
         ...
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:

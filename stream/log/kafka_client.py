@@ -1,39 +1,34 @@
-"""kafka-python, made to keep the log's contract; with `kafka_admin`, `kafka_records` and `kafka_security` the only module that imports it.
+"""kafka-python, made to keep the log's contract; with the other modules named `kafka_…` the only one that imports it.
 
 Every wait ends. A client that fails to open leaves no thread and no socket behind. Errors are the log's own.
 Offsets are read up to the last stable one: what an open transaction has written is not visible yet.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka import KafkaConsumer, KafkaProducer, errors
+from kafka import KafkaConsumer, errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
 
 from stream.log.contract import (
     FencedError,
     LogError,
     LogUnavailableError,
-    Message,
     OffsetGoneError,
     Progress,
-    Record,
     RecordTooLargeError,
     RefusedError,
     UnknownTopicError,
 )
-from stream.log.kafka_records import Unpacked
 from stream.log.kafka_security import REFUSALS, Cluster, Connections
 
 C = TypeVar("C")
 
 WAIT = 10.0  # seconds that Kafka may take to do what is asked; the client retries in between
 WAIT_MS = int(WAIT * 1000)
-_AT_ONCE, _MOST_BYTES = 500, 32_000_000  # records and bytes of values that are unpacked before we look how many they are
 _PATIENCE = {"request_timeout_ms": WAIT_MS // 2, "bootstrap_timeout_ms": WAIT_MS, "reconnect_backoff_max_ms": 1000}
 
 
@@ -104,53 +99,9 @@ def _hangs_up(trouble: BaseException) -> bool:
     return any(sign in str(trouble) for sign in ("disconnected", "EOF", "reset by peer", "frame"))
 
 
-class KafkaReader:
-    """Reads chosen partitions of ``topic``, without a consumer group; only what was committed."""
-
-    def __init__(self, cluster: Cluster, topic: str, start: Mapping[int, int]) -> None:
-        self._cluster, self._topic, self._consumer = cluster, topic, _open_consumer(cluster)
-        self._consumer._fetcher.PartitionRecords = Unpacked  # noqa: SLF001 - the class that it unpacks them by
-        self._assigned = [TopicPartition(topic, partition) for partition in start]
-        self._consumer.assign(self._assigned)
-        for each in self._assigned:
-            self._consumer.seek(each, start[each.partition])
-
-    def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Return up to ``max_records``, after at most ``timeout`` seconds for the first. While Kafka is away, return none and reconnect.
-
-        Raises:
-            RefusedError: Kafka does not let us in again, or not read.
-        """
-        records: list[Record] = []
-        size = 0
-        while len(records) < max_records and size < _MOST_BYTES:
-            taken = self._poll(min(_AT_ONCE, max_records - len(records)), 0 if records else timeout)
-            if not taken:
-                break
-            records += taken
-            size += sum(len(record.value or b"") for record in taken)
-        return records
-
-    def _poll(self, max_records: int, timeout: float) -> list[Record]:
-        with named_errors(self._cluster, "READ", self._topic):
-            found = self._consumer.poll(timeout_ms=timeout * 1000, max_records=max_records)
-            if not found and (refusal := self._consumer._client._manager.refusal):  # noqa: SLF001 - it is ours
-                raise refusal
-        return [record for records in found.values() for record in records]
-
-    def positions(self) -> dict[int, int]:
-        """Return the next offset of each partition. The markers of transactions take up offsets; they are passed, too."""
-        with named_errors(self._cluster, "READ", self._topic):
-            return {each.partition: self._consumer.position(each, timeout_ms=WAIT_MS) for each in self._assigned}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._consumer.close(autocommit=False)
-
-
 def committed(cluster: Cluster, group: str, topic: str, partitions: int) -> dict[int, Progress]:
     """Return the offsets committed under ``group``, once no transaction that changes them is under way."""
-    consumer = _open_consumer(cluster, group_id=group)
+    consumer = open_consumer(cluster, group_id=group)
     progress = {}
     try:
         for partition in range(partitions):
@@ -163,7 +114,8 @@ def committed(cluster: Cluster, group: str, topic: str, partitions: int) -> dict
     return progress
 
 
-def _open_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
+def open_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
+    """Open a consumer that reads only what was committed, and misses nothing in silence."""
     return open_client(
         KafkaConsumer,
         cluster,
@@ -173,76 +125,3 @@ def _open_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
         allow_auto_create_topics=False,
         **settings,
     )
-
-
-class Producer(KafkaProducer):  # type: ignore[misc]  # it has no types
-    """Writes each record once, to every in-sync replica; with an ``owner`` also in transactions. Its base waits for ever, this does not."""
-
-    cluster: Cluster
-    owner: str
-
-    @classmethod
-    def open(cls, cluster: Cluster, owner: str | None = None) -> "Producer":
-        """Connect; Kafka then ends the open transaction of any earlier producer of ``owner``, and fences that producer."""
-        producer = open_client(
-            cls,
-            cluster,
-            acks="all",
-            compression_type="lz4",
-            batch_size=262_144,  # bytes
-            max_block_ms=WAIT_MS,
-            delivery_timeout_ms=WAIT_MS,
-            retry_backoff_ms=10,  # while the previous transaction is still being marked
-            allow_auto_create_topics=False,
-            transactional_id=owner,
-            transaction_timeout_ms=WAIT_MS,
-        )
-        producer.cluster, producer.owner = cluster, owner or ""
-        if owner is not None:
-            try:
-                with named_errors(cluster, "WRITE", owner):
-                    producer.init_transactions()
-            except LogError:
-                producer.abandon()
-                raise
-        return producer
-
-    def send_all(self, messages: Sequence[tuple[Message, int]]) -> list[int]:
-        """Write messages, each with its partition, and return their offsets."""
-        with named_errors(self.cluster, "WRITE", ", ".join(sorted({one.topic for one, _ in messages}))):
-            return self._acknowledged(self._send_each(messages))
-
-    def transact(self, messages: Sequence[tuple[Message, int]], progress: Mapping[tuple[str, int], Progress], group: str) -> list[int]:
-        """Write messages and the ``group``'s offsets in one transaction. After an error the outcome is unknown until the next ``open``."""
-        offsets = {TopicPartition(*where): OffsetAndMetadata(*entry, -1) for where, entry in progress.items()}
-        with named_errors(self.cluster, "WRITE", self.owner):
-            self.begin_transaction()
-            sent = self._send_each(messages)
-            if offsets:
-                self._wait_for(self._transaction_manager.send_offsets_to_transaction(offsets, group))
-            acknowledged = self._acknowledged(sent)
-            self._wait_for(self._transaction_manager.begin_commit())
-        return acknowledged
-
-    def abandon(self) -> None:
-        """Close at once, even if writes are under way."""
-        self._sender.force_close()
-        self._sender.join(WAIT)
-        with suppress(errors.KafkaError):
-            self.close(timeout=0)
-
-    def _send_each(self, messages: Sequence[tuple[Message, int]]) -> list[Any]:
-        # Kafka takes a record with neither key nor value; the client does not: its key becomes an empty one.
-        keys = [b"" if one.key is None and one.value is None else one.key for one, _ in messages]
-        return [
-            self.send(one.topic, one.value, key, list(one.headers), partition) for (one, partition), key in zip(messages, keys, strict=True)
-        ]
-
-    def _acknowledged(self, sent: list[Any]) -> list[int]:
-        deadline = time.monotonic() + WAIT
-        return [future.get(max(0.0, deadline - time.monotonic())).offset for future in sent]
-
-    def _wait_for(self, result: Any) -> None:
-        self._sender.wakeup()
-        if not result.wait(timeout_ms=WAIT_MS):
-            raise errors.KafkaTimeoutError(f"no answer within {WAIT:g} seconds")

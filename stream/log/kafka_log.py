@@ -27,7 +27,9 @@ from stream.log.contract import (
     UnknownTopicError,
 )
 from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT, KafkaReader, Producer, committed
+from stream.log.kafka_client import WAIT, committed
+from stream.log.kafka_producer import Producer
+from stream.log.kafka_reader import KafkaReader
 from stream.log.kafka_security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
@@ -108,10 +110,10 @@ class KafkaLog:
             raise UnknownTopicError(f"expected partitions of topic {topic!r}, which has {self._count(topic)}, got {sorted(missing)}")
         return KafkaReader(self._cluster, topic, start)
 
-    def writer(self, owner: str) -> "KafkaWriter":
-        """Take the name ``owner``, and fence whoever held it."""
+    def writer(self, owner: str, group: str | None = None) -> "KafkaWriter":
+        """Take the name ``owner``, and fence whoever held it; progress is stored under ``group``, by default the owner's name."""
         self._create_owners()
-        return KafkaWriter(self, owner)
+        return KafkaWriter(self, owner, group or owner)
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
         """Return what ``owner`` last committed for each partition."""
@@ -172,8 +174,8 @@ def _configs(retention: Retention) -> dict[str, object]:
 class KafkaWriter:
     """The owner of a name, for as long as the owner record holds its token."""
 
-    def __init__(self, log: KafkaLog, owner: str) -> None:
-        self._log, self._owner = log, owner
+    def __init__(self, log: KafkaLog, owner: str, group: str) -> None:
+        self._log, self._owner, self._group = log, owner, group
         self._token = uuid.uuid4().hex.encode()
         log.token(owner)  # trouble makes us read it: a right to do so that is missing is found now
         self._producer: Producer | None = self._take()
@@ -189,7 +191,7 @@ class KafkaWriter:
             self._expect_to_own()
             return []
         try:
-            return self._producer.transact(routed, progress, self._owner)
+            return self._producer.transact(routed, progress, self._group)
         except LogError as error:
             logger.warning("The commit of %s failed, starting again: %s", self._owner, error)
             self._start_again()

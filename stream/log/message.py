@@ -39,12 +39,15 @@ def partition_of(key: bytes, partitions: int, partitioner: Partitioner) -> int:
     >>> partition_of(b"i-2", 4, "murmur2"), partition_of(b"i-2", 4, "crc32")
     (3, 2)
     """
+    if partitions == 1:
+        return 0
     return (zlib.crc32(key) if partitioner == "crc32" else murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def size_of(message: Message | Record) -> int:
     """Return how many bytes a log has to keep for a message."""
-    return len(message.key or b"") + len(message.value or b"") + sum(len(name.encode()) + len(value) for name, value in message.headers)
+    size = len(message.key or b"") + len(message.value or b"")
+    return size + sum(len(name.encode()) + len(value) for name, value in message.headers) if message.headers else size
 
 
 def check_metadata(progress: Mapping[TopicPartition, Progress]) -> None:

@@ -1,7 +1,8 @@
 """A log in one SQLite file, for one machine: nothing to install, the same contract as Kafka's.
 
 Offsets are dense and never used twice: the next one is in a table, so it survives trimming. An owner's epoch is checked inside the
-transaction that it guards. Records past their retention are deleted between the writes (:mod:`stream.log.sqlite_retention`).
+transaction that it guards. Values are compressed (:mod:`stream.log.sqlite_packing`). Records past their retention are deleted between the
+writes (:mod:`stream.log.sqlite_retention`).
 """
 
 import sqlite3
@@ -27,6 +28,7 @@ from stream.log.contract import (
 )
 from stream.log.message import check_metadata, choose_partition
 from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
+from stream.log.sqlite_packing import TABLE as DICTIONARIES, Dictionaries, Dictionary, pack
 from stream.log.sqlite_reader import SqliteReader
 from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, release, tick, trim
 
@@ -34,7 +36,9 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS partitions (
         number INTEGER PRIMARY KEY, topic TEXT, partition INTEGER, first INTEGER, next INTEGER, retention REAL,
         UNIQUE (topic, partition))""",
-    "CREATE TABLE IF NOT EXISTS records (place INTEGER PRIMARY KEY, timestamp INTEGER, key BLOB, value BLOB, headers BLOB)",
+    """CREATE TABLE IF NOT EXISTS records (
+        place INTEGER PRIMARY KEY, timestamp INTEGER, key BLOB, value BLOB, headers BLOB, dictionary INTEGER)""",
+    DICTIONARIES,
     "CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, epoch INTEGER) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS progress (
         owner TEXT, topic TEXT, partition INTEGER, next INTEGER, metadata TEXT,
@@ -54,7 +58,7 @@ class SqliteLog:
             raise LogUnavailableError(f"expected a folder for the log {str(self._path)!r}, got: {error}") from error
         with named_errors(self._path):
             self._reads = open_file(self._path)
-            self._writes = GroupCommit(self._path)
+            self._writes, self._dictionaries = GroupCommit(self._path), Dictionaries()
         self._writes.submit(_create_tables).result()
         self._next_tick = time.monotonic()
 
@@ -121,7 +125,7 @@ class SqliteLog:
 
     def append(self, messages: Sequence[Message]) -> list[int]:
         """Append, and return the offsets once the records are on the disk."""
-        appended = self._writes.submit(lambda db: _append(db, messages, self.partitioner))
+        appended = self._writes.submit(lambda db: self._append(db, messages))
         self._tick_when_due()
         return appended.result()
 
@@ -129,26 +133,28 @@ class SqliteLog:
         """Open a reader of ``topic`` from the given offset of each partition."""
         return SqliteReader(self._path, topic, start)
 
-    def writer(self, owner: str) -> "SqliteWriter":
-        """Take the name ``owner``, and fence whoever held it."""
+    def writer(self, owner: str, group: str | None = None) -> "SqliteWriter":
+        """Take the name ``owner``, and fence whoever held it; progress is stored under ``group``, by default the owner's name."""
 
         def work(db: sqlite3.Connection) -> int:
             db.execute("INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1", (owner,))
             return _epoch(db, owner)
 
-        return SqliteWriter(self, owner, self._writes.submit(work).result())
+        return SqliteWriter(self, owner, self._writes.submit(work).result(), group or owner)
 
-    def commit(self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
-        """Append ``messages`` and store ``progress``, if ``owner`` is still in its ``epoch``."""
+    def commit(
+        self, owner: str, epoch: int, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress], group: str
+    ) -> list[int]:
+        """Append ``messages`` and store ``progress`` under ``group``, if ``owner`` is still in its ``epoch``."""
         check_metadata(progress)
-        rows = [(owner, topic, partition, *entry) for (topic, partition), entry in progress.items()]
+        rows = [(group, topic, partition, *entry) for (topic, partition), entry in progress.items()]
 
         def work(db: sqlite3.Connection) -> list[int]:
             current = _epoch(db, owner)
             if current != epoch:
                 raise FencedError(f"another process owns {owner!r}: expected epoch {epoch}, got {current}")
             db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)", rows)
-            return _append(db, messages, self.partitioner)
+            return self._append(db, messages)
 
         committed = self._writes.submit(work)
         self._tick_when_due()
@@ -174,6 +180,30 @@ class SqliteLog:
         """Close it."""
         self.close()
 
+    def _append(self, db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
+        now = int(time.time() * 1000)
+        found = {topic: _partitions(db, topic) for topic in {message.topic for message in messages}}
+        dictionaries: dict[int, Dictionary | None] = {}  # this, and the rest, by the partition's number
+        added: dict[int, int] = defaultdict(int)
+        sizes: dict[int, int] = defaultdict(int)
+        offsets, rows = [], []
+        for message in messages:
+            partitions = found[message.topic]
+            number, end = partitions[choose_partition(message, len(partitions), self.partitioner)]
+            if number not in dictionaries:
+                dictionaries[number] = self._dictionaries.newest(db, number, end)
+            value, dictionary = pack(message.value, dictionaries[number])
+            headers = msgspec.msgpack.encode(message.headers) if message.headers else None
+            offset = end + added[number]
+            added[number] += 1
+            sizes[number] += len(message.key or b"") + len(value or b"") + len(headers or b"")
+            offsets.append(offset)
+            rows.append((number << SHIFT | offset, now, message.key, value, headers, dictionary))
+        db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
+        grown = [(count, sizes[number], number) for number, count in added.items()]
+        db.executemany("UPDATE partitions SET next = next + ?, held = held + ? WHERE number = ?", grown)
+        return offsets
+
     def _tick_when_due(self) -> None:
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK
@@ -191,12 +221,12 @@ class SqliteLog:
 class SqliteWriter:
     """The owner of a name, for as long as its epoch is the newest."""
 
-    def __init__(self, log: SqliteLog, owner: str, epoch: int) -> None:
-        self._log, self._owner, self._epoch = log, owner, epoch
+    def __init__(self, log: SqliteLog, owner: str, epoch: int, group: str) -> None:
+        self._log, self._owner, self._epoch, self._group = log, owner, epoch, group
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
         """Append ``messages`` and store ``progress`` in one transaction; return the messages' offsets, in order."""
-        return self._log.commit(self._owner, self._epoch, messages, progress)
+        return self._log.commit(self._owner, self._epoch, messages, progress, self._group)
 
     def close(self) -> None:
         """Do nothing: the connections are the log's."""
@@ -206,28 +236,6 @@ def _create_tables(db: sqlite3.Connection) -> None:
     for table in _TABLES:
         db.execute(table)
     migrate(db)
-
-
-def _append(db: sqlite3.Connection, messages: Sequence[Message], partitioner: Partitioner) -> list[int]:
-    now = int(time.time() * 1000)
-    topics = {message.topic for message in messages}
-    found = {topic: _partitions(db, topic) for topic in topics}
-    added: dict[int, int] = defaultdict(int)  # by the partition's number
-    sizes: dict[int, int] = defaultdict(int)
-    offsets, rows = [], []
-    for message in messages:
-        headers = msgspec.msgpack.encode(message.headers) if message.headers else None
-        partitions = found[message.topic]
-        number, end = partitions[choose_partition(message, len(partitions), partitioner)]
-        offset = end + added[number]
-        added[number] += 1
-        sizes[number] += len(message.key or b"") + len(message.value or b"") + len(headers or b"")
-        offsets.append(offset)
-        rows.append((number << SHIFT | offset, now, message.key, message.value, headers))
-    db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-    grown = [(count, sizes[number], number) for number, count in added.items()]
-    db.executemany("UPDATE partitions SET next = next + ?, held = held + ? WHERE number = ?", grown)
-    return offsets
 
 
 def _partitions(db: sqlite3.Connection, topic: str) -> list[tuple[int, int]]:

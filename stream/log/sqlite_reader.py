@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from stream.log.contract import Headers, OffsetGoneError, Record, UnknownTopicError
 from stream.log.sqlite_file import named_errors, open_file
+from stream.log.sqlite_packing import Unpacker
 from stream.log.sqlite_retention import SHIFT
 
 _WATCH = 0.002  # seconds
@@ -31,6 +31,7 @@ class SqliteReader:
         self._drained: int | None = None  # the data_version at which nothing was left to read
         with named_errors(path):
             self._connection = open_file(path)
+        self._unpack = Unpacker(self._connection).unpack
         self._first_row_ids = self._find_partitions()
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
@@ -80,18 +81,21 @@ class SqliteReader:
         return records
 
     def _take_from(self, partition: int, limit: int) -> list[Record]:
-        base = self._first_row_ids[partition]
-        row_id = base + self._next[partition]
-        query = "SELECT * FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-        with closing(self._connection.execute(query, (row_id, base + (1 << SHIFT), limit))) as cursor:
-            rows = list(_up_to(_MOST_BYTES, cursor))
-        if not rows or rows[0][0] != row_id:
+        first = self._next[partition]
+        records = list(_up_to(_MOST_BYTES, self._records(partition, first, limit)))
+        if not records or records[0].offset != first:
             self._expect_end(partition)
             return []
-        return [
-            Record(self._topic, partition, row_id - base, timestamp, key, value, _decode_headers(headers) if headers else ())
-            for row_id, timestamp, key, value, headers in rows
-        ]
+        return records
+
+    def _records(self, partition: int, first: int, limit: int) -> Iterator[Record]:
+        base = self._first_row_ids[partition]
+        query = """SELECT place, timestamp, key, value, headers, dictionary FROM records
+            WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
+        with closing(self._connection.execute(query, (base + first, base + (1 << SHIFT), limit))) as cursor:
+            for place, timestamp, key, value, headers, dictionary in cursor:
+                named = _decode_headers(headers) if headers else ()
+                yield Record(self._topic, partition, place - base, timestamp, key, self._unpack(value, dictionary), named)
 
     def _expect_end(self, partition: int) -> None:
         """Make sure that the next offset, which holds no record, is the end."""
@@ -102,11 +106,11 @@ class SqliteReader:
             raise OffsetGoneError(f"expected {wanted}, which holds the offsets from {first} up to {end}")
 
 
-def _up_to(most_bytes: int, rows: Iterable[Any]) -> Iterator[Any]:
-    """Yield the rows of records until their values are more than ``most_bytes`` together."""
+def _up_to(most_bytes: int, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield records until their values are more than ``most_bytes`` together."""
     size = 0
-    for row in rows:
-        yield row
-        size += len(row[3] or b"")
+    for record in records:
+        yield record
+        size += len(record.value or b"")
         if size > most_bytes:
             return

@@ -51,6 +51,8 @@ def migrate(db: sqlite3.Connection) -> None:
     for name, kind in _COLUMNS.items():
         if name not in known:
             db.execute(f"ALTER TABLE partitions ADD COLUMN {name} {kind}")
+    if "dictionary" not in {name for _, name, *_ in db.execute("PRAGMA table_info(records)")}:
+        db.execute("ALTER TABLE records ADD COLUMN dictionary INTEGER")
 
 
 def count_held(db: sqlite3.Connection, topic: str) -> None:

@@ -1,6 +1,7 @@
 """What the tutorial and the README's "Use it from" say works: it runs as it stands, beside ``sml up``, and what is sent is learned."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error as PlaywrightError, Page
@@ -25,7 +27,9 @@ from tests.site import Site
 
 __all__ = ["browser"]
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TUTORIAL = re.findall(r"```(?:python|sh)\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+OPEN_INFERENCE = "[Open Inference Protocol](deploy/inference.md), here Triton's client"
 RECORD, EVALUATE, UP, PREDICT, ASK = TUTORIAL
 
 
@@ -66,6 +70,12 @@ def python(script: str) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT / "client", check=True, timeout=60)
 
 
+def curl(line: str, site: Site) -> Any:
+    """Return what the server answers to a line that the README shows."""
+    command = shlex.split(line.replace("localhost:8000", address(site)))
+    return json.loads(subprocess.run([*command, "-sSf"], capture_output=True, check=True).stdout)
+
+
 @pytest.mark.usefixtures("learned")
 def test_curl(up: Site) -> None:
     done = subprocess.run(
@@ -74,6 +84,11 @@ def test_curl(up: Site) -> None:
 
     assert '"probability"' in done.stdout
     assert done.stdout.count('{"accepted":1}') == 2
+
+    predict, click = re.findall(r"^curl .*", README.partition("## Your own data")[2].partition("\n## ")[0], re.MULTILINE)
+    [prediction] = curl(predict, up)["predictions"]
+    click = click.replace("…", prediction["impression_id"]).replace("1790000000000", str(int(time.time() * 1000)))
+    assert curl(click, up) == {"accepted": 1}
 
 
 @pytest.mark.usefixtures("learned")
@@ -85,6 +100,21 @@ def test_python(up: Site) -> None:
 def test_asyncio(up: Site) -> None:
     body = textwrap.indent(lines("Python, asyncio", address(up)), "    ")
     python(f"import asyncio\nasync def main():\n{body}\nasyncio.run(main())")
+
+
+def blocks(page: str) -> list[str]:
+    """Return what a page shows in Python."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_open_inference_protocol_and_what_the_pages_of_the_clients_show(up: Site) -> None:
+    shown = [lines(OPEN_INFERENCE, address(up)), *blocks("deploy/inference.md"), *blocks("client/README.md")]
+    assert len(shown) == 3
+
+    port = address(up).rpartition(":")[2]
+    python(
+        "\n".join(shown).replace(ADDRESS, address(up)).replace(":8000", f":{port}").replace('infer("sml"', f'infer("{up.topics.prefix}"')
+    )
 
 
 def test_kafka(kafka: str) -> None:
@@ -157,4 +187,13 @@ def test_the_shop_shows_predicts_and_learns_what_is_clicked(up: Site, browser: B
 
 
 def test_every_row_is_run_here_or_by_node() -> None:
-    assert set(ROWS) == {"curl", "Python", "Python, asyncio", "JavaScript, TypeScript", "Kafka, here from Python", "files", "a shop"}
+    assert set(ROWS) == {
+        "curl",
+        "Python",
+        "Python, asyncio",
+        "JavaScript, TypeScript",
+        "Kafka, here from Python",
+        OPEN_INFERENCE,
+        "files",
+        "a shop",
+    }

@@ -25,6 +25,7 @@ from stream.files.layout import Logged
 from stream.files.rows import read
 from stream.join.joiner import Joiner, JoinSession
 from stream.join.metrics import JoinerMetrics
+from stream.join.share import joiner_of
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect
@@ -90,7 +91,7 @@ def test_what_the_server_answered_while_a_log_was_replayed_is_what_evaluating_th
         learning.start()
         with (
             TestClient(build(log, topics, follow, CollectorRegistry())) as client,
-            closing(log.writer(joiner.owner)) as writer,
+            closing(log.writer(joiner_of(topics))) as writer,
             closing(JoinSession(joiner, writer)) as session,
         ):
             wait_for(lambda: client.get("/readyz").status_code == 200)

@@ -272,7 +272,7 @@ def test_a_flood_of_heartbeats_among_the_examples_is_thinned_out_and_odd_ones_ar
 
 def test_a_pacemaker_sends_one_a_second_to_each_partition_in_turn_wherever_its_clock_jumps() -> None:
     now = [100.9]
-    pacemaker = Pacemaker("t", 3, lambda: now[0])
+    pacemaker = Pacemaker("t", range(3), lambda: now[0])
     sent = []
     for now[0] in (100.95, 101.0, 101.5, 102.01, 50.0, 50.9, 103.0):
         sent += pacemaker.due()
@@ -287,7 +287,7 @@ def test_a_pacemaker_sends_one_a_second_to_each_partition_in_turn_wherever_its_c
 
 def test_a_pacemaker_knows_its_own_once() -> None:
     now = [100.0]
-    pacemaker = Pacemaker("t", 1, lambda: now[0])
+    pacemaker = Pacemaker("t", range(1), lambda: now[0])
     now[0] = 101.0
     (sent,) = pacemaker.due()
     now[0] = 101.25

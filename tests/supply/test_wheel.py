@@ -1,10 +1,10 @@
-"""The wheel takes one name, sml_online; installed from it alone, in a bare environment, the command works in an empty folder."""
+"""The wheel takes one name, sml_online; `pipx run` of it works in an empty folder."""
 
 import ast
 import os
 import subprocess
-import sysconfig
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,14 +31,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(wheel: Path) -> Path:
-    """An environment with the wheel; the packages that it needs are those that are installed here, without what is editable here."""
-    environment = wheel.parent / "bare"
-    run(UV, "venv", "--quiet", environment, cwd=wheel.parent)
-    run(UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", environment / "bin/python", wheel, cwd=wheel.parent)
-    (packages,) = environment.glob("lib/python*/site-packages")
-    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
-    return environment
+def pipx(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str | Path]]:
+    """`pipx run` of the wheel: in an environment that has what the wheel says it needs, in the versions of uv.lock, and nothing else."""
+    folder = tmp_path_factory.mktemp("pipx")
+    needed = run(UV, "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-project", "--project", ROOT, cwd=folder)
+    (folder / "needed.txt").write_text(needed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(PROGRAMS), prepend=os.pathsep)  # where pipx finds uv, which is quicker than pip
+        patch.setenv("UV_CONSTRAINT", str(folder / "needed.txt"))
+        patch.setenv("PIPX_HOME", str(folder))
+        yield [PROGRAMS / "pipx", "run", "--quiet", "--backend", "uv", "--spec", wheel, "sml-online"]
 
 
 def test_the_wheel_takes_one_name_and_holds_every_file_of_the_packages(wheel: Path) -> None:
@@ -66,16 +68,16 @@ def test_its_modules_import_each_other_by_the_one_name_and_nothing_of_the_reposi
     assert {name for name in ours if f"{name}.py" not in sources and f"{name}/__init__.py" not in sources} == set()
 
 
-def test_the_command_works_in_an_empty_folder_and_so_does_what_it_starts(bare: Path, tmp_path: Path) -> None:
+def test_pipx_runs_it_in_an_empty_folder_and_so_does_what_it_starts(pipx: list[str | Path], tmp_path: Path) -> None:
     rows = "item,click\n" + "".join(f"i{n % 9},{n % 2}\n" for n in range(50))
     (tmp_path / "sample.csv").write_text(rows)
 
-    assert "sml init" in run(bare / "bin/sml-online", "--help", cwd=tmp_path)  # as pipx run calls it
-    run(bare / "bin/sml", "init", "sample.csv", "--label", "click", cwd=tmp_path)
+    run(*pipx, "init", "sample.csv", "--label", "click", cwd=tmp_path)
 
     assert 'name = "item"' in (tmp_path / "sml.toml").read_text()
-    assert "Usage" in run(bare / "bin/python", "-m", "sml_online.service", "learn", "--help", cwd=tmp_path)  # as `sml up` starts it
-    assert run(bare / "bin/python", "-m", "sml_online", "--version", cwd=tmp_path) == "sml 0.2.0\n"
-    failed = subprocess.run([bare / "bin/sml", "init", "none.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (python,) = Path(os.environ["PIPX_HOME"]).glob(".cache/*/bin/python")
+    assert "Usage" in run(python, "-m", "sml_online.service", "learn", "--help", cwd=tmp_path)  # as `sml up` starts it
+    assert run(python, "-m", "sml_online", "--version", cwd=tmp_path) == "sml 0.2.0\n"
+    failed = subprocess.run([*pipx, "init", "none.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert failed.returncode in {1, 2}
     assert "Traceback" not in failed.stderr

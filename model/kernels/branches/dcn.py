@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.kernels import skip
 from model.kernels.branches.parameters import accumulators_at, output_backward, output_forward, weights_at
+from model.kernels.dnn import FROM_START
 from model.kernels.matrix import learn_vector
 from model.kernels.memory import Scratch, array2
 from model.kernels.network import Activations, Network
@@ -43,7 +44,7 @@ def skip_forward(net: Network, act: Activations, layer: int, x: NDArray[Any]) ->
         return net.dense.dtype.type(0)
     for k in range(x.shape[0]):
         act.skip_input[term, k] = x[k]  # a copy: the last layer's is overwritten on the way back, before its term is
-    return skip.forward(net, act, term, act.all_indices[: x.shape[0]])
+    return skip.forward(net, act, term, act.all_indices[: x.shape[0]], FROM_START)
 
 
 @inner

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from service.api.answers import Answer, BadRequestError
 from service.api.choice import Pick, epsilon_greedy, logged, thompson
-from service.api.dependencies import Body, Service, ServiceDep
+from service.api.dependencies import Direct, Service
 from service.api.messages import Choice, Prediction, Predictions, PredictRequest, read_predict_request
 from service.api.openapi import operation
 from service.api.predictor import Predicted, Predictor
 from stream.events import Impression, Served, encode
 from stream.log.contract import RecordTooLargeError
 
-router = APIRouter(tags=["predict"])
+router = APIRouter(tags=["predict"], route_class=Direct)
 
 FORCED = "x-sml-arm"
 IDEMPOTENT = "idempotency-key"
@@ -54,14 +54,15 @@ EXAMPLES = {
         },
     ),
 )
-async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
+async def predict(http: Request) -> Answer:
     """Predict the click probability of each candidate, all from the same weights.
 
     With `log`, which also needs the role `ingest`, the answer comes once the log has stored the impressions, with the features as served;
     a `time` that the joiner would set aside is then refused. With `choose` it says which candidates to show, and with which chance each
     was chosen. With `debug` it names the features that no field of the model has.
     """
-    request, request_id = read_predict_request(body), _request_id(http)
+    service: Service = http.app.state.service
+    request, request_id = read_predict_request(await http.body()), _request_id(http)
     if request.log:
         http.scope["caller"].check_role("ingest")
         if request.time is not None:
@@ -88,15 +89,16 @@ async def predict(body: Body, http: Request, service: ServiceDep) -> Answer:
         by.served,
         [Choice(predictions[index].id, predictions[index].impression_id, propensity) for index, propensity in chosen],
         by.stale,
-        predictor.encoder.names_ignored(scored.features) if request.debug else None,
+        predictor.encoder.names_ignored(predictor.features(request)) if request.debug else None,
     )
     if shown:
         served, propensities = replace(by.served or Served(), version=header.version), dict(chosen)
+        features = predictor.features(request)
         impressions = [
             Impression(
                 predictions[index].impression_id,
                 at,
-                scored.features[index],
+                features[index],
                 replace(served, probability=predictions[index].probability, choice=propensities.get(index)),
             )
             for index in shown

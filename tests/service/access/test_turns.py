@@ -7,6 +7,8 @@ from asyncio import AbstractEventLoop
 from typing import cast
 
 import httpx
+import pytest
+from starlette.types import Scope
 
 from service.access.turns import LEAST, MOST_WAIT, Turns
 from tests.service.access.serving import serving
@@ -87,3 +89,26 @@ def test_what_is_shed_is_answered_at_once_and_counted_and_its_connection_goes_on
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert f'sml_server_requests_total{{route="/v1/predict",status="503"}} {len(shed)}.0' in metrics
         assert not site.app.state.turns._count
+
+
+def test_requests_that_are_pipelined_wait_for_their_turns_too_and_are_shed_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = 0
+    enter = Turns.enter
+
+    def count(turns: Turns, scope: Scope, client: str) -> None:
+        nonlocal entered
+        entered += 1
+        enter(turns, scope, client)
+
+    monkeypatch.setattr(Turns, "enter", count)
+    monkeypatch.setattr(Turns, "is_full", lambda *_, **__: entered == 2)
+    with serving() as (port, site), socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(REQUEST * 3 + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: client.recv(65_536), b""))
+        statuses = [int(answer[:3]) for answer in answers.split(b"HTTP/1.1 ")[1:]]
+
+        assert statuses == [200, 200, 503, 200]
+        assert b"retry-after: 1\r\n" in answers
+        assert not site.app.state.turns._count
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert 'sml_server_requests_total{route="/v1/predict",status="503"} 1.0' in metrics

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from model.kernels.cache import mark
@@ -20,10 +21,15 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.topics import create
+from service.doctor.joining import joiners_found
 from service.doctor.memory import memory_of
 from service.doctor.topics import log_found
 from service.settings import load
+from stream.events import Impression, encode
 from stream.heartbeat import Heartbeat, message
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.share import Share
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
 from stream.log.kafka_admin import Admin
@@ -172,6 +178,58 @@ def test_what_a_topic_will_take_is_foretold_and_one_that_is_kept_for_ever_fails(
     assert failed == 1
     assert then["sml.clicks kept"]["found"] == "for ever; the settings say 7d"
     assert then["sml.clicks kept"]["todo"] == "`sml topics update` changes that"
+
+
+def test_the_memory_of_what_waits_is_foretold_and_more_than_it_may_be_fails(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    create(load(config))
+    now = int(time.time() * 1000)
+    with connect(f"sqlite:///{tmp_path}/log.db") as log:
+        _, before = findings(config)
+        shown = [Impression(f"i{n:09}", now + 10 * n, {"user": "u" * 60}) for n in range(1_000)]
+        log.append([Message("sml.impressions", each.impression_id.encode(), encode(each)) for each in shown])
+    _, found = findings(config)
+    config.write_text(config.read_text().replace("[join]", "[join]\nmost_waiting = 20_000_000"))
+    status, then = findings(config)
+
+    assert before["waiting for labels"]["found"] == "can't be foretold: there is no impression yet"
+    assert found["waiting for labels"]["fine"]
+    assert re.match(r"3\d\.\d MB of at most 4\.0 GB, at (99|10[01])\.\d impressions and 0\.0 clicks", found["waiting for labels"]["found"])
+    assert (status, then["waiting for labels"]["fine"]) == (1, False)
+    assert "most_waiting" in then["waiting for labels"]["todo"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "fine", "said"),
+    [
+        ([], True, "none has begun"),
+        ([None], True, "one for all partitions"),
+        ([Share(0, 0), Share(1, 3)], True, "of partitions 0-0, 1-3"),
+        ([Share(0, 0), Share(2, 3)], False, "of partitions 0-0, 2-3; nobody joins 1"),
+        (
+            [Share(0, 1), Share(1, 3)],
+            False,
+            "of partitions 0-1, 1-3; 1-3 has taken partitions from 0-1, whose joiner was fenced; nobody joins 0",
+        ),
+        ([None, Share(0, 2)], False, "of partitions 0-2; nobody joins 3"),
+        ([Share(0, 1), Share(2, 3), None], True, "one for all partitions"),
+    ],
+    ids=str,
+)
+def test_gaps_and_overlaps_of_several_joiners_fail(tmp_path: Path, shares: list[Share | None], fine: bool, said: str) -> None:
+    file = settings(tmp_path)
+    file.write_text(file.read_text().replace("partitions = 2", "partitions = 4"))
+    config = load(file)
+    create(config)
+    with connect(config.log.url) as log:
+        for share in shares:
+            joiner = Joiner(log, config.topics, config.join, JoinerMetrics(CollectorRegistry()), share=share)
+            joiner.run(lambda: False, until_caught_up=True)
+
+        found = joiners_found(log, config)
+
+    assert found[:3] == ("joiners", fine, said)
+    assert bool(found.todo) is not fine
 
 
 def test_a_clock_that_heartbeats_show_to_be_wrong_fails(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from model.features import Encoder
+from service.commands import simulate
 from service.commands.simulate import Traffic
 from service.commands.simulated_site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
 from service.settings import load
@@ -135,6 +136,8 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.refusals = 1
+        self.busy = 0  # so many predictions are to be asked for again
+        self.keys: list[str] = []
         self.examples = 7
         self.shown: set[str] = set()
         self.clicked: list[str] = []
@@ -160,6 +163,13 @@ class FakeServer:
         if request.url.path == "/v1/impressions":
             self.impressions += body
             return httpx.Response(202)
+        return self.predict(request)
+
+    def predict(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        self.keys.append(request.headers["Idempotency-Key"])
+        if len(self.keys) <= self.busy:
+            return httpx.Response(503, headers={"Retry-After": "1"})
         self.requests += 1
         ids = [f"{self.requests}-{index}" for index, _ in enumerate(body["candidates"])]
         if body["log"]:
@@ -185,6 +195,29 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
     assert set(server.clicked) <= server.shown
     assert result["log_loss"] == pytest.approx(np.log(2))
     assert result["best_log_loss"] == server.best[-1] < result["log_loss"]
+
+
+@pytest.mark.parametrize(("busy", "visits", "failed"), [(3, 3, 0), (1_000, 0, 3)])
+def test_a_visit_that_the_server_is_too_busy_for_is_asked_for_again_as_late_as_it_says_within_a_bound(
+    busy: int, visits: int, failed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "TRIES", 2)
+    server = FakeServer()
+    server.busy = busy
+
+    async def run() -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url="http://site", transport=httpx.MockTransport(server.answer)) as client:
+            traffic = Traffic(client, Site(seed=0, rate=20))
+            shown = asyncio.gather(*(traffic._visit(traffic._site.visit()) for _ in range(3)))
+            await asyncio.sleep(0.9)
+            assert len(server.keys) == 3
+            await shown
+            return traffic.result()
+
+    result = asyncio.run(run())
+
+    assert (result["visits"], result["failed"]) == (visits, failed)
+    assert sorted(server.keys[:3]) == sorted(server.keys[3:])  # what a try has logged counts once
 
 
 def test_where_not_all_are_shown_the_site_writes_what_is_as_it_was_served_and_scores_each_arm() -> None:

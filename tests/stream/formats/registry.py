@@ -20,12 +20,14 @@ class FakeRegistry:
 
     Attributes:
         status: What it answers with instead, if anything.
+        broken: The ids of schemas at which it fails.
         asked: The paths of all requests.
     """
 
     def __init__(self) -> None:
         self.schemas: list[dict[str, Any]] = []
         self.status: int | None = None
+        self.broken: set[int] = set()
         self.asked: list[str] = []
         self.port = 0
         self.real: str | None = None  # another's address, to test with that
@@ -42,8 +44,9 @@ class FakeRegistry:
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         """Return the status and the body of an answer."""
         self.asked.append(path)
-        if self.status:
-            return self.status, {"error_code": self.status, "message": "as the test says"}
+        broken = urlsplit(path).path in {f"/schemas/ids/{each}" for each in self.broken}
+        if status := self.status or broken * 500:
+            return status, {"error_code": status, "message": "as the test says"}
         match [unquote(part) for part in urlsplit(path).path.strip("/").split("/")]:
             case ["schemas", "ids", number] if 0 < int(number) <= len(self.schemas):
                 return 200, self.schemas[int(number) - 1]

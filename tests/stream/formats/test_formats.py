@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from io import BytesIO
 from threading import Timer
 from typing import Any
 
+import fastavro
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
@@ -24,7 +26,7 @@ from model.settings import Field
 from stream.dead_letters import dead_letters, retry
 from stream.events import LATEST_TIME, BadRecordError, Example, Forget
 from stream.forget import count_impressions, keys_of
-from stream.formats import confluent
+from stream.formats import avro as avro_data, confluent
 from stream.formats.confluent import Registry, RegistryAwayError
 from stream.formats.decoding import Formats, decoding
 from stream.input_settings import InputSettings
@@ -108,6 +110,7 @@ def server() -> Iterator[FakeRegistry]:
 def double(server: FakeRegistry) -> Iterator[FakeRegistry]:
     yield server
     server.status = server.real = None
+    server.broken = set()
 
 
 @pytest.fixture
@@ -234,6 +237,62 @@ def test_what_does_not_fit_its_schema_is_set_aside(log: SqliteLog, registry: Fak
     assert joined(log, registry) == []
     assert [letter.record.value for letter in dead_letters(log, TOPICS)] == damaged
     assert isinstance(Formats(SETTINGS).decoded(Record("t", 0, 0, 0, None, endless[3])).decoded, BadRecordError)
+
+
+LIST = {"type": "record", "name": "List", "fields": [{"name": "next", "type": ["null", "List"]}]}
+TREE = {"type": "record", "name": "Tree", "fields": [{"name": "node", "type": {"type": "record", "name": "Node", "fields": [{"name": "in", "type": {"type": "array", "items": "Tree"}}]}}, {"name": "other", "type": ["null", "Node"]}, {"name": "z", "type": ["null", {"type": "record", "name": "Z", "fields": [{"name": "t", "type": ["null", "Tree"]}]}]}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"name": "a", "type": {"type": "array", "items": "null"}},
+        {"name": "a", "type": ["null", {"type": "map", "values": {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}}]},
+        {"name": "a", "type": {"type": "array", "items": {"type": "record", "name": "E", "fields": [{"name": "n", "type": "null"}]}}},
+    ],
+)
+def test_a_schema_by_which_a_short_record_could_hold_any_number_of_values_is_not_used(field: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected no array of what takes no bytes"):
+        avro_data.decoder({"type": "record", "name": "R", "fields": [field]}, {})
+
+
+@pytest.mark.parametrize("schema", [LIST, TREE])
+def test_a_record_of_a_type_that_holds_itself_is_read_and_one_that_goes_too_deep_ends_no_process(schema: dict[str, Any]) -> None:
+    decode = avro_data.decoder(schema, {})
+    written = BytesIO()
+    tree: Any = {"node": {"in": [{"node": {"in": []}, "other": None, "z": None}]}, "other": None, "z": None}
+    value = {"next": {"next": None}} if schema is LIST else tree
+    fastavro.schemaless_writer(written, schema, value)
+
+    assert decode(written.getvalue()) == value
+    with pytest.raises(RecursionError):
+        decode(b"\x02" * 1_000_000)
+
+
+def test_a_registry_that_fails_at_one_schema_alone_holds_up_the_rest_for_a_while_only(
+    log: SqliteLog, double: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confluent, "_ALONE_FOR", 0.2)
+    monkeypatch.setattr(confluent, "_RETRIES", 0)
+    broken = b"\0" + (77).to_bytes(4, "big") + b"x"
+    double.broken = {77}
+    log.append([Message(TOPICS.impressions, b"b", broken)])
+    write(log, Writer(double).avro(TOPICS.impressions, SHOWN, avro()), json.dumps(CLICKED).encode())
+    reader = Registry(double.url, "user", "secret")
+    with pytest.raises(RegistryAwayError):
+        reader.decode(broken)
+    time.sleep(0.3)
+    double.status = 503  # now it is away: the time begins anew
+    with pytest.raises(RegistryAwayError):
+        reader.decode(broken)
+    double.status = None
+    with pytest.raises(RegistryAwayError):
+        reader.decode(broken)
+
+    assert joined(log, double) == [EXPECTED]
+    (letter,) = dead_letters(log, TOPICS)
+    assert letter.record.value == broken
+    assert "schema id 77" in letter.message
 
 
 def test_an_unknown_schema_is_asked_for_once_and_its_records_can_be_retried(log: SqliteLog, double: FakeRegistry) -> None:

@@ -418,8 +418,8 @@ def test_what_many_items_make_of_a_few_pages_is_copied_in_transactions_of_bounde
     inputs, sizes = of(APART), []
 
     class Watching(Dying):
-        def writer(self, owner: str) -> Writer:
-            return WatchingWriter(self, self.log.writer(owner))
+        def writer(self, owner: str, group: str | None = None) -> Writer:
+            return WatchingWriter(self, self.log.writer(owner, group))
 
     class WatchingWriter(MortalWriter):
         def commit(self, messages: Sequence[Message], progress: Mapping[tuple[str, int], Progress]) -> list[int]:

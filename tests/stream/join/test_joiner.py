@@ -43,8 +43,8 @@ class Mortal:
     def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
         return Sipping(self.log.reader(topic, start), self.records)
 
-    def writer(self, owner: str) -> Writer:
-        return MortalWriter(self, self.log.writer(owner))
+    def writer(self, owner: str, group: str | None = None) -> Writer:
+        return MortalWriter(self, self.log.writer(owner, group))
 
 
 class Sipping:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
-from stream.learn import snapshot_writer
+from stream.learn import publish, snapshot_writer
 from stream.learn.publish import BUDGET, PendingVersion, Publisher
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
@@ -149,11 +150,34 @@ def test_versions_come_less_often_above_the_byte_budget(log: SqliteLog) -> None:
     pending = PendingVersion({0: 0}, None)
     pending.runs.append(Run(0, 0, 0))
 
+    begun = time.monotonic()
     publisher.publish(model, pending)
 
     wait = publisher.wait(pending)
     assert wait is not None
-    assert publisher.bytes / BUDGET - 0.1 < wait <= publisher.bytes / BUDGET
+    assert publisher.bytes / BUDGET - (time.monotonic() - begun) < wait <= publisher.bytes / BUDGET
+
+
+@pytest.mark.parametrize(("commit", "wait"), [(0.2, 0.3), (0.6, 0.6)])
+def test_the_time_between_versions_counts_from_the_beginning_and_half_of_it_is_left_to_learn(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch, commit: float, wait: float
+) -> None:
+    publisher, now = publisher_of(log, publish_every=0.5), 100.0
+    monkeypatch.setattr(publish, "time", SimpleNamespace(time=time.time, monotonic=lambda: now))
+    committed = publisher._writer.commit
+
+    def slow(*arguments: Any) -> list[int]:
+        nonlocal now
+        now += commit
+        return committed(*arguments)
+
+    monkeypatch.setattr(publisher._writer, "commit", slow)
+    pending = PendingVersion({0: 0}, None)
+    pending.runs.append(Run(0, 0, 0))
+
+    publisher.publish(OnlineModel(SPEC), pending, whole=True)
+
+    assert publisher.wait(pending) == pytest.approx(wait)
 
 
 def test_nothing_is_published_while_there_is_nothing_to_say(log: SqliteLog) -> None:

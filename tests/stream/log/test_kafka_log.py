@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from stream.log import kafka_reader
 from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
 from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT, Producer
+from stream.log.kafka_client import WAIT
 from stream.log.kafka_log import KafkaLog
+from stream.log.kafka_producer import Producer
 from stream.log.kafka_security import Cluster
 from tests.kafka_server import KafkaServer
 from tests.ports import free_port
@@ -102,6 +104,39 @@ def test_a_topic_that_keeps_its_writers_timestamps_is_told_from_one_that_does_no
     admin.close()
 
     assert [log.append_times(each) for each in (topic, theirs, default)] == [True, False, False]
+
+
+def test_what_comes_while_the_caller_works_is_there_when_it_asks(log: KafkaLog, topic: str) -> None:
+    reader = log.reader(topic, {0: 0})
+    reader.poll(1, 0.1)
+    for number in range(3):
+        log.append([Message(topic, b"", b"%d" % number)])
+        time.sleep(0.1)
+
+    records = reader.poll(10, 0.0)
+    reader.close()
+
+    assert [record.value for record in records] == [b"0", b"1", b"2"]
+
+
+def test_a_reader_whose_caller_does_not_ask_reads_no_further_than_it_may(
+    log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_reader, "_AT_ONCE", 10)
+    monkeypatch.setattr(kafka_reader, "_AHEAD", 20)
+    log.append([Message(topic, b"", bytes(2)) for _ in range(100)])
+    reader = log.reader(topic, {0: 0})
+
+    first = reader.poll(1, WAIT)
+    time.sleep(0.3)
+    held = len(reader._records), reader._bytes, reader.positions()
+    rest: list[Record] = []
+    while len(rest) < 99:
+        rest += reader.poll(7, WAIT)
+    reader.close()
+
+    assert held in [(count, 2 * count, {0: 1}) for count in range(20, 30)]
+    assert [record.offset for record in first + rest] == list(range(100))
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
