@@ -24,7 +24,7 @@ from stream.arms import Traffic
 from stream.input_settings import InputSettings
 from stream.log.settings import Duration, LogSettings, Port, Section, format_duration
 from stream.log.topics import CONTROL, Kept, Topics, wanted
-from stream.settings import DataSettings, JoinSettings, LearnSettings, least_retention
+from stream.settings import ArchiveSettings, DataSettings, JoinSettings, LearnSettings, least_retention
 
 _NO_SECRETS = {"protocol", "mechanism", "check_hostname"}  # settings of [log.security] that can be shown, whatever stands there
 
@@ -177,6 +177,7 @@ class Settings(BaseSettings):
     table: TableSettings = TableSettings()
     join: JoinSettings = JoinSettings()
     learn: LearnSettings = LearnSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     serve: ServeSettings = ServeSettings()
     privacy: PrivacySettings = PrivacySettings()
     access: AccessSettings = AccessSettings()
@@ -406,6 +407,8 @@ def _received(detail: ErrorDetails) -> str:
         return "what is not shown here"
     if "schema_registry" in detail["loc"] and "@" in str(detail["input"]):
         return "a url with a user in it, whose place is schema_registry_user and schema_registry_password"
+    if detail["loc"] == ("archive", "url"):
+        return "what is not shown here"
     if "url" in detail["loc"] and "@" in str(detail["input"]):
         return "a url with a user in it, whose place is [log.security]"
     return reprlib.repr(detail["input"])

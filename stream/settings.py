@@ -1,12 +1,19 @@
 """The settings of the join, the learner's loop and recorded files."""
 
 import codecs
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field as Setting, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field as Setting, SecretStr, field_validator, model_validator
 
 from stream.log.settings import Duration, LogSettings, Port, Section
 from stream.sampling import LEAST
+
+# No user and no password stand in it, nor in what follows the question mark: the storage's own variables, files and roles have them.
+_ARCHIVE = (
+    r"(s3://[^@:/?#\s]+|gs://[^@:/?#\s]+|abfss?://([^@:/?#\s]+@)?[^@:/?#\s]+|file://)(/[^?#@\s]*)?"
+    r"(\?((region|scheme|endpoint_override|tls_ca_file_path|retry_limit_seconds|enable_tls)=[^&@\s]+&?)+)?"
+)
 
 
 class JoinSettings(Section):
@@ -72,6 +79,21 @@ class LearnSettings(Section):
     """the port of the learner's /metrics; 0 takes any free port"""
     metrics_host: str = "127.0.0.1"
     """the address of the learner's /metrics; 0.0.0.0 for every interface, which needs keys, an issuer, or [access] insecure"""
+
+
+def _check_archive(url: str | None) -> str | None:
+    if url is None or re.fullmatch(_ARCHIVE, url):
+        return url
+    raise ValueError("s3://bucket/folder, gs://bucket/folder, abfs://container@account.dfs.core.windows.net/folder or file:///folder")
+
+
+class ArchiveSettings(Section):
+    """Copies of checkpoints on object storage."""
+
+    url: Annotated[str | None, AfterValidator(_check_archive)] = None
+    """where they go: s3://bucket/folder?region=…, gs://…, abfs://… or file:///…, credentials apart; none: there are no copies"""
+    every: Duration = 600.0
+    """the time between copies: a learner that has lost its checkpoints learns at most so much again"""
 
 
 def least_retention(log: LogSettings, join: JoinSettings, learn: LearnSettings) -> float:

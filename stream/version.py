@@ -36,6 +36,14 @@ class SnapshotRef(Struct, frozen=True):
     deltas: Count  # the first delta after it, in the deltas' partition
 
 
+class Archived(Struct, frozen=True):
+    """A copy of a checkpoint in the archive."""
+
+    version: Count
+    size: Count  # bytes
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Rollback(Struct, frozen=True):
     """The weights went back to those of the version ``to``; the versions in between no longer count."""
 
@@ -85,6 +93,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     fingerprint: str
     published_at: Time
     snapshot: SnapshotRef | None = None
+    archived: list[Archived] = []  # the newest copies of checkpoints, the oldest first
     rollback: Rollback | None = None  # it happened before the runs
     begun: Begun | None = None  # it happened before the runs; of an arm's first version
     spec: dict[str, Any] | None = None  # the model's settings, if they are new; the runs were learned with them

@@ -54,6 +54,25 @@ def test_a_user_in_the_url_is_refused_without_being_shown(tmp_path: Path) -> Non
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"s3://me:{SECRET}@bucket/models",
+        f"s3://bucket/models?secret_key={SECRET}",
+        f"abfs://me:{SECRET}@account.dfs.core.windows.net/models",
+        f"abfs://container@account.dfs.core.windows.net/models?region=a&client_secret={SECRET}",
+        f"s3://bucket/models?endpoint_override=me:{SECRET}@host",
+    ],
+)
+def test_an_archives_url_holds_no_credentials_and_a_wrong_one_is_not_shown(tmp_path: Path, url: str) -> None:
+    (tmp_path / "sml.toml").write_text(f'[archive]\nurl = "{url}"\n')
+
+    with pytest.raises(SettingsError, match=r"archive\.url: got what is not shown here") as raised:
+        load(tmp_path / "sml.toml")
+
+    assert SECRET not in str(raised.value) + str(raised.value.__cause__)
+
+
 def test_an_unknown_setting_of_the_table_is_answered_with_the_nearest_known_one(tmp_path: Path) -> None:
     (tmp_path / "sml.toml").write_text('[log.security]\nprotocl = "SSL"\n')
 

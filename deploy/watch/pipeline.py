@@ -163,16 +163,25 @@ PIPELINE = Dashboard(
             ),
             Panel(
                 "Checkpoint",
-                "Age of the newest checkpoint: what a restart learns again. Time to write one.",
-                {"age": "sml_learner_checkpoint_age_seconds", "time to write": f"{mean('sml_learner_checkpoint_seconds')} or vector(0)"},
+                "Age of the newest checkpoint: what a restart learns again. Time to write one, and to copy one to the archive.",
+                {
+                    "age": "sml_learner_checkpoint_age_seconds",
+                    "time to write": f"{mean('sml_learner_checkpoint_seconds')} or vector(0)",
+                    "time to archive": f"{mean('sml_learner_archive_seconds')} or vector(0)",
+                },
                 "s",
                 ["CheckpointFailing"],
                 [(300, "red")],
             ),
             Panel(
                 "Troubles",
-                "Checkpoints that could not be written, and times that the log was away. Both should stay where they are.",
-                {"checkpoints failed": "sml_learner_checkpoint_failures_total", "log away": "sml_learner_reconnects_total"},
+                "Checkpoints that could not be written, or not be copied to the archive, and times that the log was away. "
+                "All should stay where they are.",
+                {
+                    "checkpoints failed": "sml_learner_checkpoint_failures_total",
+                    "copies failed": "sml_learner_archive_failures_total",
+                    "log away": "sml_learner_reconnects_total",
+                },
                 alerts=["CheckpointFailing"],
             ),
             Panel(

@@ -18,6 +18,7 @@ which is 0 for a value never seen.
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.target import ordered_sum

@@ -28,6 +28,7 @@ from stream.learn.shared import SharedReading
 from stream.log.contract import Log
 from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
+from stream.weights.archive import Archive
 
 
 def learn(settings: Settings, *, ranks: int = 1, until_caught_up: bool = False, accept_gap: bool = False) -> dict[str, Any]:
@@ -117,6 +118,7 @@ def _learn(
             shared=shared,
             tracing=traces,
             ranks=ranks,
+            archive=Archive.of(settings.archive),
         )
         with _shown(progress, settings.topics.arm, registry) as show:
 

@@ -21,6 +21,7 @@ from service.signals import stop_signals
 from service.tracing import tracing
 from service.workers.supervisor import LOOK_EVERY, Supervisor
 from stream.log.metrics import measure
+from stream.weights.archive import Archive
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 
@@ -105,11 +106,11 @@ def _opened(settings: Settings, access: Access, name: str | None = None) -> Iter
         LogError: the log can't be reached, or lacks a topic.
     """
     topics, registry = settings.topics, CollectorRegistry()
-    metrics = FollowerMetrics(registry)
+    metrics, archive = FollowerMetrics(registry), Archive.of(settings.archive)
     with log_with_topics(settings) as log, tracing(settings, "serve") as traces:
         measure(log, topics, registry)
 
         def follow(served: ServedWeights, should_stop: Callable[[], bool]) -> None:
-            Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats, traces).run(should_stop)
+            Follower(log, topics._replace(arm=served.arm), served, metrics, served.heartbeats, traces, archive=archive).run(should_stop)
 
         yield Opened(application(settings, access, log, follow, registry, name=name, tracing=traces), registry)

@@ -1,5 +1,7 @@
 """``sml snapshots`` and ``sml rebuild``: list and verify the checkpoints, and go back to a past version."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,12 +9,14 @@ import msgspec
 
 from service.audit import record, this_user
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
+from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.learn.order import give_order
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import open_log
-from stream.version import Version
-from stream.weights.versions import version_at
+from stream.log.topics import Topics
+from stream.version import Archived, Version
+from stream.weights.archive import Archive
+from stream.weights.versions import newest_version, version_at
 
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
@@ -22,9 +26,22 @@ def kept(settings: Settings) -> list[dict[str, Any]]:
 
 
 def verified(settings: Settings) -> list[dict[str, Any]]:
-    """Verify each checkpoint, the oldest first: its bytes by their checksum, its weights by the digest of their version."""
+    """Verify each checkpoint, then each in the archive: its bytes by their checksum, its weights by the digest of their version.
+
+    Raises:
+        LogError: there is an archive, and the log, which says what is in it, can't be used.
+    """
     checkpoints = _checkpoints(settings)
-    return [{"file": path.name, "problem": _problem(checkpoints, path)} for path in checkpoints.paths()]
+    own = [{"file": path.name, "problem": _problem(partial(checkpoints.read, path))} for path in checkpoints.paths()]
+    archive, topics = Archive.of(settings.archive), settings.topics
+    if archive is None:
+        return own
+    with open_log(settings.log) as log:
+        newest = newest_version(log, topics)
+    for each in newest.version.archived if newest else ():
+        problem = _problem(partial(_archived, archive, topics, each))
+        own.append({"file": f"{settings.archive.url}: {archive.name(topics, each)}", "problem": problem})
+    return own
 
 
 def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
@@ -38,7 +55,9 @@ def go_back(settings: Settings, to: str, *, replay: bool) -> dict[str, Any]:
     topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, to)
-        published = roll_back(log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user())
+        published = roll_back(
+            log, topics, settings.spec, settings.learn, version, replay=replay, by=this_user(), archive=Archive.of(settings.archive)
+        )
     record(this_user(), "rolled back", f"{topics.versions} to version {version}, as version {published.version}")
     return {**_named(published), "rolled_back_to": version}
 
@@ -68,7 +87,7 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
     topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, until)
-        state = rebuild(log, topics, settings.spec, _checkpoints(settings), version)
+        state = rebuild(log, topics, settings.spec, _checkpoints(settings), version, Archive.of(settings.archive))
     digest = state.restore().model.digest()
     return {**_named(state.version), "digest": digest, "file": str(Checkpoints(folder, keep=1).write(state))}
 
@@ -83,9 +102,13 @@ def _named(version: Version) -> dict[str, Any]:
     return {name: getattr(version, name) for name in names} | sampling
 
 
-def _problem(checkpoints: Checkpoints, path: Path) -> str | None:
+def _archived(archive: Archive, topics: Topics, each: Archived) -> Checkpoint:
+    return Checkpoint.from_bytes(archive.read(topics, each))
+
+
+def _problem(read: Callable[[], Checkpoint]) -> str | None:
     try:
-        checkpoint = checkpoints.read(path)
+        checkpoint = read()
     except (DamagedCheckpointError, OSError) as error:
         return str(error)
     if checkpoint.forgotten().version > checkpoint.version.version:

@@ -29,6 +29,7 @@ _SHOWN = {
     "table": {"capacity"},
     "join": {"label_policy", "click_window", "lateness", "idle_after"},
     "learn": {"directory", "publish_every", "checkpoint_every", "metrics_port"},
+    "archive": set(),
     "serve": {"host", "port"},
     "privacy": {"fields"},
     "access": {"keys"},

@@ -30,6 +30,7 @@ from service.tracing import tracing
 from service.workers.totals import AllProcesses, reporting
 from stream.log.metrics import measure
 from stream.log.topics import CONTROL
+from stream.weights.archive import Archive
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.shared import Offer, SharedFollower, joining
@@ -70,7 +71,7 @@ def work(settings: Settings, listener: socket.socket, offers: Path, totals: Path
 def follow(settings: Settings, listener: socket.socket, totals: Path) -> None:
     """Follow the weights of every arm, and offer them to the workers that connect to ``listener``, until SIGTERM."""
     registry, topics = CollectorRegistry(), settings.topics
-    metrics = FollowerMetrics(registry)
+    metrics, archive = FollowerMetrics(registry), Archive.of(settings.archive)
     offers = {arm: Offer() for arm in settings.arms or (CONTROL,)}
     with (
         _process() as stop,
@@ -86,7 +87,8 @@ def follow(settings: Settings, listener: socket.socket, totals: Path) -> None:
             return stop.is_set() or (traffic is not None and arm in traffic.traffic.retired)
 
         def follow_arm(arm: str, offer: Offer) -> None:
-            Follower(log, topics._replace(arm=arm), offer, metrics, offer.heartbeats, traces, offer.memory).run(partial(should_stop, arm))
+            own = topics._replace(arm=arm)
+            Follower(log, own, offer, metrics, offer.heartbeats, traces, offer.memory, archive).run(partial(should_stop, arm))
             offer.end()
 
         for work_of in [partial(follow_arm, *each) for each in offers.items()] + ([partial(traffic.run, stop.is_set)] if traffic else []):

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,11 +24,12 @@ from model.settings import Spec
 from stream.learn.forgotten import Forgotten
 from stream.learn.trainer import Trainer
 from stream.version import Version
+from stream.weights.archive import MODEL
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"version-\d{12}\.checkpoint")
-_MODEL, _SCORES, _FORGOTTEN, _GUARD = "model/", "scores/", "forgotten/", "guard/"
+_SCORES, _FORGOTTEN, _GUARD = "scores/", "forgotten/", "guard/"
 
 
 class DamagedCheckpointError(Exception):
@@ -46,7 +47,7 @@ class Checkpoint(NamedTuple):
     @classmethod
     def of(cls, version: Version, offset: int, trainer: Trainer) -> Self:
         """Copy the state, which now is that of ``version``."""
-        states = {_MODEL: trainer.model.state(), _SCORES: trainer.scores.state()}
+        states = {MODEL: trainer.model.state(), _SCORES: trainer.scores.state()}
         states |= {_FORGOTTEN: trainer.forgotten.state(), _GUARD: trainer.guard.state()}
         arrays = {prefix + name: array for prefix, state in states.items() for name, array in state.items()}
         return cls(version, offset, trainer.model.spec, arrays)
@@ -58,7 +59,7 @@ class Checkpoint(NamedTuple):
             DamagedCheckpointError: the arrays are not those of its settings, or memory does not hold them.
         """
         try:
-            model = OnlineModel.from_state(self.spec, self._under(_MODEL))
+            model = OnlineModel.from_state(self.spec, self._under(MODEL))
             guard = Guard.from_state(self._under(_GUARD))
             return Trainer(model, RunningScores.from_state(self._under(_SCORES)), self.forgotten(), guard)
         except (KeyError, IndexError, TypeError, ValueError, MemoryError) as error:
@@ -117,18 +118,19 @@ class Checkpoints:
         """The state that was imported and that this model began with; it stays."""
         return Checkpoints(self.directory / ".imported", 1)
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write ``checkpoint``, then delete those that are no longer among the newest, and those that hold what it has forgotten.
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write ``checkpoint``, delete those that are no longer among the newest, or hold what it has forgotten; return its path.
 
         Raises:
             OSError: it could not be written; the earlier ones are as they were.
         """
-        self.write(checkpoint)
+        path = self.write(checkpoint)
         paths, forgotten = self.paths(), checkpoint.forgotten()
-        remembering = [path for path in paths if _number(path) < forgotten.version]
+        remembering = [older for older in paths if _number(older) < forgotten.version]
         for older in {*paths[: -self._keep], *remembering}:
             older.unlink(missing_ok=True)
         shutil.rmtree(self.begun.directory, ignore_errors=True)
+        return path
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Write ``checkpoint``, delete none, and return its path.
@@ -150,13 +152,23 @@ class Checkpoints:
         _sync(self.directory)
         return path
 
-    def newest_first(self) -> Iterator[Checkpoint]:
-        """Yield the checkpoints that are as they were saved, the newest first; log why another is not."""
-        for path in reversed(self.paths()):
+    def newest_first(self, archived: Mapping[int, Callable[[], bytes]] | None = None) -> Iterator[Checkpoint]:
+        """Yield the checkpoints that are as they were saved, the newest first; log why another is not.
+
+        Args:
+            archived: Version → what reads its copy elsewhere: it counts where the folder has none of that version that can be read.
+        """
+        copies = [(number, "", read) for number, read in (archived or {}).items()]
+        own = [(_number(path), str(path), path.read_bytes) for path in self.paths()]
+        for number, path, read in sorted([*copies, *own], key=lambda each: each[:2], reverse=True):
             try:
-                yield self.read(path)
+                yield Checkpoint.from_bytes(read())
             except (DamagedCheckpointError, OSError) as error:
-                logger.warning("passing over the checkpoint %s: %s", path, error)
+                logger.warning("passing over the checkpoint %s: %s", path or f"of version {number} in the archive", error)
+
+    def has(self, version: int) -> bool:
+        """Return whether the folder has a file of this version."""
+        return any(_number(path) == version for path in self.paths())
 
     def read(self, path: Path) -> Checkpoint:
         """Read one of the files.

@@ -4,6 +4,7 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from stream.learn.archive_writer import ArchiveWriter
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.metrics import LearnerMetrics
 
@@ -18,10 +19,13 @@ class CheckpointWriter:
         every: Seconds from one checkpoint to the next.
         saved: The version of the newest checkpoint, -1 if there is none.
         metrics: The learner's metrics.
+        archive: Who copies them to the archive; None: nobody does.
     """
 
-    def __init__(self, checkpoints: Checkpoints, every: float, saved: int, metrics: LearnerMetrics) -> None:
-        self.saved = saved
+    def __init__(
+        self, checkpoints: Checkpoints, every: float, saved: int, metrics: LearnerMetrics, archive: ArchiveWriter | None = None
+    ) -> None:
+        self.saved, self._archive = saved, archive
         self._checkpoints, self._every, self._metrics = checkpoints, every, metrics
         self._next = time.monotonic() + every
         self._thread = ThreadPoolExecutor(1, "checkpoints")
@@ -56,7 +60,7 @@ class CheckpointWriter:
     def _save(self, checkpoint: Checkpoint) -> None:
         start = time.perf_counter()
         try:
-            self._checkpoints.save(checkpoint)
+            path = self._checkpoints.save(checkpoint)
         except OSError as error:
             self._metrics.checkpoint_failures.inc()
             logger.warning("version %s could not be saved, learning goes on: %s", checkpoint.version.version, error)
@@ -64,3 +68,5 @@ class CheckpointWriter:
         self.saved = checkpoint.version.version
         self._metrics.checkpoint_seconds.observe(time.perf_counter() - start)
         self._metrics.saved_at = time.time()
+        if self._archive:
+            self._archive.offer(checkpoint.version, path)

@@ -24,6 +24,7 @@ from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
 from stream.heartbeat import Heartbeat
 from stream.learn import state
+from stream.learn.archive_writer import ArchiveWriter
 from stream.learn.begin import Beginning, Source, begin
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.checkpoint_writer import CheckpointWriter
@@ -42,6 +43,7 @@ from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
 from stream.traces import Tracing
 from stream.version import Version
+from stream.weights.archive import Archive
 from stream.weights.versions import Published, read_versions
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ class Learner:
         shared: Read with the learners of other arms.
         tracing: Where spans go; None: nothing is traced.
         ranks: Who learns with this learner; None: nobody.
+        archive: Where checkpoints are copied to, and read from where there are none; None: nowhere.
 
     Attributes:
         last: The last version published.
@@ -119,8 +122,9 @@ class Learner:
         shared: SharedReading | None = None,
         tracing: Tracing | None = None,
         ranks: LearningRanks | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        self._ranks = ranks
+        self._ranks, self._archive = ranks, archive
         self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
@@ -208,24 +212,18 @@ class Learner:
             publisher = stack.enter_context(
                 closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention, self._tracing))
             )
+            if recovered.anew or recovered.begun:  # what was archived leads nowhere any more
+                publisher.archived = []
+            archive_writer = None
+            if self._archive:
+                archive_writer = stack.enter_context(closing(ArchiveWriter(self._archive, self._topics, publisher.archived, metrics)))
             checkpoint_writer = stack.enter_context(
-                closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics))
+                closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics, archive_writer))
             )
             pending = self._pending(recovered, source.offsets(), beginning)
             shedding = Shedding(self._settings, last.sampling if last else None)
-            session = _Session(
-                recovered,
-                pending,
-                source,
-                publisher,
-                checkpoint_writer,
-                self._topics,
-                self._rules,
-                shedding,
-                metrics,
-                self._ranks,
-                scored=self._scored,
-            )
+            writers, ranks = (publisher, checkpoint_writer, archive_writer), self._ranks
+            session = _Session(recovered, pending, source, *writers, self._topics, self._rules, shedding, metrics, ranks, scored=self._scored)
             stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
@@ -234,7 +232,8 @@ class Learner:
 
     def _recover(self) -> tuple[Recovered, Beginning | None]:
         """Recover the last version; where there is none, begin with what was imported or another arm's, if there is any."""
-        recovered = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap).recover()
+        recovery = Recovery(self._log, self._topics, self._spec, self._checkpoints, accept_gap=self._accept_gap, archive=self._archive)
+        recovered = recovery.recover()
         if recovered.last:
             return recovered, None
         if state := imported(self._checkpoints, self._spec):
@@ -252,7 +251,14 @@ class Learner:
             return PendingVersion(offsets, None, new_settings=True)
         last = recovered.last.version
         letters = set_aside(self._log, self._topics, offsets, last.reread) if last.reread else ()
-        return PendingVersion(offsets, trained_through(last), reread=last.reread, dead_lettered=letters, new_settings=recovered.migrated)
+        return PendingVersion(
+            offsets,
+            trained_through(last),
+            reread=last.reread,
+            dead_lettered=letters,
+            new_settings=recovered.migrated,
+            begun=recovered.begun,
+        )
 
 
 def _ordered(version: Version) -> str | None:
@@ -280,6 +286,7 @@ class _Session:
         source: ExampleSource,
         publisher: Publisher,
         checkpoint_writer: CheckpointWriter,
+        archive_writer: ArchiveWriter | None,
         topics: Topics,
         rules: Rules,
         shedding: Shedding,
@@ -288,8 +295,7 @@ class _Session:
         *,
         scored: bool,
     ) -> None:
-        self._ranks = ranks
-        self.last, self._scored = recovered.last, scored
+        self.last, self._scored, self._archive_writer, self._ranks = recovered.last, scored, archive_writer, ranks
         self._trainer = recovered.trainer
         self._source, self._publisher, self._checkpoint_writer = source, publisher, checkpoint_writer
         self._topics, self._rules, self._shedding, self._metrics = topics, rules, shedding, metrics
@@ -311,21 +317,25 @@ class _Session:
             self._checkpoint_writer.hasten()
         while not should_stop() and not (end and self._coming is None and self._source.reached(end)):
             self._step()
-            if self._ranks:
-                self._ranks.ping()
+            self._name_copies()
             if self._publisher.wait(self._pending) == 0:
                 self._publish_what_is_due()
             if self._checkpoint_writer.due():
                 self._save()
             if self._shedding.due(time.monotonic()):
-                lag = self._source.lag()
-                behind = lag.seconds if lag.records > _BATCH else 0.0  # fewer are no lag, whatever a clock says
-                self._shedding.decide(behind, time.monotonic())
+                self._shedding.decide(self._behind(), time.monotonic())
             if time.monotonic() >= self._next_report:
                 self._report()
         self._save()
         self._checkpoint_writer.finish()
+        if self._name_copies(wait=True):
+            self._publish()
         self._report(inside=True)
+
+    def _behind(self) -> float:
+        """Return by how many seconds the newest example learned is behind the log's end."""
+        lag = self._source.lag()
+        return lag.seconds if lag.records > _BATCH else 0.0  # fewer are no lag, whatever a clock says
 
     def _step(self) -> None:
         """Learn what was read before while a thread prepares what comes after it; where nothing waits, learn at once what comes."""
@@ -344,6 +354,8 @@ class _Session:
             self._learn(before.prepared.result(), before.offsets, before.heartbeats)
         if heartbeats and not records:
             self._pending.reach(offsets, heartbeats)
+        if self._ranks:
+            self._ranks.ping()
 
     def _patience(self) -> float:
         wait = self._publisher.wait(self._pending)
@@ -394,6 +406,14 @@ class _Session:
             self._publish()
         if self.last and self.last.version.version != self._checkpoint_writer.saved:
             self._checkpoint_writer.start(Checkpoint.of(*self.last, self._trainer))
+
+    def _name_copies(self, *, wait: bool = False) -> bool:
+        """Let the next version name the copies in the archive, with ``wait`` also the one being made; return whether one is new."""
+        if self._archive_writer is None:
+            return False
+        self._archive_writer.collect(wait=wait)
+        before, self._publisher.archived = self._publisher.archived, self._archive_writer.copies
+        return self._publisher.archived != before
 
     def _report(self, *, inside: bool = False) -> None:
         self._next_report, self._reports = time.monotonic() + _REPORT_EVERY, self._reports + 1

@@ -23,6 +23,8 @@ from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
 from stream.version import Version
 from stream.weights.metrics import BUCKETS
 
+_OF_ARCHIVE = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)  # seconds
+
 
 class Lag(NamedTuple):
     """How far a reader is behind the log."""
@@ -91,6 +93,10 @@ class LearnerMetrics:
         self.reconnects = counter("reconnects", "Times that the log was away.")
         self.checkpoint_seconds = seconds("checkpoint", "Time to write a checkpoint.")
         self.checkpoint_failures = counter("checkpoint_failures", "Checkpoints that could not be written.")
+        self.archive_seconds = Histogram(
+            "sml_learner_archive_seconds", "Time to copy a checkpoint to the archive.", buckets=_OF_ARCHIVE, registry=registry
+        )
+        self.archive_failures = counter("archive_failures", "Checkpoints that could not be copied to the archive.")
         self.saved_at = time.time()  # of the newest checkpoint, or the start of the process
         gauge("checkpoint_age_seconds", "Time since a checkpoint was last written, or since the start.").set_function(
             lambda: time.time() - self.saved_at

@@ -160,6 +160,8 @@ class Publisher:
         self.holds = bool(last and last.held)  # the last version was held
         self._forgot = last_forgetting(last) if last else None  # the last version that forgot a value
         self._named = last.snapshot if last else None  # the snapshot that the last version names
+        self.archived = last.archived if last else []  # the copies in the archive that the next version names
+        self._archived_named = self.archived
         self._end = log.bounds(topics.weights)[DELTAS].end  # the offset of the next delta
         self._next = 0.0  # when the next version may begin to be published, by the monotonic clock
         self._next_alone = 0.0  # the same of heartbeats that go alone
@@ -177,7 +179,8 @@ class Publisher:
 
     def needs_version(self, pending: PendingVersion) -> bool:
         """Return whether there is a version to publish, and not heartbeats alone."""
-        return bool(pending.runs) or self.snapshots.newest != self._named or self.snapshots.due(None if self.holds else self._examples)
+        unnamed = self.snapshots.newest != self._named or self.archived != self._archived_named
+        return bool(pending.runs) or unnamed or self.snapshots.due(None if self.holds else self._examples)
 
     def pass_on(self, pending: PendingVersion) -> None:
         """Pass on the heartbeats of ``pending`` alone, after which it is as before.
@@ -223,11 +226,13 @@ class Publisher:
             trained_through=pending.trained_through,
             published_at=int(time.time() * 1000),
         )
+        if pending.rollback:
+            self.archived = [each for each in self.archived if each.version <= pending.rollback.to]
         released = self.holds and not held
         if whole and not held:
             self.snapshots.write(header, model.spec, arrays, self._end)
         delta = b"" if held else pack(header, {} if whole else arrays)
-        published = self._commit(_version(header, model.spec, pending, self.snapshots, self._forgot, log_loss, held), delta, pending)
+        published = self._commit(_version(header, model.spec, pending, self, self._forgot, log_loss, held), delta, pending)
         ended = time.monotonic()
         self._next = max(begun + max(self._every, len(delta) / BUDGET), ended + (ended - begun))  # half of the time is left to learn
         if released:  # however often versions are held and good again, snapshots stay within the budget
@@ -269,6 +274,7 @@ class Publisher:
         self.holds = bool(version.held)
         self.snapshots.count(len(delta))
         self._name(version.snapshot)
+        self._archived_named = version.archived
         if chunks:
             self._end = offsets[len(chunks) - 1] + 1
         self.bytes = len(delta)
@@ -317,7 +323,7 @@ def _version(
     header: WeightsHeader,
     spec: Spec,
     pending: PendingVersion,
-    snapshots: SnapshotWriter,
+    publisher: Publisher,
     forgot_before: int | None,
     log_loss: float | None,
     held: dict[str, str],
@@ -333,7 +339,8 @@ def _version(
         settings=settings_digest(spec),
         fingerprint=fingerprint(),
         published_at=header.published_at,
-        snapshot=snapshots.newest,
+        snapshot=publisher.snapshots.newest,
+        archived=publisher.archived,
         rollback=pending.rollback,
         begun=pending.begun,
         forgotten=pending.forgotten,

@@ -9,8 +9,9 @@ Checkpoints and runs that a rollback has left behind are skipped, and so is a ch
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
 from stream.version import Begun, Round, Run, Version
+from stream.weights.archive import Archive
+from stream.weights.chunks import BrokenWeightsError
+from stream.weights.follow import holds, newest_weights
 from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
 
 logger = logging.getLogger(__name__)
@@ -46,6 +50,7 @@ class Recovered(NamedTuple):
     diverged: bool  # the model is that of the last version within rounding only
     saved: int  # the version of the checkpoint, -1 if there was none
     migrated: bool = False  # the model's settings are newer than the last version's
+    begun: Begun | None = None  # the weights are those of a version without its accumulators, for nothing else of it was left
     anew: bool = False  # nothing was left to make the last version from: the model is new, and learns what the log still holds
 
 
@@ -59,6 +64,7 @@ class Recovery:
         checkpoints: The checkpoints to begin with.
         accept_gap: Go on where examples of a run, or versions, were deleted.
         began: Arms that began from this one, whose versions can't be what it began with.
+        archive: Where copies of checkpoints are; None: nowhere.
     """
 
     def __init__(
@@ -70,7 +76,9 @@ class Recovery:
         *,
         accept_gap: bool = False,
         began: frozenset[str] = frozenset(),
+        archive: Archive | None = None,
     ) -> None:
+        self._archive = archive
         self._began = began | {topics.arm}
         self._log, self._topics, self._spec, self._checkpoints = log, topics, spec, checkpoints
         self._accept_gap = accept_gap
@@ -112,12 +120,12 @@ class Recovery:
         if last is not None and until is None:
             trainer = changed(trainer, self._spec, last.version)
         trainer.model.mark_published()
-        saved = checkpoint.version.version if checkpoint else -1
+        saved = checkpoint.version.version if checkpoint and self._checkpoints.has(checkpoint.version.version) else -1
         return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
 
     def _choose_checkpoint(self, until: int | None, first: int) -> tuple[Checkpoint | None, Lineage]:
         """Return the checkpoint to begin with, and which versions after it to learn again; the log holds them from offset ``first``."""
-        for checkpoint in self._checkpoints.newest_first():
+        for checkpoint in self._checkpoints.newest_first(self._archived()):
             number = checkpoint.version.version
             if until is not None and number > until:
                 continue
@@ -131,6 +139,13 @@ class Recovery:
             logger.info("from the checkpoint of version %s", number)
             return checkpoint, lineage
         return None, read_lineage(self._log, self._topics, first, until)
+
+    def _archived(self) -> dict[int, Callable[[], bytes]]:
+        """Return version → what reads its copy from the archive, of those that the newest version names."""
+        newest = newest_version(self._log, self._topics) if self._archive else None
+        if self._archive is None or newest is None:
+            return {}
+        return {each.version: partial(self._archive.read, self._topics, each) for each in newest.version.archived}
 
     def _outlived(self, checkpoint: Checkpoint, until: int | None, first: int) -> bool:
         """Return whether to begin with a checkpoint that is older than all versions that the log still holds.
@@ -155,7 +170,7 @@ class Recovery:
         return True
 
     def _begin_anew(self, until: int | None, first: int) -> Recovered:
-        """Return a new model that takes the place of one whose checkpoints are lost.
+        """Return a model that takes the place of one whose checkpoints are lost: with the weights that servers have, if the log holds them.
 
         Raises:
             RecoveryError: a past version was asked for.
@@ -164,11 +179,33 @@ class Recovery:
         gone = f"{self._topics.versions} holds no version before offset {first} any more, and no checkpoint is of one that it holds"
         if until is not None:
             raise RecoveryError(f"version {until} can't be made again: {gone}")
+        last = newest_version(self._log, self._topics)
+        served = last and last.version.snapshot and holds(self._log, self._topics, last.version.snapshot)
+        how = (
+            "goes on from the weights that servers have, without accumulators"
+            if served
+            else ("begins a new model, which learns the examples that the log still holds")
+        )
         if not self._accept_gap:
-            raise GapError(f"{gone}: put them back, or --accept-gap begins a new model, which learns the examples that the log still holds")
-        logger.warning("%s: a new model begins", gone)
+            raise GapError(f"{gone}: put them back, or --accept-gap {how}")
+        logger.warning("%s: this learner %s", gone, how)
+        if last and served:
+            return self._go_on_from_weights(last, first)
         trainer = Trainer(OnlineModel(self._spec), RunningScores())
-        return Recovered(trainer, newest_version(self._log, self._topics), diverged=True, saved=-1, migrated=True, anew=True)
+        return Recovered(trainer, last, diverged=True, saved=-1, migrated=True, anew=True)
+
+    def _go_on_from_weights(self, last: Published, first: int) -> Recovered:
+        """Return a model with the weights that servers have, and behind what the last version has read: what was held since is left out."""
+        try:
+            header, weights = newest_weights(self._log, self._topics)
+        except BrokenWeightsError as error:
+            raise RecoveryError(f"{self._topics.weights}: {error}") from error
+        trainer = Trainer(OnlineModel.of_weights(weights, header.examples), RunningScores())
+        for version, _ in read_versions(self._log, self._topics, first):
+            trainer.forget_again(version)
+        trainer = changed(trainer, self._spec, last.version)
+        begun = Begun(self._topics.arm, header.version, accumulators=False)
+        return Recovered(trainer, last, diverged=True, saved=-1, migrated=True, begun=begun)
 
     def _is_in_log(self, checkpoint: Checkpoint) -> bool:
         """Return whether the log holds the checkpoint's version, at the same offset and with the same digest."""

@@ -19,10 +19,11 @@ from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
 from stream.version import Rollback, Version
+from stream.weights.archive import Archive
 from stream.weights.versions import Published, newest_version, read_versions
 
 
-def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int) -> Checkpoint:
+def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, number: int, archive: Archive | None = None) -> Checkpoint:
     """Make the learner's state at version ``number`` again, from the newest checkpoint before it or from the log alone.
 
     Its digest is the published one, unless values were forgotten since: they are forgotten again. With other kernels the state agrees
@@ -31,7 +32,7 @@ def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, numb
     Raises:
         LearnError: it can't be made again: its settings were others, or its examples have changed or were deleted.
     """
-    recovered = Recovery(log, topics, spec, checkpoints).recover(number)
+    recovered = Recovery(log, topics, spec, checkpoints, archive=archive).recover(number)
     trainer = recovered.trainer
     version, offset = _last(recovered, number)
     version = msgspec.structs.replace(version, digest=trainer.model.digest())
@@ -40,7 +41,17 @@ def rebuild(log: Log, topics: Topics, spec: Spec, checkpoints: Checkpoints, numb
     return Checkpoint.of(version, offset, trainer)
 
 
-def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to: int, *, replay: bool, by: str | None = None) -> Version:
+def roll_back(
+    log: Log,
+    topics: Topics,
+    spec: Spec,
+    settings: LearnSettings,
+    to: int,
+    *,
+    replay: bool,
+    by: str | None = None,
+    archive: Archive | None = None,
+) -> Version:
     """Publish the weights of version ``to`` as the next version.
 
     Args:
@@ -51,6 +62,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
         to: The number of the version to go back to.
         replay: Whether the learner learns the examples after that version again; else it goes on after those that were learned.
         by: Who asks for it; the version's record says so.
+        archive: Where copies of checkpoints are; None: nowhere.
 
     Raises:
         LearnError: the version can't be made again.
@@ -58,7 +70,7 @@ def roll_back(log: Log, topics: Topics, spec: Spec, settings: LearnSettings, to:
         FencedError: a learner has taken the model meanwhile; nothing was published.
     """
     checkpoints = Checkpoints(Path(settings.directory), settings.keep)
-    past = rebuild(log, topics, spec, checkpoints, to)
+    past = rebuild(log, topics, spec, checkpoints, to, archive)
     checkpoints.write(past)
     with closing(log.writer(topics.learner)) as writer:
         newest = newest_version(log, topics)

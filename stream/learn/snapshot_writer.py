@@ -15,7 +15,7 @@ from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.version import SnapshotRef
 from stream.weights.chunks import BrokenWeightsError, WeightsHeader, cut, manifest, pack, read_manifest
-from stream.weights.follow import newest_weights
+from stream.weights.follow import holds, newest_weights
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,7 @@ class SnapshotWriter:
 
     def usable(self) -> bool:
         """Return whether the log still holds the newest snapshot, and all deltas after it."""
-        bounds, newest = self._log.bounds(self._topics.weights), self.newest
-        if newest is None or bounds[DELTAS].first > newest.deltas:
-            return False
-        return bounds[SNAPSHOTS].first <= newest.first and newest.last < bounds[SNAPSHOTS].end
+        return self.newest is not None and holds(self._log, self._topics, self.newest)
 
     def due(self, examples: int | None) -> bool:
         """Return whether it is time for a snapshot of weights that have learned so many ``examples``; None: of the same as the newest."""

@@ -24,6 +24,7 @@ from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.traces import Tracing, contexts_of
 from stream.version import LearnerState, SnapshotRef, Version, decode_version
+from stream.weights.archive import Archive
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
@@ -70,6 +71,7 @@ class Follower:
         heartbeats: Where to put those that arrive, all their hops behind them.
         tracing: Where spans go; None: nothing is traced.
         memory: Returns the memory of a new copy of the weights; default: this process's own.
+        archive: Where weights are to begin with while the log holds no snapshot; None: nowhere.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class Follower:
         heartbeats: deque[Heartbeat] | None = None,
         tracing: Tracing | None = None,
         memory: NewMemory = lambda: None,
+        archive: Archive | None = None,
     ) -> None:
-        self._tracing, self._memory = tracing, memory
+        self._tracing, self._memory, self._archive = tracing, memory, archive
         self._log, self._topics, self._service, self._metrics = log, topics, service, metrics
         self._heartbeats = deque[Heartbeat](maxlen=1) if heartbeats is None else heartbeats
         self._traced: list[tuple[bytes, int]] = []  # contexts of deltas that are not in service yet, and when the log took these
@@ -126,10 +129,10 @@ class Follower:
         first = self._log.bounds(self._topics.versions)[0].first
         if self._heartbeats_since < 0:
             self._heartbeats_since = end
-        double_buffer = self._load(newest.version.snapshot)
+        double_buffer, start = self._start(newest.version, newest.version.snapshot, end)
         assembler = Assembler(double_buffer.most_chunks())
         with (
-            closing(self._log.reader(self._topics.weights, {DELTAS: newest.version.snapshot.deltas})) as reader,
+            closing(self._log.reader(self._topics.weights, {DELTAS: start})) as reader,
             closing(self._log.reader(self._topics.versions, {0: max(first, newest.offset - _TOLD)})) as versions,
         ):
             arriving: list[Record] = []
@@ -147,6 +150,18 @@ class Follower:
                     new = [record for record in records if record.offset >= self._heartbeats_since]
                     self._traced += [(context, record.timestamp) for record in new for context in contexts_of(record)]
                 self._apply(double_buffer, assembler.add(record for record in records if not is_heartbeat(record)))
+
+    def _start(self, newest: Version, snapshot: SnapshotRef, end: int) -> tuple["DoubleBuffer", int]:
+        """Load the snapshot, or archived weights where it is gone and nothing is served yet; return where among the deltas to go on.
+
+        No delta fits archived weights: they are served until the learner is there again, which begins with a snapshot.
+        """
+        if self._archive and newest.archived and not self._service.caught_up and not holds(self._log, self._topics, snapshot):
+            double_buffer = DoubleBuffer.of(self._archive.weights(self._topics, newest.archived), self._memory)
+            number, gone = double_buffer.header.version, snapshot.version
+            logger.warning("the snapshot of version %s is no longer in the log: serving the archived version %s", gone, number)
+            return double_buffer, end
+        return self._load(snapshot), snapshot.deltas
 
     def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
@@ -222,6 +237,13 @@ class _Newest:
         self.taken = header, weights
 
 
+def holds(log: Log, topics: Topics, snapshot: SnapshotRef) -> bool:
+    """Return whether the log still holds a snapshot, and all deltas after it."""
+    bounds = log.bounds(topics.weights)
+    whole = bounds[SNAPSHOTS].first <= snapshot.first and snapshot.last < bounds[SNAPSHOTS].end
+    return whole and bounds[DELTAS].first <= snapshot.deltas
+
+
 def newest_weights(log: Log, topics: Topics, patience: float = _NEWEST) -> tuple[WeightsHeader, Weights]:
     """Return the weights that a server would serve now: follow to the end, as it does.
 
@@ -263,7 +285,16 @@ class DoubleBuffer:
         Raises:
             BrokenWeightsError: it holds no weights, or others than were published.
         """
-        header, arrays, entries = unpack(data)
+        return cls.of(unpack(data), memory)
+
+    @classmethod
+    def of(cls, packed: Packed, memory: NewMemory = lambda: None) -> Self:
+        """Begin with the weights in ``packed``, as :meth:`of_snapshot` does.
+
+        Raises:
+            BrokenWeightsError: it holds no weights, or others than were published.
+        """
+        header, arrays, entries = packed
         try:
             weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays, memory())
         except (*_MISFITS, ArithmeticError, MemoryError) as error:

@@ -67,6 +67,22 @@ def test_the_environment_wins_over_the_file_and_leaves_the_rest(sml_toml: Path, 
     assert settings.model.hidden == (16,)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket",
+        "s3://bucket/a/folder?region=eu-central-1&scheme=http&endpoint_override=127.0.0.1:9000",
+        "gs://bucket/models",
+        "abfs://container@account.dfs.core.windows.net/models",
+        "file:///var/models",
+    ],
+)
+def test_an_archive_is_a_bucket_or_a_folder(sml_toml: Path, url: str) -> None:
+    sml_toml.write_text(f'[archive]\nurl = "{url}"\n')
+
+    assert load(sml_toml).archive.url == url
+
+
 VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
 
 
@@ -86,6 +102,7 @@ VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
         ("[model]\nhidden = [0]", "model.hidden.0: got 0, expected greater than or equal to 1"),
         ('[data]\nlabel = "x"\ntime = "x"', "data: got .*, expected a column of its own"),
         ('[data]\nclick_time = "x"', "data: got .*, expected time, where click_time is given"),
+        ('[archive]\nurl = "http://bucket/models"', r"archive.url: got what is not shown here, expected s3://bucket/folder, gs://"),
         ('[learn]\nslices = ["a"]\n[[field]]\nname = "a"\nkind = "multi"', "learn.slices to be fields of kind categorical or .* got a"),
         ('[learn]\nslices = ["a"]\n[privacy]\nfields = ["a"]\n[[field]]\nname = "a"', "not in privacy.fields, got a"),
         ('[learn]\nslices = ["a", "b", "c", "d", "e"]', "learn.slices: got .*, expected Tuple should have at most 4 items"),

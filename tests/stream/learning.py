@@ -41,6 +41,7 @@ OPTIONS = {
     "shared",
     "tracing",
     "ranks",
+    "archive",
 }  # of a learner, beside its settings and topics
 
 
