@@ -223,7 +223,9 @@ class Learner:
             pending = self._pending(recovered, source.offsets(), beginning)
             shedding = Shedding(self._settings, last.sampling if last else None)
             writers, ranks = (publisher, checkpoint_writer, archive_writer), self._ranks
-            session = _Session(recovered, pending, source, *writers, self._topics, self._rules, shedding, metrics, ranks, scored=self._scored)
+            session = _Session(
+                recovered, pending, source, *writers, self._topics, self._rules, shedding, metrics, ranks, scored=self._scored
+            )
             stack.enter_context(closing(session))
             try:
                 session.run(should_stop, end)
