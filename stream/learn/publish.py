@@ -234,7 +234,8 @@ class Publisher:
         delta = b"" if held else pack(header, {} if whole else arrays)
         published = self._commit(_version(header, model.spec, pending, self, self._forgot, log_loss, held), delta, pending)
         ended = time.monotonic()
-        self._next = max(begun + max(self._every, len(delta) / BUDGET), ended + (ended - begun))  # half of the time is left to learn
+        pause = min(self._every, ended - begun)  # to learn, however long publishing takes
+        self._next = max(begun + max(self._every, len(delta) / BUDGET), ended + pause)
         if released:  # however often versions are held and good again, snapshots stay within the budget
             self._next += sum(array.nbytes for array in arrays.values()) / BUDGET
         model.mark_published()

@@ -101,7 +101,7 @@ class Cluster(NamedTuple):
         if isinstance(error, TlsError):
             return str(error.args[0])
         expected = f"expected a username and a password that Kafka knows for {self.security.mechanism}"
-        return f"Kafka does not let {self.principal} in: {expected} ([log.security] mechanism, username, password): {error.args[0]}"
+        return f"Kafka does not let {self.principal} in: {expected} ([log.security] mechanism, username, password): {error}"
 
 
 class Connections(KafkaConnectionManager):  # type: ignore[misc]
