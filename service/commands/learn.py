@@ -22,8 +22,9 @@ from service.tracing import tracing
 from stream.event_time import TimeRule
 from stream.learn.begin import Source
 from stream.learn.checkpoint import Checkpoints
-from stream.learn.learner import Learner, LearningRanks
+from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics, tell_arm
+from stream.learn.session import LearningRanks
 from stream.learn.shared import SharedReading
 from stream.log.contract import Log
 from stream.log.topics import CONTROL

@@ -13,7 +13,8 @@ import msgspec
 from model.settings import Spec
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import RecoveryError
-from stream.learn.publish import PendingVersion, Publisher, trained_through
+from stream.learn.pending import PendingVersion
+from stream.learn.publish import Publisher, trained_through
 from stream.learn.recovery import Recovered, Recovery
 from stream.log.contract import Log
 from stream.log.topics import Topics

@@ -18,7 +18,7 @@ from stream.events import Click, Impression, Watermark, encode
 from stream.heartbeat import HOPS, JOINED, Heartbeat, Pacemaker, heartbeat_in, is_heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.learn.publish import MOST_HEARTBEATS
+from stream.learn.pending import MOST_HEARTBEATS
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
 from stream.log.topics import DELTAS, Topics

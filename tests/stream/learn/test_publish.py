@@ -14,7 +14,8 @@ from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
 from stream.learn import publish, snapshot_writer
-from stream.learn.publish import BUDGET, PendingVersion, Publisher
+from stream.learn.pending import PendingVersion
+from stream.learn.publish import BUDGET, Publisher
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record

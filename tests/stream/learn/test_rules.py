@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from stream.dead_letters import dead_letters
 from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
 from stream.events import BadRecordError
-from stream.learn.publish import MOST, MOST_BYTES
+from stream.learn.pending import MOST, MOST_BYTES
 from stream.learn.rules import WeightError
 from stream.learn.trainer import NotFiniteError
 from stream.log.contract import Log, Message
