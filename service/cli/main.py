@@ -166,19 +166,19 @@ def join(
     """
     from stream.join.share import Share
 
+    try:
+        share = None if partitions is None else Share.parse(partitions)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--partitions") from error
     settings = settings_of(config)
     if engine == "sml":
         from service.commands.join import join as run
 
-        try:
-            share = None if partitions is None else Share.parse(partitions)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--partitions") from error
         run(settings, until_caught_up=until_caught_up, from_now=from_now, accept_gap=accept_gap, share=share)
         return
     from service.commands.join_on_flink import join_on_flink
 
-    if until_caught_up or from_now or accept_gap or partitions:
+    if until_caught_up or from_now or accept_gap or share:
         expected = "no option of `sml join`'s own: that can be asked to do it, and Flink goes on from where it stopped"
         raise typer.BadParameter(f"expected {expected}", param_hint="--engine flink")
     join_on_flink(settings, config)
