@@ -98,7 +98,7 @@ class Composition:
         command = [self.here(part) for part in check[1:]]
         return subprocess.run(command, env=self.environment(service), capture_output=True, check=False).returncode == 0
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 180.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 420.0) -> None:
         """Wait for ``condition``.
 
         Raises:
