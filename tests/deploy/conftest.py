@@ -6,10 +6,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.request import Request
 
 import pytest
 import yaml
+from sml_online_client import Client
 
 from stream.events import Impression, encode
 from stream.log.connect import connect
@@ -74,8 +74,8 @@ def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     with connect(composition.here("kafka://kafka:9092")) as log:
         log.append([Message("sml.impressions", b"broken", b"{"), Message("sml.examples", b"broken", b"{")])
         log.append([Message("sml.impressions", b"late", encode(event)) for event in events])
-    asked = Request(f"http://{composition.here('server:8000')}/v1/predict", b'{"candidates": [{"id": 1, "prize": 1}]}')
-    urllib.request.urlopen(asked, timeout=10).close()
+    with Client(f"http://{composition.here('server:8000')}", timeout=60) as site:
+        site.predict([{"id": 1, "prize": 1}])
     composition.until(lambda: _is_ready(f"http://{listen}/-/ready"), "Prometheus is ready")
     return composition
 

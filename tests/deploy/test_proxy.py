@@ -52,6 +52,9 @@ def proxied(folder: Path, servers: list[Server]) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
+            for server in servers:
+                server.shutdown()
+                server.server_close()
 
 
 def asked(url: str) -> str:

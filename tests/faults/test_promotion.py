@@ -59,7 +59,8 @@ def test_a_promotion_during_a_brokers_death_is_made_once_the_broker_is_back_and_
         broker.start()
         promoted = promote_again(broker.url)
         wait_for(follower, promoted)
-        decisions = list(read_traffic(log, TOPICS))
+        with connect(broker.url) as again:
+            decisions = list(read_traffic(again, TOPICS))
 
     assert in_force_while_away == before
     assert decisions == [before, promoted]

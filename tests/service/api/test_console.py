@@ -91,6 +91,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     page = browser.new_page(base_url=address)
     page.set_default_timeout(10_000)
     yield page
+    page.unroute_all(behavior="ignoreErrors")
     page.close()
 
 

@@ -13,6 +13,7 @@ from stream.events import Click, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Reader, Record
+from stream.log.kafka_log import KafkaLog
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
@@ -66,7 +67,14 @@ class Site:
         return [(example.impression_id, example.label) for example in found]
 
     def records(self, topic: str) -> list[Record]:
-        return list(read_all(self.log, topic))
+        """Read a topic until nothing more comes: Kafka shows what was committed a moment after the commit returns."""
+        records = list(read_all(self.log, topic))
+        while isinstance(self.log, KafkaLog):
+            time.sleep(0.1)
+            before, records = records, list(read_all(self.log, topic))
+            if len(records) == len(before):
+                break
+        return records
 
     def set_aside(self) -> Counter[str]:
         """Count the dead letters by the class of their error."""
