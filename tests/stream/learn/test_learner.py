@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.learn import learner as learner_module
+from stream.learn import session as session_module
 from stream.learn.checkpoint import Checkpoints
 from stream.log.contract import Log, LogUnavailableError, Message
 from tests.stream.learn.fragile import Killed, deadly, fragile
@@ -48,14 +48,14 @@ def test_the_weights_do_not_depend_on_how_polls_cut_the_stream(seed: int, tmp_pa
         log.append(examples(200))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(learner_module, "_BATCH", 7)  # a poll of so many is prepared while the one before is learned
+            patch.setattr(session_module, "_BATCH", 7)  # a poll of so many is prepared while the one before is learned
             last = learn_all(fragile(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder)
 
         assert last.digest == learned_directly(records(log, TOPICS.examples))
 
 
 def test_what_was_read_but_not_learned_is_in_no_version(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner_module, "_BATCH", 10)
+    monkeypatch.setattr(session_module, "_BATCH", 10)
     log.append(examples(100))
     polls = itertools.count()
 
@@ -142,7 +142,7 @@ def test_what_was_excluded_is_left_out_again_by_a_learner_that_recovers(log: Log
 def test_a_learner_killed_mid_stream_ends_with_the_weights_of_one_that_was_not(
     partitions: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learner_module, "_BATCH", 5)  # a poll of so many is prepared while the one before is learned
+    monkeypatch.setattr(session_module, "_BATCH", 5)  # a poll of so many is prepared while the one before is learned
     chance = random.Random(seed)
 
     with opened(tmp_path, partitions) as log:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from model.settings import Spec
-from stream.learn import learner as learner_module, shared as shared_module
+from stream.learn import session as session_module, shared as shared_module
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.rollback import rebuild
 from stream.learn.shared import SharedReading
@@ -86,7 +86,7 @@ def test_each_arm_has_the_weights_that_it_has_alone(log: Log, tmp_path: Path) ->
 def test_one_that_is_behind_and_one_that_is_ahead_learn_each_example_once_and_what_they_wrote_down(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learner_module, "_BATCH", 7)
+    monkeypatch.setattr(session_module, "_BATCH", 7)
     log.append(examples(200))
     learn_all(log, tmp_path / "control", SPECS["control"])
     log.append(examples(200, first=200))

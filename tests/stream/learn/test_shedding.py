@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.dead_letters import dead_letters
-from stream.learn import example_source, learner as learner_module, shedding
+from stream.learn import example_source, session as session_module, shedding
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.example_source import ExampleSource
 from stream.learn.metrics import Lag
@@ -175,7 +175,7 @@ def test_the_weights_under_a_fixed_rate_do_not_depend_on_how_polls_cut_the_strea
         log.append([example(number, **({"weight": 3.0} if number % 3 else {})) for number in range(200)])
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(learner_module, "_BATCH", 7)
+            patch.setattr(session_module, "_BATCH", 7)
             last = learn_all(fragile(log, cut=lambda: cuts.choice([1, 2, 7, 50])), folder, keep_negatives=0.4)
 
         assert last.sampling
@@ -201,7 +201,7 @@ def test_a_bad_click_and_a_bad_record_are_set_aside_and_a_left_out_negative_is_n
 def test_a_learner_killed_while_its_rate_changes_ends_with_the_weights_that_its_versions_say(
     partitions: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lags: Callable[[Callable[[], float]], None]
 ) -> None:
-    monkeypatch.setattr(learner_module, "_BATCH", 5)
+    monkeypatch.setattr(session_module, "_BATCH", 5)
     chance = random.Random(seed)
     lags(lambda: chance.choice([0, 0, 0, 2]))
 
