@@ -21,7 +21,7 @@ def test_one_of_two_processes_compiles_and_the_other_waits_each_with_a_word(sett
     environment = os.environ | {"NUMBA_CACHE_DIR": str(unmarked)}
 
     both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(process.communicate(timeout=120)[1] for process in both)
+    said = sorted(process.communicate(timeout=280)[1] for process in both)
     later = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
     assert [process.returncode for process in both] == [0, 0]
