@@ -15,12 +15,13 @@ from zstandard import DICT_TYPE_RAWCONTENT, ZstdCompressionDict, ZstdCompressor,
 
 from stream.log.sqlite_retention import SHIFT
 
-TABLE = "CREATE TABLE IF NOT EXISTS dictionaries (id INTEGER PRIMARY KEY, number INTEGER, made_at INTEGER, common BLOB)"
+TABLE = """CREATE TABLE IF NOT EXISTS dictionaries (
+    id INTEGER PRIMARY KEY, number INTEGER, made_at INTEGER, common BLOB, UNIQUE (number, made_at))"""
 
 _FIRST = 1_000  # records of a partition, before its first dictionary
 _SAMPLES = 500
 _LONGEST = 4_096  # bytes of a value that is compressed, or looked at for a dictionary: longer ones are weights
-_TOKEN = re.compile(rb'[{\[,]*"[^"]*":?[{\[]*|[^",]+')
+_TOKEN = re.compile(rb'[{\[,]{0,3}"[^"]*":?[{\[]*|[^",]+')  # bounded before a string: else commas alone take the square of their number
 _LEVEL = 3
 
 
@@ -39,7 +40,7 @@ class Dictionaries:
 
     def newest(self, db: sqlite3.Connection, number: int, end: int) -> Dictionary | None:
         """Return the dictionary of the partition ``number``, which has had ``end`` records; make it, if it is time."""
-        query = "SELECT id, made_at, common FROM dictionaries WHERE number = ? ORDER BY id DESC LIMIT 1"
+        query = "SELECT id, made_at, common FROM dictionaries WHERE number = ? ORDER BY made_at DESC LIMIT 1"
         id_, made_at, common = db.execute(query, (number,)).fetchone() or (0, _FIRST // 10, b"")
         if end >= 10 * made_at:
             common = common_parts(_newest_values(db, number, end))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from stream.log.contract import Message, UnknownTopicError
 from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite_packing import common_parts
 
 
 def events(first: int, count: int) -> list[bytes]:
@@ -90,6 +91,12 @@ def test_programs_that_write_in_turn_read_each_others_records(log: SqliteLog, pa
         append(log, events(1_006, 5))
 
         assert read(log, 2_000) == read(other, 2_000) == [*events(0, 1_000), b"[]", *events(1_001, 10)]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("sign", [b",", b"[", b'"', b'",'])
+def test_values_of_nothing_but_signs_do_not_hold_up_the_log(sign: bytes) -> None:
+    assert len(common_parts([sign * (4_096 // len(sign))] * 2_000)) <= 4_096
 
 
 def test_a_value_that_is_damaged_is_read_as_it_is_stored(log: SqliteLog, path: Path) -> None:
