@@ -5,13 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from prometheus_client import CollectorRegistry
 
+from service.settings import load
 from stream.heartbeat import is_heartbeat
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Headers, Record
 from stream.log.message import partition_of
@@ -139,6 +144,21 @@ def _produce(producer: Producer, topics: Topics, event: Event, partition: int) -
     key, headers = event.id.encode(), list(event.headers)
     producer.produce(topic, event.value, key, partition, timestamp=event.appended, headers=headers)  # type: ignore[arg-type]
     producer.poll(0)
+
+
+def write_settings(folder: Path, url: str, prefix: str) -> Path:
+    """Write the settings of a model."""
+    join = "\n".join(f'{name} = "{value}"' for name, value in JOIN.items())
+    config = folder / f"{prefix}.toml"
+    config.write_text(f'[log]\nurl = "{url}"\nprefix = "{prefix}"\n[join]\nlate_clicks = "learn"\n{join}\n', encoding="utf-8")
+    return config
+
+
+def join(config: Path) -> None:
+    """Join by ``sml join``'s own loop, to the end of what the log holds."""
+    settings = load(config)
+    with connect(settings.log.url) as log:
+        Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
 
 
 def outcome(url: str, prefix: str) -> Counter[tuple[object, ...]]:

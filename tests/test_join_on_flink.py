@@ -10,18 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
+from service.commands import join_on_flink
 from service.commands.join_on_flink import CHECKPOINTS, JARS, FlinkError, build, check, newest_checkpoint
-from service.settings import Settings, SettingsError, load
+from service.settings import Settings, SettingsError
 from stream.flink.kafka_properties import NotForJavaError, kafka_properties
-from stream.join.joiner import Joiner
-from stream.join.metrics import JoinerMetrics
 from stream.join.share import joiner_of
 from stream.log.connect import connect
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
-from tests.flink_traffic import JOIN, create, events, outcome, settled, write
+from tests.flink_traffic import create, events, join, outcome, settled, write, write_settings
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
@@ -40,19 +38,6 @@ def jars() -> Path:
             raise
         pytest.skip(str(error))
     return ROOT / JARS
-
-
-def write_settings(folder: Path, url: str, prefix: str) -> Path:
-    join = "\n".join(f'{name} = "{value}"' for name, value in JOIN.items())
-    config = folder / f"{prefix}.toml"
-    config.write_text(f'[log]\nurl = "{url}"\nprefix = "{prefix}"\n[join]\nlate_clicks = "learn"\n{join}\n', encoding="utf-8")
-    return config
-
-
-def join(config: Path) -> None:
-    settings = load(config)
-    with connect(settings.log.url) as log:
-        Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
 
 
 def start_flink(config: Path) -> subprocess.Popen[bytes]:
@@ -105,6 +90,33 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     assert expected.total() > before.total() + 2_000 > 2_500
     with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
         join(config)
+
+
+def test_the_job_is_built_again_once_its_sources_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, jars, called = tmp_path / "sources", tmp_path / "jars", list[str]()
+    for folder in (sources, jars):
+        folder.mkdir()
+    (sources / "Job.java").write_text("class Job {}")
+
+    def call(*command: str) -> None:
+        called.append(command[0])
+        if command[0] == "jar":
+            Path(command[3]).touch()
+
+    monkeypatch.setattr(join_on_flink, "FOLDER", sources)
+    monkeypatch.setattr(join_on_flink, "_call", call)
+    monkeypatch.setattr("shutil.which", lambda tool: tool)
+
+    build(jars)
+    build(jars)
+    (first,) = jars.iterdir()
+    assert called == ["mvn", "javac", "jar"]
+    (sources / "Job.java").write_text("final class Job {}")
+    build(jars)
+
+    (second,) = jars.iterdir()
+    assert called == ["mvn", "javac", "jar"] * 2
+    assert first.name != second.name
 
 
 def test_what_flink_does_not_do_is_refused_with_what_is_expected() -> None:

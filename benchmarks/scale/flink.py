@@ -17,35 +17,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from benchmarks.scale.cluster import Cluster, wait_until
 from service.commands.join_on_flink import JARS, build
-from service.settings import load
-from stream.join.joiner import Joiner
-from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
-from tests.flink_traffic import JOIN, STEP, create, events, settled, write
+from tests.flink_traffic import STEP, create, events, join, settled, write, write_settings
 from tests.kafka_server import KafkaServer
 
 PARTITIONS = 4
 OFFSET = "__connect.errors.offset"  # heartbeats of a job that runs lie between the records of its inputs
-
-
-def write_settings(folder: Path, url: str, prefix: str) -> Path:
-    """Write the settings of a model."""
-    join = "\n".join(f'{name} = "{value}"' for name, value in JOIN.items())
-    config = folder / f"{prefix}.toml"
-    config.write_text(f'[log]\nurl = "{url}"\nprefix = "{prefix}"\n[join]\nlate_clicks = "learn"\n{join}\n', encoding="utf-8")
-    return config
-
-
-def join(config: Path) -> float:
-    """Join by ``sml join``'s own loop; return the seconds that it took."""
-    settings, begin = load(config), time.monotonic()
-    with connect(settings.log.url) as log:
-        Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
-    return time.monotonic() - begin
 
 
 def rows(url: str, prefix: str) -> Counter[tuple[object, ...]]:
@@ -108,7 +87,9 @@ def speed(url: str, folder: Path, count: int = 100_000) -> None:
     names = {slots: f"speed-{slots}-{uuid.uuid4().hex[:6]}" for slots in (0, 1, 2)}
     create(url, list(names.values()), PARTITIONS)
     write(url, list(names.values()), PARTITIONS, events(count, int(time.time() * 1000) - STEP * count - 60_000))
-    took = join(write_settings(folder, url, names[0]))
+    config, begin = write_settings(folder, url, names[0]), time.monotonic()
+    join(config)
+    took = time.monotonic() - begin
     print(f"sml join: {count / took:,.0f} events/s")
     expected = rows(url, names[0]).total()
     letters = sum(1 for row in settled(url, names[0]).elements() if row[0] == "dead")

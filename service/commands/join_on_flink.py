@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import typer
+from xxhash import xxh3_64_hexdigest
 
 import service
 from service.settings import Settings, SettingsError
@@ -30,7 +31,7 @@ JARS = Path(".flink/lib")
 CHECKPOINTS = Path("data/flink/checkpoints")
 # What Flink's own scripts open to it, as far as this job needs it.
 OPENED = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util", "java.time", "java.net")]
-_MARKER = "sml-join.jar"
+_JOB = "sml-join-*.jar"  # the job's own jar; the star stands for the digest of its sources
 
 
 class FlinkError(LogError):
@@ -112,22 +113,26 @@ def check(settings: Settings) -> None:
 
 
 def build(jars: Path) -> None:
-    """Fetch Flink's jars by Maven and compile the job, once.
+    """Fetch Flink's jars by Maven and compile the job, once, and again when its sources have changed.
 
     Raises:
         FlinkError: a tool is missing, or fails.
     """
-    if (jars / _MARKER).exists():
+    sources = sorted(each for each in FOLDER.rglob("*") if each.suffix in {".java", ".xml"})
+    digest = xxh3_64_hexdigest(b"".join(each.read_bytes() for each in sources))
+    job = jars / _JOB.replace("*", digest)
+    if job.exists():
         return
     for tool in ("java", "javac", "jar", "mvn"):
         if shutil.which(tool) is None:
             raise FlinkError(f"--engine flink needs a JDK of version 17 and Maven, once: no {tool} found")
     classes = jars.parent / "classes"
-    sources = map(str, sorted(FOLDER.rglob("*.java")))
     _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
-    _call("javac", "-nowarn", "-d", str(classes), "-cp", f"{jars}/*", *sources)
-    _call("jar", "--create", "--file", str(jars / f"{_MARKER}.new"), "-C", str(classes), ".")
-    (jars / f"{_MARKER}.new").rename(jars / _MARKER)
+    _call("javac", "-nowarn", "-d", str(classes), "-cp", f"{jars}/*", *(str(each) for each in sources if each.suffix == ".java"))
+    _call("jar", "--create", "--file", f"{job}.new", "-C", str(classes), ".")
+    for older in jars.glob(_JOB):
+        older.unlink()
+    Path(f"{job}.new").rename(job)
 
 
 def java(jars: Path, main: str, options: dict[str, str], arguments: list[str]) -> list[str]:
