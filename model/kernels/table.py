@@ -104,13 +104,6 @@ def fetch(keys: NDArray[np.uint64], rows: NDArray[Any], records: Records, wanted
                 prefetch(records.counts, row)
 
 
-@kernel
-def mark_held(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], held: NDArray[np.bool_]) -> None:
-    """Fill ``held``: whether each wanted key has a row."""
-    for i in range(wanted.shape[0]):
-        held[i] = find(keys, wanted[i]) >= 0
-
-
 @inner
 def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now: int) -> int:
     """Return the row for a new ``key``: an empty one, else the least recently used; -1 if example ``now`` uses them all.

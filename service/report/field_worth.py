@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.evaluation import log_losses
 from model.features import Encoder, Features
-from model.kernels.table import mark_held
+from model.kernels.table import find_all
 from model.settings import Spec
 from model.weights import Weights
 from service.report.blocks import Blocks, Interval
@@ -63,10 +63,9 @@ class FieldWorth:
         self._examples += len(kept)
 
     def _count_unseen(self, weights: Weights, features: Features, field: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        held = np.empty(len(features.keys), np.bool_)
-        mark_held(weights.keys, features.keys, held)
+        unseen = find_all(weights.keys, features.keys) < 0
         for f in range(len(self._fields)):
-            self.unseen.add(f, rows[field == f], ~held[field == f])
+            self.unseen.add(f, rows[field == f], unseen[field == f])
 
     def fields(self) -> list[Worth]:
         """Return what each field is worth, the most valuable first; the interval is that of a sample of its size."""
