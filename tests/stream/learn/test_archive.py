@@ -38,7 +38,6 @@ from tests.stream.learning import (
     learn_all,
     learned_directly,
     learner,
-    opened,
     records,
     tamper,
 )
@@ -64,12 +63,6 @@ def archive(s3: S3, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     s3.asked.clear()
     s3.let_pass.clear()
     return Archive(s3.url(f"bucket-{abs(hash(request.node.name))}"), every=0.0)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    with opened(tmp_path) as opened_log:
-        yield opened_log
 
 
 def put(archive: Archive, data: bytes = b"whole" * 1000) -> Archived:

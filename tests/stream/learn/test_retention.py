@@ -1,7 +1,6 @@
 """A learner that was away for longer than the log keeps what it needs says what is gone, and how to go on."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,7 @@ from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 from tests.stream.learn.forgetting import WHO, by, holds, request
-from tests.stream.learning import SPEC, TOPICS, examples, forget, learn_all, learner, opened
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """Open a log with the model's topics."""
-    with opened(tmp_path) as opened_log:
-        yield opened_log
+from tests.stream.learning import SPEC, TOPICS, examples, forget, learn_all, learner
 
 
 def end_of(log: Log, topic: str) -> int:
