@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.kernels.intrinsics import prefetch
 from model.kernels.record import Records
-from model.kernels.target import inner, kernel
+from model.kernels.target import anywhere, inner, kernel
 
 WAYS = 8
 EMPTY = np.uint64(0)
@@ -30,14 +30,14 @@ class Table(NamedTuple):
     records: Records
 
 
-@kernel
+@anywhere
 def first_way(key: np.uint64, capacity: int) -> int:
     """Return the first row of the set that may hold ``key``."""
     sets = np.uint64(capacity // WAYS)
     return int(((key >> np.uint64(32)) * sets) >> np.uint64(32)) * WAYS
 
 
-@kernel
+@anywhere
 def find(keys: NDArray[np.uint64], key: np.uint64) -> int:
     """Return the row that holds ``key``, or -1."""
     first = first_way(key, keys.shape[0])

@@ -39,7 +39,12 @@ _FLAGS: dict[str, Any] = {
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` for the fixed target, on its first call."""
+    """Compile, on its first call, a kernel that only Python calls: apart from what Python calls it by, or it would be compiled twice."""
+    return numba.njit(**{**_FLAGS, "forceinline": False})(function)  # type: ignore[no-any-return]
+
+
+def anywhere(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that Python and kernels call."""
     return numba.njit(**_FLAGS)(function)  # type: ignore[no-any-return]
 
 
