@@ -246,7 +246,9 @@ def learn(
     one, tower_rate, wide_rate = net.dense.dtype.type(1), net.dense.dtype.type(rates.tower), net.dense.dtype.type(rates.wide)
     forget_deferred(act)
     before = now
-    n, m = start, int(np.searchsorted(shown.before, start))
+    n, m = start, 0
+    while m < shown.before.shape[0] and shown.before[m] < start:
+        m += 1
     while n < labels.shape[0]:
         early = m < shown.before.shape[0] and shown.before[m] <= n
         of, index = (shown.features, m) if early else (features, n)
