@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import anywhere, inner, kernel
+from model.kernels.target import inner, kernel
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio
 _SHIFT = np.uint64(32)
 
 
-@anywhere
+@inner
 def mix(value: np.uint64) -> np.uint64:
     """Spread every bit over all 64 (the finaliser of splitmix64, Steele et al. 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

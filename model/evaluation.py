@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import ordered_sum
+from model.kernels.target import inner_ordered_sum, ordered_sum
 
 BINS = 1 << 16
 WINDOW = 10_000  # examples that count as recent
@@ -145,7 +145,7 @@ def log_losses(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64
     return np.asarray(np.logaddexp(0, logits) - labels * logits)
 
 
-@ordered_sum
+@inner_ordered_sum
 def _score(logit: float, clicked: bool, weight: float, sums: NDArray[np.float64]) -> None:
     """Add one example's log loss, ``log(1 + eᶻ) − y z``, and its prediction, ``1 / (1 + e⁻ᶻ)``, so that no exponent overflows."""
     tail = np.exp(-abs(logit))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.evaluation import REACH, Group, Scores, area_under_curve, calibration_groups, scores_of
 from model.features import CLOCKS, Features
 from model.kernels.delay import stream_logits
-from model.kernels.target import kernel, ordered_sum
+from model.kernels.target import inner_ordered_sum, kernel, ordered_sum
 from model.keys import Value
 from model.settings import Field, Spec
 from model.weights import Weights
@@ -196,7 +196,7 @@ def _scored(sums: NDArray[np.float64], bins: NDArray[np.float64]) -> tuple[Score
     return scores_of(sums[:2], counts, area_under_curve(bins)), counts
 
 
-@ordered_sum
+@inner_ordered_sum
 def _loss(logit: float, clicked: bool) -> float:
     return float(max(logit, 0.0) - logit * clicked + np.log1p(np.exp(-abs(logit))))
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.target import ordered_sum
+from model.kernels.target import inner_ordered_sum, ordered_sum
 
 DECIDED, WAITING, NEWEST, BUCKET = 0, 2, 4, 6  # where each pair of counts begins, and k in two parts, which single precision holds
 COLUMNS = 8  # half a cache line
@@ -45,13 +45,13 @@ def newest_bucket(record: NDArray[Any]) -> int:
     return (int(record[BUCKET]) << LOW_BITS) + int(record[BUCKET + 1])
 
 
-@ordered_sum
+@inner_ordered_sum
 def set_newest_bucket(record: NDArray[Any], bucket: int) -> None:
     """Set the newest bucket, which is below 2⁴⁸: any time that is accepted is."""
     record[BUCKET], record[BUCKET + 1] = bucket >> LOW_BITS, bucket & (2**LOW_BITS - 1)
 
 
-@ordered_sum
+@inner_ordered_sum
 def kept(n: Any, c: Any, most: Any) -> Any:
     """Return the counts, scaled so that they are those of ``most`` examples where they were of more."""
     if n > most:
@@ -72,7 +72,7 @@ def decided(records: Records, row: int, bucket: int) -> Any:
     return n, c
 
 
-@ordered_sum
+@inner_ordered_sum
 def advance(records: Records, row: int, bucket: int) -> None:
     """Move a record on to ``bucket``, where that is newer than its newest."""
     counts = records.counts[row]
