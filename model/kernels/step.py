@@ -143,10 +143,13 @@ def learn_rows(
             if row < 0 or times == 0:
                 continue
             share = number(times) / number(end - start)
-            for k in range(d):
-                total += learn_value(table, row, k, share * gradient[f * d + k], embedding_rate)
-            if net.wide:
-                total += learn_value(table, row, d, share * dlogit, wide_rate)
+            weights, accumulators = table.rows[row], table.accumulators[row]
+            for k in range(d + net.wide):  # as one vector
+                g = gradient[f * d + k]
+                g = share * (g if k < d else dlogit)
+                accumulators[k] += g * g
+                weights[k] -= (embedding_rate if k < d else wide_rate) * g / root(accumulators[k])
+                total += accumulators[k]
     return total
 
 
@@ -160,14 +163,6 @@ def count_example(records: Records, rows: NDArray[np.int64], time: int, label: A
     observe(records, records.counts.shape[0] - 1, bucket, seen, clicked)
     for i in range(rows.shape[0]):
         observe(records, rows[i], bucket, seen, clicked)
-
-
-@inner
-def learn_value(table: Table, row: int, k: int, g: Any, rate: Any) -> Any:
-    """Take an Adagrad step of gradient ``g`` on one weight of a row; return its accumulator."""
-    table.accumulators[row, k] += g * g
-    table.rows[row, k] -= rate * g / root(table.accumulators[row, k])
-    return table.accumulators[row, k]
 
 
 @inner
