@@ -71,20 +71,23 @@ def affine_each(weight: NDArray[Any], begun: NDArray[Any], x: NDArray[Any], firs
 def flush_and_map(
     weight: NDArray[Any], bias: NDArray[Any], step: NDArray[Any], gradient: NDArray[Any], x: NDArray[Any], out: NDArray[Any]
 ) -> None:
-    """Take a deferred step as :func:`move_rows` does, on every row, and map as :func:`affine`, to the bit; one pass, two rows at a time."""
+    """Take a deferred step as :func:`move_rows` does, of every row, and map as :func:`affine`, to the bit; in one pass, four at a time."""
     n = out.shape[0]
     for k in range(n):
         out[k] = bias[k]
-    whole = x.shape[0] // 2 * 2
-    for j in range(0, whole, 2):
-        x0, x1, s0, s1 = x[j], x[j + 1], step[j], step[j + 1]
+    whole = x.shape[0] // 4 * 4
+    for j in range(0, whole, 4):
+        x0, x1, x2, x3 = x[j], x[j + 1], x[j + 2], x[j + 3]
+        s0, s1, s2, s3 = step[j], step[j + 1], step[j + 2], step[j + 3]
         w0, w1 = weight[j * n : j * n + n], weight[j * n + n : j * n + 2 * n]
+        w2, w3 = weight[j * n + 2 * n : j * n + 3 * n], weight[j * n + 3 * n : j * n + 4 * n]
         for k in range(n):
-            v0, v1 = w0[k] - s0 * gradient[k], w1[k] - s1 * gradient[k]
-            w0[k], w1[k] = v0, v1
-            out[k] = out[k] + x0 * v0 + x1 * v1
-    if whole < x.shape[0]:
-        x0, s0, w = x[whole], step[whole], weight[whole * n : whole * n + n]
+            g = gradient[k]
+            v0, v1, v2, v3 = w0[k] - s0 * g, w1[k] - s1 * g, w2[k] - s2 * g, w3[k] - s3 * g
+            w0[k], w1[k], w2[k], w3[k] = v0, v1, v2, v3
+            out[k] = out[k] + x0 * v0 + x1 * v1 + x2 * v2 + x3 * v3
+    for j in range(whole, x.shape[0]):
+        x0, s0, w = x[j], step[j], weight[j * n : j * n + n]
         for k in range(n):
             v0 = w[k] - s0 * gradient[k]
             w[k] = v0

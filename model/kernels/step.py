@@ -21,7 +21,7 @@ from model.kernels.network import Activations, Network
 from model.kernels.record import MEMORY, Records, observe
 from model.kernels.skip import flush
 from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
-from model.kernels.target import inner, kernel
+from model.kernels.target import inner, inner_ordered_sum, kernel
 
 # The largest derivative of the loss by the logit: CLIP, or SHARE of the root of the bias's accumulator, whichever is larger. So one
 # example adds at most CLIP² or a sixteenth to the accumulator, whatever its weight. No weight up to CLIP is cut, and of a stream of
@@ -133,7 +133,6 @@ def learn_rows(
     """
     d = table.rows.shape[1] - 1
     number = net.dense.dtype.type
-    embedding_rate, wide_rate = number(rates.embedding), number(rates.wide)
     begin = features.starts[first]
     total = number(0)
     for f in range(net.fields):
@@ -143,13 +142,9 @@ def learn_rows(
             if row < 0 or times == 0:
                 continue
             share = number(times) / number(end - start)
-            weights, accumulators = table.rows[row], table.accumulators[row]
-            for k in range(d + net.wide):  # as one vector
-                g = gradient[f * d + k]
-                g = share * (g if k < d else dlogit)
-                accumulators[k] += g * g
-                weights[k] -= (embedding_rate if k < d else wide_rate) * g / root(accumulators[k])
-                total += accumulators[k]
+            learn_row(net, table, row, gradient[f * d :], share, dlogit, rates)
+            for k in range(d + net.wide):
+                total += table.accumulators[row, k]
     return total
 
 
@@ -163,6 +158,22 @@ def count_example(records: Records, rows: NDArray[np.int64], time: int, label: A
     observe(records, records.counts.shape[0] - 1, bucket, seen, clicked)
     for i in range(rows.shape[0]):
         observe(records, rows[i], bucket, seen, clicked)
+
+
+@inner_ordered_sum
+def learn_row(net: Network, table: Table, row: int, gradient: NDArray[Any], share: Any, dlogit: Any, rates: Rates) -> None:
+    """Take an Adagrad step on a row, embedding and wide weight as one vector: a root and a quotient are those of eight weights.
+
+    ``gradient (d,)`` is that of the embedding; a number behind it, which there must be, is read in vain.
+    """
+    d, number = table.rows.shape[1] - 1, net.dense.dtype.type
+    embedding_rate, wide_rate = number(rates.embedding), number(rates.wide)
+    weights, accumulators = table.rows[row], table.accumulators[row]
+    for k in range(d + net.wide):
+        g = gradient[k]
+        g = share * (g if k < d else dlogit)
+        accumulators[k] += g * g
+        weights[k] -= (embedding_rate if k < d else wide_rate) * g / root(accumulators[k])
 
 
 @inner
