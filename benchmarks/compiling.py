@@ -1,6 +1,7 @@
 """The time that each kernel takes to compile, the processor's, with what it calls and without, from an empty cache.
 
-``NUMBA_CACHE_DIR=$(mktemp -d) python -m benchmarks.compiling [NETWORK]`` compiles as ``sml compile`` does, and prints what takes the most.
+``NUMBA_CACHE_DIR=$(mktemp -d) python -m benchmarks.compiling [NETWORK]`` compiles as ``sml compile`` does, and prints what takes the
+most in this process, which compiles what predicts and explains; the one beside it compiles what learns.
 """
 
 import sys
