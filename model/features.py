@@ -89,7 +89,7 @@ class Encoder:
             for index, field in enumerate(fields)
             if field.kind == "cross"
         ]
-        self._known = frozenset(field.name for field in fields if field.is_feature)
+        self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
 
     def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.

@@ -118,6 +118,8 @@ def check_crosses(fields: Sequence[Field]) -> None:
     others = [field.name for field in fields if field.kind != "cross"]
     for field in fields:
         if field.kind == "cross" and not (len(set(field.of)) == len(field.of) == 2 and set(field.of) <= set(others)):  # noqa: PLR2004
-            raise ValueError(f"of: got {', '.join(field.of) or 'nothing'} in the cross {field.name}, expected two of {', '.join(others)}")
+            raise ValueError(
+                f"each cross to be of two fields ({', '.join(others)}), but {field.name} is of {', '.join(field.of) or 'none'}"
+            )
         if field.kind != "cross" and field.of:
-            raise ValueError(f"of: got {', '.join(field.of)} in {field.name}, expected it in a field of kind cross alone")
+            raise ValueError(f"`of` in fields of kind cross alone, but {field.name} is of {', '.join(field.of)}")
