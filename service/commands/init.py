@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.commands.compile import compile_kernels
 from service.onboarding.crosses import find_crosses
 from service.onboarding.event_shape import infer
 from service.onboarding.sample import Sample, chunks
@@ -42,8 +43,9 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes(left_out.notes())
     text = settings_text(name_of(recorded), data, sample, every=every)
-    crosses = find_crosses(recorded, Settings(**tomllib.loads(text)))
-    return f"{_written(with_crosses(text, crosses), output)} from {sample.rows:,} rows"
+    settings = Settings(**tomllib.loads(text))
+    compile_kernels(settings.model.network)
+    return f"{_written(with_crosses(text, find_crosses(recorded, settings)), output)} from {sample.rows:,} rows"
 
 
 def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool) -> str:

@@ -13,7 +13,6 @@ from model.features import Encoder, Features
 from model.online import OnlineModel
 from model.progressive import Outcome, learn_and_score
 from model.settings import Field
-from service.commands.compile import compile_kernels
 from service.onboarding.field_kinds import words
 from service.screen import counting
 from service.settings import Settings
@@ -46,7 +45,6 @@ def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
 
     Fields that by their names are of persons are not crossed: what a cross has learned of a value can't be forgotten.
     """
-    compile_kernels(settings.model.network)
     crosses = _learned(recorded, settings)
     if crosses is None:
         return []
