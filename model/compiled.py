@@ -107,7 +107,7 @@ def _compile_learning(network: NetworkName, forward: Connection) -> None:
 def _end_with_parent() -> None:
     if parent := parent_process():
         parent.join()
-    os._exit(1)
+        os._exit(1)
 
 
 def _compile(kernel: Any, *arguments: Any) -> None:
