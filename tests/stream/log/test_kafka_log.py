@@ -140,9 +140,7 @@ def test_a_reader_whose_caller_does_not_ask_reads_no_further_than_it_may(
     assert [record.offset for record in first + rest] == list(range(100))
 
 
-def test_a_reader_whose_caller_seldom_asks_reads_once_for_many_records(
-    log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_whose_caller_seldom_asks_reads_once_for_many_records(log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_reader, "_ASKS_OFTEN", 0.0)
     reader = log.reader(topic, {0: 0})
     reader.poll(1, 0.1)
