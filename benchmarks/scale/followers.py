@@ -40,7 +40,7 @@ CAPACITY = 131_072  # rows
 _TICK = os.sysconf("SC_CLK_TCK")  # of the processor's time in /proc, a second
 
 
-Found: TypeAlias = "SimpleQueue[list[tuple[int, float]]]"  # the versions that a follower served, and when, in seconds since the epoch
+Found: TypeAlias = "SimpleQueue[list[tuple[int, float]]]"  # versions served, or bytes read; and when, in seconds since the epoch
 
 
 class Served:
@@ -68,16 +68,17 @@ def follow(url: str, prefix: str, stop: Event, ready: Semaphore, found: Found) -
     found.put(served.versions)
 
 
-def drain(url: str, prefix: str, stop: Event, count: int) -> None:
-    """Read the deltas ``count`` times, each time as a client of its own, and drop them."""
+def drain(url: str, prefix: str, stop: Event, count: int, found: Found) -> None:
+    """Read the deltas ``count`` times, each time as a client of its own, and drop them; tell how many bytes came when."""
     settings = {"bootstrap.servers": url.removeprefix("kafka://"), "group.id": "drain", "isolation.level": "read_committed"}
     consumers = [Consumer({**settings, "enable.auto.commit": False}) for _ in range(count)]
     for each in consumers:
         each.assign([TopicPartition(Topics(prefix).weights, DELTAS, OFFSET_END)])
+    read = []
     while not stop.is_set():
-        for each in consumers:
-            each.consume(64, 0.0)
+        read.append((sum(len(message.value() or b"") for each in consumers for message in each.consume(64, 0.0)), time.time()))
         time.sleep(0.02)
+    found.put(read)
 
 
 class Round(NamedTuple):
@@ -87,17 +88,19 @@ class Round(NamedTuple):
     end: float
     used: dict[str, float]  # cores: of the broker, the learner, all followers, all readers
     busy: float  # cores, of the whole machine
-    served: list[list[tuple[int, float]]]
+    served: list[list[tuple[int, float]]]  # by each follower
+    read: int  # bytes, by all readers
 
 
 def measure(site: Site, pids: dict[str, int], followers: int, readers: int, seconds: float) -> Round:
     """Let so many follow and so many read for a while."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    stop, ready, found = context.Event(), context.Semaphore(0), context.SimpleQueue()
+    stop, ready = context.Event(), context.Semaphore(0)
+    found, drained = context.SimpleQueue(), context.SimpleQueue()
     where = site.settings.log.url, site.topics.prefix, stop
     following = [context.Process(target=follow, args=(*where, ready, found)) for _ in range(followers)]
-    reading = [context.Process(target=drain, args=(*where, readers))] if readers else []
+    reading = [context.Process(target=drain, args=(*where, readers, drained))] if readers else []
     for each in (*following, *reading):
         each.start()
     of = {name: [pid] for name, pid in pids.items()}
@@ -110,10 +113,10 @@ def measure(site: Site, pids: dict[str, int], followers: int, readers: int, seco
     end, used, busy = time.time(), {name: sum(map(_seconds, some)) - before[name] for name, some in of.items()}, _busy() - was
     time.sleep(AT_LAST)
     stop.set()
-    served = [found.get() for _ in following]
+    served, read = [found.get() for _ in following], sum(size for _ in reading for size, at in drained.get() if begin <= at < end)
     for each in (*following, *reading):
         each.join()
-    return Round(begin, end, {name: spent / (end - begin) for name, spent in used.items()}, busy / (end - begin), served)
+    return Round(begin, end, {name: spent / (end - begin) for name, spent in used.items()}, busy / (end - begin), served, read)
 
 
 def lags(found: Round, packed: dict[int, float]) -> tuple[list[float], list[float]]:
@@ -157,7 +160,7 @@ def report(found: Round, log: Written, followers: int, readers: int) -> None:
     each = 1e3 * found.used["followers"] / followers / (len(last) / seconds)
     print(
         f"| {followers} | {readers} | {(learned[-1] - learned[0]) / seconds:,.0f} | {len(last) / seconds:.1f} | {size / len(last):,.0f} "
-        f"| {(followers + readers) * size / seconds / 1e6:.0f} | {cores} | {found.busy:.2f} | {each:.1f} "
+        f"| {(followers * size + found.read) / seconds / 1e6:.0f} | {cores} | {found.busy:.2f} | {each:.1f} "
         f"| {1e3 * float(np.median(first)):.0f} | {late} |",
         flush=True,
     )
