@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scale.costs import REQUEST
+from benchmarks.scale.followers import Round, lags
 from benchmarks.scale.simulate import Stage, arriving, joining, learning, most, piped, predicting, through
 
 WITHIN = 0.2
@@ -53,6 +54,15 @@ def test_simulated_throughput_of_a_learner_is_that_which_was_measured_by_the_clo
 
 def test_all_processes_on_two_cores_serve_as_many_events_as_their_processor_time_allows() -> None:
     assert piped(2) == pytest.approx(11_000, rel=WITHIN)
+
+
+def test_a_version_that_a_follower_passed_over_counts_from_when_it_served_a_later_one() -> None:
+    quick, slow = [(1, 10.1), (2, 11.1), (3, 12.1)], [(1, 10.3), (3, 12.4)]
+
+    first, last = lags(Round(10.0, 12.5, {}, 0.0, [quick, slow], 0), {0: 9.0, 1: 10.0, 2: 11.0, 3: 12.0, 4: 13.0})
+
+    assert first == pytest.approx([0.1, 0.1, 0.1])
+    assert last == pytest.approx([0.3, 1.4, 0.4])
 
 
 def test_simulated_overload_sheds_as_much_and_answers_as_late_as_was_measured() -> None:
