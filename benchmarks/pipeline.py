@@ -1,6 +1,6 @@
 """A recorded log through all processes: replayed, joined, learned and served, on one machine; events a second, and each process's share.
 
-python -m benchmarks.pipeline LOG.csv.gz --config sml.toml [--log kafka://localhost:9092]
+python -m benchmarks.pipeline LOG.csv.gz --config sml.toml [--log kafka://localhost:9092 [--broker PID]]
 
 A row is an impression, and a click if it was clicked. The kernels are compiled, and the processes up, before the first row is read.
 """
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--config", type=Path, default=Path("sml.toml"))
     parser.add_argument("--log", help="kafka://host:9092; default: an SQLite file")
+    parser.add_argument("--broker", type=int, help="its process, if its share is to be shown, too")
     asked = parser.parse_args()
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,9 @@ def main() -> None:
             wait_for(f"http://127.0.0.1:{port}/readyz", children.check)
             own = os.getpid()
             started = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-            pids = {"replay": own, **dict(zip(_PROCESSES, map(int, started), strict=True))}
+            pids = {"replay": own, **dict(zip(_PROCESSES, map(int, started), strict=True))} | (
+                {"broker": asked.broker} if asked.broker else {}
+            )
             before, start = {name: _seconds(pid) for name, pid in pids.items()}, time.perf_counter()
             written = replay(asked.path, settings)
             replayed = time.perf_counter() - start

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 import cramjam
+import numpy as np
 
 MOST = 16_000_000  # bytes of a batch, unpacked: clients pack one to two megabytes at most
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4  # as a batch names them
@@ -28,7 +29,7 @@ def fits(codec: int, payload: memoryview) -> bool:
         if codec == _GZIP:
             return len(gzip.GzipFile(fileobj=io.BytesIO(payload)).read(MOST + 1)) <= MOST
         unpack = {_LZ4: cramjam.lz4, _ZSTD: cramjam.zstd}[codec].decompress_into
-        unpack(bytes(payload), bytearray(MOST))  # it fails where there is no room; memory that is not written to is not taken
+        unpack(bytes(payload), np.empty(MOST, np.uint8))  # it fails where there is no room; memory that is not written to is not taken
     except (cramjam.DecompressionError, OSError, EOFError, zlib.error, KeyError, IndexError):
         return False
     return True

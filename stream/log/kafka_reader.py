@@ -1,8 +1,10 @@
 """Reads a topic of Kafka; the client's own thread reads ahead, so that what comes while the caller works is there when it asks.
 
 Else a poll is answered with what had come by the poll before, and what came since waits for one more turn of the caller's loop.
+For a caller who seldom asks nothing is read ahead: each request costs a millisecond of the processor, however few records it brings.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from operator import attrgetter
@@ -19,6 +21,7 @@ from stream.log.kafka_security import Cluster
 
 _AT_ONCE, _MOST_BYTES = 500, 16_000_000  # records and bytes of values that are unpacked before we look how many they are
 _AHEAD = 5_000  # records that may wait for the caller before no more are read
+_ASKS_OFTEN = 0.25  # seconds since the last poll after which no more are read, if any wait
 _PATIENCE_MS = 250  # that a request waits; then we look whether Kafka has refused us
 _PAUSE = 0.005  # seconds from a few records to the next request: those that come one by one shall not take one each
 
@@ -37,7 +40,8 @@ class KafkaReader:
         self._records: list[Record] = []  # read, and not taken yet
         self._bytes = 0  # of their values
         self._error: Exception | None = None  # what was met after these records
-        self._begun = self._raised = self._closing = False
+        self._reading = self._raised = self._closing = False
+        self._asked = 0.0  # when the caller last did, by the monotonic clock
         self._changed = Condition()  # guards all of these
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
@@ -46,17 +50,17 @@ class KafkaReader:
         Raises:
             RefusedError: Kafka does not let us in again, or not read.
         """
-        if not self._begun:
-            self._begun = True
-            self._consumer._manager.call_soon(self._read_ahead)  # noqa: SLF001 - what runs there waits for nobody
         with self._changed:
             if self._raised:  # whoever asks again, wants another try
                 self._error, self._raised = None, False
+            self._asked = time.monotonic()
+            self._read_on()
             self._changed.wait_for(lambda: self._records or self._error, timeout)
-            taken = self._take(max_records)
+            taken, self._asked = self._take(max_records), time.monotonic()
             if self._error and not taken:
                 self._raised = True
                 raise self._error
+            self._read_on()
         taken.sort(key=attrgetter("partition"))
         return taken
 
@@ -76,12 +80,23 @@ class KafkaReader:
         self._positions = self._positions | {each.partition: each.offset + 1 for each in taken} if self._records else self._reached
         return taken
 
+    def _read_on(self) -> None:
+        """Let the client's thread read, unless it does, or enough is there."""
+        if not self._reading and not self._enough():
+            self._reading = True
+            self._consumer._manager.call_soon(self._read_ahead)  # noqa: SLF001 - what runs there waits for nobody
+
+    def _enough(self) -> bool:
+        late = bool(self._records) and time.monotonic() > self._asked + _ASKS_OFTEN
+        return late or self._error is not None or len(self._records) >= _AHEAD or self._bytes >= _MOST_BYTES
+
     async def _read_ahead(self) -> None:
         sleep = self._consumer._net.sleep  # noqa: SLF001
         while not self._closing:
-            if self._error or len(self._records) >= _AHEAD or self._bytes >= _MOST_BYTES:
-                await sleep(_PAUSE)
-                continue
+            with self._changed:
+                if self._enough():
+                    self._reading = False
+                    return
             records, reached, error = list[Record](), self._reached, None
             try:
                 records = await self._request()

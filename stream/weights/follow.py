@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 64  # chunks in one poll
 _PATIENCE = 0.25  # seconds that a poll waits for a delta; then the follower checks whether to stop
+_TURN = 0.01  # seconds that it waits until caught up: where the log ends with no record, none comes to end the wait
 _MANIFEST_PATIENCE = 10.0  # seconds that a poll waits for a record that is known to be there
 _LOOK_EVERY = 1.0  # seconds from one look at the versions to the next
 _TOLD = 100  # offsets before the newest version's: a version among them says how learning goes
@@ -144,7 +145,7 @@ class Follower:
                     self._end_traces()
                     self._take_note(arriving)
                     arriving.clear()
-                records = reader.poll(_BATCH, _PATIENCE if caught_up else 0.0)
+                records = reader.poll(_BATCH, _PATIENCE if caught_up else _TURN)
                 arriving += [record for record in records if is_heartbeat(record)]
                 if self._tracing:  # what came before this server others have served
                     new = [record for record in records if record.offset >= self._heartbeats_since]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -69,6 +70,26 @@ def test_kustomize_renders_what_is_there_into_one_namespace_with_one_image() -> 
     assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.com/sml-online:0.2.0"}
     assert len(set(re.findall(r"name: (sml-settings-\w+)", done.stdout))) == 1
     assert "\n        name: sml-settings\n" not in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
+def test_the_site_of_ten_machines_is_the_base_with_its_own_image_and_settings(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "deploy/kubernetes")
+    site = tmp_path / "site"
+    site.mkdir()
+    shown = re.search(
+        r"```yaml\n(resources: \[../deploy/kubernetes\].*?)```", (ROOT / "docs/scale.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert shown
+    (site / "kustomization.yaml").write_text(shown[1], encoding="utf-8")
+    (site / "sml.toml").write_text("[log]\npartitions = 16\n", encoding="utf-8")
+
+    done = subprocess.run(["kubectl", "kustomize", site], capture_output=True, text=True, check=True)
+
+    assert len(list(yaml.safe_load_all(done.stdout))) == len(RESOURCES) + 1
+    assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.org/sml-online:1"}
+    assert "partitions = 16" in done.stdout
+    assert "kafka-bootstrap" not in done.stdout
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

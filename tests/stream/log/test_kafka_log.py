@@ -106,7 +106,8 @@ def test_a_topic_that_keeps_its_writers_timestamps_is_told_from_one_that_does_no
     assert [log.append_times(each) for each in (topic, theirs, default)] == [True, False, False]
 
 
-def test_what_comes_while_the_caller_works_is_there_when_it_asks(log: KafkaLog, topic: str) -> None:
+def test_what_comes_while_the_caller_works_is_there_when_it_asks(log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_reader, "_ASKS_OFTEN", 10.0)
     reader = log.reader(topic, {0: 0})
     reader.poll(1, 0.1)
     for number in range(3):
@@ -137,6 +138,23 @@ def test_a_reader_whose_caller_does_not_ask_reads_no_further_than_it_may(
 
     assert held in [(count, 2 * count, {0: 1}) for count in range(20, 30)]
     assert [record.offset for record in first + rest] == list(range(100))
+
+
+def test_a_reader_whose_caller_seldom_asks_reads_once_for_many_records(log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_reader, "_ASKS_OFTEN", 0.0)
+    reader = log.reader(topic, {0: 0})
+    reader.poll(1, 0.1)
+    log.append([Message(topic, b"", b"first")])
+    while not reader._records:
+        time.sleep(0.01)
+    log.append([Message(topic, b"", b"%d" % number) for number in range(20)])
+    time.sleep(0.3)
+
+    waiting = len(reader._records)
+    records = reader.poll(100, WAIT) + reader.poll(100, WAIT)
+    reader.close()
+
+    assert (waiting, len(records)) == (1, 21)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
