@@ -10,13 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service.commands import join_on_flink
 from service.commands.join_on_flink import CHECKPOINTS, JARS, FlinkError, build, check, newest_checkpoint
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, load
 from stream.flink.kafka_properties import NotForJavaError, kafka_properties
-from stream.join.share import joiner_of
+from stream.flink.ownership import Ownership, give_back, take_over
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.share import Share, job_of, joiner_of
 from stream.log.connect import connect
+from stream.log.contract import FencedError
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
 from tests.flink_traffic import create, events, join, outcome, settled, write, write_settings
@@ -88,8 +93,53 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
 
     assert settled(kafka, handed_over) == expected
     assert expected.total() > before.total() + 2_000 > 2_500
-    with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
+    with pytest.raises(JoinerError, match="got '' beside its offset, by which a job of Flink's joins it"):
         join(config)
+
+
+def test_a_joiner_is_refused_from_the_moment_a_job_takes_over_until_that_is_given_back(kafka: str, tmp_path: Path) -> None:
+    begun, new = (f"taken-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    create(kafka, [begun, new], PARTITIONS)
+    begin = int(time.time() * 1000) - 3_600_000
+    write(kafka, [begun], PARTITIONS, events(200, begin))
+    configs = {prefix: write_settings(tmp_path, kafka, prefix) for prefix in (begun, new)}
+    join(configs[begun])
+    first = outcome(kafka, begun)
+    write(kafka, [begun], PARTITIONS, events(200, begin + 10_000, seed=2))
+
+    with connect(kafka) as log:
+        before = log.progress(joiner_of(Topics(begun)), Topics(begun).clicks)
+        for prefix, config in configs.items():
+            take_over(log, Topics(prefix), load(config).join)
+            for share in (None, Share(0, 1)):
+                with pytest.raises(JoinerError, match="by which a job of Flink's joins it, expected a joiner's resume point"):
+                    join(config, share)
+            give_back(log, Topics(prefix))
+        assert log.progress(joiner_of(Topics(begun)), Topics(begun).clicks) == before
+    join(configs[begun])
+
+    assert outcome(kafka, begun).total() > first.total()
+
+
+def test_a_job_ends_before_its_next_checkpoint_once_another_or_a_joiner_has_taken_its_name(kafka: str, tmp_path: Path) -> None:
+    topics = Topics(f"fenced-{uuid.uuid4().hex[:8]}")
+    create(kafka, [topics.prefix], PARTITIONS)
+    settings = load(write_settings(tmp_path, kafka, topics.prefix)).join
+
+    with connect(kafka) as log:
+
+        def job() -> Ownership:
+            return Ownership(log, job_of(topics), take_over(log, topics, settings))
+
+        first = job()
+        first.check()
+        second = job()
+        with pytest.raises(FencedError, match="another process owns"):
+            first.check()
+        second.check()
+        Joiner(log, topics, settings, JoinerMetrics(CollectorRegistry())).leave_behind()
+        with pytest.raises(FencedError, match="another process owns"):
+            second.check()
 
 
 def test_the_job_is_built_again_once_its_sources_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

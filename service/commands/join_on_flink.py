@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -18,11 +17,11 @@ import service
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from stream.flink.kafka_properties import kafka_properties
+from stream.flink.ownership import Ownership, give_back, take_over
 from stream.flink.task import Task
-from stream.join.share import fence_others, joiner_of
+from stream.join.share import job_of, joiner_of
 from stream.log.connect import open_log
 from stream.log.contract import LogError
-from stream.log.topics import JoinerError
 
 logger = logging.getLogger(__name__)
 
@@ -64,35 +63,39 @@ def join_on_flink(settings: Settings, config: Path) -> None:
             pass
         if job.poll() is None:
             job.terminate()
+    if newest_checkpoint(checkpoints) is None:  # so it has committed nothing
+        with open_log(settings.log) as log:
+            give_back(log, settings.topics)
     if job.returncode and not stop.is_set():
         raise FlinkError(f"the job has ended with status {job.returncode}: see above")
 
 
-def join_task(settings: Settings) -> None:
-    """Join what a job sends by stdin, and answer by stdout."""
+def join_task(settings: Settings, token: str) -> None:
+    """Join what a job sends by stdin, and answer by stdout, for as long as the job's name is held by ``token``."""
     with open_log(settings.log) as log:
-        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, with_heartbeats=True)
+        owner = Ownership(log, job_of(settings.topics), token)
+        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, owner.check, with_heartbeats=True)
         task.run(sys.stdin.buffer)
 
 
 def print_plan(settings: Settings) -> None:
-    """Print what the job must know, as Java's properties. Each ``sml join`` that still runs is fenced; the job goes on from there.
+    """Take over from whoever joins, and print what the job must know, as Java's properties.
 
     Raises:
-        JoinerError: the topics don't fit each other.
+        JoinerError: the topics don't fit each other, or the log does not fit the progress.
         SettingsError: these settings are not for Flink.
     """
     check(settings)
-    topics, owner = settings.topics, joiner_of(settings.topics)
-    with open_log(settings.log) as log, closing(log.writer(owner)):
-        fence_others(log, topics, None)
-        counts = {name: len(log.bounds(name)) for name in (topics.impressions, topics.clicks, topics.examples)}
-    if len(set(counts.values())) > 1:
-        raise JoinerError(f"expected equal numbers of partitions, got {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    topics = settings.topics
+    with open_log(settings.log) as log:
+        token = take_over(log, topics, settings.join)
+        partitions = len(log.bounds(topics.impressions))
     plan = {
         "topics": f"{topics.impressions},{topics.clicks}",
-        "partitions": str(counts[topics.impressions]),
-        "owner": owner,
+        "partitions": str(partitions),
+        "group": joiner_of(topics),
+        "name": job_of(topics),
+        "token": token,
     } | {f"kafka.{name}": value for name, value in kafka_properties(settings.log).items()}
     for name, value in plan.items():
         typer.echo(f"{name}={value}".replace("\\", "\\\\").encode("unicode_escape").decode())

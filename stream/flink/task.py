@@ -1,11 +1,12 @@
 """A task of a Flink job: joins some partitions with the very code of ``sml join``, between two pipes.
 
-Frames in: A assigns a partition, with what Flink has kept of it; R is a record; S starts; F asks for all that is decided by now.
-S and F are answered: K a record to keep, M a message to write, P how far a partition has come, then D. Between F and D nothing is left
-over, so what Flink's checkpoint holds at that moment is all that is known: a task can be killed at any time.
+Frames in: A assigns a partition, with what Flink has kept of it; R is a record; S starts; F asks for all that is decided by now, C the same
+before a checkpoint. Each of these three is answered: K a record to keep, M a message to write, P how far a partition has come, then D.
+After D nothing is left over, so what Flink's checkpoint holds at that moment is all that is known: a task can be killed at any time.
 """
 
 import time
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import msgspec
@@ -24,11 +25,29 @@ _Kept = tuple[tuple[int, str], tuple[int, str]]  # of each input: the next offse
 
 
 class Task:
-    """Joins the partitions that it is assigned."""
+    """Joins the partitions that it is assigned.
 
-    def __init__(self, log: Log, topics: Topics, settings: JoinSettings, out: BinaryIO, *, with_heartbeats: bool) -> None:
+    Args:
+        log: The log.
+        topics: The topics to join.
+        settings: How to join.
+        out: Where answers go.
+        check_owner: Raises an error once the job is another's, see :class:`stream.flink.ownership.Ownership`.
+        with_heartbeats: Whether to send some.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        settings: JoinSettings,
+        out: BinaryIO,
+        check_owner: Callable[[], None],
+        *,
+        with_heartbeats: bool,
+    ) -> None:
         self._log, self._topics, self._settings, self._out = log, topics, settings, out
-        self._with_heartbeats = with_heartbeats
+        self._check_owner, self._with_heartbeats = check_owner, with_heartbeats
         self._inputs = input_topics(topics)
         self._assigned: dict[int, Kept | None] = {}
         self._task_log = TaskLog(log, topics, {})
@@ -50,6 +69,8 @@ class Task:
         elif letter == b"A":
             self._assign(int.from_bytes(frame[:4]), frame[4:])
         else:
+            if letter in {b"S", b"C"}:
+                self._check_owner()
             if letter == b"S":
                 self._start()
             self._answer()

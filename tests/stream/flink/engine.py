@@ -109,7 +109,7 @@ class _Running:
 
     def __init__(self, engine: Engine, partitions: list[int]) -> None:
         self.engine, self.out, self.batch = engine, io.BytesIO(), list[bytes]()
-        self.task = Task(cast("Log", engine.log), TOPICS, engine.settings, self.out, with_heartbeats=False)
+        self.task = Task(cast("Log", engine.log), TOPICS, engine.settings, self.out, lambda: None, with_heartbeats=False)
         for p in partitions:
             self._do(b"A", p.to_bytes(4) + engine.progress.get(p, b""))
             for (_, _, _), record in sorted(each for each in engine.kept.items() if each[0][0] == p):
