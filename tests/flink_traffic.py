@@ -124,6 +124,7 @@ def write(url: str, prefixes: list[str], partitions: int, stream: Iterator[Event
             "enable.idempotence": True,
             "queue.buffering.max.messages": 1_000_000,
             "compression.type": "lz4",
+            "message.max.bytes": 10_000_000,  # before compression
         }
     )
     last = 0

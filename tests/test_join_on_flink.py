@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from stream.log.connect import connect
 from stream.log.contract import FencedError
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
-from tests.flink_traffic import create, events, join, outcome, settled, write, write_settings
+from tests.flink_traffic import Event, create, events, join, outcome, settled, write, write_settings
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
@@ -79,7 +80,8 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     config = write_settings(tmp_path, kafka, handed_over)
     join(config)
     before = settled(kafka, handed_over)
-    write(kafka, [alone, handed_over], PARTITIONS, events(5_000, begin + 41_000, seed=2))
+    huge = Event(False, "huge", b"x" * 3_000_000, begin + 40_500)
+    write(kafka, [alone, handed_over], PARTITIONS, chain([huge], events(5_000, begin + 41_000, seed=2)))
     join(write_settings(tmp_path, kafka, alone))
     expected = settled(kafka, alone)
 
@@ -97,43 +99,34 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
         join(config)
 
 
-def test_a_joiner_is_refused_from_the_moment_a_job_takes_over_until_that_is_given_back(kafka: str, tmp_path: Path) -> None:
-    begun, new = (f"taken-{uuid.uuid4().hex[:8]}" for _ in range(2))
-    create(kafka, [begun, new], PARTITIONS)
-    begin = int(time.time() * 1000) - 3_600_000
-    write(kafka, [begun], PARTITIONS, events(200, begin))
-    configs = {prefix: write_settings(tmp_path, kafka, prefix) for prefix in (begun, new)}
-    join(configs[begun])
-    first = outcome(kafka, begun)
-    write(kafka, [begun], PARTITIONS, events(200, begin + 10_000, seed=2))
-
-    with connect(kafka) as log:
-        before = log.progress(joiner_of(Topics(begun)), Topics(begun).clicks)
-        for prefix, config in configs.items():
-            take_over(log, Topics(prefix), load(config).join)
-            for share in (None, Share(0, 1)):
-                with pytest.raises(JoinerError, match="by which a job of Flink's joins it, expected a joiner's resume point"):
-                    join(config, share)
-            give_back(log, Topics(prefix))
-        assert log.progress(joiner_of(Topics(begun)), Topics(begun).clicks) == before
-    join(configs[begun])
-
-    assert outcome(kafka, begun).total() > first.total()
-
-
-def test_a_job_ends_before_its_next_checkpoint_once_another_or_a_joiner_has_taken_its_name(kafka: str, tmp_path: Path) -> None:
-    topics = Topics(f"fenced-{uuid.uuid4().hex[:8]}")
+def test_a_joiner_is_refused_from_the_moment_a_job_takes_over_and_a_job_once_its_name_is_taken(kafka: str, tmp_path: Path) -> None:
+    topics = Topics(f"taken-{uuid.uuid4().hex[:8]}")
     create(kafka, [topics.prefix], PARTITIONS)
-    settings = load(write_settings(tmp_path, kafka, topics.prefix)).join
+    config = write_settings(tmp_path, kafka, topics.prefix)
+    settings = load(config).join
 
     with connect(kafka) as log:
 
-        def job() -> Ownership:
+        def start_job() -> Ownership:
             return Ownership(log, job_of(topics), take_over(log, topics, settings))
 
-        first = job()
+        def expect_refusal(share: Share | None = None) -> None:
+            with pytest.raises(JoinerError, match="by which a job of Flink's joins it, expected a joiner's resume point"):
+                join(config, share)
+
+        start_job()  # before there is anything
+        expect_refusal()
+        give_back(log, topics)
+        write(kafka, [topics.prefix], PARTITIONS, events(200, int(time.time() * 1000) - 3_600_000))
+        join(config)
+        before = log.progress(joiner_of(topics), topics.clicks)
+        first = start_job()
+        expect_refusal(Share(0, 1))
+        give_back(log, topics)
+        assert log.progress(joiner_of(topics), topics.clicks) == before
+
         first.check()
-        second = job()
+        second = start_job()
         with pytest.raises(FencedError, match="another process owns"):
             first.check()
         second.check()

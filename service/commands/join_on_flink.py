@@ -130,7 +130,12 @@ def build(jars: Path) -> None:
         if shutil.which(tool) is None:
             raise FlinkError(f"--engine flink needs a JDK of version 17 and Maven, once: no {tool} found")
     classes = jars.parent / "classes"
-    _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
+    if not any(jars.glob(_JOB)):
+        typer.echo(f"fetching Flink and its Kafka connector into {jars}, 150 MB by Maven; this is done once", err=True)
+    try:
+        _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
+    except FlinkError as error:
+        raise FlinkError(f"{error}; without the network, copy {jars} from a machine that has it") from error
     _call("javac", "-nowarn", "-d", str(classes), "-cp", f"{jars}/*", *(str(each) for each in sources if each.suffix == ".java"))
     _call("jar", "--create", "--file", f"{job}.new", "-C", str(classes), ".")
     for older in jars.glob(_JOB):

@@ -88,6 +88,8 @@ public final class JoinJob {
     return KafkaSink.<byte[]>builder()
         .setKafkaProducerConfig(kafka(plan))
         .setProperty("transaction.timeout.ms", "900000") // the most that a broker allows by default: a job may be away for so long
+        .setProperty("compression.type", "lz4")
+        .setProperty("max.request.size", "16000000") // of a record before compression: an example is as large as its impression
         .setBootstrapServers(plan.getProperty("kafka.bootstrap.servers"))
         .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .setTransactionalIdPrefix(plan.getProperty("name"))
