@@ -8,17 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import typer
+from prometheus_client import CollectorRegistry
 from xxhash import xxh3_64_hexdigest
 
 import service
+from service.listen import PortTakenError
+from service.metrics_server import exposed
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from stream.flink.kafka_properties import kafka_properties
 from stream.flink.ownership import Ownership, give_back, take_over
 from stream.flink.task import Task
+from stream.join.metrics import JoinerMetrics
 from stream.join.share import job_of, joiner_of
 from stream.log.connect import open_log
 from stream.log.contract import LogError
@@ -30,6 +36,7 @@ JARS = Path(".flink/lib")
 CHECKPOINTS = Path("data/flink/checkpoints")
 # What Flink's own scripts open to it, as far as this job needs it.
 OPENED = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util", "java.time", "java.net")]
+_MOST_SLOTS = 64  # of a machine, that have a port for their metrics
 _JOB = "sml-join-*.jar"  # the job's own jar; the star stands for the digest of its sources
 
 
@@ -72,9 +79,10 @@ def join_on_flink(settings: Settings, config: Path) -> None:
 
 def join_task(settings: Settings, token: str) -> None:
     """Join what a job sends by stdin, and answer by stdout, for as long as the job's name is held by ``token``."""
-    with open_log(settings.log) as log:
-        owner = Ownership(log, job_of(settings.topics), token)
-        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, owner.check, with_heartbeats=True)
+    registry = CollectorRegistry()
+    with _exposed(registry, settings), open_log(settings.log) as log:
+        owner, metrics = Ownership(log, job_of(settings.topics), token), JoinerMetrics(registry)
+        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, owner.check, metrics, with_heartbeats=True)
         task.run(sys.stdin.buffer)
 
 
@@ -99,6 +107,20 @@ def print_plan(settings: Settings) -> None:
     } | {f"kafka.{name}": value for name, value in kafka_properties(settings.log).items()}
     for name, value in plan.items():
         typer.echo(f"{name}={value}".replace("\\", "\\\\").encode("unicode_escape").decode())
+
+
+@contextmanager
+def _exposed(registry: CollectorRegistry, settings: Settings) -> Iterator[None]:
+    """Serve the metrics at the first port, from [join] metrics_port on, that no other slot of this machine has."""
+    with ExitStack() as stack:
+        for port in range(settings.join.metrics_port, settings.join.metrics_port + _MOST_SLOTS):
+            of_slot = settings.model_copy(update={"join": settings.join.model_copy(update={"metrics_port": port})})
+            with suppress(PortTakenError):
+                stack.enter_context(exposed(registry, of_slot, "join"))
+                break
+        else:
+            logger.warning("no port from join.metrics_port = %s on is free: this task has no metrics", settings.join.metrics_port)
+        yield
 
 
 def check(settings: Settings) -> None:

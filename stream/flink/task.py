@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
 from stream.flink.task_log import Kept, TaskLog, TaskWriter, rewind_of
@@ -33,6 +32,7 @@ class Task:
         settings: How to join.
         out: Where answers go.
         check_owner: Raises an error once the job is another's, see :class:`stream.flink.ownership.Ownership`.
+        metrics: What is counted; what a task has counted since the last checkpoint is counted again if it is killed.
         with_heartbeats: Whether to send some.
     """
 
@@ -43,11 +43,12 @@ class Task:
         settings: JoinSettings,
         out: BinaryIO,
         check_owner: Callable[[], None],
+        metrics: JoinerMetrics,
         *,
         with_heartbeats: bool,
     ) -> None:
         self._log, self._topics, self._settings, self._out = log, topics, settings, out
-        self._check_owner, self._with_heartbeats = check_owner, with_heartbeats
+        self._check_owner, self._metrics, self._with_heartbeats = check_owner, metrics, with_heartbeats
         self._inputs = input_topics(topics)
         self._assigned: dict[int, Kept | None] = {}
         self._task_log = TaskLog(log, topics, {})
@@ -93,8 +94,7 @@ class Task:
 
     def _start(self) -> None:
         self._task_log = TaskLog(self._log, self._topics, self._assigned)
-        metrics = JoinerMetrics(CollectorRegistry())  # Flink has its own
-        joiner = Joiner(cast("Log", self._task_log), self._topics, self._settings, metrics, time.monotonic)
+        joiner = Joiner(cast("Log", self._task_log), self._topics, self._settings, self._metrics, time.monotonic)
         self._session = JoinSession(joiner, TaskWriter(self._task_log), with_heartbeats=self._with_heartbeats)
         self._task_log.started = True
 

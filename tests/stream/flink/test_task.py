@@ -147,7 +147,8 @@ def test_a_task_whose_job_is_anothers_says_so_and_answers_nothing() -> None:
         pipe, out = io.BytesIO(), io.BytesIO()
         write_frame(pipe, letter)
         pipe.seek(0)
-        Task(cast("Log", RecordedLog(events(1, START))), TOPICS, JoinSettings(), out, check, with_heartbeats=False).run(pipe)
+        log, metrics = cast("Log", RecordedLog(events(1, START))), JoinerMetrics(CollectorRegistry())
+        Task(log, TOPICS, JoinSettings(), out, check, metrics, with_heartbeats=False).run(pipe)
         out.seek(0)
 
         assert list(read_frames(out)) == [(b"E", b"another process owns 't'")]
