@@ -55,4 +55,4 @@ sbom: .venv/ready ## write what a release is made of, as CycloneDX, to dist/sbom
 	$(UV) export --quiet --preview-features sbom-export --frozen --no-dev --format cyclonedx1.5 --output-file dist/sbom.json
 
 clean: ## remove the environment and what runs have left
-	rm -rf .venv .kafka data
+	rm -rf .venv .kafka .flink data

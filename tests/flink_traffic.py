@@ -17,6 +17,7 @@ from service.settings import load
 from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.join.share import Share
 from stream.log.connect import connect
 from stream.log.contract import Headers, Record
 from stream.log.message import partition_of
@@ -123,6 +124,7 @@ def write(url: str, prefixes: list[str], partitions: int, stream: Iterator[Event
             "enable.idempotence": True,
             "queue.buffering.max.messages": 1_000_000,
             "compression.type": "lz4",
+            "message.max.bytes": 10_000_000,  # before compression
         }
     )
     last = 0
@@ -154,11 +156,12 @@ def write_settings(folder: Path, url: str, prefix: str) -> Path:
     return config
 
 
-def join(config: Path) -> None:
+def join(config: Path, share: Share | None = None) -> None:
     """Join by ``sml join``'s own loop, to the end of what the log holds."""
     settings = load(config)
     with connect(settings.log.url) as log:
-        Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry())).run(lambda: False, until_caught_up=True)
+        joiner = Joiner(log, settings.topics, settings.join, JoinerMetrics(CollectorRegistry()), share=share)
+        joiner.run(lambda: False, until_caught_up=True)
 
 
 def outcome(url: str, prefix: str) -> Counter[tuple[object, ...]]:

@@ -115,9 +115,9 @@ class SecureKafka(KafkaServer):
         given: dict[str, object] = {"protocol": "SASL_SSL", "mechanism": SCRAM, "username": name, "password": password}
         return SecuritySettings.model_validate(given | {"ca_file": str(self.folder / "ca.pem")} | changes)
 
-    def grant(self, principal: str, resource: str, name: str, *rights: str) -> None:
-        """Give rights on one resource: a Topic, Group, TransactionalId or Cluster."""
-        pattern = ResourcePattern(_type(resource), name)
+    def grant(self, principal: str, resource: str, name: str, *rights: str, prefixed: bool = False) -> None:
+        """Give rights on one resource, a Topic, Group, TransactionalId or Cluster, or on all whose name begins so."""
+        pattern = ResourcePattern(_type(resource), name, ACLResourcePatternType.PREFIXED if prefixed else ACLResourcePatternType.LITERAL)
         self.admin.create_acls([ACL(principal, "*", ACLOperation[right], ACLPermissionType.ALLOW, pattern) for right in rights])
 
     def revoke_all(self, principal: str) -> None:

@@ -1,28 +1,41 @@
 """``sml join --engine flink`` gives what ``sml join`` gives, row by row: handed over from one to the other, and killed in between."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
+from prometheus_client import CollectorRegistry
 
 from service.commands import join_on_flink
 from service.commands.join_on_flink import CHECKPOINTS, JARS, FlinkError, build, check, newest_checkpoint
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, load
 from stream.flink.kafka_properties import NotForJavaError, kafka_properties
-from stream.join.share import joiner_of
+from stream.flink.ownership import Ownership, give_back, take_over
+from stream.join.joiner import Joiner
+from stream.join.metrics import JoinerMetrics
+from stream.join.share import Share, job_of, joiner_of
 from stream.log.connect import connect
+from stream.log.contract import FencedError
+from stream.log.kafka_log import OWNERS
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
-from tests.flink_traffic import create, events, join, outcome, settled, write, write_settings
+from tests.flink_traffic import Event, create, events, join, outcome, settled, write, write_settings
+from tests.ports import free_port
+from tests.secure_kafka import SCRAM, SecureKafka
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
+PASSWORD = "correct-horse-battery"
 PATIENCE = 240.0  # seconds that a job may take to start, on a machine that does much else
 # A JVM for a minute, not for a year.
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx600m", "PYTHONPATH": str(ROOT)}
@@ -40,9 +53,20 @@ def jars() -> Path:
     return ROOT / JARS
 
 
-def start_flink(config: Path) -> subprocess.Popen[bytes]:
+def start_flink(config: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "service", "join", "--engine", "flink", "--config", str(config)]
-    return subprocess.Popen(command, cwd=config.parent, env=os.environ | JAVA, start_new_session=True)
+    return subprocess.Popen(command, cwd=config.parent, env=os.environ | JAVA | settings, start_new_session=True)
+
+
+def as_joiner(kafka: SecureKafka, prefix: str) -> dict[str, str]:
+    """Return the settings of a user that may do on Kafka what deploy/kafka.md says of the join on Flink, by TLS and a password."""
+    kafka.add_user(prefix, PASSWORD)
+    listed = (ROOT / "deploy/kafka.md").read_text(encoding="utf-8")
+    for resource, name, rights in re.findall(r"\| `sml join` \| (\w+) \| (\S+) \| ([A-Z_, ]+) \|", listed):
+        kafka.grant(f"User:{prefix}", resource, name if name == OWNERS else name.replace("sml", prefix, 1), *rights.split(", "))
+    kafka.grant(f"User:{prefix}", "TransactionalId", job_of(Topics(prefix)), "WRITE", "DESCRIBE", prefixed=True)
+    security = {"PROTOCOL": "SASL_SSL", "MECHANISM": SCRAM, "USERNAME": prefix, "PASSWORD": PASSWORD, "CA_FILE": f"{kafka.folder}/ca.pem"}
+    return {f"SML_LOG__SECURITY__{name}": value for name, value in security.items()} | {"SML_LOG__URL": kafka.urls["SASL"]}
 
 
 def kill(job: subprocess.Popen[bytes]) -> None:
@@ -65,7 +89,10 @@ def wait_for(job: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None
         time.sleep(0.05)
 
 
-def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_gives(kafka: str, jars: Path, tmp_path: Path) -> None:
+def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_gives(
+    secure_kafka: SecureKafka, jars: Path, tmp_path: Path
+) -> None:
+    kafka = secure_kafka.url
     alone, handed_over = (f"flink-{uuid.uuid4().hex[:8]}" for _ in range(2))
     (tmp_path / JARS.parent).symlink_to(jars.parent)
     begin = int(time.time() * 1000) - 3_600_000
@@ -73,23 +100,78 @@ def test_flink_takes_over_from_a_joiner_is_killed_and_has_given_what_one_joiner_
     write(kafka, [alone, handed_over], PARTITIONS, events(2_000, begin, seed=1))
     config = write_settings(tmp_path, kafka, handed_over)
     join(config)
-    before = settled(kafka, handed_over)
-    write(kafka, [alone, handed_over], PARTITIONS, events(5_000, begin + 41_000, seed=2))
+    before = outcome(kafka, handed_over)
+    huge = Event(False, "huge", b"x" * 3_000_000, begin + 40_500)
+    write(kafka, [alone, handed_over], PARTITIONS, chain([huge], events(5_000, begin + 41_000, seed=2)))
     join(write_settings(tmp_path, kafka, alone))
     expected = settled(kafka, alone)
 
-    job = start_flink(config)
+    port = free_port()
+    settings = as_joiner(secure_kafka, handed_over) | {"SML_JOIN__METRICS_PORT": str(port)}
+    job = start_flink(config, settings)
     wait_for(job, lambda: newest_checkpoint(tmp_path / CHECKPOINTS / handed_over) is not None)
     kill(job)  # while a transaction is prepared, or open
-    job = start_flink(config)
+    job = start_flink(config, settings)
     wait_for(job, lambda: outcome(kafka, handed_over).total() >= expected.total() and offsets_are_flinks(kafka, handed_over))
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     job.terminate()
     job.wait()
 
     assert settled(kafka, handed_over) == expected
     assert expected.total() > before.total() + 2_000 > 2_500
-    with pytest.raises(JoinerError, match="expected the joiner's resume point beside its offset"):
+    assert "\nsml_joiner_waiting_limit_bytes 4e+09" in metrics
+    with pytest.raises(JoinerError, match="got '' beside its offset, by which a job of Flink's joins it"):
         join(config)
+
+
+def test_a_joiner_is_refused_from_the_moment_a_job_takes_over_and_a_job_once_its_name_is_taken(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    kafka = secure_kafka.url
+    topics = Topics(f"taken-{uuid.uuid4().hex[:8]}")
+    create(kafka, [topics.prefix], PARTITIONS)
+    config = write_settings(tmp_path, kafka, topics.prefix)
+    settings = load(config).join
+
+    with connect(kafka) as log:
+
+        def start_job() -> Ownership:
+            return Ownership(log, job_of(topics), take_over(log, topics, settings))
+
+        def expect_refusal(share: Share | None = None) -> None:
+            with pytest.raises(JoinerError, match="by which a job of Flink's joins it, expected a joiner's resume point"):
+                join(config, share)
+
+        start_job()  # before there is anything
+        expect_refusal()
+        give_back(log, topics)
+        write(kafka, [topics.prefix], PARTITIONS, events(200, int(time.time() * 1000) - 3_600_000))
+        join(config)
+        before = log.progress(joiner_of(topics), topics.clicks)
+        first = start_job()
+        expect_refusal(Share(0, 1))
+        give_back(log, topics)
+        assert log.progress(joiner_of(topics), topics.clicks) == before
+
+        first.check()
+        second = start_job()
+        with pytest.raises(FencedError, match="another process owns"):
+            first.check()
+        second.check()
+        Joiner(log, topics, settings, JoinerMetrics(CollectorRegistry())).leave_behind()
+        with pytest.raises(FencedError, match="another process owns"):
+            second.check()
+
+
+def test_the_memory_of_the_deployments_task_manager_is_such_that_flink_starts(jars: Path, tmp_path: Path) -> None:
+    spec = next(yaml.safe_load_all((ROOT / "deploy/flink/flink-deployment.yaml").read_text(encoding="utf-8")))["spec"]
+    memory = {"taskmanager.memory.process.size": spec["taskManager"]["resource"]["memory"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(spec["flinkConfiguration"] | memory), encoding="utf-8")
+    of_flinks_scripts = ["org.apache.flink.runtime.util.bash.BashJavaUtils", "GET_TM_RESOURCE_PARAMS", "--configDir", str(tmp_path)]
+
+    found = subprocess.run(["java", "-cp", f"{jars}/*", *of_flinks_scripts], capture_output=True, text=True, check=False)
+
+    assert re.search(r"-Xmx1[0-9]{9} ", found.stdout), found.stdout  # as README.md says
 
 
 def test_the_job_is_built_again_once_its_sources_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,14 @@ from tests.flink_traffic import STEP, create, events, join, settled, write, writ
 from tests.kafka_server import KafkaServer
 
 PARTITIONS = 4
+# Which process it is, by a word of its command, the first that fits.
+KINDS = {
+    "Kafka": b"kafka.Kafka",
+    "tasks": b"join-task",
+    "TaskManager": b"TaskManagerRunner",
+    "JobManager": b"Standalone",
+    "this process": b"",
+}
 OFFSET = "__connect.errors.offset"  # heartbeats of a job that runs lie between the records of its inputs
 
 
@@ -82,26 +90,49 @@ def same(url: str, folder: Path, count: int = 50_000) -> None:
     print(f"lost {(expected - found).total()}, twice or other {(found - expected).total()}")
 
 
+def processor_seconds() -> dict[str, float]:
+    """Return the processor time so far of this process and its descendants, by what they are."""
+    parents, found = {os.getpid(): 0}, dict.fromkeys(KINDS, 0.0)
+    folders = sorted(Path("/proc").glob("[0-9]*"), key=lambda folder: int(folder.name))
+    for folder in folders:
+        with suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            state = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            if int(folder.name) not in parents and int(state[1]) not in parents:
+                continue
+            parents[int(folder.name)] = int(state[1])
+            kind = next(name for name, word in KINDS.items() if word in command)
+            found[kind] += (int(state[11]) + int(state[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def microseconds(before: dict[str, float], events: float) -> str:
+    """Say what an event took of each process since ``before``."""
+    return ", ".join(f"{name} {1e6 * (now - before[name]) / events:.0f}" for name, now in processor_seconds().items())
+
+
 def speed(url: str, folder: Path, count: int = 100_000) -> None:
-    """Join a backlog by one slot, by two, and by ``sml join``."""
+    """Join a backlog by one slot, by two, and by ``sml join``; say what an event takes of each process, in µs of a processor's time."""
     names = {slots: f"speed-{slots}-{uuid.uuid4().hex[:6]}" for slots in (0, 1, 2)}
     create(url, list(names.values()), PARTITIONS)
     write(url, list(names.values()), PARTITIONS, events(count, int(time.time() * 1000) - STEP * count - 60_000))
-    config, begin = write_settings(folder, url, names[0]), time.monotonic()
+    config, before, begin = write_settings(folder, url, names[0]), processor_seconds(), time.monotonic()
     join(config)
     took = time.monotonic() - begin
-    print(f"sml join: {count / took:,.0f} events/s")
+    print(f"sml join: {count / took:,.0f} events/s; µs an event: {microseconds(before, count)}")
     expected = rows(url, names[0]).total()
     letters = sum(1 for row in settled(url, names[0]).elements() if row[0] == "dead")
     for slots in (1, 2):
         name = names[slots]
         with Cluster(JARS, write_settings(folder, url, name), parallelism=slots, managers=1, slots=slots):
             wait_until(partial(has, url, name, 1))
-            begin, first = time.monotonic(), examples(url, name)
+            before, begin, first = processor_seconds(), time.monotonic(), examples(url, name)
             wait_until(partial(has, url, name, expected - letters))
-            took = time.monotonic() - begin
-        share = 1 - first / (expected - letters)
-        print(f"Flink, {slots} slot(s): {share * count / took:,.0f} events/s, over the last {share:.0%} of the backlog")
+            took, share = time.monotonic() - begin, 1 - first / (expected - letters)
+            said = microseconds(before, share * count)
+        print(
+            f"Flink, {slots} slot(s): {share * count / took:,.0f} events/s, over the last {share:.0%} of the backlog; µs an event: {said}"
+        )
 
 
 def main() -> None:

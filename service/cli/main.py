@@ -188,17 +188,19 @@ def join(
 def join_task(
     *,
     plan: Annotated[bool, typer.Option("--plan", help="Print what the job must know, and take over from `sml join`.")] = False,
+    token: Annotated[str, typer.Option("--token", help="By which the job holds its name, as the plan has it.")] = "",
     config: Config = CONFIG,
 ) -> None:
     """Join some partitions for a job of Flink's, which starts this and speaks to it by pipes.
 
     \b
-        sml join-task --config sml.toml
+        sml join-task --config sml.toml --token 2f1c…
         sml join-task --plan --config sml.toml
     """
     from service.commands.join_on_flink import join_task as run, print_plan
 
-    (print_plan if plan else run)(settings_of(config))
+    settings = settings_of(config)
+    print_plan(settings) if plan else run(settings, token)
 
 
 @app.command()

@@ -8,21 +8,26 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import typer
+from prometheus_client import CollectorRegistry
 from xxhash import xxh3_64_hexdigest
 
 import service
+from service.listen import PortTakenError
+from service.metrics_server import exposed
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from stream.flink.kafka_properties import kafka_properties
+from stream.flink.ownership import Ownership, give_back, take_over
 from stream.flink.task import Task
-from stream.join.share import fence_others, joiner_of
+from stream.join.metrics import JoinerMetrics
+from stream.join.share import job_of, joiner_of
 from stream.log.connect import open_log
 from stream.log.contract import LogError
-from stream.log.topics import JoinerError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +36,7 @@ JARS = Path(".flink/lib")
 CHECKPOINTS = Path("data/flink/checkpoints")
 # What Flink's own scripts open to it, as far as this job needs it.
 OPENED = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util", "java.time", "java.net")]
+_MOST_SLOTS = 64  # of a machine, that have a port for their metrics
 _JOB = "sml-join-*.jar"  # the job's own jar; the star stands for the digest of its sources
 
 
@@ -64,38 +70,57 @@ def join_on_flink(settings: Settings, config: Path) -> None:
             pass
         if job.poll() is None:
             job.terminate()
+    if newest_checkpoint(checkpoints) is None:  # so it has committed nothing
+        with open_log(settings.log) as log:
+            give_back(log, settings.topics)
     if job.returncode and not stop.is_set():
         raise FlinkError(f"the job has ended with status {job.returncode}: see above")
 
 
-def join_task(settings: Settings) -> None:
-    """Join what a job sends by stdin, and answer by stdout."""
-    with open_log(settings.log) as log:
-        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, with_heartbeats=True)
+def join_task(settings: Settings, token: str) -> None:
+    """Join what a job sends by stdin, and answer by stdout, for as long as the job's name is held by ``token``."""
+    registry = CollectorRegistry()
+    with _exposed(registry, settings), open_log(settings.log) as log:
+        owner, metrics = Ownership(log, job_of(settings.topics), token), JoinerMetrics(registry)
+        task = Task(log, settings.topics, settings.join, sys.stdout.buffer, owner.check, metrics, with_heartbeats=True)
         task.run(sys.stdin.buffer)
 
 
 def print_plan(settings: Settings) -> None:
-    """Print what the job must know, as Java's properties. Each ``sml join`` that still runs is fenced; the job goes on from there.
+    """Take over from whoever joins, and print what the job must know, as Java's properties.
 
     Raises:
-        JoinerError: the topics don't fit each other.
+        JoinerError: the topics don't fit each other, or the log does not fit the progress.
         SettingsError: these settings are not for Flink.
     """
     check(settings)
-    topics, owner = settings.topics, joiner_of(settings.topics)
-    with open_log(settings.log) as log, closing(log.writer(owner)):
-        fence_others(log, topics, None)
-        counts = {name: len(log.bounds(name)) for name in (topics.impressions, topics.clicks, topics.examples)}
-    if len(set(counts.values())) > 1:
-        raise JoinerError(f"expected equal numbers of partitions, got {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    topics = settings.topics
+    with open_log(settings.log) as log:
+        token = take_over(log, topics, settings.join)
+        partitions = len(log.bounds(topics.impressions))
     plan = {
         "topics": f"{topics.impressions},{topics.clicks}",
-        "partitions": str(counts[topics.impressions]),
-        "owner": owner,
+        "partitions": str(partitions),
+        "group": joiner_of(topics),
+        "name": job_of(topics),
+        "token": token,
     } | {f"kafka.{name}": value for name, value in kafka_properties(settings.log).items()}
     for name, value in plan.items():
         typer.echo(f"{name}={value}".replace("\\", "\\\\").encode("unicode_escape").decode())
+
+
+@contextmanager
+def _exposed(registry: CollectorRegistry, settings: Settings) -> Iterator[None]:
+    """Serve the metrics at the first port, from [join] metrics_port on, that no other slot of this machine has."""
+    with ExitStack() as stack:
+        for port in range(settings.join.metrics_port, settings.join.metrics_port + _MOST_SLOTS):
+            of_slot = settings.model_copy(update={"join": settings.join.model_copy(update={"metrics_port": port})})
+            with suppress(PortTakenError):
+                stack.enter_context(exposed(registry, of_slot, "join"))
+                break
+        else:
+            logger.warning("no port from join.metrics_port = %s on is free: this task has no metrics", settings.join.metrics_port)
+        yield
 
 
 def check(settings: Settings) -> None:
@@ -127,7 +152,12 @@ def build(jars: Path) -> None:
         if shutil.which(tool) is None:
             raise FlinkError(f"--engine flink needs a JDK of version 17 and Maven, once: no {tool} found")
     classes = jars.parent / "classes"
-    _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
+    if not any(jars.glob(_JOB)):
+        typer.echo(f"fetching Flink and its Kafka connector into {jars}, 150 MB by Maven; this is done once", err=True)
+    try:
+        _call("mvn", "-q", "-B", "-f", str(FOLDER / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars.resolve()}")
+    except FlinkError as error:
+        raise FlinkError(f"{error}; without the network, copy {jars} from a machine that has it") from error
     _call("javac", "-nowarn", "-d", str(classes), "-cp", f"{jars}/*", *(str(each) for each in sources if each.suffix == ".java"))
     _call("jar", "--create", "--file", f"{job}.new", "-C", str(classes), ".")
     for older in jars.glob(_JOB):

@@ -6,7 +6,7 @@ from service.doctor.finding import Finding, size
 from service.settings import Settings
 from stream.formats.decoding import MissingLibraryError, decoding
 from stream.join.foretell import flow_of, foretold
-from stream.join.share import Share, joiner_of, share_in
+from stream.join.share import Share, is_flinks, joiner_of, share_in
 from stream.log.contract import Log, LogError
 
 _SHARES = "start joiners whose --partitions together are all of the topic's, each in one of them only"
@@ -40,6 +40,8 @@ def joiners_found(log: Log, settings: Settings) -> Finding:
         count = len(log.bounds(topics.impressions))
     except LogError as error:
         return Finding("joiners", True, f"can't be told: {error}")
+    if known and all(map(is_flinks, known.values())):
+        return Finding("joiners", True, "a job of Flink's for all partitions")
     shares = {p: share_in(entry) for p, entry in known.items()}
     if not any(shares.values()):
         return Finding("joiners", True, "one for all partitions" if known else "none has begun")

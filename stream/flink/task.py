@@ -1,15 +1,15 @@
 """A task of a Flink job: joins some partitions with the very code of ``sml join``, between two pipes.
 
-Frames in: A assigns a partition, with what Flink has kept of it; R is a record; S starts; F asks for all that is decided by now.
-S and F are answered: K a record to keep, M a message to write, P how far a partition has come, then D. Between F and D nothing is left
-over, so what Flink's checkpoint holds at that moment is all that is known: a task can be killed at any time.
+Frames in: A assigns a partition, with what Flink has kept of it; R is a record; S starts; F asks for all that is decided by now, C the same
+before a checkpoint. Each of these three is answered: K a record to keep, M a message to write, P how far a partition has come, then D.
+After D nothing is left over, so what Flink's checkpoint holds at that moment is all that is known: a task can be killed at any time.
 """
 
 import time
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
 from stream.flink.task_log import Kept, TaskLog, TaskWriter, rewind_of
@@ -24,11 +24,31 @@ _Kept = tuple[tuple[int, str], tuple[int, str]]  # of each input: the next offse
 
 
 class Task:
-    """Joins the partitions that it is assigned."""
+    """Joins the partitions that it is assigned.
 
-    def __init__(self, log: Log, topics: Topics, settings: JoinSettings, out: BinaryIO, *, with_heartbeats: bool) -> None:
+    Args:
+        log: The log.
+        topics: The topics to join.
+        settings: How to join.
+        out: Where answers go.
+        check_owner: Raises an error once the job is another's, see :class:`stream.flink.ownership.Ownership`.
+        metrics: What is counted; what a task has counted since the last checkpoint is counted again if it is killed.
+        with_heartbeats: Whether to send some.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        settings: JoinSettings,
+        out: BinaryIO,
+        check_owner: Callable[[], None],
+        metrics: JoinerMetrics,
+        *,
+        with_heartbeats: bool,
+    ) -> None:
         self._log, self._topics, self._settings, self._out = log, topics, settings, out
-        self._with_heartbeats = with_heartbeats
+        self._check_owner, self._metrics, self._with_heartbeats = check_owner, metrics, with_heartbeats
         self._inputs = input_topics(topics)
         self._assigned: dict[int, Kept | None] = {}
         self._task_log = TaskLog(log, topics, {})
@@ -50,6 +70,8 @@ class Task:
         elif letter == b"A":
             self._assign(int.from_bytes(frame[:4]), frame[4:])
         else:
+            if letter in {b"S", b"C"}:
+                self._check_owner()
             if letter == b"S":
                 self._start()
             self._answer()
@@ -72,8 +94,7 @@ class Task:
 
     def _start(self) -> None:
         self._task_log = TaskLog(self._log, self._topics, self._assigned)
-        metrics = JoinerMetrics(CollectorRegistry())  # Flink has its own
-        joiner = Joiner(cast("Log", self._task_log), self._topics, self._settings, metrics, time.monotonic)
+        joiner = Joiner(cast("Log", self._task_log), self._topics, self._settings, self._metrics, time.monotonic)
         self._session = JoinSession(joiner, TaskWriter(self._task_log), with_heartbeats=self._with_heartbeats)
         self._task_log.started = True
 

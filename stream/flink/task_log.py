@@ -15,8 +15,10 @@ import msgspec
 from stream.heartbeat import is_heartbeat
 from stream.inputs import input_topics
 from stream.join.input_state import ResumePoint
+from stream.join.progress import progress
+from stream.join.share import is_flinks
 from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Reader, Record, TopicPartition
-from stream.log.topics import Topics
+from stream.log.topics import JoinerError, Topics
 
 QUIET = 1.0  # seconds without a record after which a partition may have been read to its end
 MARKERS = 100  # offsets that may all be markers: where more are left, there are records
@@ -32,7 +34,18 @@ class Kept(NamedTuple):
 
 def rewind_of(progress: Progress) -> int:
     """Return the offset before which no record is needed any more."""
-    return msgspec.json.decode(progress.metadata, type=ResumePoint).rewind
+    return _point(progress).rewind
+
+
+def unmarked(entry: Progress) -> Progress:
+    """Return the progress of ``sml join`` that a job took over, without the mark that says so."""
+    if not entry.metadata or not is_flinks(entry):
+        return entry
+    return progress(entry.offset, msgspec.structs.replace(_point(entry), share=""))
+
+
+def _point(entry: Progress) -> ResumePoint:
+    return msgspec.json.decode(entry.metadata, type=ResumePoint)
 
 
 class TaskLog:
@@ -65,12 +78,25 @@ class TaskLog:
         self._came_at[record.topic, record.partition] = self._clock()
 
     def progress(self, owner: str, topic: str) -> dict[int, Progress]:
-        """Return how far the join of each partition had come: as Flink has kept it, or as ``sml join`` left it."""
-        known = self._log.progress(owner, topic) if None in self.assigned.values() and topic in self.inputs else {}
+        """Return how far the join of each partition had come: as Flink has kept it, or as ``sml join`` left it.
+
+        Raises:
+            JoinerError: what Flink has kept is older than what was committed since.
+        """
+        if topic not in self.inputs:
+            return {}
+        found = self._log.progress(owner, topic)
+        known = {p: unmarked(entry) for p, entry in found.items() if p in self.assigned}
         for p, kept in self.assigned.items():
-            if kept is not None and topic in self.inputs:
-                known[p] = kept.progress[self.inputs.index(topic)]
-        return {p: progress for p, progress in known.items() if p in self.assigned}
+            if kept is None:
+                continue
+            known[p] = entry = kept.progress[self.inputs.index(topic)]
+            if p in found and found[p].offset > entry.offset:
+                raise JoinerError(
+                    f"{topic} partition {p}: Flink's checkpoint has come to offset {entry.offset}, expected at least {found[p].offset}, "
+                    "up to which it was joined since: start from the newest checkpoint, or begin anew: `sml join --from-now`"
+                )
+        return known
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Return the offsets that each partition holds; an assigned one ends where no record is left to be read."""

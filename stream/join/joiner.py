@@ -33,7 +33,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, progress_from_now, progress_of, recover
 from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of
-from stream.join.share import Share, fence_others, joiner_of, take_share
+from stream.join.share import Share, fence_others, is_flinks, job_of, joiner_of, take_share
 from stream.join.waiting import as_written
 from stream.log.contract import Log, LogUnavailableError, Message, OffsetGoneError, Progress, Record, TopicPartition, Writer
 from stream.log.topics import JoinerError, Topics
@@ -105,20 +105,24 @@ class Joiner:
             FencedError: another joiner has taken over.
             JoinerError: the topics don't fit each other.
         """
-        ends = progress_from_now(self.log, self.topics, self.settings, self.share)
+        ends = partial(progress_from_now, self.log, self.topics, self.settings, self.share)
         skipped = self._skip_to(joiner_of(self.topics), input_topics(self.topics), ends)
         if self.settings.rekey:
             names = originals(self.topics._replace(by_id=False), self.inputs)
-            skipped += self._skip_to(rekeyer_of(self.topics), names, progress_at_end(self.log, names))
+            skipped += self._skip_to(rekeyer_of(self.topics), names, partial(progress_at_end, self.log, names))
         return skipped
 
-    def _skip_to(self, owner: str, names: Sequence[str], ends: dict[TopicPartition, Progress]) -> int:
+    def _skip_to(self, owner: str, names: Sequence[str], find_ends: Callable[[], dict[TopicPartition, Progress]]) -> int:
         begin = {(topic, p): bounds.first for topic in names for p, bounds in self.log.bounds(topic).items()}
-        begin |= {(topic, p): entry.offset for topic in names for p, entry in self.log.progress(owner, topic).items()}
+        known = {(topic, p): entry for topic in names for p, entry in self.log.progress(owner, topic).items()}
+        begin |= {partition: entry.offset for partition, entry in known.items()}
         share = self.share
-        with closing(take_share(self.log, self.topics, share, lambda: ends) if share else self.log.writer(owner)) as writer:
+        with closing(take_share(self.log, self.topics, share, find_ends) if share else self.log.writer(owner)) as writer:
             if share is None:
                 fence_others(self.log, self.topics, None)
+            if any(map(is_flinks, known.values())):
+                self.log.writer(job_of(self.topics)).close()
+            ends = find_ends()  # once nobody else joins what comes before them
             writer.commit([], ends)
         return sum(entry.offset - begin[partition] for partition, entry in ends.items())
 

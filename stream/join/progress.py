@@ -15,7 +15,7 @@ from stream.log.contract import Bounds, Progress
 from stream.log.topics import JoinerError
 
 _DIGEST = ',"digest":"'  # begins the last entry of the text; progress of earlier versions has none
-_AFRESH = "`sml join --from-now --until-caught-up`, once, leaves behind what the topics hold and begins anew"
+AFRESH = "`sml join --from-now --until-caught-up`, once, leaves behind what the topics hold and begins anew"
 _DAY = 86_400_000  # ms: our clock may be wrong, too
 _SHOWN = 200  # characters of the text in an error
 
@@ -44,7 +44,7 @@ def read_progress(where: str, known: Progress, bounds: Bounds, kind: type[Point]
         point = msgspec.json.decode(known.metadata, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise JoinerError(
-            f"{where}: expected the joiner's resume point beside its offset, got {known.metadata[:_SHOWN]!r} ({error}); {_AFRESH}"
+            f"{where}: expected the joiner's resume point beside its offset, got {known.metadata[:_SHOWN]!r} ({error}); {AFRESH}"
         ) from error
     text, found, digest = known.metadata.rpartition(_DIGEST)
     if found and digest != f'{_digest(known.offset, text + "}")}"}}':
@@ -65,12 +65,12 @@ def check_time(where: str, come: int, rule: TimeRule) -> None:
         JoinerError: it has, and made-up times are not accepted.
     """
     if come > int(time.time() * 1000) + _DAY and not rule.accept_future:
-        raise JoinerError(f"{where} has come as far as {come}, expected at most the present: nothing would be in time. {_AFRESH}")
+        raise JoinerError(f"{where} has come as far as {come}, expected at most the present: nothing would be in time. {AFRESH}")
 
 
 def not_as_committed(where: str, known: Progress, expected: str) -> JoinerError:
     """Return the error for progress that no joiner has committed so."""
-    return JoinerError(f"{where}: offset {known.offset} with {known.metadata[:_SHOWN]!r} beside it, expected {expected}; {_AFRESH}")
+    return JoinerError(f"{where}: offset {known.offset} with {known.metadata[:_SHOWN]!r} beside it, expected {expected}; {AFRESH}")
 
 
 def _digest(offset: int, text: str) -> str:

@@ -16,8 +16,8 @@ from stream.inputs import input_topics
 from stream.join.dispatch import new_join, take
 from stream.join.gaps import find_gap, report_gap, without_what_is_gone
 from stream.join.input_state import FORMAT, ResumePoint
-from stream.join.progress import check_time, not_as_committed, progress, read_progress
-from stream.join.share import Share, joiner_of
+from stream.join.progress import AFRESH, check_time, not_as_committed, progress, read_progress
+from stream.join.share import Share, is_flinks, joiner_of
 from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
@@ -70,16 +70,16 @@ def recover(log: Log, topics: Topics, settings: JoinSettings, share: Share | Non
 
 
 def progress_of(
-    log: Log, topics: Topics, settings: JoinSettings, share: Share, *, accept_gap: bool = False
+    log: Log, topics: Topics, settings: JoinSettings, share: Share | None, *, name: str = "", accept_gap: bool = False
 ) -> dict[TopicPartition, Progress]:
-    """Return what was last committed of the partitions of a share, as that of this share.
+    """Return what was last committed of the partitions of a share (None: of all), as that of this share, or of what is named in its place.
 
     Raises:
         JoinerError: as :func:`recover`.
     """
     committed = _all_committed(log, topics, settings, share, accept_gap=accept_gap)
     return {
-        (topic, p): progress(offset, msgspec.structs.replace(point, share=str(share)))
+        (topic, p): progress(offset, msgspec.structs.replace(point, share=name or str(share)))
         for topic, entries in committed.items()
         for p, (offset, point) in entries.items()
     }
@@ -154,6 +154,11 @@ def _committed(
 
 
 def _entry(where: str, known: Progress, bounds: Bounds) -> tuple[int, ResumePoint]:
+    if is_flinks(known):
+        raise JoinerError(
+            f"{where}: got {known.metadata!r} beside its offset, by which a job of Flink's joins it, expected a joiner's resume point: "
+            f"what waits is in that job's checkpoints. Start the job from the newest one; or end it for good, and then {AFRESH}"
+        )
     point = read_progress(where, known, bounds, ResumePoint)
     if point.format != FORMAT:
         raise JoinerError(f"{where}: got progress of format {point.format}, expected {FORMAT}: a later version of this program wrote it")

@@ -25,6 +25,7 @@ from stream.log.topics import JoinerError, Topics
 
 logger = logging.getLogger(__name__)
 
+FLINK = "flink"  # stands beside an offset in place of a share: a job of Flink's joins the partition
 _TRIES, _PAUSE = 20, 0.5  # seconds at most between two: another joiner takes a share meanwhile
 
 
@@ -66,14 +67,31 @@ class _Point(Struct):
 def share_in(entry: Progress) -> Share | None:
     """Return the share that stands beside an offset; None: the joiner of all partitions committed it, or it can't be read."""
     try:
-        return Share.parse(msgspec.json.decode(entry.metadata, type=_Point).share)
-    except (ValueError, RecursionError):
+        return Share.parse(_beside(entry))
+    except ValueError:
         return None
+
+
+def is_flinks(entry: Progress) -> bool:
+    """Return whether a job of Flink's joins a partition: beside the offset it says so, or there is nothing, for Flink has committed it."""
+    return not entry.metadata or _beside(entry) == FLINK
+
+
+def _beside(entry: Progress) -> str:
+    try:
+        return msgspec.json.decode(entry.metadata, type=_Point).share
+    except (ValueError, RecursionError):
+        return ""
 
 
 def joiner_of(topics: Topics, share: Share | None = None) -> str:
     """Return the name that the joiner of a share owns, or the joiner of all partitions."""
     return f"{topics.prefix}.joiner" if share is None else f"{topics.prefix}.joiner.{share}"
+
+
+def job_of(topics: Topics) -> str:
+    """Return the name that a job of Flink's owns; the ids of its transactions begin with it."""
+    return f"{joiner_of(topics)}-{FLINK}"
 
 
 def take_share(log: Log, topics: Topics, share: Share, progress: Callable[[], Mapping[TopicPartition, Progress]]) -> Writer:

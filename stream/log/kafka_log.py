@@ -176,7 +176,7 @@ class KafkaWriter:
 
     def __init__(self, log: KafkaLog, owner: str, group: str) -> None:
         self._log, self._owner, self._group = log, owner, group
-        self._token = uuid.uuid4().hex.encode()
+        self.token = uuid.uuid4().hex.encode()
         log.token(owner)  # trouble makes us read it: a right to do so that is missing is found now
         self._producer: Producer | None = self._take()
 
@@ -207,7 +207,7 @@ class KafkaWriter:
 
     def _take(self) -> Producer:
         """Fence the former owner, and write the owner record by which it will know."""
-        record = Message(OWNERS, self._owner.encode(), self._token)
+        record = Message(OWNERS, self._owner.encode(), self.token)
         for _ in range(_TAKES):
             producer = self._log.producer(self._owner)
             try:
@@ -235,5 +235,5 @@ class KafkaWriter:
 
     def _expect_to_own(self) -> None:
         token = self._log.token(self._owner)
-        if token != self._token:
-            raise FencedError(f"another process owns {self._owner!r}: expected its record to hold {self._token!r}, got {token!r}")
+        if token != self.token:
+            raise FencedError(f"another process owns {self._owner!r}: expected its record to hold {self.token!r}, got {token!r}")

@@ -11,6 +11,7 @@ import yaml
 from typer.main import get_command
 
 from service.cli import app
+from stream.settings import JoinSettings
 from tests.deploy.composition import ROOT
 
 # Of flink-kubernetes-operator's flinkdeployments.flink.apache.org-v1.yml, without its status and the pod's templates.
@@ -35,10 +36,10 @@ def faults(deployment: dict[str, Any]) -> list[str]:
 
 
 def test_the_deployment_is_one_that_the_operator_takes() -> None:
-    template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "any"}, "template": DEPLOYMENT["spec"]["podTemplate"]}
-
     assert faults(DEPLOYMENT) == []
-    kubernetes_validate.validate(template, "1.35", strict=True)
+    for template in (DEPLOYMENT["spec"]["podTemplate"], DEPLOYMENT["spec"]["taskManager"]["podTemplate"]):
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "any"}, "template": template}
+        kubernetes_validate.validate(pod, "1.35", strict=True)
     kubernetes_validate.validate(POLICY, "1.35", strict=True)
 
 
@@ -56,6 +57,17 @@ def test_state_and_checkpoints_lie_on_object_storage_and_survive_the_job() -> No
     assert all(configuration[name].startswith("s3://") for name in kept)
     assert configuration["state.backend.type"] == "rocksdb"
     assert configuration["execution.checkpointing.externalized-checkpoint-retention"] == "RETAIN_ON_CANCELLATION"
+
+
+def test_prometheus_finds_the_metrics_of_a_slot_as_those_of_a_joiner() -> None:
+    monitor = yaml.safe_load((ROOT / "deploy/kubernetes/pod-monitor.yaml").read_text(encoding="utf-8"))["spec"]
+    template = DEPLOYMENT["spec"]["taskManager"]["podTemplate"]
+    (expression,) = monitor["selector"]["matchExpressions"]
+    (container,) = template["spec"]["containers"]
+
+    assert template["metadata"]["labels"][expression["key"]] in expression["values"]
+    assert container["ports"] == [{"name": monitor["podMetricsEndpoints"][0]["port"], "containerPort": JoinSettings().metrics_port}]
+    assert DEPLOYMENT["spec"]["flinkConfiguration"]["taskmanager.numberOfTaskSlots"] == "1"  # the next slot's would be at 9103
 
 
 def test_what_the_deployment_starts_is_there() -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 import time
 import uuid
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,8 @@ from stream.events import Impression, encode
 from stream.heartbeat import Heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.join.share import Share
+from stream.join.recovery import progress_of
+from stream.join.share import FLINK, Share, joiner_of
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
 from stream.log.kafka_admin import Admin
@@ -230,6 +232,16 @@ def test_gaps_and_overlaps_of_several_joiners_fail(tmp_path: Path, shares: list[
 
     assert found[:3] == ("joiners", fine, said)
     assert bool(found.todo) is not fine
+
+
+def test_a_job_of_flinks_that_joins_all_partitions_is_told_from_joiners(tmp_path: Path) -> None:
+    config = load(settings(tmp_path))
+    create(config)
+    with connect(config.log.url) as log:
+        with closing(log.writer(joiner_of(config.topics))) as writer:
+            writer.commit([], progress_of(log, config.topics, config.join, None, name=FLINK))
+
+        assert joiners_found(log, config)[:3] == ("joiners", True, "a job of Flink's for all partitions")
 
 
 def test_a_clock_that_heartbeats_show_to_be_wrong_fails(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
+from prometheus_client import CollectorRegistry
+
 from stream.flink.frames import frame_of_record, read_frames, write_frame
 from stream.flink.task import Task
 from stream.inputs import input_topics
+from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Reader, Record, TopicPartition, Writer
 from stream.log.message import partition_of
 from stream.log.topics import Topics
@@ -109,7 +112,8 @@ class _Running:
 
     def __init__(self, engine: Engine, partitions: list[int]) -> None:
         self.engine, self.out, self.batch = engine, io.BytesIO(), list[bytes]()
-        self.task = Task(cast("Log", engine.log), TOPICS, engine.settings, self.out, with_heartbeats=False)
+        metrics = JoinerMetrics(CollectorRegistry())
+        self.task = Task(cast("Log", engine.log), TOPICS, engine.settings, self.out, lambda: None, metrics, with_heartbeats=False)
         for p in partitions:
             self._do(b"A", p.to_bytes(4) + engine.progress.get(p, b""))
             for (_, _, _), record in sorted(each for each in engine.kept.items() if each[0][0] == p):

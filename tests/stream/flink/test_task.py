@@ -1,5 +1,6 @@
 """A task of Flink's decides as ``sml join`` does, whatever is killed, moved or handed over; and what it tells Flink to keep is bounded."""
 
+import io
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -7,12 +8,14 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.flink.frames import frame_of_message, frame_of_record, record_in
-from stream.flink.task_log import QUIET, TaskLog
+from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
+from stream.flink.task import Task
+from stream.flink.task_log import QUIET, Kept, TaskLog
 from stream.heartbeat import Heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.log.contract import Bounds, Log, Reader, Record
+from stream.log.contract import Bounds, FencedError, Log, Progress, Reader, Record
+from stream.log.topics import JoinerError
 from stream.settings import JoinSettings
 from tests.flink_traffic import JOIN, events
 from tests.stream.flink.engine import INPUTS, PARTITIONS, TOPICS, Engine, RecordedLog
@@ -122,3 +125,30 @@ def test_a_heartbeat_is_sent_by_the_task_that_has_its_partition() -> None:
     task.writer("any").commit(beats, {})
 
     assert task.written == [beats[1]]
+
+
+def test_a_checkpoint_that_is_older_than_what_was_joined_since_is_refused() -> None:
+    log = RecordedLog(events(50, START))
+    points = [Progress(7, '{"rewind":0}'), Progress(9, '{"rewind":0}')]
+    task = TaskLog(cast("Log", log), TOPICS, {0: Kept((points[0], points[1]), [])})
+
+    log.committed = {(INPUTS[0], 0): Progress(7), (INPUTS[1], 0): Progress(10)}
+
+    assert task.progress("any", INPUTS[0]) == {0: points[0]}
+    with pytest.raises(JoinerError, match="partition 0: Flink's checkpoint has come to offset 9, expected at least 10"):
+        task.progress("any", INPUTS[1])
+
+
+def test_a_task_whose_job_is_anothers_says_so_and_answers_nothing() -> None:
+    def check() -> None:
+        raise FencedError("another process owns 't'")
+
+    for letter in (b"S", b"C"):
+        pipe, out = io.BytesIO(), io.BytesIO()
+        write_frame(pipe, letter)
+        pipe.seek(0)
+        log, metrics = cast("Log", RecordedLog(events(1, START))), JoinerMetrics(CollectorRegistry())
+        Task(log, TOPICS, JoinSettings(), out, check, metrics, with_heartbeats=False).run(pipe)
+        out.seek(0)
+
+        assert list(read_frames(out)) == [(b"E", b"another process owns 't'")]

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Locale;
 import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
@@ -24,6 +25,7 @@ import org.apache.kafka.common.header.Header;
  */
 final class Frames {
   private static final int PARTITION = 1, OFFSET = 5; // where a record's begin
+  private static final int LARGEST = 2_000_000; // bytes of a value
 
   private Frames() {}
 
@@ -85,7 +87,7 @@ final class Frames {
       out.writeLong(record.offset());
       out.writeLong(record.timestamp());
       write(out, record.key());
-      write(out, record.value());
+      write(out, usable(record.value()));
       Header[] headers = record.headers().toArray();
       out.writeInt(headers.length);
       for (Header header : headers) {
@@ -93,6 +95,13 @@ final class Frames {
         write(out, header.value());
       }
       collector.collect(bytes.toByteArray());
+    }
+
+    /** Return a value, or what is said in place of one that is larger than anything that is read: as stream/log/kafka_records.py does. */
+    private static byte[] usable(byte[] value) {
+      if (value == null || value.length <= LARGEST) return value;
+      String said = String.format(Locale.ROOT, "a value of %,d bytes, expected at most %,d", value.length, LARGEST);
+      return said.getBytes(StandardCharsets.UTF_8);
     }
 
     @Override

@@ -36,6 +36,8 @@ public final class JoinJob {
 
   private static void run(Configuration configuration, List<String> command) throws Exception {
     Properties plan = plan(command);
+    List<String> task = new ArrayList<>(command);
+    task.addAll(List.of("--token", plan.getProperty("token")));
     int[] keys = Frames.keys(Integer.parseInt(plan.getProperty("partitions")));
     StreamExecutionEnvironment environment = StreamExecutionEnvironment.getExecutionEnvironment(configuration);
     environment.setMaxParallelism(keys.length); // a partition is a key group: it is spread, and moved, as a whole
@@ -44,11 +46,11 @@ public final class JoinJob {
         .fromSource(source(plan), WatermarkStrategy.noWatermarks(), "inputs", bytes)
         .uid("inputs")
         .keyBy(frame -> keys[Frames.partition(frame)], Types.INT)
-        .transform("join", bytes, new JoinOperator(command, keys))
+        .transform("join", bytes, new JoinOperator(task, keys))
         .uid("join")
         .sinkTo(sink(plan))
         .uid("outputs");
-    environment.execute(plan.getProperty("owner"));
+    environment.execute(plan.getProperty("name"));
   }
 
   private static Properties plan(List<String> command) throws Exception {
@@ -75,7 +77,7 @@ public final class JoinJob {
         .setProperties(kafka(plan))
         .setProperty("isolation.level", "read_committed")
         .setProperty("partition.discovery.interval.ms", "-1") // topics of the join don't grow
-        .setGroupId(plan.getProperty("owner")) // what `sml join` has committed; after our first checkpoint it finds nothing of its own there
+        .setGroupId(plan.getProperty("group")) // where `sml join` stopped
         .setTopics(topics)
         .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
         .setDeserializer(new Frames.OfRecords(topics))
@@ -86,9 +88,11 @@ public final class JoinJob {
     return KafkaSink.<byte[]>builder()
         .setKafkaProducerConfig(kafka(plan))
         .setProperty("transaction.timeout.ms", "900000") // the most that a broker allows by default: a job may be away for so long
+        .setProperty("compression.type", "lz4")
+        .setProperty("max.request.size", "16000000") // of a record before compression: an example is as large as its impression
         .setBootstrapServers(plan.getProperty("kafka.bootstrap.servers"))
         .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
-        .setTransactionalIdPrefix(plan.getProperty("owner") + "-flink")
+        .setTransactionalIdPrefix(plan.getProperty("name"))
         .setRecordSerializer(new Frames.OfMessages())
         .build();
   }

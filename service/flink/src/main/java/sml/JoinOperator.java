@@ -85,7 +85,7 @@ final class JoinOperator extends AbstractStreamOperator<byte[]> implements OneIn
 
   @Override
   public void prepareSnapshotPreBarrier(long checkpoint) throws Exception {
-    flush();
+    exchange(task.checkpoint());
   }
 
   @Override

@@ -16,8 +16,8 @@ import org.apache.flink.runtime.execution.SuppressRestartsException;
 /**
  * A process that joins, at the other end of two pipes: see stream/flink/task.py.
  *
- * <p>Each frame has its length, then a letter. To the task: A assigns a partition, R is a record, S starts, F asks for all that is decided.
- * S and F are answered: K a record to keep, M a message to write, P progress, then D; or E, an error that another try does not mend, or T,
+ * <p>Each frame has its length, then a letter. To the task: A assigns a partition, R is a record, S starts, F asks for all that is decided, C
+ * the same before a checkpoint. These three are answered: K a record to keep, M a message to write, P progress, then D; or E, an error that another try does not mend, or T,
  * one that it may.
  */
 final class Task implements AutoCloseable {
@@ -71,6 +71,10 @@ final class Task implements AutoCloseable {
 
   Answer flush() throws IOException {
     return ask('F');
+  }
+
+  Answer checkpoint() throws IOException {
+    return ask('C');
   }
 
   private Answer ask(char what) throws IOException {
