@@ -172,7 +172,7 @@ def _time(path: Path, file_format: str, data: DataSettings) -> Role:
         path,
         data.time_columns,
         _date_and_clock if several else epoch_ms,
-        "a date, and an hour or a clock's time" if several else f"{_A_TIME}; [data] time_format, --time-format, says how it is written else",
+        "a date, and an hour or a clock's time" if several else f"{_A_TIME}; [data] time_format, --time-format, tells another form",
     )
 
 

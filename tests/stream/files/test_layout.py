@@ -56,7 +56,7 @@ def test_a_label_in_other_words_is_a_click_where_it_is_told(tmp_path: Path, posi
     path = written(tmp_path, "click\noui\nnon\noui \n")
 
     assert [label for _, label in both_ways(path, DataSettings(positive=positive))] == labels
-    with pytest.raises(FileError, match="got 'oui', expected 0 or 1.*--positive, says which others are clicks"):
+    with pytest.raises(FileError, match=r"got 'oui', expected 0 or 1.*--positive, says which others are clicks"):
         both_ways(path, DataSettings())
 
 
