@@ -112,7 +112,10 @@ def test_however_many_impressions_are_traced_a_bounded_number_of_contexts_waits(
     for number in range(MOST_WAITING + 5):
         waiting.note(Record("t", 0, number, 1, str(number).encode(), b"", ((TRACEPARENT, CALLER.encode()),)))
 
+    waiting.note(Record("t", 0, 0, 1, b"x" * 4_001, b"", ((TRACEPARENT, CALLER.encode()),)))  # no impression has such a key
+
     assert len(waiting.contexts) == MOST_WAITING
+    assert b"x" * 4_001 not in waiting.contexts
     assert waiting.joined(b"0") == ()
     assert [name for name, _ in waiting.joined(b"5")] == [TRACEPARENT]
     assert waiting.joined(b"5") == ()
