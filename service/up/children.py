@@ -47,7 +47,7 @@ class Child(NamedTuple):
         status = self.process.poll()
         if status is None or (self.may_end and status == 0):
             return
-        message = [f"`sml {self.name}` {_end(status)}, and so all end; what was committed is kept, and a new start goes on from there"]
+        message = [f"`sml {self.name}` {_end(status)}"]
         if self.log:
             message += [f"the end of {self.log}:", *self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]]
         raise ChildDiedError("\n  ".join(message))
@@ -140,7 +140,7 @@ class Children:
 
 
 def _end(status: int | None) -> str:
-    """Say how a process has ended."""
+    """Say how a process has ended, and what follows where nothing in its log says so."""
     if status == -signal.SIGKILL:
-        return "was killed: by somebody, or by the system because memory ran out"
-    return f"was ended by {signal.Signals(-status).name}" if status and status < 0 else f"has ended, with status {status}"
+        return "was killed, by somebody or because memory ran out, so all end; the next start goes on from what was committed"
+    return f"has ended, with status {status}"

@@ -22,6 +22,7 @@ _UNITS = ((1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in ms (from 
 _SECONDS = 1e11  # a time below is in seconds (until 5138)
 _A_TIME = "epoch seconds, ms, µs or ns, or ISO 8601"
 _A_LABEL = "0 or 1, -1 or 1, yes or no, true or false; [data] positive, --positive, says which others are clicks"
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EMPTY = (None, "")
 
 
@@ -148,10 +149,9 @@ def _compared(positive: str) -> Callable[[Any], int]:
     """Return what parses a value, and says whether it is, say, ``>= 4`` or ``= oui``."""
     sign = re.match("[<>!=]+", positive)
     compare, other = _COMPARE[sign[0]], positive[sign.end() :].strip()  # type: ignore[index,union-attr]  # the settings check it
-    try:
-        number = float(other)
-    except ValueError:
-        return lambda value: int(compare(str(value).strip(), other))
+    if not _NUMBER.fullmatch(other):
+        return lambda value: int(compare(str.strip(value), other))
+    number = float(other)
 
     def parse(value: Any) -> int:
         if (found := float(value)) != found:
