@@ -1,5 +1,6 @@
 """Traces by OpenTelemetry's SDK, sent by OTLP. What they say of a request is its route and its status, never what it holds."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,9 +32,14 @@ class Traces:
         self._tracer = provider.get_tracer("sml-online")
 
     def hop(self, name: str, parent: bytes, since: int, **attributes: str | int) -> bytes:
-        """Record a hop that began at ``since`` (epoch ms), and ends now; return its context."""
+        """Record a hop that began at ``since`` (epoch ms), and ends now; return its context.
+
+        Where a topic has its writers' timestamps, one of another age would keep all spans that are sent with this one from being sent.
+        """
         before = _W3C.extract({TRACEPARENT: parent.decode()})
-        span = self._tracer.start_span(name, before, SpanKind.CONSUMER, attributes, start_time=since * 1_000_000)
+        span = self._tracer.start_span(
+            name, before, SpanKind.CONSUMER, attributes, start_time=min(max(since, 0) * 1_000_000, time.time_ns())
+        )
         span.end()
         return _written(span)
 

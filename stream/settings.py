@@ -119,8 +119,8 @@ class DataSettings(Section):
     """the columns of a CSV or TSV that has no header"""
     label: str = "click"
     """the column that says whether the impression was clicked: 0 or 1, -1 or 1, yes or no, true or false; empty: it is left out"""
-    positive: Annotated[str | None, Setting(pattern=r"^(>=|>|<=|<|=|!=) *-?[0-9]+(\.[0-9]+)?$")] = None
-    """which labels are clicks, where they are counts or ratings, such as >= 4"""
+    positive: Annotated[str | None, Setting(pattern=r"^((>=|>|<=|<|=|!=) *-?[0-9]+(\.[0-9]+)?|!?= *[^ <>=!].*)$")] = None
+    """which labels are clicks, where they are numbers or other words, such as >= 4 or = oui"""
     time: str | tuple[str, ...] | None = None
     """the column of the impression's time: epoch seconds, ms, µs or ns, or ISO 8601; or the columns of its date and hour"""
     time_format: str | None = None

@@ -14,6 +14,7 @@ from stream.log.contract import Headers, Record
 
 TRACEPARENT = "traceparent"
 MOST_WAITING = 10_000  # impressions whose context the joiner keeps; those before them are no longer traced
+_LONGEST_KEY = 4_000  # bytes: of 1,000 characters
 MOST_LEARNED = 100  # contexts that go on with a version
 _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]")
 
@@ -59,8 +60,8 @@ class Waiting:
         self.contexts: dict[bytes, tuple[bytes, int]] = {}
 
     def note(self, record: Record) -> None:
-        """Take note of a record's context, if it has one."""
-        if self._tracing is None or record.key is None or (context := context_of(record)) is None:
+        """Take note of a record's context, if it has one; a key that is too long for an id takes no memory."""
+        if self._tracing is None or not record.key or len(record.key) > _LONGEST_KEY or (context := context_of(record)) is None:
             return
         self.contexts[record.key] = context, record.timestamp
         if len(self.contexts) > MOST_WAITING:

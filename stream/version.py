@@ -110,6 +110,11 @@ class Version(Struct, frozen=True, omit_defaults=True):
     rounds: list[Round] = []  # how its records were shared among ranks; empty: one has learned all
 
 
+def last_forgetting(version: Version) -> int | None:
+    """Return the number of the last version, up to this one, that forgot a value."""
+    return version.version if version.forgotten else version.forgot_before
+
+
 def decode_version(value: bytes | None) -> Version:
     """Decode a record of ``versions``.
 

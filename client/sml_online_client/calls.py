@@ -149,7 +149,7 @@ def _problem(answer: httpx2.Response) -> Problem:
     """Return the server's reason; a proxy's answer is shown as it is."""
     try:
         return msgspec.json.decode(answer.content, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Problem(answer.text[:200] or answer.reason_phrase)
 
 
@@ -163,6 +163,6 @@ def _retry_after(value: str) -> float:
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)

@@ -14,7 +14,7 @@ def init(
     files: Annotated[list[str], typer.Argument(help=f"{RECORDED} Or a topic of views, and one of clicks.", metavar="FILE...")],
     *,
     label: Annotated[str, typer.Option(help="The column that says whether the impression was clicked.")] = "click",
-    positive: Annotated[str | None, typer.Option(help="Which labels are clicks, where they are counts or ratings: '>= 4'.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Which labels are clicks, where they are numbers or words: '>= 4', '= oui'.")] = None,
     time: Annotated[str | None, typer.Option(help="The column of the impression's time; or those of its date and hour: date,hour.")] = None,
     time_format: Annotated[str | None, typer.Option(help="How the time is written: '%d/%m/%Y %H:%M'. Default: epoch or ISO 8601.")] = None,
     click_time: Annotated[str | None, typer.Option(help="The column of the click's time, if there is one.")] = None,

@@ -39,6 +39,8 @@ _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
 )
 _SEPARATORS = (",", "|", ";")
+_DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
+_POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
 _TAG = re.compile(r"[\w .:/+&-]{1,30}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
 
@@ -57,6 +59,7 @@ def infer_kind(column: Column, sample: Sample) -> KindGuess:
     return (
         _as_nothing(column, sample)
         or _as_the_answer(column, sample.labels)
+        or _as_decimal_commas(column)
         or _as_lists(column)
         or _as_single_values(column, sample.labels)
     )
@@ -77,7 +80,7 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return KindGuess(None, "a time: its values never return (if it is the impression's, use --time)")
     if unique and not measures and not column.has_lists:
-        return KindGuess(None, "a different value in every row")
+        return KindGuess(None, "a different value in every row" + (f": {_POINT}" if _has_decimal_commas(column) else ""))
     return None
 
 
@@ -113,6 +116,16 @@ def _buckets(column: Column) -> NDArray[np.int64]:
     numbers = () if column.numbers is None else column.numbers
     _, buckets = np.unique([bucket(number) for number in numbers], return_inverse=True)
     return np.where(column.filled, buckets[column.codes], -1)
+
+
+def _as_decimal_commas(column: Column) -> KindGuess | None:
+    """Recognise numbers that are written with a decimal comma, most of them: they are text to whoever reads them."""
+    return KindGuess("categorical", f"text: {_POINT}") if _has_decimal_commas(column) else None
+
+
+def _has_decimal_commas(column: Column) -> bool:
+    texts = [value for value in column.values if isinstance(value, str)]
+    return 2 * sum("," in text for text in texts) > len(column.values) and all(map(_DECIMAL_COMMA.fullmatch, texts))
 
 
 def _as_lists(column: Column) -> KindGuess | None:

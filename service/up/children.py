@@ -4,6 +4,7 @@ They end in the order of the stream: what was shown is still joined, what was jo
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Child(NamedTuple):
         status = self.process.poll()
         if status is None or (self.may_end and status == 0):
             return
-        message = [f"`sml {self.name}` has ended, with status {status}"]
+        message = [f"`sml {self.name}` {_end(status)}"]
         if self.log:
             message += [f"the end of {self.log}:", *self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]]
         raise ChildDiedError("\n  ".join(message))
@@ -136,3 +137,10 @@ class Children:
         self._children.append(Child(name, process, log, may_end=arm is not None))
         if self._folder_lock:
             self._folder_lock.record_child(name, process.pid)
+
+
+def _end(status: int | None) -> str:
+    """Say how a process has ended, and what follows where nothing in its log says so."""
+    if status == -signal.SIGKILL:
+        return "was killed, by somebody or because memory ran out, so all end; the next start goes on from what was committed"
+    return f"has ended, with status {status}"

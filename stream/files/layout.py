@@ -21,6 +21,8 @@ _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operato
 _UNITS = ((1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in ms (from 1973 on), µs or ns
 _SECONDS = 1e11  # a time below is in seconds (until 5138)
 _A_TIME = "epoch seconds, ms, µs or ns, or ISO 8601"
+_A_LABEL = "0 or 1, -1 or 1, yes or no, true or false; [data] positive, --positive, says which others are clicks"
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EMPTY = (None, "")
 
 
@@ -60,10 +62,10 @@ class Layout(NamedTuple):
             FileError: the name does not tell the format.
         """
         file_format = format_of(path) if data.format == "auto" else data.format
-        label = Role(path, (data.label,), _compared(data.positive), f"a number {data.positive}") if data.positive else None
+        label = Role(path, (data.label,), _compared(data.positive), f"a value to compare by {data.positive!r}") if data.positive else None
         return cls(
             file_format,
-            label or Role(path, (data.label,), _Labels(), "0 or 1, -1 or 1, yes or no, true or false"),
+            label or Role(path, (data.label,), _Labels(), _A_LABEL),
             _time(path, file_format, data),
             Role(path, (data.click_time,) if data.click_time else (), epoch_ms, _A_TIME),
             data.together,
@@ -144,9 +146,12 @@ class _Labels:
 
 
 def _compared(positive: str) -> Callable[[Any], int]:
-    """Return what parses a number, and says whether it is, say, ``>= 4``."""
+    """Return what parses a value, and says whether it is, say, ``>= 4`` or ``= oui``."""
     sign = re.match("[<>!=]+", positive)
-    compare, number = _COMPARE[sign[0]], float(positive[sign.end() :])  # type: ignore[index,union-attr]  # the settings check it
+    compare, other = _COMPARE[sign[0]], positive[sign.end() :].strip()  # type: ignore[index,union-attr]  # the settings check it
+    if not _NUMBER.fullmatch(other):
+        return lambda value: int(compare(str.strip(value), other))
+    number = float(other)
 
     def parse(value: Any) -> int:
         if (found := float(value)) != found:
@@ -164,7 +169,10 @@ def _time(path: Path, file_format: str, data: DataSettings) -> Role:
         return Role(path, data.time_columns, partial(_by_format, data.time_format), data.time_format)
     several = len(data.time_columns) > 1
     return Role(
-        path, data.time_columns, _date_and_clock if several else epoch_ms, "a date, and an hour or a clock's time" if several else _A_TIME
+        path,
+        data.time_columns,
+        _date_and_clock if several else epoch_ms,
+        "a date, and an hour or a clock's time" if several else f"{_A_TIME}; [data] time_format, --time-format, tells another form",
     )
 
 

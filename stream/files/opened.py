@@ -219,7 +219,8 @@ class _Recoded:
 def reason(error: BaseException) -> str:
     """Return why a file could not be read, in words."""
     if isinstance(error, UnicodeDecodeError):
-        return f"{error}; where the text has another encoding, [data] encoding names it"
+        wrong = error.object[error.start : error.end]
+        return f"{wrong!r}, which is not {error.encoding} ([data] encoding, --encoding, names another, such as latin-1),"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # arrow's own text repeats the file's name
     if isinstance(error, MemoryError):

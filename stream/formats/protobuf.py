@@ -11,7 +11,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from stream.events import LARGEST_RECORD
+
 _OWN = "google.protobuf."  # Timestamp, Struct, wrappers: Protobuf knows how JSON has them
+_OF_OWN = 20  # bytes that one of them takes as JSON, about
 _LONGEST = 35  # bits of an index
 _OWN_FILES = ("any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
 
@@ -40,7 +43,7 @@ def decoder(descriptor: bytes, others: Mapping[str, bytes]) -> Callable[[bytes],
             name, messages = f"{name}.{kind.name}" if name else kind.name, kind.nested_type
         message = GetMessageClass(pool.FindMessageTypeByName(name))()
         message.ParseFromString(data[start:])
-        return _plain(message)
+        return _Plain().of(message)
 
     return decode
 
@@ -75,26 +78,44 @@ def _zigzag(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
-def _plain(message: Message) -> Any:
-    descriptor: Descriptor = message.DESCRIPTOR
-    if descriptor.full_name.startswith(_OWN):
-        return json_format.MessageToDict(message)
-    return {field.name: _value(message, field) for field in descriptor.fields if not field.has_presence or message.HasField(field.name)}
+class _Plain:
+    """One message as JSON has it, as long as that is no longer than a record: two bytes may be a message of a thousand fields."""
 
+    def __init__(self) -> None:
+        self._left = LARGEST_RECORD
 
-def _value(message: Message, field: FieldDescriptor) -> Any:
-    """Return a field's value; one without presence has its default where it was not sent, which can't be told from that."""
-    value, kind = getattr(message, field.name), field.message_type
-    if kind and kind.GetOptions().map_entry:
-        of = kind.fields_by_name["value"]
-        return {str(name): _one(value[name], of) for name in value}
-    return [_one(each, field) for each in value] if field.is_repeated else _one(value, field)
+    def of(self, message: Message) -> Any:
+        """Return a message.
 
+        Raises:
+            ValueError: what its fields are called is longer than a record.
+        """
+        descriptor: Descriptor = message.DESCRIPTOR
+        if descriptor.full_name.startswith(_OWN):
+            self._take(_OF_OWN)
+            return json_format.MessageToDict(message)
+        return {
+            field.name: self._value(message, field) for field in descriptor.fields if not field.has_presence or message.HasField(field.name)
+        }
 
-def _one(value: Any, field: FieldDescriptor) -> Any:
-    if field.message_type:
-        return _plain(value)
-    if field.enum_type:
-        named = field.enum_type.values_by_number.get(value)
-        return named.name if named else value
-    return value
+    def _value(self, message: Message, field: FieldDescriptor) -> Any:
+        """Return a field's value; one without presence has its default where it was not sent, which can't be told from that."""
+        self._take(len(field.name))
+        value, kind = getattr(message, field.name), field.message_type
+        if kind and kind.GetOptions().map_entry:
+            of = kind.fields_by_name["value"]
+            return {str(name): self._one(value[name], of) for name in value}
+        return [self._one(each, field) for each in value] if field.is_repeated else self._one(value, field)
+
+    def _one(self, value: Any, field: FieldDescriptor) -> Any:
+        if field.message_type:
+            return self.of(value)
+        if field.enum_type:
+            named = field.enum_type.values_by_number.get(value)
+            return named.name if named else value
+        return value
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"more than {LARGEST_RECORD:,} bytes as JSON")

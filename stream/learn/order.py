@@ -11,10 +11,9 @@ import msgspec
 
 from stream.events import encode
 from stream.learn.errors import LearnError
-from stream.learn.publish import last_forgetting
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics
-from stream.version import Version
+from stream.version import Version, last_forgetting
 from stream.weights.versions import newest_version
 
 

@@ -26,7 +26,7 @@ from stream.log.contract import Log, Message, Progress, TopicPartition, Writer
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings
 from stream.traces import TRACEPARENT, Tracing
-from stream.version import SnapshotRef, Version
+from stream.version import SnapshotRef, Version, last_forgetting
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 
@@ -217,11 +217,6 @@ def trained_through(version: Version) -> int | None:
 def settings_digest(spec: Spec) -> str:
     """Return the digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
-
-
-def last_forgetting(version: Version) -> int | None:
-    """Return the number of the last version, up to this one, that forgot a value."""
-    return version.version if version.forgotten else version.forgot_before
 
 
 def _version(

@@ -74,7 +74,7 @@ class Unpacker:
         self._db, self._decompressors = db, dict[int, ZstdDecompressor]()
 
     def unpack(self, value: bytes | None, dictionary: int | None) -> bytes | None:
-        """Return a value as it was appended; one that is damaged, as it is stored."""
+        """Return a value as it was appended; one that is damaged, or whose dictionary is, as it is stored."""
         if value is not None and dictionary is not None:
             with suppress(ZstdError):
                 return self._decompressor(dictionary).decompress(value, max_output_size=_LONGEST)
@@ -82,7 +82,10 @@ class Unpacker:
 
     def _decompressor(self, dictionary: int) -> ZstdDecompressor:
         if dictionary not in self._decompressors:
-            (common,) = self._db.execute("SELECT common FROM dictionaries WHERE id = ?", (dictionary,)).fetchone()
+            found = self._db.execute("SELECT common FROM dictionaries WHERE id = ?", (dictionary,)).fetchone()
+            if found is None:
+                raise ZstdError(f"there is no dictionary {dictionary}")
+            (common,) = found
             self._decompressors[dictionary] = ZstdDecompressor(dict_data=_dictionary(common))
         return self._decompressors[dictionary]
 

@@ -23,7 +23,7 @@ from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reade
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.traces import Tracing, contexts_of
-from stream.version import LearnerState, SnapshotRef, Version, decode_version
+from stream.version import LearnerState, SnapshotRef, Version, decode_version, last_forgetting
 from stream.weights.archive import Archive
 from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
 from stream.weights.metrics import FollowerMetrics
@@ -156,9 +156,11 @@ class Follower:
         """Load the snapshot, or archived weights where it is gone and nothing is served yet; return where among the deltas to go on.
 
         No delta fits archived weights: they are served until the learner is there again, which begins with a snapshot.
+        A copy from before a version that forgot a value would bring that back, so it is none.
         """
         if self._archive and newest.archived and not self._service.caught_up and not holds(self._log, self._topics, snapshot):
-            double_buffer = DoubleBuffer.of(self._archive.weights(self._topics, newest.archived), self._memory)
+            copies = [each for each in newest.archived if each.version >= (last_forgetting(newest) or 0)]
+            double_buffer = DoubleBuffer.of(self._archive.weights(self._topics, copies), self._memory)
             number, gone = double_buffer.header.version, snapshot.version
             logger.warning("the snapshot of version %s is no longer in the log: serving the archived version %s", gone, number)
             return double_buffer, end

@@ -163,6 +163,17 @@ def test_who_is_asked_to_wait_longer_than_the_call_may_take_does_not_wait(asked:
     assert away.value.retry_after > 30
 
 
+@pytest.mark.parametrize("retry_after", ["", "Fri, 31 Dec 99999999999999999999 23:59:59 GMT", "Fri, 31 Dec 2030 23:59:59 +99999999999999"])
+@pytest.mark.parametrize("body", [b'{"detail": "caf\xe9"}', b'{"detail": ' + b"[" * 100_000, b"\xff", b"<h1>away</h1>"])
+def test_whatever_a_proxy_answers_is_a_server_that_is_away(body: bytes, retry_after: str) -> None:
+    """Another error would end the thread that sends the events."""
+    answer = httpx2.Response(503, headers={"retry-after": retry_after}, content=body)
+
+    assert Attempts(5.0, repeatable=True).wait_after(answer) < 1
+    with pytest.raises(UnavailableError, match="503: "):
+        Attempts(5.0, repeatable=False).wait_after(answer)
+
+
 def test_a_call_ends_when_its_time_is_over(server: Faulty) -> None:
     server.faults[:] = ["slow", "slow"]
     with Client(server.url, timeout=0.3) as client:

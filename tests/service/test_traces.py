@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -111,10 +112,25 @@ def test_however_many_impressions_are_traced_a_bounded_number_of_contexts_waits(
     for number in range(MOST_WAITING + 5):
         waiting.note(Record("t", 0, number, 1, str(number).encode(), b"", ((TRACEPARENT, CALLER.encode()),)))
 
+    waiting.note(Record("t", 0, 0, 1, b"x" * 4_001, b"", ((TRACEPARENT, CALLER.encode()),)))  # no impression has such a key
+
     assert len(waiting.contexts) == MOST_WAITING
+    assert b"x" * 4_001 not in waiting.contexts
     assert waiting.joined(b"0") == ()
     assert [name for name, _ in waiting.joined(b"5")] == [TRACEPARENT]
     assert waiting.joined(b"5") == ()
+
+
+@pytest.mark.parametrize("timestamp", [-1, 2**62])
+def test_a_record_of_another_age_keeps_no_spans_from_being_sent(timestamp: int) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    Traces(provider).hop("join", CALLER.encode(), timestamp)
+
+    encode_spans(exporter.get_finished_spans())  # raises where a time is out of OTLP's range
+    (span,) = exporter.get_finished_spans()
+    assert 0 <= (span.start_time or 0) <= (span.end_time or 0)
 
 
 def test_traces_are_sent_where_the_settings_say_and_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

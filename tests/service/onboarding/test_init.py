@@ -170,6 +170,18 @@ def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(
     assert "# 4 different tags, joined by '|'" in text
 
 
+def test_numbers_with_a_decimal_comma_are_text_and_it_is_said(tmp_path: Path, sml_init: Invoke) -> None:
+    rows = "".join(f"{n % 2};{n % 9 + 1},{n % 7}0;{n},5;{n % 5},{n % 3},7\n" for n in range(200)) + "1;1.234,00;1.234,50;3\n1;36;37;3,4\n"
+    path = tmp_path / "log.csv"
+    path.write_text("click;cost;weight;parts\n" + rows)
+
+    text = sml_init(path)
+
+    assert "#   weight: a different value in every row: numbers with a decimal comma; with a point, 36.77, it is numeric\n" in text
+    assert text.count("numbers with a decimal comma") == 2
+    assert {field["name"]: field["kind"] for field in tomllib.loads(text)["field"]} == {"cost": "categorical", "parts": "multi"}
+
+
 def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]
 ) -> None:

@@ -51,7 +51,18 @@ def test_a_count_or_a_rating_is_a_click_where_it_is_told(tmp_path: Path, positiv
     assert [label for _, label in both_ways(path, DataSettings(label="stars", positive=positive))] == labels
 
 
-@pytest.mark.parametrize("positive", ["4", ">= four", "=> 4", ">= 4; import os"])
+@pytest.mark.parametrize(("positive", "labels"), [("= oui", [1, 0, 1]), ("!=oui", [0, 1, 0]), ("= nan", [0, 1, 0])])
+def test_a_label_in_other_words_is_a_click_where_it_is_told(tmp_path: Path, positive: str, labels: list[int]) -> None:
+    path = written(tmp_path, "click\noui\nnan\noui \n")
+
+    assert [label for _, label in both_ways(path, DataSettings(positive=positive))] == labels
+    with pytest.raises(FileError, match=r"got 'oui', expected 0 or 1.*--positive, says which others are clicks"):
+        both_ways(path, DataSettings())
+    with pytest.raises(FileError, match="column 'bought': got None, expected a value to compare by"):
+        both_ways(path, DataSettings(label="bought", positive=positive))
+
+
+@pytest.mark.parametrize("positive", ["4", ">= four", "=> 4", "=", "= ", "== oui", ">= 4; import os"])
 def test_what_compares_nothing_is_refused(positive: str) -> None:
     with pytest.raises(ValidationError):
         DataSettings(positive=positive)

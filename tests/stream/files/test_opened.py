@@ -106,7 +106,9 @@ def test_another_encoding_is_an_error_that_names_the_setting(tmp_path: Path) -> 
     path = tmp_path / "log.csv"
     path.write_bytes("click,user\n1,José\n".encode("latin-1"))
 
-    with pytest.raises(FileError, match=r"can't decode byte 0xe9.*\[data\] encoding names it"):
+    with pytest.raises(
+        FileError, match=r"got b'\\xe9', which is not utf-8 \(\[data\] encoding, --encoding, names another, such as latin-1\)"
+    ):
         users(path)
 
 

@@ -26,7 +26,7 @@ from model.settings import Field
 from stream.dead_letters import dead_letters, retry
 from stream.events import LATEST_TIME, BadRecordError, Example, Forget
 from stream.forget import count_impressions, keys_of
-from stream.formats import avro as avro_data, confluent
+from stream.formats import avro as avro_data, confluent, protobuf
 from stream.formats.confluent import Registry, RegistryAwayError
 from stream.formats.decoding import Formats, decoding
 from stream.input_settings import InputSettings
@@ -268,6 +268,23 @@ TREE = {"type": "record", "name": "Tree", "fields": [{"name": "node", "type": {"
 def test_a_schema_by_which_a_short_record_could_hold_any_number_of_values_is_not_used(field: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected no array of what takes no bytes"):
         avro_data.decoder({"type": "record", "name": "R", "fields": [field]}, {})
+
+
+def test_two_bytes_of_protobuf_that_stand_for_many_fields_take_no_more_than_a_record() -> None:
+    file = FileDescriptorProto(name="page.proto", syntax="proto3", dependency=["google/protobuf/timestamp.proto"])
+    page, item = file.message_type.add(name="Page"), file.message_type.add(name="Item")
+    page.field.add(name="items", number=1, type=11, label=3, type_name=".Item")
+    page.field.add(name="times", number=2, type=11, label=3, type_name=".google.protobuf.Timestamp")
+    for number in range(1, 51):
+        item.field.add(name=f"feature_{number}", number=number, type=5, label=1)
+    decode = protobuf.decoder(file.SerializeToString(), {})
+
+    assert decode(b"\0" + b"\x0a\0" * 1_000)["items"][999]["feature_50"] == 0
+    for field in (b"\x0a\0", b"\x12\0"):
+        begun = time.monotonic()
+        with pytest.raises(ValueError, match="more than 1,000,000 bytes as JSON"):
+            decode(b"\0" + field * 400_000)
+        assert time.monotonic() - begun < 5  # minutes, and gigabytes, without the bound
 
 
 @pytest.mark.parametrize("schema", [LIST, TREE])

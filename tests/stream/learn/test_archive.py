@@ -288,6 +288,24 @@ def test_a_server_that_finds_no_snapshot_serves_the_archive_until_the_learner_is
     assert again.examples == 50
 
 
+def test_a_server_serves_no_copy_from_before_somebody_was_forgotten(
+    archive: Archive, log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.append([*examples(20), *by(17, 10, first=20)])
+    learn_all(log, tmp_path, archive=archive)
+    log.append([request()])
+    forgot = learn_all(log, tmp_path)  # no copy was due since
+    end = log.bounds(TOPICS.weights)
+    for partition in (DELTAS, SNAPSHOTS):
+        forget(tmp_path, TOPICS.weights, partition, end[partition].end)
+
+    with caplog.at_level(logging.WARNING), server(log, archive) as served:
+        wait_for(lambda: "names no version in the archive" in caplog.text)
+
+    assert forgot.archived
+    assert served.headers == []
+
+
 def test_a_server_serves_nothing_that_was_put_into_the_bucket_by_somebody_else(
     s3: S3, archive: Archive, log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -107,6 +107,16 @@ def test_a_value_that_is_damaged_is_read_as_it_is_stored(log: SqliteLog, path: P
     assert read(log, 2_000)[1_000:] == [*events(1_000, 1), b"\x00\xff", *events(1_002, 1)]
 
 
+def test_a_dictionary_that_is_gone_ends_neither_readers_nor_the_writer(log: SqliteLog, path: Path) -> None:
+    append(log, events(0, 1_000))
+    append(log, events(1_000, 3))
+    query(path, "DELETE FROM dictionaries")
+
+    assert len(read(log, 2_000)) == 1_003
+    append(log, events(1_003, 1))
+    assert read(log, 2_000)[-1:] == events(1_003, 1)
+
+
 VALUES = st.one_of(
     st.none(), st.binary(max_size=300), st.integers(0, 5_000).map(bytes), st.integers(0, 9_999).map(lambda n: events(n, 1)[0])
 )
