@@ -132,3 +132,11 @@ def test_names_that_are_made_up_keep_out_none_that_comes_often() -> None:
 
     assert isinstance(taken(values, {"id": 1}), Mapping)
     assert not isinstance(taken(values, {"made up 99": 1}), Mapping)
+
+
+def test_at_most_twenty_names_get_a_place() -> None:
+    values = FieldValues(FIELDS)
+    meet(values, *([f"{n}"] for n in range(21) for _ in range(64)))
+
+    assert isinstance(taken(values, {"19": 1}), Mapping)
+    assert not isinstance(taken(values, {"20": 1}), Mapping)
