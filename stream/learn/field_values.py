@@ -17,7 +17,6 @@ from model.ignored_features import MOST_NAMES, OTHER, IgnoredFeatures
 from model.settings import Field
 from stream.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
 
-_CLOCKS = ("hour", "weekday")  # kinds of fields that read no feature
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name, so that no struct can have it
 _OFTEN = 64  # examples with a feature that no field reads, after which it gets a place
 
@@ -31,7 +30,7 @@ class FieldValues:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        read = (field.name for field in fields if field.kind not in _CLOCKS)
+        read = (field.name for field in fields if field.is_feature)
         self._names = list(dict.fromkeys(name for name in read if not _ESCAPED.search(name)))
         self._others: list[str] = []  # names of features that no field reads, at most MOST_NAMES
         self._met = IgnoredFeatures()  # other such names; whoever makes up many of them keeps out none that comes often
