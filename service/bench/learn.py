@@ -5,6 +5,7 @@ memory, Vowpal Wabbit from a file of its own text, PyTorch from the keys' number
 machine counts little. A learner that is not installed is skipped.
 """
 
+import gc
 import math
 import secrets
 import tempfile
@@ -73,6 +74,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
     with tempfile.TemporaryDirectory() as folder:
         url = url or f"sqlite:///{folder}/log.db"
         _by_log(url, f"{folder}/first", settings, logged[:100])  # imports and kernels
+        gc.freeze()  # the rows, kept for the others: a learner holds none, and does not search them for garbage
         yield _with_ratio(ours, _by_log(url, folder, settings, logged))
     for name, prepare in OTHERS.items():
         try:
