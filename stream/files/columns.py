@@ -95,7 +95,19 @@ def _column(array: Any) -> Column:
         if pa.types.is_nested(array.type):
             return Column(array.to_pylist())
         array = array.dictionary_encode("encode")
-    return Column(array.dictionary.to_pylist(), array.indices.to_numpy())
+    return Column(array.dictionary.to_pylist(), _indices(array.indices))
+
+
+def _indices(array: Any) -> NDArray[Any]:
+    """Return an array of whole numbers as numpy's; arrow's own ``to_numpy`` would load pandas, where it is installed.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if array.null_count:
+        raise ValueError("a missing index")
+    kind, (_, values) = np.dtype(str(array.type)), array.buffers()
+    return np.frombuffer(values or b"", kind, len(array), array.offset * kind.itemsize)
 
 
 def _values(arrays: Arrays, name: str, n: int) -> list[Any]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.heartbeat import is_heartbeat
 from stream.inputs import input_topics
 from stream.join.input_state import ResumePoint
 from stream.join.progress import progress
@@ -112,6 +111,11 @@ class TaskLog:
         del owner
         return TaskWriter(self)
 
+    def append(self, heartbeats: Sequence[Message]) -> list[int]:
+        """Collect heartbeats for Flink to write; each is sent by the task that its partition is assigned to."""
+        self.written += (each for each in heartbeats if each.partition in self.assigned)
+        return []
+
     def kept(self, topic: str, start: Mapping[int, int]) -> Reader | list[Record]:
         """Return what is read again from ``start``: a reader of the log, or what Flink has kept."""
         if None in self.assigned.values():
@@ -195,18 +199,10 @@ class TaskWriter:
         self._log = log
 
     def commit(self, messages: Sequence[Message], progress: Mapping[TopicPartition, Progress]) -> list[int]:
-        """Collect the messages and the progress; a heartbeat is sent by the task that its partition is assigned to."""
-        mine = (each for each in messages if not self._is_anothers(each))
-        self._log.written += mine
+        """Collect the messages and the progress."""
+        self._log.written += messages
         self._log.made.update({each: made for each, made in progress.items() if each[1] in self._log.assigned})
         return []
 
     def close(self) -> None:
         """Do nothing."""
-
-    def _is_anothers(self, message: Message) -> bool:
-        return (
-            message.topic in self._log.inputs
-            and message.partition not in self._log.assigned
-            and is_heartbeat(Record(message.topic, message.partition or 0, 0, 0, None, message.value))
-        )

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 POLL_WAIT = 0.01  # seconds to wait for one input while the other may have records
 INTERVAL = 1.0  # seconds between tries while the log is away, between measurements, and between commits of progress without output
-OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafka's marker of its transaction
+OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafka's marker where Flink writes it in a transaction
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
@@ -207,7 +207,9 @@ class JoinSession:
             messages += self._take(records)
             check_memory(self._joins.values(), self._settings)
         messages += self._idle_watermarks() if with_idle else []
-        self.write(messages + (self._pacemaker.due() if self._pacemaker else []))
+        self.write(messages)
+        if self._pacemaker and (heartbeat := self._pacemaker.due()):
+            self._log.append(heartbeat)  # as clients write: in a transaction it would take longer than the events that it stands for
         if self._clock() - self._measured_at >= INTERVAL:
             self._measure()
 

@@ -101,6 +101,8 @@ def test_heartbeats_go_the_whole_way_though_nothing_else_does(log: Log, tmp_path
     assert set(hops.values()) == {measured}
     partitions = [p for p in range(3) if any(map(is_heartbeat, records(log, topics.examples, p)))]
     assert len(partitions) == 3  # in turn
+    sent = [[each.offset for each in records(log, topics.impressions, p)] for p in range(3)]
+    assert sent == [list(range(len(offsets))) for offsets in sent]  # as a client writes: no marker of a transaction between them
     assert [each.version for each in service.taken] == [0]
     for counter in (
         "sml_joiner_records_total",

@@ -282,6 +282,18 @@ def test_brackets_in_brackets_end_no_process_in_columns_either(tmp_path: Path) -
     assert reasons == [f"{path}: row 2" for path in paths]
 
 
+def test_a_file_is_read_in_columns_without_pandas_which_takes_a_second_to_load(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,click\nx,1\n,0\n")
+    reads = f"list(read_blocks(Path({str(path)!r}), DataSettings(), ['a']))"
+    program = f"import sys; from pathlib import Path; from stream.files.columns import *; print(*{reads}, 'pandas' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "LoggedBlock" in done.stdout
+    assert done.stdout.split()[-1] == "False"
+
+
 TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "text": (pa.string(), ODD_TEXTS),
     "categories": (pa.dictionary(pa.int32(), pa.string()), TEXTS),

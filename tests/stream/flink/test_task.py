@@ -122,7 +122,7 @@ def test_a_heartbeat_is_sent_by_the_task_that_has_its_partition() -> None:
     task = TaskLog(cast("Log", RecordedLog(events(1, START))), TOPICS, {1: None})
     beats = [message(Heartbeat([START]), TOPICS.impressions, p, b"key") for p in range(PARTITIONS)]
 
-    task.writer("any").commit(beats, {})
+    task.append(beats)
 
     assert task.written == [beats[1]]
 
