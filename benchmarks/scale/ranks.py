@@ -15,16 +15,16 @@ from statistics import median
 
 from benchmarks.accuracy.recorded import RecordedLog, recorded
 from model.online import OnlineModel
-from model.rounds import OneProcess, Share, shares
+from model.rounds import OneProcess, Part, split
 from service.settings import load
-from stream.learn.ranks import SHARE, Leader, Processes
+from stream.learn.ranks import PART, Leader, Processes
 
 
-def learn(model: OnlineModel, ranks: OneProcess | Leader, parts: list[Share], count: int) -> float:
+def learn(model: OnlineModel, ranks: OneProcess | Leader, parts: list[Part], count: int) -> float:
     """Learn each part in a round of ``count`` ranks; return the examples a second."""
     start = time.perf_counter()
     for part in parts:
-        ranks.learn(model, [part.part(each.start, each.stop) for each in shares(len(part.labels), count)])
+        ranks.learn(model, [part.between(each.start, each.stop) for each in split(len(part.labels), count)])
     return sum(len(part.labels) for part in parts) / (time.perf_counter() - start)
 
 
@@ -35,11 +35,11 @@ def main() -> None:
     parser.add_argument("settings", type=Path)
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--share", type=int, default=SHARE)
+    parser.add_argument("--part", type=int, default=PART)
     arguments = parser.parse_args()
     log, count = recorded(arguments.file, load(arguments.settings), arguments.rows), arguments.ranks
     alone, model, twin = (OnlineModel(log.settings.spec) for _ in range(3))
-    leader = Leader(count, partial(Processes, count), mature=0, share=arguments.share)
+    leader = Leader(count, partial(Processes, count), mature=0, part=arguments.part)
     turns = turns_of(log, leader.batch)
     while leader.ready(model, leader.batch) == 1:
         time.sleep(0.1)
@@ -55,11 +55,11 @@ def main() -> None:
     print(f"1 rank {one:,.0f}/s, {count} ranks {several:,.0f}/s: {several / one:.2f} times; {bytes_each:,.0f} bytes an example; {same}")
 
 
-def turns_of(log: RecordedLog, batch: int) -> list[list[Share]]:
+def turns_of(log: RecordedLog, batch: int) -> list[list[Part]]:
     """Return the examples in six turns of rounds."""
-    whole, rounds = Share(log.features, log.labels, None, None), len(log) // batch
-    parts = [whole.part(n * batch, (n + 1) * batch) for n in range(rounds)]
-    return [parts[turn.start : turn.stop] for turn in shares(rounds, 6)]
+    whole, rounds = Part(log.features, log.labels, None, None), len(log) // batch
+    parts = [whole.between(n * batch, (n + 1) * batch) for n in range(rounds)]
+    return [parts[turn.start : turn.stop] for turn in split(rounds, 6)]
 
 
 if __name__ == "__main__":

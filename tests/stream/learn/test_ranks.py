@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from model.online import Learned, OnlineModel
-from model.rounds import OneProcess, Share, learn_share, together
+from model.rounds import OneProcess, Part, learn_part, together
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import RanksDifferError
 from stream.learn.ranks import Group, Leader, Processes
@@ -29,10 +29,10 @@ class Simulated(OneProcess):
     def ready(self, _: OnlineModel, examples: int) -> int:
         return self.count if examples >= self.batch else 1
 
-    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+    def learn(self, model: OnlineModel, parts: Sequence[Part]) -> tuple[Learned, int]:
         self.rounds += len(parts) > 1
         if self.rounds == self.fails_at and len(parts) > 1:
-            learn_share(model, parts[0])  # what was learned of the round so far leaves no trace
+            learn_part(model, parts[0])  # what was learned of the round so far leaves no trace
             return together([model.learn(*part) for part in parts]), 1
         return super().learn(model, parts)
 
@@ -112,7 +112,7 @@ def test_a_learner_of_two_processes_loses_one_and_nothing_is_learned_twice(tmp_p
         started.append(Nobody() if started else Processes(2))
         return started[-1]
 
-    leader, number = Leader(2, start, mature=0, share=128, again=0.0), 0
+    leader, number = Leader(2, start, mature=0, part=128, again=0.0), 0
     with opened(tmp_path) as log:
 
         def feed() -> bool:
