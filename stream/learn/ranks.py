@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import distributed
-from torch._C._distributed_c10d import Store, TCPStore  # their module exports them under no other name to a type checker
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their module exports them under no other name to a type checker
 
 from model.array_file import dump, load
 from model.features import Features
@@ -37,11 +37,12 @@ from stream.learn.errors import LearnError, RanksDifferError
 logger = logging.getLogger(__name__)
 
 MATURE = 10_000  # examples that one rank learns alone, for each rank that there will be: benchmarks/scale/ranks.md
-PART = 1_024  # examples of one rank in a round
+PART = 256  # examples of one rank in a round
 _PATIENCE = timedelta(seconds=60)  # after which a rank that says nothing is lost
 _PING_EVERY = 10.0  # seconds: rank 0 has something to say this often
 _AGAIN = 5.0  # seconds from losing ranks to waiting for others
 
+_LEARNER, _POLL = "learner", 0.2  # the store's key that says that rank 0 joins; seconds between two looks at it
 _BY_ROW = "rows", "row_accumulators", "records"
 _NOTHING = torch.empty(0, dtype=torch.uint8)
 _STATE, _LEARN, _ROUND, _FORGET, _DIGEST, _PING, _END = range(7)
@@ -101,7 +102,9 @@ class Torchrun:
     """Ranks that torchrun or Kubernetes has started."""
 
     def __init__(self) -> None:
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
+        store = _rendezvous()
+        store.set(_LEARNER, "")
+        _init(store, *_of_torchrun())
 
     def joined(self) -> bool:
         """Return true: they have joined, or there would be no group."""
@@ -138,6 +141,7 @@ class Leader:
     """
 
     def __init__(self, ranks: int, start: Callable[[], Group], mature: int | None = None, part: int = PART, again: float = _AGAIN) -> None:
+        torch.set_num_threads(1)  # others would wait for work by turning, on the cores of the other ranks
         self.count, self._start, self._again = ranks, start, again
         self._mature = MATURE * ranks if mature is None else mature
         self.batch = ranks * part  # the most examples of one round
@@ -244,6 +248,7 @@ class Leader:
 
 def assist() -> None:
     """Learn what rank 0 hands out, until it says that it is done or is lost."""
+    torch.set_num_threads(1)
     model: OnlineModel | None = None
     while True:
         command, size = _receive_numbers()
@@ -271,15 +276,32 @@ def _obey(model: OnlineModel, command: int, data: NDArray[np.uint8]) -> None:
 
 
 def assist_torchrun() -> None:
-    """Be a rank that torchrun has started."""
-    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    """Be a rank that torchrun has started; wait for the learner to want it, however long that takes to recover and to be mature."""
+    store = _rendezvous()
+    while not store.check([_LEARNER]):
+        time.sleep(_POLL)
+    _init(store, *_of_torchrun())
     assist()
+
+
+def _rendezvous() -> Store:
+    """Return the store by which the ranks that torchrun has started find each other, without what others wrote before a restart."""
+    store, _, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+    return PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+
+
+def _of_torchrun() -> tuple[int, int]:
+    """Return the rank of this process, and how many there are."""
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def _init(store: Store, rank: int, ranks: int) -> None:
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
 
 
 def _process(port: int, rank: int, ranks: int) -> None:
     """Be a rank that rank 0 has started."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    torch.set_num_threads(1)
     if _join(TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks):
         with suppress(RuntimeError):  # rank 0 is gone
             assist()
@@ -288,7 +310,7 @@ def _process(port: int, rank: int, ranks: int) -> None:
 def _join(store: Store, rank: int, ranks: int) -> bool:
     """Join the others, and return whether all are there."""
     try:
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
+        _init(store, rank, ranks)
     except RuntimeError as error:
         logger.warning("the ranks do not come together: %s", error)
         return False
