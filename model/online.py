@@ -3,6 +3,8 @@
 The state is flat named arrays that the kernels work on in place; it depends on the order of the examples alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +15,7 @@ from model.array_file import Arrays
 from model.features import Features
 from model.kernels import step
 from model.kernels.forward import Shown, Workspace, found_scratch
-from model.kernels.journal import new_journal, undo
+from model.kernels.journal import Journal, new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
 from model.kernels.table import EMPTY, OCCUPIED, Table, find
@@ -39,7 +41,7 @@ class OnlineModel:
         self.spec = spec
         self.weights = Weights(spec, dtype)
         self.examples = 0
-        self.in_round = False  # learning a share of a round, whose accumulators are halved when all shares are merged
+        self._in_round = False  # learning a part of a round, whose accumulators are halved when all parts are merged
         self.accumulators = zeros(self.weights.layout.accumulators, dtype)
         self.accumulators[...] = self._first_accumulators()
         capacity = spec.table.capacity
@@ -55,6 +57,7 @@ class OnlineModel:
         self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
         self._step = specialized(step.learn)
         self._journal = new_journal(self.table, 0)
+        self._begun = 0  # the journal's entry that a run begins with
         self._before = [array.copy() for array in self._dense_state()]
 
     @cached_property
@@ -106,9 +109,7 @@ class OnlineModel:
         self, features: Features, labels: NDArray[Any], importance: NDArray[Any], fnw: NDArray[np.bool_], logits: NDArray[Any], shown: Shown
     ) -> list[int]:
         """Learn up to ``RUN`` examples, leaving out those whose step is not finite."""
-        keys = int(features.starts[-1] - features.starts[0])
-        if keys > len(self._journal.row):
-            self._journal = new_journal(self.table, keys)
+        self._reserve(features)
         network, rates = self._network(), self._rates()
         found = found_scratch(network, features, shown.features)
 
@@ -155,7 +156,7 @@ class OnlineModel:
     @property
     def half_life(self) -> int:
         """The examples after which the accumulators are halved; 0: never."""
-        return 0 if self.in_round else self.spec.model.accumulator_half_life
+        return 0 if self._in_round else self.spec.model.accumulator_half_life
 
     def _until_halving(self) -> int:
         """Return how many examples come before the accumulators are halved again."""
@@ -167,13 +168,35 @@ class OnlineModel:
         np.maximum(self.accumulators / 2, self._first_accumulators(), out=self.accumulators)
         self.table.accumulators[occupied] = np.maximum(self.table.accumulators[occupied] / 2, self.first_of_row())
 
+    @contextmanager
+    def apart(self, features: Features) -> Iterator[Journal]:
+        """Learn these features in the block as a part of a round, and undo it after it; yield the journal of the rows that it touches."""
+        before, examples = [array.copy() for array in self._dense_state()], self.examples
+        self._reserve(features)
+        self._journal.length[0], self._in_round = 0, True
+        try:
+            yield self._journal
+        finally:
+            self._in_round = False
+            undo(self.table, self._journal, 0)
+            self.examples = examples
+            for now, then in zip(self._dense_state(), before, strict=True):
+                now[...] = then
+
+    def _reserve(self, features: Features) -> None:
+        """Make the journal long enough for these features; while a part is learned it is, for all of it."""
+        keys = int(features.starts[-1] - features.starts[0])
+        if keys > len(self._journal.row):
+            self._journal = new_journal(self.table, keys)
+
     def _save(self) -> None:
-        self._journal.length[0] = 0
+        self._begun = int(self._journal.length[0]) if self._in_round else 0
+        self._journal.length[0] = self._begun
         for before, now in zip(self._before, self._dense_state(), strict=True):
             before[...] = now
 
     def _restore(self) -> None:
-        undo(self.table, self._journal)
+        undo(self.table, self._journal, self._begun)
         for before, now in zip(self._before, self._dense_state(), strict=True):
             now[...] = before
 

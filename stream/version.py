@@ -18,9 +18,9 @@ class Run(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Records that follow each other in the runs of a version, which ranks learned from one base: a share each, as equal as can be.
+    """Records that follow each other in the runs of a version, which ranks learned from one base: a part each, as equal as can be.
 
-    The base is the weights after the round before it. The shares follow each other, too; :func:`model.rounds.shares` cuts them.
+    The base is the weights after the round before it. The parts follow each other, too; :func:`model.rounds.split` cuts them.
     """
 
     records: Count

@@ -15,19 +15,20 @@ import numpy as np
 from benchmarks.accuracy.recorded import Floats, RecordedLog, recorded
 from model.evaluation import log_losses
 from model.online import OnlineModel
-from model.rounds import OneProcess, Share, shares
+from model.rounds import OneProcess, Part, split
 from service.settings import load
+from stream.learn.ranks import PART
 
 
-def losses(log: RecordedLog, seed: int, ranks: int, share: int, alone: int) -> Floats:
+def losses(log: RecordedLog, seed: int, ranks: int, size: int, alone: int) -> Floats:
     """Return the log loss of each example, ``(N,)``, where so many ranks share what comes after the first ``alone``."""
     model = log.settings.model.model_copy(update={"seed": seed})
     learner, learn = OnlineModel(log.settings.model_copy(update={"model": model}).spec), OneProcess().learn
-    whole = Share(log.features, log.labels, None, None)
-    logits = [learner.learn(*whole.part(0, alone)).logits]
-    for start in range(alone, len(log), ranks * share):
-        count = min(ranks * share, len(log) - start)
-        learned, _ = learn(learner, [whole.part(start + part.start, start + part.stop) for part in shares(count, ranks)])
+    whole = Part(log.features, log.labels, None, None)
+    logits = [learner.learn(*whole.between(0, alone)).logits]
+    for start in range(alone, len(log), ranks * size):
+        count = min(ranks * size, len(log) - start)
+        learned, _ = learn(learner, [whole.between(start + part.start, start + part.stop) for part in split(count, ranks)])
         logits.append(learned.logits)
     return log_losses(np.concatenate(logits), log.labels)
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="of each log, the first; default all")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--alone", type=int, nargs="+", default=[0, 5_000, 10_000, 20_000, 40_000, 80_000])
-    parser.add_argument("--share", type=int, default=256, help="examples of a rank in a round")
+    parser.add_argument("--part", type=int, default=PART, help="examples of a rank in a round")
     arguments = parser.parse_args()
     for path, config in zip(arguments.files[::2], map(load, arguments.files[1::2]), strict=True):
         log, name = recorded(path, config, arguments.rows), path.name.partition(".")[0]
@@ -48,7 +49,7 @@ def main() -> None:
         for ranks in arguments.ranks:
             for alone in (each for each in arguments.alone if each < 0.9 * len(log)):
                 start = time.process_time()
-                shared = [losses(log, seed, ranks, arguments.share, alone) for seed in range(arguments.seeds)]
+                shared = [losses(log, seed, ranks, arguments.part, alone) for seed in range(arguments.seeds)]
                 seconds = (time.process_time() - start) / arguments.seeds
                 worse = [100 * (a[alone:].mean() / b[alone:].mean() - 1) for a, b in zip(shared, sequential, strict=True)]
                 spread = f"± {2 * np.std(worse, ddof=1) / len(worse) ** 0.5:.3f}" if len(worse) > 1 else ""

@@ -11,7 +11,7 @@ from model.kernels.target import inner, kernel
 
 
 class Journal(NamedTuple):
-    """The old content of up to K rows, each once."""
+    """The old content of up to K rows, each once in a run."""
 
     row: NDArray[np.int64]  # (K,)
     key: NDArray[np.uint64]  # (K,)
@@ -51,9 +51,9 @@ def remember(table: Table, journal: Journal, row: int) -> None:
 
 
 @kernel
-def undo(table: Table, journal: Journal) -> None:
-    """Restore every row that the run touched."""
-    for at in range(journal.length[0] - 1, -1, -1):
+def undo(table: Table, journal: Journal, start: int) -> None:
+    """Restore every row, from the last recorded back to the entry ``start``."""
+    for at in range(journal.length[0] - 1, start - 1, -1):
         row = journal.row[at]
         table.keys[row], table.used[row] = journal.key[at], journal.used[at]
         for k in range(table.rows.shape[1]):
@@ -62,4 +62,4 @@ def undo(table: Table, journal: Journal) -> None:
         if table.records.counts.shape[0] > 0:
             for k in range(COLUMNS):
                 table.records.counts[row, k] = journal.records[at, k]
-    journal.length[0] = 0
+    journal.length[0] = start

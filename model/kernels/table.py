@@ -60,37 +60,6 @@ def _fill_found(keys: NDArray[np.uint64], wanted: NDArray[np.uint64], rows: NDAr
         rows[i] = find(keys, wanted[i])
 
 
-def reachable(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that learning the ``wanted`` keys may change, ascending, and which of the keys have no row."""
-    rows, new, counts = np.empty(WAYS * len(wanted), np.int64), np.empty(len(wanted), np.int64), np.zeros(2, np.int64)
-    _fill_reachable(keys, wanted, np.zeros(len(keys), np.bool_), rows, new, counts)
-    return np.sort(rows[: counts[0]]), new[: counts[1]]
-
-
-@kernel
-def _fill_reachable(
-    keys: NDArray[np.uint64],
-    wanted: NDArray[np.uint64],
-    marked: NDArray[np.bool_],  # (C,), all false
-    rows: NDArray[np.int64],
-    new: NDArray[np.int64],
-    counts: NDArray[np.int64],  # (2,), of rows and of new keys
-) -> None:
-    for i in range(wanted.shape[0]):
-        row = find(keys, wanted[i])
-        first, end = row, row + 1
-        if row < 0:
-            first = first_way(wanted[i], keys.shape[0])
-            end = first + WAYS
-            new[counts[1]] = i
-            counts[1] += 1
-        for way in range(first, end):
-            if not marked[way]:
-                marked[way] = True
-                rows[counts[0]] = way
-                counts[0] += 1
-
-
 @inner
 def fetch(keys: NDArray[np.uint64], rows: NDArray[Any], records: Records, wanted: NDArray[np.uint64]) -> None:
     """Ask for all rows of the wanted keys, which are to be read soon: the memory works on many at once, where each would be waited for."""
@@ -118,19 +87,3 @@ def claim(keys: NDArray[np.uint64], used: NDArray[np.int64], key: np.uint64, now
         if used[row] < now and (oldest < 0 or used[row] < used[oldest]):
             oldest = row
     return oldest
-
-
-def place(table: Table, keys: NDArray[np.uint64], used: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give each new key a row, in their order, and return them; −1 for a key whose set is all in later use than ``used``, its own."""
-    positions = np.empty(len(keys), np.int64)
-    _fill_placed(table, keys, used, positions)
-    return positions
-
-
-@kernel
-def _fill_placed(table: Table, keys: NDArray[np.uint64], used: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
-    for i in range(keys.shape[0]):
-        row = positions[i] = claim(table.keys, table.used, keys[i], used[i])
-        if row >= 0:
-            table.counts[EXPIRED if table.keys[row] != EMPTY else OCCUPIED] += 1
-            table.keys[row], table.used[row], table.touched[row] = keys[i], used[i], True

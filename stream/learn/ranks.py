@@ -1,7 +1,7 @@
-"""Learning on several ranks, by torch.distributed: rank 0 is the learner, the others learn the shares that it hands out.
+"""Learning on several ranks, by torch.distributed: rank 0 is the learner, the others learn the parts that it hands out.
 
-    rank 0: read, decode, encode → a share to each → learn its own ┐
-    rank k:                                learn the one it is given ┴→ all gather → merge, each for itself
+    rank 0: read, decode, encode → a part to each → learn its own ┐
+    rank k:                               learn the one it is given ┴→ all gather → merge, each for itself
 
 Each rank holds the whole model, and all hold the same: a round changes them by :func:`model.rounds.merge`, everything else is done by each.
 Before a version is published, all must have its digest. One rank learns alone until the model is mature (see ``MATURE``), and
@@ -18,28 +18,33 @@ from contextlib import suppress
 from datetime import timedelta
 from multiprocessing import get_context
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed
-from torch._C._distributed_c10d import Store, TCPStore  # their module exports them under no other name to a type checker
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their module exports them under no other name to a type checker
 
-from model.array_file import ArrayFileError, Arrays, dump, load
+from model.array_file import dump, load
 from model.features import Features
+from model.kernels.record import COLUMNS
 from model.online import Learned, OnlineModel
-from model.rounds import Share, Update, learn_share, merge, together
+from model.rounds import Part, Update, learn_part, merge, together
 from model.settings import Spec
 from stream.learn.errors import LearnError, RanksDifferError
 
 logger = logging.getLogger(__name__)
 
 MATURE = 10_000  # examples that one rank learns alone, for each rank that there will be: benchmarks/scale/ranks.md
-SHARE = 256  # examples of one rank in a round
+PART = 256  # examples of one rank in a round
 _PATIENCE = timedelta(seconds=60)  # after which a rank that says nothing is lost
 _PING_EVERY = 10.0  # seconds: rank 0 has something to say this often
 _AGAIN = 5.0  # seconds from losing ranks to waiting for others
 
+_LEARNER, _POLL = "learner", 0.2  # the store's key that says that rank 0 joins; seconds between two looks at it
+_BY_ROW = "rows", "row_accumulators", "records"
+_NOTHING = torch.empty(0, dtype=torch.uint8)
 _STATE, _LEARN, _ROUND, _FORGET, _DIGEST, _PING, _END = range(7)
 
 
@@ -97,7 +102,9 @@ class Torchrun:
     """Ranks that torchrun or Kubernetes has started."""
 
     def __init__(self) -> None:
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
+        store = _rendezvous()
+        store.set(_LEARNER, "")
+        _init(store, *_of_torchrun())
 
     def joined(self) -> bool:
         """Return true: they have joined, or there would be no group."""
@@ -129,16 +136,15 @@ class Leader:
         ranks: How many there are.
         start: Starts the others.
         mature: The examples that this rank learns alone.
-        share: Examples of one rank in a round; half of them are the fewest that are worth its while.
+        part: Examples of one rank in a round; half of them are the fewest that are worth its while.
         again: Seconds from losing ranks to waiting for others.
     """
 
-    def __init__(
-        self, ranks: int, start: Callable[[], Group], mature: int | None = None, share: int = SHARE, again: float = _AGAIN
-    ) -> None:
+    def __init__(self, ranks: int, start: Callable[[], Group], mature: int | None = None, part: int = PART, again: float = _AGAIN) -> None:
+        torch.set_num_threads(1)  # others would wait for work by turning, on the cores of the other ranks
         self.count, self._start, self._again = ranks, start, again
         self._mature = MATURE * ranks if mature is None else mature
-        self.batch = ranks * share  # the most examples of one round
+        self.batch = ranks * part  # the most examples of one round
         self.bytes = self.rounds = 0  # that this rank has sent and received, and has shared
         self.group: Group | None = None
         self._model: OnlineModel | None = None  # the one that all ranks have; None: they have none
@@ -151,11 +157,11 @@ class Leader:
         if self.group is None and time.monotonic() >= self._next_start:
             self.group = self._start()
         if self._model is not model and self._is_joined():
-            self._tell(_STATE, dump(model.state(), {"spec": model.spec.model_dump(mode="json")}))
+            self._tell(_STATE, _tensor(dump(model.state(), {"spec": model.spec.model_dump(mode="json")})))
             self._model = model if self.group else None
         return self.count if self._model is model and 2 * examples >= self.batch else 1
 
-    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+    def learn(self, model: OnlineModel, parts: Sequence[Part]) -> tuple[Learned, int]:
         """Learn a round, as :class:`~model.rounds.Ranks` says."""
         if self._model is not model:
             return together([model.learn(*part) for part in parts]), 1
@@ -165,18 +171,18 @@ class Leader:
         try:
             for rank, part in enumerate(parts[1:], 1):
                 self._send(_ROUND, rank, _packed(part))
-            results = _exchanged(*learn_share(model, parts[0]))
-        except (RuntimeError, ArrayFileError) as error:
+            learned, updates, size = _exchanged(*learn_part(model, parts[0]))
+        except RuntimeError as error:
             self._lose(error)
             return together([model.learn(*part) for part in parts]), 1
-        self.bytes += results.bytes
+        self.bytes += size
         self.rounds += 1
-        merge(model, results.updates)
-        return together(results.learned), len(parts)
+        merge(model, updates)
+        return together(learned), len(parts)
 
     def forget(self, key: int) -> None:
         """Let all forget a value."""
-        self._tell(_FORGET, key.to_bytes(8, "little"))
+        self._tell(_FORGET, _tensor(key.to_bytes(8, "little")))
 
     def ping(self) -> None:
         """Say that this rank is there, if it has not for long."""
@@ -193,7 +199,7 @@ class Leader:
         if self._model is None:
             return
         try:
-            theirs = [_receive_from(rank, len(digest)).decode() for rank in range(1, self.count)]
+            theirs = [_receive_from(rank, len(digest)).tobytes().decode() for rank in range(1, self.count)]
         except RuntimeError as error:
             self._lose(error)
             return
@@ -214,7 +220,7 @@ class Leader:
             self._lose(error)
             return False
 
-    def _tell(self, command: int, data: bytes = b"") -> None:
+    def _tell(self, command: int, data: torch.Tensor = _NOTHING) -> None:
         """Send the same to all others, if they have the model or are given it."""
         if self.group is None or (self._model is None and command != _STATE):
             return
@@ -225,10 +231,10 @@ class Leader:
         except RuntimeError as error:
             self._lose(error)
 
-    def _send(self, command: int, rank: int, data: bytes) -> None:
+    def _send(self, command: int, rank: int, data: torch.Tensor) -> None:
         distributed.send(torch.tensor([command, len(data)]), rank)
-        if data:
-            distributed.send(_tensor(data), rank)
+        if len(data):
+            distributed.send(data, rank)
         self.bytes += len(data)
 
     def _lose(self, error: Exception) -> None:
@@ -242,41 +248,60 @@ class Leader:
 
 def assist() -> None:
     """Learn what rank 0 hands out, until it says that it is done or is lost."""
+    torch.set_num_threads(1)
     model: OnlineModel | None = None
     while True:
         command, size = _receive_numbers()
-        data = _receive_from(0, size) if size else b""
+        data = _receive_from(0, size)
         if command == _END:
             return
         if command == _STATE:
-            arrays, header = load(data)
+            arrays, header = load(data.tobytes())
             model = OnlineModel.from_state(Spec.model_validate(header["spec"]), arrays)
         elif model is not None:
             _obey(model, command, data)
 
 
-def _obey(model: OnlineModel, command: int, data: bytes) -> None:
+def _obey(model: OnlineModel, command: int, data: NDArray[np.uint8]) -> None:
     if command == _LEARN:
         model.learn(*_unpacked(data))
     elif command == _ROUND:
-        merge(model, _exchanged(*learn_share(model, _unpacked(data))).updates)
+        _, updates, _ = _exchanged(*learn_part(model, _unpacked(data)))
+        merge(model, updates)
     elif command == _FORGET:
-        model.forget(int.from_bytes(data, "little"))
+        model.forget(int.from_bytes(data.tobytes(), "little"))
     elif command == _DIGEST:
         distributed.send(_tensor(model.digest().encode()), 0)
         model.mark_published()
 
 
 def assist_torchrun() -> None:
-    """Be a rank that torchrun has started."""
-    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    """Be a rank that torchrun has started; wait for the learner to want it, however long that takes to recover and to be mature."""
+    store = _rendezvous()
+    while not store.check([_LEARNER]):
+        time.sleep(_POLL)
+    _init(store, *_of_torchrun())
     assist()
+
+
+def _rendezvous() -> Store:
+    """Return the store by which the ranks that torchrun has started find each other, without what others wrote before a restart."""
+    store, _, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+    return PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+
+
+def _of_torchrun() -> tuple[int, int]:
+    """Return the rank of this process, and how many there are."""
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def _init(store: Store, rank: int, ranks: int) -> None:
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
 
 
 def _process(port: int, rank: int, ranks: int) -> None:
     """Be a rank that rank 0 has started."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    torch.set_num_threads(1)
     if _join(TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks):
         with suppress(RuntimeError):  # rank 0 is gone
             assist()
@@ -285,52 +310,71 @@ def _process(port: int, rank: int, ranks: int) -> None:
 def _join(store: Store, rank: int, ranks: int) -> bool:
     """Join the others, and return whether all are there."""
     try:
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
+        _init(store, rank, ranks)
     except RuntimeError as error:
         logger.warning("the ranks do not come together: %s", error)
         return False
     return True
 
 
-class _Results:
-    """What all ranks have learned in a round, in their order."""
-
-    def __init__(self, received: Sequence[bytes]) -> None:
-        self.learned: list[Learned] = []
-        self.updates: list[Update] = []
-        self.bytes = sum(map(len, received))
-        for data in received:
-            arrays, _ = load(data)
-            self.learned.append(Learned(arrays.pop("logits"), arrays.pop("undone").tolist()))
-            self.updates.append(Update(**arrays))
-
-
-def _exchanged(learned: Learned, update: Update) -> _Results:
-    """Give all ranks what this one has learned, and return what each has."""
-    arrays: Arrays = update._asdict() | {"logits": learned.logits, "undone": np.array(learned.undone, np.int64)}
-    own = _tensor(dump(arrays, {}))
-    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(sizes, torch.tensor([len(own)]))
-    lengths = [int(size) for size in sizes]
-    padded = torch.zeros(max(lengths), dtype=torch.uint8)
+def _exchanged(learned: Learned, update: Update) -> tuple[list[Learned], list[Update], int]:
+    """Give all ranks what this one has learned of its part, and return what each has, in their order, and the bytes of it."""
+    own = _joined((learned.logits, np.array(learned.undone, np.int64), *update))
+    sizes = torch.empty(distributed.get_world_size(), dtype=torch.int64)
+    distributed.all_gather_into_tensor(sizes, torch.tensor([len(own)]))
+    padded = torch.empty(int(sizes.max()), dtype=torch.uint8)
     padded[: len(own)] = own
-    received = [torch.empty_like(padded) for _ in sizes]
-    distributed.all_gather(received, padded)
-    return _Results([each[:length].numpy().tobytes() for each, length in zip(received, lengths, strict=True)])
+    received = torch.empty(len(sizes) * len(padded), dtype=torch.uint8)
+    distributed.all_gather_into_tensor(received, padded)
+    results = [_split(each) for each in received.numpy().reshape(len(sizes), -1)]
+    of_ranks = [Learned(logits.view(np.float32), undone.view(np.int64).tolist()) for logits, undone, *_ in results]
+    return of_ranks, [_update(arrays) for _, _, *arrays in results], int(sizes.sum())
 
 
-def _packed(share: Share) -> bytes:
-    """Return a share as bytes, without the keys of others."""
-    (keys, starts, times), labels, importance, fnw = share
-    arrays = {"keys": keys[starts[0] : starts[-1]], "starts": starts - starts[0], "times": times, "labels": labels}
-    optional = {"importance": importance, "fnw": fnw}
-    return dump(arrays | {name: array for name, array in optional.items() if array is not None}, {})
+def _update(arrays: Sequence[NDArray[np.uint8]]) -> Update:
+    """Return the update that has these bytes."""
+    types = (np.int64, np.float64, np.uint64, np.int64, *[np.float32] * 6)
+    update = Update(*(array.view(dtype) for array, dtype in zip(arrays, types, strict=True)))
+    rows = max(len(update.keys), 1)  # of none, any number of columns is right
+    by_row = {name: getattr(update, name).reshape(-1, getattr(update, name).size // rows or COLUMNS) for name in _BY_ROW}
+    return update._replace(stream_record=update.stream_record.reshape(-1, COLUMNS), **by_row)
 
 
-def _unpacked(data: bytes) -> Share:
-    arrays, _ = load(data)
-    features = Features(arrays["keys"], arrays["starts"], arrays["times"])
-    return Share(features, arrays["labels"], arrays.get("importance"), arrays.get("fnw"))
+def _packed(part: Part) -> torch.Tensor:
+    """Return a part as bytes, without the keys of others; what it does not have is empty."""
+    (keys, starts, times), labels, importance, fnw = part
+    numbers = (None if each is None else each.astype(np.float32) for each in (labels, importance))
+    arrays = (keys[starts[0] : starts[-1]], starts - starts[0], times, *numbers, fnw)
+    return _joined([np.empty(0, np.uint8) if each is None else each for each in arrays])
+
+
+def _unpacked(data: NDArray[np.uint8]) -> Part:
+    types = (np.uint64, np.int64, np.int64, np.float32, np.float32, np.bool_)
+    keys, starts, times, labels, importance, fnw = (array.view(dtype) for array, dtype in zip(_split(data), types, strict=True))
+    return Part(Features(keys, starts, times), labels, importance if len(importance) else None, fnw if len(fnw) else None)
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> torch.Tensor:
+    """Return arrays as bytes: how many they are, the size of each, then what each holds, from a multiple of 8 on."""
+    sizes = np.array([len(arrays), *(array.nbytes for array in arrays)], np.int64)
+    joined = torch.zeros(sizes.nbytes + sum(map(_padded, sizes[1:].tolist())), dtype=torch.uint8)
+    content, start = joined.numpy(), sizes.nbytes
+    content[:start] = sizes.view(np.uint8)
+    for array in arrays:
+        content[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        start += _padded(array.nbytes)
+    return joined
+
+
+def _split(joined: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return the bytes of each array, as views."""
+    sizes = joined[8 : 8 + 8 * int(joined[:8].view(np.int64)[0])].view(np.int64)
+    starts = 8 + sizes.nbytes + np.cumsum([0, *map(_padded, sizes.tolist())])
+    return [joined[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=False)]
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8
 
 
 def _tensor(data: bytes) -> torch.Tensor:
@@ -343,7 +387,8 @@ def _receive_numbers() -> tuple[int, int]:
     return int(header[0]), int(header[1])
 
 
-def _receive_from(rank: int, size: int) -> bytes:
+def _receive_from(rank: int, size: int) -> NDArray[np.uint8]:
     received = torch.empty(size, dtype=torch.uint8)
-    distributed.recv(received, rank)
-    return received.numpy().tobytes()
+    if size:
+        distributed.recv(received, rank)
+    return received.numpy()

@@ -18,7 +18,7 @@ from model.migrate import convert
 from model.online import Learned, OnlineModel
 from model.progressive import learn_and_score
 from model.quality import Quality, Seen
-from model.rounds import OneProcess, Ranks, Share, shares
+from model.rounds import OneProcess, Part, Ranks, split
 from model.settings import Spec
 from stream.events import BadRecordError, Example, Forget
 from stream.learn.field_values import FieldValues
@@ -44,7 +44,7 @@ class BatchResult(NamedTuple):
     erased: int  # examples not learned because they hold a forgotten value; they are no dead letters, which would keep them
     left_out: int  # negatives that the sampling left out
     others: int  # examples not learned because this arm did not serve them
-    ranks: int  # that have learned a share each
+    ranks: int  # that have learned a part each
 
 
 class _Decoded(NamedTuple):
@@ -198,7 +198,7 @@ class Trainer:
         records, steps, bad, refused, sampling, left_out, others = prepared
         learned: list[_Decoded] = []
         requests: list[Forget] = []
-        ends = [share.stop for share in shares(len(records), ranks if len(steps) == 1 else 1)]
+        ends = [part.stop for part in split(len(records), ranks if len(steps) == 1 else 1)]
         taken = 1
         for step in steps:
             if isinstance(step, Forget):
@@ -239,8 +239,8 @@ class Trainer:
 
         def learn(*examples: Any) -> Learned:
             nonlocal taken
-            whole = Share(*examples)
-            learned, taken = self.ranks.learn(self.model, [whole.part(*each) for each in pairwise([0, *cuts])])
+            whole = Part(*examples)
+            learned, taken = self.ranks.learn(self.model, [whole.between(*each) for each in pairwise([0, *cuts])])
             return learned
 
         outcome = learn_and_score(

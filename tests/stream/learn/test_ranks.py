@@ -1,5 +1,7 @@
 """Learning on several ranks: real processes learn what the versions say, and one process that replays them ends with the same digest."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ import msgspec
 import pytest
 
 from model.online import Learned, OnlineModel
-from model.rounds import OneProcess, Share, learn_share, together
+from model.rounds import OneProcess, Part, learn_part, together
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import RanksDifferError
 from stream.learn.ranks import Group, Leader, Processes
@@ -16,6 +18,8 @@ from stream.learn.recovery import Recovery
 from stream.log.contract import Log, Message
 from stream.version import Round, Version
 from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls
+
+ROOT = Path(__file__).parents[3]
 
 
 class Simulated(OneProcess):
@@ -29,10 +33,10 @@ class Simulated(OneProcess):
     def ready(self, _: OnlineModel, examples: int) -> int:
         return self.count if examples >= self.batch else 1
 
-    def learn(self, model: OnlineModel, parts: Sequence[Share]) -> tuple[Learned, int]:
+    def learn(self, model: OnlineModel, parts: Sequence[Part]) -> tuple[Learned, int]:
         self.rounds += len(parts) > 1
         if self.rounds == self.fails_at and len(parts) > 1:
-            learn_share(model, parts[0])  # what was learned of the round so far leaves no trace
+            learn_part(model, parts[0])  # what was learned of the round so far leaves no trace
             return together([model.learn(*part) for part in parts]), 1
         return super().learn(model, parts)
 
@@ -95,35 +99,25 @@ def test_a_learner_that_shares_goes_on_from_a_checkpoint_of_one_that_did_not(tmp
         assert replayed(log, tmp_path) == last.digest
 
 
-class Nobody:
-    """Ranks that don't come."""
-
-    def joined(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_learner_of_two_processes_loses_one_and_nothing_is_learned_twice(tmp_path: Path) -> None:
-    started: list[Group] = []
+def test_a_learner_of_two_processes_loses_one_and_gets_another_and_nothing_is_learned_twice(tmp_path: Path) -> None:
+    started: list[Processes] = []
 
     def start() -> Group:
-        started.append(Nobody() if started else Processes(2))
+        started.append(Processes(2))
         return started[-1]
 
-    leader, number = Leader(2, start, mature=0, share=128, again=0.0), 0
+    leader, number, rounds = Leader(2, start, mature=0, part=128, again=0.0), 0, 0
     with opened(tmp_path) as log:
 
         def feed() -> bool:
-            nonlocal number
-            first = started[0] if started else None
-            if isinstance(first, Processes) and leader.group is first and leader.rounds > 5:
-                first.processes[0].kill()  # between two rounds, or in one: rank 0 sees it in a round
+            nonlocal number, rounds
+            if len(started) == 1 and leader.group is started[0] and leader.rounds > 5:
+                started[0].processes[0].kill()  # between two rounds, or in one: rank 0 sees it in a round
+                rounds = leader.rounds + 1
             log.append(examples(300, number))
             number += 300
             time.sleep(0.02)
-            return leader.rounds > 5 and leader.group is not first
+            return len(started) == 2 and leader.rounds > rounds + 5
 
         learning = learner(log, tmp_path, ranks=leader, publish_every=0.01)
         try:
@@ -132,12 +126,29 @@ def test_a_learner_of_two_processes_loses_one_and_nothing_is_learned_twice(tmp_p
         finally:
             leader.close()
 
-        assert [each.ranks for each in sizes(all_versions(log))].count(2) > 5
-        assert len(started) == 2
+        shared = [bool(version.rounds) for version in all_versions(log) if version.runs]
+        assert True in shared[shared.index(False, shared.index(True)) :]  # together, alone, together again
         assert learning.last
         assert learning.last.version.examples == number
         assert_each_example_was_read_once(log)
         assert replayed(log, tmp_path) == learning.last.version.digest
+
+
+def test_torchrun_starts_all_again_where_a_rank_is_killed_and_they_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(examples(6000))
+
+        run = ("torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--standalone", "--monitor-interval=0.1")
+        command = [sys.executable, "-m", *run, "-m", "tests.stream.learn.torchrun_learner", str(tmp_path)]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "restarts").read_text() == "1"
+        last = all_versions(log)[-1]
+        assert last.examples == 6000
+        assert_each_example_was_read_once(log)
+        assert replayed(log, tmp_path) == last.digest
+        assert 2 in [each.ranks for each in sizes(all_versions(log)[-4:])]  # after it was started again, too
 
 
 def test_nothing_is_published_where_ranks_have_different_weights(tmp_path: Path) -> None:
