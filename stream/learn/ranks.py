@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their module exports them under no other name to a type checker
+from torch.distributed.rendezvous import rendezvous
 
 from model.array_file import dump, load
 from model.features import Features
@@ -286,7 +287,7 @@ def assist_torchrun() -> None:
 
 def _rendezvous() -> Store:
     """Return the store by which the ranks that torchrun has started find each other, without what others wrote before a restart."""
-    store, _, _ = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+    store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
     return PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
 
@@ -349,8 +350,9 @@ def _packed(part: Part) -> torch.Tensor:
 
 
 def _unpacked(data: NDArray[np.uint8]) -> Part:
-    types = (np.uint64, np.int64, np.int64, np.float32, np.float32, np.bool_)
-    keys, starts, times, labels, importance, fnw = (array.view(dtype) for array, dtype in zip(_split(data), types, strict=True))
+    types: tuple[Any, ...] = (np.uint64, np.int64, np.int64, np.float32, np.float32, np.bool_)
+    arrays: list[NDArray[Any]] = [array.view(dtype) for array, dtype in zip(_split(data), types, strict=True)]
+    keys, starts, times, labels, importance, fnw = arrays
     return Part(Features(keys, starts, times), labels, importance if len(importance) else None, fnw if len(fnw) else None)
 
 
