@@ -14,6 +14,7 @@ from model.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, Value, ke
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
+_FEW = 16  # examples whose hours and weekdays are hashed one by one sooner than they are sorted
 _MOST_IN_LISTS = 4_000  # values of all lists of one example; each may take a row of the table
 
 
@@ -124,6 +125,9 @@ class Encoder:
         missing = Column([None], np.zeros(len(times), np.int64))
         columns = [examples.get(name, missing) for name in self._names]
         for index, clock in self._clocks:
+            if len(times) < _FEW:
+                columns[index] = Column(list(map(clock, times)))
+                continue
             values, indices = np.unique(clock(np.array(times, np.int64)), return_inverse=True)
             columns[index] = Column(values.tolist(), indices)
         return columns
