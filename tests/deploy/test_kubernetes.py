@@ -1,11 +1,15 @@
-"""deploy/kubernetes is valid for every Kubernetes that is supported, what it refers to is there, and no pod may do more than it needs."""
+"""deploy/kubernetes is valid for every Kubernetes that is supported, as it stands and as kubectl renders it.
+
+What it refers to is there, and no pod may do more than it needs.
+"""
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import kubernetes_validate
@@ -18,6 +22,7 @@ from service.access.roles import PROBES
 from service.listen import SHUTDOWN_TIMEOUT
 from service.settings import Settings
 from tests.deploy.composition import ROOT, read
+from tests.deploy.kubectl import fetch
 
 FOLDER = ROOT / "deploy/kubernetes"
 SUPPORTED = ("1.35", "1.36", "1.37")  # by Kubernetes itself
@@ -54,21 +59,46 @@ def test_a_resource_that_is_not_valid_is_found() -> None:
         kubernetes_validate.validate(wrong, SUPPORTED[-1], strict=True)
 
 
-def test_kustomize_renders_what_is_there_into_one_namespace_with_one_image() -> None:
-    """By kubectl where it is; what it reads is checked here wherever it is not."""
-    assert {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"} == set(KUSTOMIZATION["resources"])
-    assert KUSTOMIZATION["configMapGenerator"] == [{"name": "sml-settings", "files": ["sml.toml"]}]
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        return
-    done = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True)
-    rendered = list(yaml.safe_load_all(done.stdout))
+@pytest.fixture(scope="module")
+def rendered() -> str:
+    """Return what kubectl makes of the folder."""
+    with TemporaryDirectory() as folder:
+        done = subprocess.run([fetch(Path(folder)), "kustomize", FOLDER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
-    assert len(rendered) == len(RESOURCES) + 1
-    assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"sml"}
-    assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.com/sml-online:0.2.0"}
-    assert len(set(re.findall(r"name: (sml-settings-\w+)", done.stdout))) == 1
-    assert "\n        name: sml-settings\n" not in done.stdout
+
+def test_kubectl_renders_what_is_there_into_one_namespace_with_one_image(rendered: str) -> None:
+    resources = list(yaml.safe_load_all(rendered))
+
+    assert {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"} == set(KUSTOMIZATION["resources"])
+    assert sorted(each["kind"] for each in resources) == sorted([*(each["kind"] for each in RESOURCES), "ConfigMap"])
+    assert {each["metadata"].get("namespace") for each in resources if each["kind"] != "Namespace"} == {"sml"}
+    assert set(re.findall(r"image: (\S+)", rendered)) == {"registry.example.com/sml-online:0.2.0"}
+    parts = [each["metadata"] for each in resources] + [
+        each["spec"]["template"]["metadata"] for each in resources if "template" in each.get("spec", {})
+    ]
+    assert {each["labels"]["app.kubernetes.io/part-of"] for each in parts} == {"sml-online"}
+
+
+def test_every_pod_that_is_rendered_mounts_the_settings_by_the_name_that_ends_with_their_hash(rendered: str) -> None:
+    (settings,) = [each for each in yaml.safe_load_all(rendered) if each["kind"] == "ConfigMap"]
+
+    mounted = re.findall(r"name: (sml-settings\S*)", rendered)
+
+    assert settings["data"] == {"sml.toml": (FOLDER / "sml.toml").read_text(encoding="utf-8")}
+    assert re.fullmatch(r"sml-settings-\w+", settings["metadata"]["name"])
+    assert mounted == [settings["metadata"]["name"]] * (1 + len(PODS))
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_what_is_rendered_is_valid_for_each_kubernetes_that_is_supported(version: str, rendered: str) -> None:
+    checked = [each for each in yaml.safe_load_all(rendered) if each["apiVersion"] != OPERATOR]
+
+    for resource in checked:
+        kubernetes_validate.validate(resource, version, strict=True)
+
+    assert len(checked) == 14
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
