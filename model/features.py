@@ -3,14 +3,14 @@
 Axes: N examples, F fields, V values that examples share, K keys of all examples together.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.ignored_features import IgnoredFeatures
-from model.keys import KEY_SIZE, MOST_VALUES, FeatureError, Value, keys_of_field
+from model.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, Value, keys_of_field
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
@@ -51,6 +51,15 @@ class Column(NamedTuple):
     indices: NDArray[np.integer] | None = None  # (N,); None: example n has values[n]
 
 
+class _Cross(NamedTuple):
+    """A field made of two others."""
+
+    place: int  # among the fields
+    keys: CrossKeys
+    one: int  # of the columns
+    other: int
+
+
 Examples: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Column]
 """The features of N examples by name: of each example, or in columns."""
 
@@ -68,12 +77,19 @@ class Encoder:
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.ignored = IgnoredFeatures()
-        self._names = [field.name for field in fields]
-        self._keys = [keys_of_field(field) for field in fields]
-        self._list_fields = [index for index, field in enumerate(fields) if field.kind == "multi"]
-        self._several = [index for index, field in enumerate(fields) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)]
-        self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(fields) if field.kind in CLOCKS]
-        self._known = frozenset(field.name for field in fields if field.kind not in CLOCKS)
+        columns = [field for field in fields if field.kind != "cross"]
+        self._places = [index for index, field in enumerate(fields) if field.kind != "cross"]  # of the columns among the fields
+        self._names = [field.name for field in columns]
+        self._keys = [keys_of_field(field) for field in columns]
+        self._list_fields = [index for index, field in enumerate(columns) if field.kind == "multi"]
+        self._several = {index for index, field in enumerate(columns) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)}
+        self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(columns) if field.kind in CLOCKS]
+        self._crosses = [
+            _Cross(index, CrossKeys(field), *map(self._names.index, field.of))
+            for index, field in enumerate(fields)
+            if field.kind == "cross"
+        ]
+        self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
 
     def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -86,7 +102,7 @@ class Encoder:
         columns = self._shared(examples, times) if isinstance(examples, Mapping) else self._single(examples, times)
         try:
             keys = self._keys_of(columns)
-            self._check_lists(keys)
+            self._check_lists(keys, len(times))
         except FeatureError:
             bad = self._refusals(columns, len(times))
             good = [n for n in range(len(times)) if n not in bad]
@@ -94,17 +110,17 @@ class Encoder:
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
             times = [times[n] for n in good]
         self._count_ignored(examples, len(times))
-        return Encoded(_flatten(keys, self._several, len(times))._replace(times=np.array(times, np.int64)), bad)
+        return Encoded(self._flatten(keys, len(times))._replace(times=np.array(times, np.int64)), bad)
 
     def _single(self, examples: Sequence[Mapping[str, Value]], times: Sequence[int]) -> list[Column]:
-        """Return each field's column, as rows have it: each example with a value of its own."""
+        """Return the column of each field but crosses, as rows have it: each example with a value of its own."""
         columns = [Column([features.get(name) for features in examples]) for name in self._names]
         for index, clock in self._clocks:
             columns[index] = Column(list(map(clock, times)))
         return columns
 
     def _shared(self, examples: Mapping[str, Column], times: Sequence[int]) -> list[Column]:
-        """Return each field's column."""
+        """Return the column of each field but crosses."""
         missing = Column([None], np.zeros(len(times), np.int64))
         columns = [examples.get(name, missing) for name in self._names]
         for index, clock in self._clocks:
@@ -119,8 +135,8 @@ class Encoder:
     def _refusals(self, columns: Sequence[Column], n: int) -> dict[int, FeatureError]:
         """Return which of ``n`` examples hold a value that its field can't take, with the error of the first such field."""
         bad: dict[int, FeatureError] = {}
-        in_lists = np.zeros(n, np.int64)  # keys
-        for index, (field, (values, indices)) in enumerate(zip(self._keys, columns, strict=True)):
+        found = []
+        for field, (values, indices) in zip(self._keys, columns, strict=True):
             keys, refused = [], {}
             for position, value in enumerate(values):
                 try:
@@ -128,25 +144,52 @@ class Encoder:
                 except FeatureError as error:
                     refused[position] = error
                     keys.append(b"")
-            if index in self._list_fields:
-                in_lists += _lengths(Column(keys, indices))
+            found.append(Column(keys, indices))
             if refused:
                 positions = range(n) if indices is None else indices.tolist()
                 bad = {each: refused[position] for each, position in enumerate(positions) if position in refused} | bad
+        in_lists = self._in_lists(found, n)
         overlong = [each for each in np.flatnonzero(in_lists > _MOST_IN_LISTS).tolist() if each not in bad]
         return dict(sorted((bad | {each: _overlong(int(in_lists[each])) for each in overlong}).items()))
 
-    def _check_lists(self, keys: Sequence[Column]) -> None:
-        """Make sure that the lists of no example hold too many values together; ``keys`` are those of each field of N examples.
+    def _check_lists(self, keys: Sequence[Column], n: int) -> None:
+        """Make sure that the lists of none of ``n`` examples hold too many values together; ``keys`` are those of each column.
 
         Raises:
             FeatureError: those of one do.
         """
-        if len(self._list_fields) * MOST_VALUES <= _MOST_IN_LISTS:
+        if len(self._list_fields) * MOST_VALUES <= _MOST_IN_LISTS and not self._crosses:
             return
-        most = int(np.max(sum(_lengths(keys[field]) for field in self._list_fields), initial=0))
+        most = int(np.max(self._in_lists(keys, n), initial=0))
         if most > _MOST_IN_LISTS:
             raise _overlong(most)
+
+    def _in_lists(self, keys: Sequence[Column], n: int) -> NDArray[np.int64]:
+        """Return how many keys each of ``n`` examples has in lists, and in crosses of them."""
+        found = np.zeros(n, np.int64)
+        for field in self._list_fields:
+            found += _lengths(keys[field])
+        for _, _, one, other in self._crosses:
+            if one in self._list_fields or other in self._list_fields:
+                found += _lengths(keys[one]) * _lengths(keys[other])
+        return found
+
+    def _flatten(self, columns: Sequence[Column], n: int) -> Features:
+        """Put the keys of ``n`` examples in the order of the examples, and of the fields in each."""
+        read = [_in_order(column, several=index in self._several) for index, column in enumerate(columns)]
+        found = dict(zip(self._places, read, strict=True))
+        found |= {cross.place: _crossed(cross.keys, read[cross.one], read[cross.other]) for cross in self._crosses}
+        counts = np.ones((n, len(found)), np.int64)
+        for field, (_, of_each) in found.items():
+            if of_each is not None:
+                counts[:, field] = of_each
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        flat = np.empty(starts[-1], np.uint64)
+        for field, (keys, of_each) in found.items():
+            first = starts[field : -1 : len(found)]  # (N,)
+            flat[first if of_each is None else _ranges(first, of_each)] = keys
+        flat[flat == 0] = 1
+        return Features(flat, starts)
 
     def names_ignored(self, examples: Sequence[Mapping[str, Value]]) -> list[str]:
         """Return the names in some examples that no field has, sorted."""
@@ -178,30 +221,34 @@ def _lengths(keys: Column) -> NDArray[np.int64]:
     return lengths if keys.indices is None else lengths[keys.indices]
 
 
-def _first(lists: list[bytes]) -> NDArray[np.int64]:
-    """Return where the keys of each list begin when all are joined, ``(V,)``."""
-    lengths = _lengths(Column(lists))
-    return np.cumsum(lengths) - lengths
+class _InOrder(NamedTuple):
+    """The keys of one field, example after example."""
+
+    keys: NDArray[np.uint64]  # (K,)
+    counts: NDArray[np.int64] | None  # (N,), of each example; None: one each
 
 
-def _flatten(columns: Sequence[Column], several: Collection[int], n: int) -> Features:
-    """Put the keys of each field of ``n`` examples in the order of the examples; only the fields ``several`` may have several in one."""
-    fields = len(columns)
-    counts = np.ones((n, fields), np.int64)
-    for field in several:
-        counts[:, field] = _lengths(columns[field])
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    flat = np.empty(starts[-1], np.uint64)
-    for field, (values, indices) in enumerate(columns):
-        keys = np.frombuffer(b"".join(values), ">u8")  # as xxhash writes them
-        positions = starts[field:-1:fields]  # (N,)
-        if field in several:
-            positions = _ranges(positions, counts[:, field])
-        if indices is not None:
-            keys = keys[_ranges(_first(values)[indices], counts[:, field]) if field in several else indices]
-        flat[positions] = keys
-    flat[flat == 0] = 1
-    return Features(flat, starts)
+def _in_order(column: Column, *, several: bool) -> _InOrder:
+    """Return the keys of a column; where an example may have ``several``, with their number."""
+    values, indices = column
+    keys = np.frombuffer(b"".join(values), ">u8").astype(np.uint64)  # as xxhash writes them
+    if not several:
+        return _InOrder(keys if indices is None else keys[indices], None)
+    lengths = _lengths(Column(values))
+    if indices is None:
+        return _InOrder(keys, lengths)
+    counts = lengths[indices]
+    return _InOrder(keys[_ranges((np.cumsum(lengths) - lengths)[indices], counts)], counts)
+
+
+def _crossed(cross: CrossKeys, one: _InOrder, other: _InOrder) -> _InOrder:
+    """Return the keys of a cross: of each example, each key of the one field with each of the other."""
+    if one.counts is None and other.counts is None:
+        return _InOrder(cross.of_pairs(one.keys, other.keys), None)
+    of_one, of_other = (np.ones(len(each.keys), np.int64) if each.counts is None else each.counts for each in (one, other))
+    partners = np.repeat(of_other, of_one)  # of each key of the one field
+    first = np.repeat(np.cumsum(of_other) - of_other, of_one)
+    return _InOrder(cross.of_pairs(np.repeat(one.keys, partners), other.keys[_ranges(first, partners)]), of_one * of_other)
 
 
 def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """The keys of one field's values: 64 bits, by which a value finds its row (:func:`model.kernels.table.find`).
 
 A key is the xxh3 hash of field, kind and canonical value, so JSON's ``5`` and ``5.0`` and CSV's ``"5"`` share a row, while no two
-fields ever do. Missing (absent, null, empty, NaN) is a value with a key of its own. Key 0 never occurs: it marks an empty row.
+fields ever do; that of a cross is mixed from the keys of its two values. Missing (absent, null, empty, NaN) is a value with a key of
+its own. Key 0 never occurs: it marks an empty row.
 """
 
 import math
@@ -11,7 +12,9 @@ from itertools import repeat
 from operator import is_
 from typing import Any, TypeAlias
 
-from xxhash import xxh3_64_digest
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from model.settings import Field
 
@@ -149,6 +152,28 @@ class Keys:
             raise FeatureError(self._field.name, value, self._expected) from error
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
         return self.missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
+
+
+class CrossKeys:
+    """The keys of the values of a cross.
+
+    Args:
+        field: The cross.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self._of_field = np.uint64(xxh3_64_intdigest(f"cross:{len(field.name)}:{field.name}".encode()))
+
+    def of_pairs(self, ones: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Return the key of each pair of keys, ``(K,)`` and ``(K,)`` → ``(K,)``."""
+        return _mixed(_mixed(ones ^ self._of_field) ^ others)
+
+
+def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return what murmur3 makes of 64 bits at its end: a bijection, by which each bit changes about half of all."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        keys = (keys ^ (keys >> np.uint64(33))) * np.uint64(factor)
+    return keys ^ (keys >> np.uint64(33))
 
 
 class _CachedKeys(Keys):

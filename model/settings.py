@@ -1,8 +1,9 @@
 """What a model is: its fields, its network, its table. A snapshot carries these settings, so a server needs no others."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field as Setting
+from pydantic import BaseModel, ConfigDict, Field as Setting, model_validator
 
 Positive = Annotated[float, Setting(gt=0)]
 Width = Annotated[int, Setting(ge=1, le=8192)]
@@ -22,12 +23,19 @@ class Field(_Settings):
 
     name: str
     """the feature's name in impressions and requests"""
-    kind: Literal["categorical", "numeric", "multi", "hour", "weekday"] = "categorical"
-    """hour and weekday (UTC) are taken from the example's time, the others from its features"""
+    kind: Literal["categorical", "numeric", "multi", "hour", "weekday", "cross"] = "categorical"
+    """hour and weekday (UTC) are taken from the example's time, a cross is made of two other fields, the others are features"""
     separator: str = ","
     """between the values of a multi field that is written as one string"""
     tiles: Annotated[int, Setting(ge=0, le=8)] = 0
     """wider buckets that a number falls into beside its own, each shifted, so that near numbers share what is learned; `sml init` has 4"""
+    of: tuple[str, ...] = ()
+    """the two fields of a cross: each of its values is a value of the one together with a value of the other"""
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether its values are sent by its name, and not taken from the time or from other fields."""
+        return self.kind in ("categorical", "numeric", "multi")
 
 
 class ModelSettings(_Settings):
@@ -94,3 +102,24 @@ class Spec(_Settings):
     """of models with records: how long after its time an example's label is known, ms"""
     served_by: str | None = None
     """the arm whose impressions alone are learned; None: everybody's"""
+
+    @model_validator(mode="after")
+    def _crosses_fit(self) -> Self:
+        check_crosses(self.fields)
+        return self
+
+
+def check_crosses(fields: Sequence[Field]) -> None:
+    """Make sure that each cross is of two other fields.
+
+    Raises:
+        ValueError: one is not.
+    """
+    others = [field.name for field in fields if field.kind != "cross"]
+    for field in fields:
+        if field.kind == "cross" and not (len(set(field.of)) == len(field.of) == 2 and set(field.of) <= set(others)):  # noqa: PLR2004
+            raise ValueError(
+                f"each cross to be of two fields ({', '.join(others)}), but {field.name} is of {', '.join(field.of) or 'none'}"
+            )
+        if field.kind != "cross" and field.of:
+            raise ValueError(f"`of` in fields of kind cross alone, but {field.name} is of {', '.join(field.of)}")

@@ -35,13 +35,18 @@ def fields_to_forget(fields: Sequence[Field], named: str | None, personal: Seque
     """Return the field that is named, or else those that the settings list as personal.
 
     Raises:
-        ForgetError: there is none.
+        ForgetError: there is none, or a cross is made of it, whose rows can't be found by one of their two values.
     """
     names = [named] if named else list(personal)
     known = [field for field in fields if field.name in names]
     if not known:
         got = repr(named) if named else "none, and privacy.fields is empty"
         raise ForgetError(f"field: got {got}, expected one of {', '.join(field.name for field in fields)}")
+    if crosses := [cross.name for cross in fields for field in known if field.name in cross.of]:
+        got = ", ".join(field.name for field in known)
+        raise ForgetError(
+            f"field: got {got}, expected a field of which no cross is made, and {', '.join(crosses)} is: its rows can't be found"
+        )
     return known
 
 

@@ -71,7 +71,7 @@ class Frequent:
             if self._clock() >= self._until or self._fields != tuple(fields):
                 examples: list[dict[str, Value]] = []
                 with suppress(LogError):
-                    examples = list(self._read({field.name for field in fields} - self._personal))
+                    examples = list(self._read({field.name for field in fields if field.is_feature} - self._personal))
                 self._fields, self._found = tuple(fields), ([self._of_field(field, examples) for field in fields], len(examples))
                 self._until = self._clock() + (KEPT if examples else 5.0)
             return self._found

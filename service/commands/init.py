@@ -1,12 +1,15 @@
 """``sml init``: write ``sml.toml`` from a sample of the data: of a recorded log, or of a site's own topics."""
 
 import difflib
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.commands.compile import compile_kernels
+from service.onboarding.crosses import find_crosses
 from service.onboarding.event_shape import infer
 from service.onboarding.sample import Sample, chunks
-from service.onboarding.settings_file import settings_text, settings_text_of_topics
+from service.onboarding.settings_file import settings_text, settings_text_of_topics, with_crosses
 from service.onboarding.topic_sample import Address, TopicError, TopicSample, shown
 from service.screen import counting, say_notes
 from service.settings import Settings
@@ -40,7 +43,9 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes(left_out.notes())
     text = settings_text(name_of(recorded), data, sample, every=every)
-    return f"{_written(text, output)} from {sample.rows:,} rows"
+    settings = Settings(**tomllib.loads(text))
+    compile_kernels(settings.model.network)
+    return f"{_written(with_crosses(text, find_crosses(recorded, settings)), output)} from {sample.rows:,} rows"
 
 
 def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool) -> str:

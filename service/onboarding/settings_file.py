@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
 from service.arm_settings import ArmSettings
+from service.onboarding.crosses import FoundCross
 from service.onboarding.event_shape import Shape
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
@@ -85,6 +86,15 @@ def settings_text_of_topics(name: str, log: LogSettings, shape: Shape, sample: S
     lines += _sections(settings.model_copy(update={"log": log, "join": join, "input": shape.inputs}), every=every, without={"data"})
     lines += [*_left_out(guesses, []), *fields]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def with_crosses(text: str, crosses: Sequence[FoundCross]) -> str:
+    """Return settings with a field for each cross."""
+    lines: list[str] = []
+    for (one, other), saved in crosses:
+        worth = f"together they save {saved.share:.2%} ± {saved.error:.2%} of the log loss"
+        lines += ["", "[[field]]", _line("name", f"{one}:{other}", worth), _line("kind", "cross", ""), _line("of", [one, other], "")]
+    return text + "\n".join([*lines, ""] if lines else [])
 
 
 def _settings(fields: list[str]) -> Settings:

@@ -16,7 +16,6 @@ from model.features import Column, Examples
 from model.settings import Field
 from stream.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
 
-_CLOCKS = ("hour", "weekday")  # kinds of fields that read no feature
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name, so that no struct can have it
 
 
@@ -29,7 +28,7 @@ class FieldValues:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        read = (field.name for field in fields if field.kind not in _CLOCKS)
+        read = (field.name for field in fields if field.is_feature)
         self._names = list(dict.fromkeys(name for name in read if not _ESCAPED.search(name)))
         columns = [(f"f{n}", Feature, msgspec.field(default=None, name=name)) for n, name in enumerate(self._names)]
         self._values = msgspec.defstruct("_Values", columns, frozen=True, gc=False, forbid_unknown_fields=True)

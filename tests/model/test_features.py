@@ -230,7 +230,9 @@ FIELDS = [
     Field(name="b", kind="numeric"),
     Field(name="c", kind="multi"),
     Field(name="d", kind="hour"),
+    Field(name="a:c", kind="cross", of=("a", "c")),
     Field(name="e", kind="numeric", tiles=3),
+    Field(name="e:d", kind="cross", of=("e", "d")),
 ]
 EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcde"})
 
@@ -274,6 +276,49 @@ def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
     assert [each.tolist() for each in features] == [each.tolist() for each in expected]
     assert [(n, str(error)) for n, error in bad.items()] == [(n, str(error)) for n, error in refused.items()]
     assert by_columns.ignored.counts() == by_rows.ignored.counts()
+
+
+@given(EXAMPLES, st.integers(0, 10**13))
+def test_a_cross_has_a_key_for_each_value_of_the_one_field_with_each_of_the_other(example: dict[str, Any], time: int) -> None:
+    try:
+        a, _, c, d, ac, e, ed = encoded(Encoder(FIELDS), example, time)
+    except FeatureError:
+        return
+
+    assert ac == [mixed("a:c", one, other) for one in a for other in c]
+    assert ed == [mixed("e:d", one, other) for one in e for other in d]
+
+
+def mixed(name: str, one: int, other: int) -> int:
+    """Return the key of a pair, longhand."""
+
+    def finalize(key: int) -> int:
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+            key = (key ^ key >> 33) * factor % 2**64
+        return key ^ key >> 33
+
+    return finalize(finalize(one ^ xxh3_64_intdigest(f"cross:{len(name)}:{name}".encode())) ^ other)
+
+
+def test_pairs_of_two_fields_have_keys_of_their_own_in_every_order_and_cross() -> None:
+    names, values = ["a", "b"], [str(n) for n in range(20)]
+    fields = [*(Field(name=name) for name in names), *(Field(name=f"{x}:{y}", kind="cross", of=(x, y)) for x, y in (names, names[::-1]))]
+
+    keys, _, _ = Encoder(fields).encode([{"a": a, "b": b} for a in values for b in values], [0] * 400).features
+
+    assert len(set(keys.tolist())) == 20 + 20 + 400 + 400
+
+
+def test_crossed_lists_count_as_lists_do_and_harm_no_other_example() -> None:
+    encoder = Encoder([Field(name="a", kind="multi"), Field(name="b", kind="multi"), Field(name="a:b", kind="cross", of=("a", "b"))])
+    lists: list[Any] = [[str(n) for n in range(length)] for length in (62, 64, 3)]
+
+    (_, starts, _), bad = encoder.encode([{"a": each, "b": each} for each in lists], [0] * 3)
+
+    assert np.diff(starts).tolist() == [62, 62, 62 * 62, 3, 3, 9]
+    assert {n: str(error) for n, error in bad.items()} == {
+        1: "field 'features': got 'lists of 4224 values', expected at most 4000 values in all lists together"
+    }
 
 
 def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:

@@ -37,6 +37,7 @@ FIELDS = (
     Field(name="tags", kind="multi"),
     Field(name="hour", kind="hour"),
     Field(name="weekday", kind="weekday"),
+    Field(name="user:tags", kind="cross", of=("user", "tags")),
 )
 NETWORKS: dict[str, dict[str, Any]] = {
     "dnn": {"skip": "meta_tanh_online", "records": True, "base_rate": True},

@@ -83,6 +83,7 @@ def test_an_archive_is_a_bucket_or_a_folder(sml_toml: Path, url: str) -> None:
     assert load(sml_toml).archive.url == url
 
 
+CROSS = "[[field]]\nname = 'a'\n[[field]]\nname = 'b'\n[[field]]\nname = 'c'\nkind = 'cross'\nof = "
 VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
 
 
@@ -95,6 +96,14 @@ VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
         ('[[field]]\nkind = "multi"', "field.0.name: got nothing, expected a value"),
         ('[[field]]\nname = "a"\nkind = "number"', "field.0.kind: got 'number', expected 'categorical', 'numeric', 'multi'"),
         ('[[field]]\nname = "a"\n[[field]]\nname = "a"', "field: got .*, expected each name once, but a stands there again"),
+        (
+            '[[field]]\nname = "a"\n[[field]]\nname = "b"\nkind = "cross"',
+            "field: .*, expected each cross to be of two fields .a., but b is of none",
+        ),
+        (f"{CROSS}['a', 'a']", "field: .*, expected each cross to be of two fields .a, b., but c is of a, a"),
+        (f"{CROSS}['a', 'c']", "field: .*, expected each cross to be of two fields .a, b., but c is of a, c"),
+        ('[[field]]\nname = "a"\nof = ["b", "c"]', "field: .*, expected `of` in fields of kind cross alone, but a is of b, c"),
+        (f"{CROSS}['a', 'b']\n[privacy]\nfields = ['b']", "privacy.fields to be fields of which no cross is made, got b"),
         ('[join]\nlateness = "ten"', "join.lateness: got 'ten', expected a duration such as 100ms"),
         ("[join]\nlateness = -1", "join.lateness: got -1, expected a duration"),
         ('[log]\nurl = "mysql://x"', "log.url: got 'mysql://x', expected sqlite:///path/to/log.db or kafka://host:9092"),

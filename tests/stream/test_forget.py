@@ -78,6 +78,14 @@ def test_an_unknown_field_is_refused_with_those_that_there_are(named: str | None
         fields_to_forget(SPEC.fields, named, [])
 
 
+def test_a_field_of_which_a_cross_is_made_is_not_forgotten_by_halves() -> None:
+    fields = [*SPEC.fields, Field(name="item:price", kind="cross", of=("item", "price"))]
+
+    with pytest.raises(ForgetError, match="field: got item, expected a field of which no cross is made, and item:price is: its rows can't"):
+        fields_to_forget(fields, "item", [])
+    assert fields_to_forget(fields, "user", [])
+
+
 def test_an_impression_that_waits_in_the_joiner_becomes_no_example(log: Log) -> None:
     join(log)  # before there are examples: it would not begin behind some that it did not write
     for n in range(40):

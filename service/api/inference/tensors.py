@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.features import CLOCKS, Column
+from model.features import Column
 from model.keys import MOST_VALUES
 from model.settings import Field
 from service.api.answers import BadRequestError
@@ -59,7 +59,7 @@ def columns_of(received: Received, fields: Iterable[Field]) -> Columns:
     Raises:
         BadRequestError: a tensor is not what its field takes; the message names the field, what came and what was expected.
     """
-    known = {field.name: field for field in fields if field.kind not in CLOCKS}
+    known = {field.name: field for field in fields if field.is_feature}
     names = [tensor.name for tensor in received.request.inputs]
     for place, name in enumerate(names):
         if name not in known or name in names[:place]:

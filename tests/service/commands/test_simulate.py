@@ -126,7 +126,7 @@ def test_the_settings_of_the_site_declare_what_it_sends(visits: list[Visit]) -> 
     for candidate in visits[0].candidates:
         sent = {name: value for name, value in {**visits[0].context, **candidate}.items() if name != "id"}
         assert encoder.encode([sent], [0]).bad == {}
-        assert {field.name for field in settings.field} == set(sent)
+        assert {field.name for field in settings.field if field.is_feature} == set(sent)
 
     assert not encoder.ignored.counts()
 

@@ -17,6 +17,7 @@ FIELDS = [
     Field(name="hour", kind="hour"),
     Field(name="a", kind="multi"),
     Field(name='5"\\\n'),
+    Field(name="other", kind="cross", of=("b c", "hour")),
 ]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.just("x"), SCALARS, max_size=1)

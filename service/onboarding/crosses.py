@@ -1,0 +1,115 @@
+"""Find the pairs of fields that ``sml init`` writes as crosses: few, and only where the sample leaves no doubt."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from model.crosses import Crosses, Saved
+from model.evaluation import RunningScores
+from model.features import Encoder, Features
+from model.online import OnlineModel
+from model.progressive import Outcome, learn_and_score
+from model.settings import Field
+from service.onboarding.field_kinds import words
+from service.screen import counting
+from service.settings import Settings
+from stream.files.columns import LoggedBlock, read_blocks
+from stream.files.left_out import LeftOut
+from stream.files.opened import Recorded
+
+Pair: TypeAlias = tuple[int, int]  # of the fields
+
+ROWS = 60_000  # that pairs are judged by
+MOST = 4  # crosses
+CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none for a cross
+_LEAST = 0.001  # of the log loss: less is not worth what a field costs
+_PLAUSIBLE = 1.0  # standard errors, without which a pair is not looked at again
+_PERSONAL = re.compile(
+    "(.*_)?(user|visitor|customer|member|person|account|session|cookie|email|ip|uid|idfa|gaid|device_id)(_?(id|hash|key))?"
+)
+_CHUNK = 16  # pairs between two looks at the clock
+
+
+class FoundCross(NamedTuple):
+    """Two fields that tell more together."""
+
+    fields: tuple[str, str]
+    saved: Saved
+
+
+def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
+    """Return the crosses that a recorded log asks for, the most valuable first.
+
+    Fields that by their names are of persons are not crossed: what a cross has learned of a value can't be forgotten.
+    """
+    crosses = _learned(recorded, settings)
+    if crosses is None:
+        return []
+    names = [field.name for field in settings.field]
+    pairs = list(combinations([index for index, field in enumerate(settings.field) if _may_be_crossed(field)], 2))
+    found: list[FoundCross] = []
+    saved = dict(_judged(crosses, pairs))
+    while saved and len(found) < MOST:
+        best = max(saved, key=lambda pair: saved[pair].share)
+        if saved[best].share < max(_LEAST, CERTAIN * saved[best].error):
+            break
+        crosses.take(*best)
+        found.append(FoundCross((names[best[0]], names[best[1]]), saved[best]))
+        plausible = [pair for pair in saved if pair != best and saved[pair].share > _PLAUSIBLE * saved[pair].error]
+        saved = {pair: crosses.saved(*pair) for pair in plausible}
+    return found
+
+
+def _may_be_crossed(field: Field) -> bool:
+    return not _PERSONAL.fullmatch("_".join(words(field.name)))
+
+
+def _learned(recorded: Recorded, settings: Settings) -> Crosses | None:
+    """Learn the first rows, each predicted before, and return them; None: there are none."""
+    spec = settings.spec
+    model, encoder, scores = OnlineModel(spec), Encoder(spec.fields), RunningScores()
+    parts: list[Outcome] = []
+    blocks = read_blocks(recorded, settings.data, [field.name for field in spec.fields], LeftOut(settings.data.max_bad))
+    for block in counting(_first(blocks), "learning, to find crosses"):
+        outcome = learn_and_score(model, scores, block.encoded(encoder), block.labels)
+        undone = np.flatnonzero(~np.isfinite(outcome.logits)).tolist()
+        features = outcome.features.without(undone, len(outcome.logits))
+        parts.append(
+            outcome._replace(features=features, logits=np.delete(outcome.logits, undone), labels=np.delete(outcome.labels, undone))
+        )
+    if not sum(len(part.labels) for part in parts):
+        return None
+    logits, labels = np.concatenate([part.logits for part in parts]), np.concatenate([part.labels for part in parts])
+    delay = round(settings.join.decided_after * 1000) if settings.data.timed else 0
+    return Crosses(_joined([part.features for part in parts]), logits, labels, delay)
+
+
+def _first(blocks: Iterable[LoggedBlock]) -> Iterator[LoggedBlock]:
+    """Yield as many blocks as hold the rows that pairs are judged by."""
+    rows = 0
+    for block in blocks:
+        yield block
+        rows += len(block)
+        if rows >= ROWS:
+            return
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    """Return the keys of all examples."""
+    ends = np.cumsum([0, *(part.starts[-1] for part in parts)])
+    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    return Features(
+        np.concatenate([part.keys for part in parts]),
+        np.concatenate([*starts, ends[-1:]]),
+        np.concatenate([part.times for part in parts]),
+    )
+
+
+def _judged(crosses: Crosses, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Saved]]:
+    """Yield each pair with what it saves."""
+    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    for some in counting(chunks, "comparing pairs of fields"):
+        yield from ((pair, crosses.saved(*pair)) for pair in some)

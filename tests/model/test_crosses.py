@@ -1,0 +1,70 @@
+"""Pairs of fields are judged as predictions are: by what was known, longhand; what chance gives is told from what they tell."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.crosses import Crosses
+from model.features import Encoder, Features
+from model.settings import Field
+
+FIELDS = [Field(name="a"), Field(name="b", kind="multi"), Field(name="c")]
+N = 20_000
+
+
+def encoded(seed: int = 0, n: int = N, step: int = 0) -> tuple[Features, list[tuple[int, list[int], int]]]:
+    """Return random examples, ``step`` ms apart, and their values."""
+    random = np.random.default_rng(seed)
+    values = [(int(random.integers(4)), sorted(random.choice(5, 2, replace=False).tolist()), int(random.integers(200))) for _ in range(n)]
+    rows: list[dict[str, Any]] = [{"a": a, "b": b, "c": c} for a, b, c in values]
+    return Encoder(FIELDS).encode(rows, [n * step for n in range(n)]).features, values
+
+
+@pytest.mark.parametrize("delay", [0, 35])
+def test_an_example_is_corrected_by_the_pairs_whose_labels_were_known(delay: int) -> None:
+    features, values = encoded(n=300, step=10)
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=300).astype(np.float32), (random.random(300) < 0.3).astype(np.float32)
+    exact = logits.astype(np.float64)
+    predicted = 1 / (1 + np.exp(-exact))
+    losses = []
+    for n, (a, b, _) in enumerate(values):
+        known = [m for m in range(n) if 10 * m + delay <= 10 * n]
+        corrections = []
+        for one, other in product([a], b):
+            those = [m for m in known if values[m][0] == one and other in values[m][1]]
+            corrections.append((labels[those] - predicted[those]).sum() / ((predicted[those] * (1 - predicted[those])).sum() + 4))
+        before, after = exact[n], exact[n] + np.mean(corrections)
+        losses.append([np.logaddexp(0, z) - labels[n] * z for z in (before, after)])
+    before, after = np.array(losses).T
+
+    saved = Crosses(features, logits, labels, delay).saved(0, 1)
+
+    assert saved.share == pytest.approx((before - after).mean() / before.mean(), abs=1e-9)
+    assert saved.error == pytest.approx((before - after).std() / np.sqrt(300) / before.mean(), abs=1e-9)
+
+
+def test_what_two_fields_tell_together_is_found_and_what_they_do_not_tell_is_not() -> None:
+    features, values = encoded()
+    random = np.random.default_rng(2)
+    effect = random.normal(0, 0.8, (4, 5))
+    truth = np.array([effect[a, b].mean() for a, b, _ in values]) - 1
+    labels = (random.random(N) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    crosses = Crosses(features, np.full(N, -1, np.float32), labels, 0)
+
+    true, noise = crosses.saved(0, 1), crosses.saved(0, 2)
+    crosses.take(0, 1)
+    again = crosses.saved(0, 1)
+
+    assert true.share > max(0.005, 10 * true.error)
+    assert noise.share < 2 * noise.error
+    assert again.share < true.share / 3
+
+
+def test_lists_of_too_many_pairs_are_not_crossed() -> None:
+    fields = [Field(name="a", kind="multi"), Field(name="b", kind="multi")]
+    features = Encoder(fields).encode([{"a": list(range(6)), "b": list(range(6))}] * 50, [0] * 50).features
+
+    assert Crosses(features, np.zeros(50, np.float32), np.ones(50, np.float32), 0).saved(0, 1).share == 0

@@ -1,0 +1,56 @@
+"""``sml init`` crosses two fields where what they tell together is beyond doubt, and nothing that is of a person."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.settings import Field
+from service.commands.evaluate import USUAL, evaluate
+from service.commands.init import init
+from service.settings import Settings, load
+from stream.settings import DataSettings
+
+ROWS = 12_000
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float, str], Path]:
+    """Return what writes a log in which two of five fields tell so much together."""
+
+    def written(together: float, name: str) -> Path:
+        random = np.random.default_rng(5)
+        values = np.stack([random.integers(count, size=ROWS) for count in (6, 8, 10, 30, 4)])
+        logits = -1.2 + random.normal(0, 0.4, 6)[values[0]] + together * random.normal(0, 1, (6, 8))[values[0], values[1]]
+        clicked = random.random(ROWS) < 1 / (1 + np.exp(-logits))
+        names = f"click,{name},category,item,campaign,position"
+        rows = [f"{int(click)},a{a},b{b},c{c},d{d},e{e}" for click, a, b, c, d, e in zip(clicked, *values, strict=True)]
+        path = tmp_path_factory.mktemp("crosses") / "clicks.csv"
+        path.write_text("\n".join([names, *rows]) + "\n")
+        return path
+
+    return written
+
+
+def initial(path: Path) -> Settings:
+    init(path, DataSettings(label="click"), path.with_name("sml.toml"), every=False)
+    return load(path.with_name("sml.toml"))
+
+
+def crosses(settings: Settings) -> list[Field]:
+    return [field for field in settings.field if field.kind == "cross"]
+
+
+def test_the_pair_that_tells_more_together_is_crossed_and_learned_better(log: Callable[[float, str], Path]) -> None:
+    path = log(1.0, "country")
+    settings = initial(path)
+    without = settings.model_copy(update={"field": tuple(field for field in settings.field if field.kind != "cross")})
+
+    assert [(field.name, field.of) for field in crosses(settings)] == [("country:category", ("country", "category"))]
+    assert evaluate(path, settings, USUAL)["log_loss"] < 0.98 * evaluate(path, without, USUAL)["log_loss"]
+
+
+@pytest.mark.parametrize(("together", "name"), [(0.0, "country"), (1.0, "user_id")])
+def test_neither_chance_nor_a_person_is_crossed(log: Callable[[float, str], Path], together: float, name: str) -> None:
+    assert crosses(initial(log(together, name))) == []
