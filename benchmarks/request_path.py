@@ -23,8 +23,9 @@ from model.online import OnlineModel
 from model.settings import Field, Spec
 from model.weights import Weights
 from service.api.app import build
-from service.api.messages import Predictions, read_predict_request
+from service.api.messages import Predictions
 from service.api.predictor import Predictor
+from service.api.reading import read_predict_request
 from service.api.served_weights import ServedWeights
 from service.bench.site import ITEM_FIELDS, USER_FIELDS, item, request, user
 from stream.log.connect import connect

@@ -18,7 +18,8 @@ from service.access.addresses import is_local
 from service.access.guard import Guard
 from service.admission import access_of
 from service.listen import listening, server_of
-from service.settings import AccessSettings, Settings
+from service.server_settings import AccessSettings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -113,7 +113,7 @@ ELSEWHERE = {
     "npm": "test_node_predicts_logs_and_clicks_with_it",
     "docker build": "test_the_image_starts_the_command_as_a_user_without_rights",
     "docker-compose": "test_every_service_is_healthy_on_a_real_kafka_by_its_own_check",  # there is no Docker: as processes
-    "kubectl": "test_kustomize_renders_what_is_there_into_one_namespace_with_one_image",  # there is no cluster
+    "kubectl": "test_kubectl_renders_what_is_there_into_one_namespace_with_one_image",  # there is no cluster
     "pip install": "test_pipx_runs_it_in_an_empty_folder_and_so_does_what_it_starts",
 }
 

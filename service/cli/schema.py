@@ -17,7 +17,7 @@ def schema(
         sml schema evaluate
         sml schema snapshots list
     """
-    from service.results import RESULTS, schema as of
+    from service.results.schema import RESULTS, schema as of
 
     name = " ".join(command or ())
     if not name:

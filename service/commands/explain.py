@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from service.api.messages import read_explain_request
+from service.api.reading import read_explain_request
 from service.commands.predict import newest_predictor, origin
 from service.settings import Settings
 

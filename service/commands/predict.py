@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.api.messages import read_predict_request
 from service.api.predictor import Predictor
+from service.api.reading import read_predict_request
 from service.settings import Settings
 from stream.learn.checkpoint import Checkpoints
 from stream.weights.chunks import WeightsHeader

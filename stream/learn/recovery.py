@@ -8,8 +8,7 @@ Checkpoints and runs that a rollback has left behind are skipped, and so is a ch
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from itertools import takewhile
@@ -26,10 +25,11 @@ from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.imported import imported
 from stream.learn.publish import settings_digest
+from stream.learn.runs import Rounds, Runs
 from stream.learn.trainer import Trainer
-from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
+from stream.log.contract import Log, OffsetGoneError
 from stream.log.topics import Topics
-from stream.version import Begun, Round, Run, Version
+from stream.version import Begun, Run, Version
 from stream.weights.archive import Archive
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import holds, newest_weights
@@ -37,8 +37,6 @@ from stream.weights.versions import Lineage, Published, newest_version, read_lin
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 1000  # records in one poll
-_PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there
 _OF_A_COMMIT = 2  # offsets of ``versions`` that one version takes at most: its record, and Kafka's marker of its transaction
 
 
@@ -105,7 +103,7 @@ class Recovery:
         else:
             return self._begin_anew(until, first)
         left_behind: list[Version] = []
-        with closing(_Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
+        with closing(Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
                 if not lineage.holds(published.version.version):
                     left_behind.append(published.version)
@@ -248,10 +246,10 @@ class Recovery:
             raise RecoveryError(f"{source.versions} has no version {begun.version} any more, with which this arm began")
         return recovered.trainer.begin(spec, accumulators=begun.accumulators)
 
-    def _learn_again(self, trainer: Trainer, version: Version, runs: "_Runs") -> None:
+    def _learn_again(self, trainer: Trainer, version: Version, runs: Runs) -> None:
         if version.settings != settings_digest(trainer.model.spec):
             raise OtherSettingsError(other_settings(version))
-        rounds = _Rounds(trainer, version)
+        rounds = Rounds(trainer, version)
         for run in version.runs:
             self._learn_run(trainer, version, run, rounds, runs)
         rounds.finish()
@@ -273,7 +271,7 @@ class Recovery:
         logger.warning("%s: %s: %s. A new lineage begins, from a full snapshot", message, others, agree)
         self._diverged = True
 
-    def _learn_run(self, trainer: Trainer, version: Version, run: Run, rounds: "_Rounds", runs: "_Runs") -> None:
+    def _learn_run(self, trainer: Trainer, version: Version, run: Run, rounds: Rounds, runs: Runs) -> None:
         try:
             for records in runs.read(run):
                 rounds.learn(records)
@@ -285,73 +283,3 @@ class Recovery:
             rounds.finish()  # nobody knows which were the records of a round any more
             trainer.forget_again(version)  # its requests may be among them
             self._diverged = True
-
-
-class _Rounds:
-    """Learns the records of a version again, in its rounds."""
-
-    def __init__(self, trainer: Trainer, version: Version) -> None:
-        self._trainer, self._sampling, self._excluded = trainer, version.sampling, set(version.excluded)
-        self._rounds, self._records = deque(version.rounds), list[Record]()
-
-    def learn(self, records: Sequence[Record]) -> None:
-        """Learn the next records, once all of their round are there."""
-        self._records += records
-        while self._records:
-            count, ranks = self._rounds[0] if self._rounds else (len(self._records), 1)
-            if ranks > 1 and len(self._records) < count:
-                return
-            taken, self._records = self._records[:count], self._records[count:]
-            if self._rounds and len(taken) < count:
-                self._rounds[0] = Round(count - len(taken), ranks)
-            elif self._rounds:
-                self._rounds.popleft()
-            self._trainer.learn(taken, self._excluded, sampling=self._sampling, ranks=ranks)
-
-    def finish(self) -> None:
-        """Learn what is left of a round, one after the other, and so what follows."""
-        self._rounds.clear()
-        self.learn(())
-
-
-class _Runs:
-    """Reads runs again. The runs of a partition are in the order of its offsets, so each partition is read through once."""
-
-    def __init__(self, log: Log, topic: str) -> None:
-        self._log, self._topic = log, topic
-        self._bounds = log.bounds(topic)
-        self._readers: dict[int, Reader] = {}
-        self._ahead: dict[int, list[Record]] = {}  # partition → records that were read, but not asked for yet
-
-    def read(self, run: Run) -> Iterator[list[Record]]:
-        """Yield the records of ``run``, in order.
-
-        Raises:
-            OffsetGoneError: they were deleted.
-            RecoveryError: the log ends before them.
-        """
-        reader = self._reader(run)
-        while True:
-            records = self._ahead.pop(run.partition, []) or reader.poll(_BATCH, _PATIENCE)
-            within = [record for record in records if record.offset <= run.last]
-            self._ahead[run.partition] = records[len(within) :]
-            yield [record for record in within if record.offset >= run.first]  # a rollback skipped those before
-            if self._ahead[run.partition] or reader.positions()[run.partition] > run.last:
-                return
-
-    def close(self) -> None:
-        """Close the readers."""
-        for reader in self._readers.values():
-            reader.close()
-
-    def _reader(self, run: Run) -> Reader:
-        bounds, reader = self._bounds.get(run.partition, Bounds(0, 0)), self._readers.get(run.partition)
-        if bounds.end <= run.last:
-            learned = f"examples of partition {run.partition} were learned up to {run.last}"
-            raise RecoveryError(f"{learned}, but {self._topic} ends at offset {bounds.end}")
-        if reader and reader.positions()[run.partition] < bounds.first:  # before a gap that was accepted when the run was learned
-            reader.close()
-            reader = None
-        if reader is None:
-            reader = self._readers[run.partition] = self._log.reader(self._topic, {run.partition: run.first})
-        return reader

@@ -15,11 +15,18 @@ from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
+from tests.deploy.kubectl import fetch
 from tests.kafka_server import fetch_jars
 from tests.ports import free_ports
 from tests.system import need
 
 SERVICES = ("joiner", "learner", "server")
+
+
+@pytest.fixture(scope="package")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fetch it, and return its path."""
+    return fetch(tmp_path_factory.mktemp("kubectl"))
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,7 @@
-"""deploy/kubernetes is valid for every Kubernetes that is supported, what it refers to is there, and no pod may do more than it needs."""
+"""deploy/kubernetes is valid for every Kubernetes that is supported, as it stands and as kubectl renders it.
+
+What it refers to is there, and no pod may do more than it needs.
+"""
 
 import json
 import re
@@ -55,25 +58,46 @@ def test_a_resource_that_is_not_valid_is_found() -> None:
         kubernetes_validate.validate(wrong, SUPPORTED[-1], strict=True)
 
 
-def test_kustomize_renders_what_is_there_into_one_namespace_with_one_image() -> None:
-    """By kubectl where it is; what it reads is checked here wherever it is not."""
+@pytest.fixture(scope="module")
+def rendered(kubectl: Path) -> str:
+    """Return what kubectl makes of the folder."""
+    return subprocess.run([kubectl, "kustomize", FOLDER], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_kubectl_renders_what_is_there_into_one_namespace_with_one_image(rendered: str) -> None:
+    resources = list(yaml.safe_load_all(rendered))
+
     assert {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"} == set(KUSTOMIZATION["resources"])
-    assert KUSTOMIZATION["configMapGenerator"] == [{"name": "sml-settings", "files": ["sml.toml"]}]
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        return
-    done = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True)
-    rendered = list(yaml.safe_load_all(done.stdout))
-
-    assert len(rendered) == len(RESOURCES) + 1
-    assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"sml"}
-    assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.com/sml-online:0.2.0"}
-    assert len(set(re.findall(r"name: (sml-settings-\w+)", done.stdout))) == 1
-    assert "\n        name: sml-settings\n" not in done.stdout
+    assert sorted(each["kind"] for each in resources) == sorted([*(each["kind"] for each in RESOURCES), "ConfigMap"])
+    assert {each["metadata"].get("namespace") for each in resources if each["kind"] != "Namespace"} == {"sml"}
+    assert set(re.findall(r"image: (\S+)", rendered)) == {"registry.example.com/sml-online:0.2.0"}
+    parts = [each["metadata"] for each in resources] + [
+        each["spec"]["template"]["metadata"] for each in resources if "template" in each.get("spec", {})
+    ]
+    assert {each["labels"]["app.kubernetes.io/part-of"] for each in parts} == {"sml-online"}
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
-def test_the_site_of_ten_machines_is_the_base_with_its_own_image_and_settings(tmp_path: Path) -> None:
+def test_every_pod_that_is_rendered_mounts_the_settings_by_the_name_that_ends_with_their_hash(rendered: str) -> None:
+    (settings,) = [each for each in yaml.safe_load_all(rendered) if each["kind"] == "ConfigMap"]
+
+    mounted = re.findall(r"name: (sml-settings\S*)", rendered)
+
+    assert settings["data"] == {"sml.toml": (FOLDER / "sml.toml").read_text(encoding="utf-8")}
+    assert re.fullmatch(r"sml-settings-\w+", settings["metadata"]["name"])
+    assert mounted == [settings["metadata"]["name"]] * (1 + len(PODS))
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_what_is_rendered_is_valid_for_each_kubernetes_that_is_supported(version: str, rendered: str) -> None:
+    checked = [each for each in yaml.safe_load_all(rendered) if each["apiVersion"] != OPERATOR]
+
+    for resource in checked:
+        kubernetes_validate.validate(resource, version, strict=True)
+
+    assert len(checked) == 14
+
+
+def test_the_site_of_ten_machines_is_the_base_with_its_own_image_and_settings(kubectl: Path, tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "deploy/kubernetes")
     site = tmp_path / "site"
     site.mkdir()
@@ -84,7 +108,7 @@ def test_the_site_of_ten_machines_is_the_base_with_its_own_image_and_settings(tm
     (site / "kustomization.yaml").write_text(shown[1], encoding="utf-8")
     (site / "sml.toml").write_text("[log]\npartitions = 16\n", encoding="utf-8")
 
-    done = subprocess.run(["kubectl", "kustomize", site], capture_output=True, text=True, check=True)
+    done = subprocess.run([kubectl, "kustomize", site], stdout=subprocess.PIPE, text=True, check=True)
 
     assert len(list(yaml.safe_load_all(done.stdout))) == len(RESOURCES) + 1
     assert set(re.findall(r"image: (\S+)", done.stdout)) == {"registry.example.org/sml-online:1"}

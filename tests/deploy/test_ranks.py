@@ -1,7 +1,7 @@
 """deploy/ranks is what JobSet's controller takes: valid by the fields of its resource and the schema of a Job, and it starts what there is."""
 
-import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -65,17 +65,14 @@ def test_torchrun_starts_as_many_ranks_as_there_are_pods_and_finds_them_by_the_f
     assert command.endswith("sml learn")
 
 
-def test_a_rank_has_the_rights_of_a_learner_and_stands_in_its_place() -> None:
+def test_a_rank_has_the_rights_of_a_learner_and_stands_in_its_place(kubectl: Path) -> None:
     deployment, _ = yaml.safe_load_all((ROOT / "deploy/kubernetes/learner.yaml").read_text(encoding="utf-8"))
     alone = deployment["spec"]["template"]["spec"]
     (one,), (rank,) = alone["containers"], POD["containers"]
 
     assert all(POD[name] == alone[name] for name in ("securityContext", "automountServiceAccountToken"))
     assert all(rank[name] == one[name] for name in ("securityContext", "env", "resources", "volumeMounts"))
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        return
-    done = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True)
+    done = subprocess.run([kubectl, "kustomize", FOLDER], stdout=subprocess.PIPE, text=True, check=True)
     (learner,) = [each for each in yaml.safe_load_all(done.stdout) if each["metadata"]["name"] == "learner"]
     pod = learner["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     assert learner["kind"] == "JobSet"

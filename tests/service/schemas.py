@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from service.results import schema
+from service.results.schema import schema
 
 
 @cache

@@ -22,7 +22,8 @@ from service.access.keys import create
 from service.admission import access_of
 from service.listen import PortTakenError
 from service.metrics_server import exposed
-from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings, SettingsError, load
+from service.server_settings import AccessSettings, LimitSettings, ServeSettings
+from service.settings import Settings, SettingsError, load
 from stream.settings import JoinSettings, LearnSettings
 from tests.ports import free_port
 from tests.service.access.serving import serving as served

@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from service.api.app import build
 from service.api.served_weights import ServedWeights
-from service.settings import Settings, SettingsError, TraceSettings
+from service.server_settings import TraceSettings
+from service.settings import Settings, SettingsError
 from service.traces import Traces
 from service.tracing import tracing
 from stream.events import Watermark, encode

@@ -4,8 +4,9 @@ from fastapi import APIRouter, Request
 
 from service.api.answers import Answer
 from service.api.dependencies import Body, ServiceDep
-from service.api.messages import ExplainRequest, Explanations, read_explain_request
+from service.api.messages import ExplainRequest, Explanations
 from service.api.openapi import operation
+from service.api.reading import read_explain_request
 from service.api.routes.predict import FORCED, forced
 
 router = APIRouter(tags=["predict"])

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from service.api.answers import Answer, BadRequestError
 from service.api.choice import Pick, epsilon_greedy, logged, thompson
 from service.api.dependencies import Direct, Service
-from service.api.messages import Choice, Prediction, Predictions, PredictRequest, read_predict_request
+from service.api.messages import Choice, Prediction, Predictions, PredictRequest
 from service.api.openapi import operation
 from service.api.predictor import Predicted, Predictor
+from service.api.reading import read_predict_request
 from stream.events import Impression, Served, encode
 from stream.log.contract import RecordTooLargeError
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from service.admission import access_of
 from service.listen import server_of
-from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings
+from service.server_settings import AccessSettings, LimitSettings, ServeSettings
+from service.settings import Settings
 from tests.service.fakes import Site, trained
 
 

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from service.access.certificates import Certificates, Files
-from service.settings import ServeSettings, SettingsError
+from service.server_settings import ServeSettings
+from service.settings import SettingsError
 from tests.service.access.serving import serving
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.settings import LimitSettings
+from service.server_settings import LimitSettings
 from tests.service.access.serving import serving
 
 LIMITS = LimitSettings(receive_timeout=1.0, connections=10)

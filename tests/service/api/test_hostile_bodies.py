@@ -6,7 +6,7 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.messages import MAX_READ_AGAIN
+from service.api.reading import MAX_READ_AGAIN
 from service.api.routes.predict import MOST_LOGGED
 from tests.service.fakes import Site
 

@@ -20,7 +20,8 @@ from service.api.several.front import several
 from service.api.several.hosting import Models, Opened
 from service.cli.program import named_settings
 from service.commands import serve as command
-from service.settings import ServeSettings, Settings, SettingsError
+from service.server_settings import ServeSettings
+from service.settings import Settings, SettingsError
 from stream.log.contract import LogUnavailableError
 from stream.log.settings import LogSettings
 from tests.ports import free_port

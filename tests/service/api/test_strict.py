@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given, strategies as st
 
 from service.api.answers import BadRequestError
-from service.api.messages import read_predict_request
+from service.api.reading import read_predict_request
 from service.api.routes.events import MAX_EVENTS
 from service.api.strict import MAX_NESTING, check_keys
 from tests.service.fakes import Site

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from service.bench.step import Eager, Fast, Traffic, Update, spec_of, traffic
-from service.results import schema
+from service.results.schema import schema
 
 TINY = spec_of({"hidden": (4, 2), "embedding": 3}, fields=5, rows=256)
 

@@ -13,7 +13,7 @@ from service.bench.table import measure
 from service.cli import app
 from service.cli.bench import _report
 from service.commands import forget
-from service.results import RESULTS, schema
+from service.results.schema import RESULTS, schema
 from tests.service.cli.test_cli import REQUEST, Folder, _commands, folder, learned
 from tests.service.schemas import fits
 

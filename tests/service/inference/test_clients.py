@@ -20,7 +20,8 @@ from tritonclient.utils import InferenceServerException
 from service.access.keys import create
 from service.access.roles import ROLES
 from service.listen import server_of
-from service.settings import AccessSettings, LimitSettings, ServeSettings, Settings, SettingsError
+from service.server_settings import AccessSettings, LimitSettings, ServeSettings
+from service.settings import Settings, SettingsError
 from tests.ports import free_port
 from tests.service.access.serving import serving
 from tests.service.access.test_certificates import Certified

@@ -1,0 +1,1 @@
+"""What each command prints with ``--json``: stored, learned (the types) → schema."""
