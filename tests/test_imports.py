@@ -14,7 +14,15 @@ SERVICE = ("service.api", "service.up", "service.commands", "service.bench", "se
 ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offline", "paper.online"))
 
 # Serving and learning on one rank start without torch.
-WITH_TORCH = ("model.networks", "paper", "stream.learn.ranks", "service.bench", "service.export.graph", "service.export.tensor_file")
+WITH_TORCH = (
+    "model.networks",
+    "paper",
+    "stream.learn.rank_messages",
+    "stream.learn.ranks",
+    "service.bench",
+    "service.export.graph",
+    "service.export.tensor_file",
+)
 WITH_KAFKA = ("stream.log",)
 
 Graph = dict[str, set[str]]  # module → the modules of ours that it imports

@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import timedelta
 from multiprocessing import get_context
 from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,12 +28,11 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their mod
 from torch.distributed.rendezvous import rendezvous
 
 from model.array_file import dump, load
-from model.features import Features
-from model.kernels.record import COLUMNS
 from model.online import Learned, OnlineModel
-from model.rounds import Part, Update, learn_part, merge, together
+from model.rounds import Part, learn_part, merge, together
 from model.settings import Spec
 from stream.learn.errors import LearnError, RanksDifferError
+from stream.learn.rank_messages import exchanged, packed, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ _PING_EVERY = 10.0  # seconds: rank 0 has something to say this often
 _AGAIN = 5.0  # seconds from losing ranks to waiting for others
 
 _LEARNER, _POLL = "learner", 0.2  # the store's key that says that rank 0 joins; seconds between two looks at it
-_BY_ROW = "rows", "row_accumulators", "records"
 _NOTHING = torch.empty(0, dtype=torch.uint8)
 _STATE, _LEARN, _ROUND, _FORGET, _DIGEST, _PING, _END = range(7)
 
@@ -167,12 +165,12 @@ class Leader:
         if self._model is not model:
             return together([model.learn(*part) for part in parts]), 1
         if len(parts) == 1:
-            self._tell(_LEARN, _packed(parts[0]))
+            self._tell(_LEARN, packed(parts[0]))
             return model.learn(*parts[0]), 1
         try:
             for rank, part in enumerate(parts[1:], 1):
-                self._send(_ROUND, rank, _packed(part))
-            learned, updates, size = _exchanged(*learn_part(model, parts[0]))
+                self._send(_ROUND, rank, packed(part))
+            learned, updates, size = exchanged(*learn_part(model, parts[0]))
         except RuntimeError as error:
             self._lose(error)
             return together([model.learn(*part) for part in parts]), 1
@@ -265,9 +263,9 @@ def assist() -> None:
 
 def _obey(model: OnlineModel, command: int, data: NDArray[np.uint8]) -> None:
     if command == _LEARN:
-        model.learn(*_unpacked(data))
+        model.learn(*unpacked(data))
     elif command == _ROUND:
-        _, updates, _ = _exchanged(*learn_part(model, _unpacked(data)))
+        _, updates, _ = exchanged(*learn_part(model, unpacked(data)))
         merge(model, updates)
     elif command == _FORGET:
         model.forget(int.from_bytes(data.tobytes(), "little"))
@@ -316,67 +314,6 @@ def _join(store: Store, rank: int, ranks: int) -> bool:
         logger.warning("the ranks do not come together: %s", error)
         return False
     return True
-
-
-def _exchanged(learned: Learned, update: Update) -> tuple[list[Learned], list[Update], int]:
-    """Give all ranks what this one has learned of its part, and return what each has, in their order, and the bytes of it."""
-    own = _joined((learned.logits, np.array(learned.undone, np.int64), *update))
-    sizes = torch.empty(distributed.get_world_size(), dtype=torch.int64)
-    distributed.all_gather_into_tensor(sizes, torch.tensor([len(own)]))
-    padded = torch.empty(int(sizes.max()), dtype=torch.uint8)
-    padded[: len(own)] = own
-    received = torch.empty(len(sizes) * len(padded), dtype=torch.uint8)
-    distributed.all_gather_into_tensor(received, padded)
-    results = [_split(each) for each in received.numpy().reshape(len(sizes), -1)]
-    of_ranks = [Learned(logits.view(np.float32), undone.view(np.int64).tolist()) for logits, undone, *_ in results]
-    return of_ranks, [_update(arrays) for _, _, *arrays in results], int(sizes.sum())
-
-
-def _update(arrays: Sequence[NDArray[np.uint8]]) -> Update:
-    """Return the update that has these bytes."""
-    types = (np.int64, np.float64, np.uint64, np.int64, *[np.float32] * 6)
-    update = Update(*(array.view(dtype) for array, dtype in zip(arrays, types, strict=True)))
-    rows = max(len(update.keys), 1)  # of none, any number of columns is right
-    by_row = {name: getattr(update, name).reshape(-1, getattr(update, name).size // rows or COLUMNS) for name in _BY_ROW}
-    return update._replace(stream_record=update.stream_record.reshape(-1, COLUMNS), **by_row)
-
-
-def _packed(part: Part) -> torch.Tensor:
-    """Return a part as bytes, without the keys of others; what it does not have is empty."""
-    (keys, starts, times), labels, importance, fnw = part
-    numbers = (None if each is None else each.astype(np.float32) for each in (labels, importance))
-    arrays = (keys[starts[0] : starts[-1]], starts - starts[0], times, *numbers, fnw)
-    return _joined([np.empty(0, np.uint8) if each is None else each for each in arrays])
-
-
-def _unpacked(data: NDArray[np.uint8]) -> Part:
-    types: tuple[Any, ...] = (np.uint64, np.int64, np.int64, np.float32, np.float32, np.bool_)
-    arrays: list[NDArray[Any]] = [array.view(dtype) for array, dtype in zip(_split(data), types, strict=True)]
-    keys, starts, times, labels, importance, fnw = arrays
-    return Part(Features(keys, starts, times), labels, importance if len(importance) else None, fnw if len(fnw) else None)
-
-
-def _joined(arrays: Sequence[NDArray[Any]]) -> torch.Tensor:
-    """Return arrays as bytes: how many they are, the size of each, then what each holds, from a multiple of 8 on."""
-    sizes = np.array([len(arrays), *(array.nbytes for array in arrays)], np.int64)
-    joined = torch.zeros(sizes.nbytes + sum(map(_padded, sizes[1:].tolist())), dtype=torch.uint8)
-    content, start = joined.numpy(), sizes.nbytes
-    content[:start] = sizes.view(np.uint8)
-    for array in arrays:
-        content[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        start += _padded(array.nbytes)
-    return joined
-
-
-def _split(joined: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Return the bytes of each array, as views."""
-    sizes = joined[8 : 8 + 8 * int(joined[:8].view(np.int64)[0])].view(np.int64)
-    starts = 8 + sizes.nbytes + np.cumsum([0, *map(_padded, sizes.tolist())])
-    return [joined[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=False)]
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8
 
 
 def _tensor(data: bytes) -> torch.Tensor:
