@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from stream.events import BadRecordError, ms_of
-from stream.log.contract import Log
+from stream.log.contract import Log, OffsetGoneError
 from stream.log.reading import read_all
 from stream.log.topics import Topics
 from stream.version import Version, decode_version
@@ -34,11 +34,14 @@ def read_versions(log: Log, topics: Topics, start: int) -> Generator[Published]:
 
 def newest_version(log: Log, topics: Topics) -> Published | None:
     """Return the last version, read backwards from the end; None if there is none."""
-    bounds = log.bounds(topics.versions)[0]
     reach = _TAIL
     while True:
+        bounds = log.bounds(topics.versions)[0]
         start = max(bounds.first, bounds.end - reach)
-        versions = list(read_versions(log, topics, start))
+        try:
+            versions = list(read_versions(log, topics, start))
+        except OffsetGoneError:  # retention came between the two
+            continue
         if versions or start == bounds.first:
             return versions[-1] if versions else None
         reach *= _TAIL
