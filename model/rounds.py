@@ -27,6 +27,8 @@ from model.kernels.merge import Moved, merge_rows, merge_stream_record
 from model.kernels.record import Records
 from model.online import Learned, OnlineModel
 
+_BLOCK = 16_384  # numbers that the caches hold while all ranks' are added
+
 
 class Part(NamedTuple):
     """The examples of one rank: what :meth:`~model.online.OnlineModel.learn` takes."""
@@ -162,10 +164,15 @@ def _merge_dense(model: OnlineModel, updates: Sequence[Update]) -> None:
 
 def _moved(base: NDArray[Any], results: Sequence[NDArray[Any]], factor: float = 1.0) -> NDArray[np.float64]:
     """Return ``b + factor Σ_i (r_i − b)``, in the order of the ranks."""
-    start, total = base.astype(np.float64), np.zeros(base.shape)
-    for result in results:
-        total += result - start
-    return start + total * factor
+    moved = np.empty(base.shape)
+    for block in (slice(start, start + _BLOCK) for start in range(0, len(base), _BLOCK)):
+        start, total = base[block].astype(np.float64), moved[block]
+        total[...] = 0
+        for result in results:
+            total += result[block] - start
+        total *= factor
+        total += start
+    return moved
 
 
 def _merge_rows(model: OnlineModel, updates: Sequence[Update]) -> None:

@@ -52,7 +52,8 @@ def by_key(model: OnlineModel) -> dict[int, int]:
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_a_merge_equals_the_formula_written_out_longhand(ranks: int) -> None:
     random = np.random.default_rng(1)
-    model, stream = model_after(random, spec(**DEFAULT)), examples(random, 64, values=70, most=2)
+    wide = spec(**DEFAULT | {"hidden": (128, 128)})  # more dense parameters than are merged at once
+    model, stream = model_after(random, wide), examples(random, 64, values=70, most=2)
     before, apart = copied(model), learned_apart(model, stream, ranks)
 
     merge(model, updates_of(model, stream, ranks))
