@@ -6,6 +6,7 @@ whether that may be chance.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,6 @@ from model.features import Features
 from model.kernels.crosses import correct
 
 _CELLS = 2**17  # of one pair of fields
-_MOST_PAIRS = 32  # of values, in the mean of the examples: lists of more are not crossed
 
 
 class Saved(NamedTuple):
@@ -24,9 +24,6 @@ class Saved(NamedTuple):
 
     share: float  # of the model's own
     error: float  # the standard error of that
-
-
-NOTHING = Saved(0.0, math.inf)
 
 
 class Crosses:
@@ -37,26 +34,40 @@ class Crosses:
         logits: What the model has predicted of each before it learned it, ``(N,)``; finite.
         labels: 1 for a click, else 0, ``(N,)``.
         delay: How long after its time an example's label is known, ms.
+        numbers: The fields whose values are a bucket and wider ones (tiles): one wide one stands for them, since pairs of all are many.
     """
 
-    def __init__(self, features: Features, logits: NDArray[np.float32], labels: NDArray[np.float32], delay: int) -> None:
-        n = len(labels)
+    def __init__(
+        self, features: Features, logits: NDArray[np.floating], labels: NDArray[np.float32], delay: int, numbers: Sequence[int] = ()
+    ) -> None:
+        n, self._delay, self._numbers = len(labels), delay, numbers
         self._features = features.contiguous(n)
         self._logits, self._labels = logits.astype(np.float64), np.ascontiguousarray(labels, np.float32)
         times = np.maximum.accumulate(self._features.times)
         known = np.searchsorted(times + delay, times, side="right") if delay else np.arange(n)
         self._known = np.minimum(known, np.arange(n))
-        self._starts = self._features.starts[:-1].reshape(n, -1)
-        self._ends = self._features.starts[1:].reshape(n, -1)
+        self._starts = self._features.starts[:-1].reshape(n, -1).copy()
+        self._ends = self._features.starts[1:].reshape(n, -1).copy()
+        for number in numbers:
+            self._starts[:, number] += self._ends[:, number] - self._starts[:, number] > 1
+            self._ends[:, number] = self._starts[:, number] + 1
         self._sums, self._corrections = np.empty((_CELLS, 2)), np.empty(n)
         self._predict()
         self._loss = float(self._losses.mean())
 
+    def newest(self, examples: int) -> "Crosses":
+        """Return the same of the newest examples."""
+        keys, starts, times = self._features
+        fields = self._starts.shape[1]
+        features = Features(keys, starts[-examples * fields - 1 :], times[-examples:])
+        return Crosses(features, self._logits[-examples:], self._labels[-examples:], self._delay, self._numbers)
+
+    def pairs_of_values(self, one: int, other: int) -> float:
+        """Return how many pairs of values two fields have in an example, in the mean."""
+        return float(((self._ends[:, one] - self._starts[:, one]) * (self._ends[:, other] - self._starts[:, other])).mean())
+
     def saved(self, one: int, other: int) -> Saved:
         """Return what two fields save together, beyond the model and the crosses that were taken."""
-        pairs = (self._ends[:, one] - self._starts[:, one]) * (self._ends[:, other] - self._starts[:, other])
-        if pairs.mean() > _MOST_PAIRS:
-            return NOTHING
         self._correct(one, other)
         saved = self._losses - log_losses(self._logits + self._corrections, self._labels)
         return Saved(float(saved.mean()) / self._loss, float(saved.std()) / math.sqrt(len(saved)) / self._loss)

@@ -1,5 +1,6 @@
 """Find the pairs of fields that ``sml init`` writes as crosses: few, and only where the sample leaves no doubt."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
@@ -22,7 +23,10 @@ from stream.files.opened import Recorded
 
 Pair: TypeAlias = tuple[int, int]  # of the fields
 
-ROWS = 60_000  # that pairs are judged by
+ROWS = 60_000  # that pairs are judged by, or as many of the newest as there is work for
+WORK = 200_000_000  # pairs of values of all rows, about half a minute: all rows of 80 fields, 10,000 of 200
+_FEWEST = 4_000  # rows: less would leave no pair beyond doubt
+_MOST_PAIRS = 32  # of values of two fields, in the mean: longer lists are not crossed
 MOST = 4  # crosses
 CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none for a cross
 _LEAST = 0.001  # of the log loss: less is not worth what a field costs
@@ -45,14 +49,11 @@ def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
 
     Fields that by their names are of persons are not crossed: what a cross has learned of a value can't be forgotten.
     """
-    crosses = _learned(recorded, settings)
-    if crosses is None:
-        return []
+    crosses, pairs = _to_judge(recorded, settings)
     names = [field.name for field in settings.field]
-    pairs = list(combinations([index for index, field in enumerate(settings.field) if _may_be_crossed(field)], 2))
     found: list[FoundCross] = []
-    saved = dict(_judged(crosses, pairs))
-    while saved and len(found) < MOST:
+    saved = dict(_judged(crosses, pairs)) if crosses else {}
+    while crosses and saved and len(found) < MOST:
         best = max(saved, key=lambda pair: saved[pair].share)
         if saved[best].share < max(_LEAST, CERTAIN * saved[best].error):
             break
@@ -61,6 +62,18 @@ def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
         plausible = [pair for pair in saved if pair != best and saved[pair].share > _PLAUSIBLE * saved[pair].error]
         saved = {pair: crosses.saved(*pair) for pair in plausible}
     return found
+
+
+def _to_judge(recorded: Recorded, settings: Settings) -> tuple[Crosses | None, list[Pair]]:
+    """Return the pairs of fields, and the rows that they are judged by: the more pairs, the fewer rows; None: too few."""
+    fields = [index for index, field in enumerate(settings.field) if _may_be_crossed(field)]
+    crosses = _learned(recorded, settings) if math.comb(len(fields), 2) * _FEWEST <= WORK else None
+    if not crosses:
+        return None, []
+    values = {pair: crosses.pairs_of_values(*pair) for pair in combinations(fields, 2)}
+    pairs = [pair for pair in values if values[pair] <= _MOST_PAIRS]
+    rows = int(WORK / max(sum(values[pair] for pair in pairs), 1))
+    return (crosses.newest(rows) if rows >= _FEWEST else None), pairs
 
 
 def _may_be_crossed(field: Field) -> bool:
@@ -84,7 +97,8 @@ def _learned(recorded: Recorded, settings: Settings) -> Crosses | None:
         return None
     logits, labels = np.concatenate([part.logits for part in parts]), np.concatenate([part.labels for part in parts])
     delay = round(settings.join.decided_after * 1000) if settings.data.timed else 0
-    return Crosses(_joined([part.features for part in parts]), logits, labels, delay)
+    numbers = [index for index, field in enumerate(settings.field) if field.tiles]
+    return Crosses(_joined([part.features for part in parts]), logits, labels, delay, numbers)
 
 
 def _first(blocks: Iterable[LoggedBlock]) -> Iterator[LoggedBlock]:

@@ -63,8 +63,14 @@ def test_what_two_fields_tell_together_is_found_and_what_they_do_not_tell_is_not
     assert again.share < true.share / 3
 
 
-def test_lists_of_too_many_pairs_are_not_crossed() -> None:
-    fields = [Field(name="a", kind="multi"), Field(name="b", kind="multi")]
-    features = Encoder(fields).encode([{"a": list(range(6)), "b": list(range(6))}] * 50, [0] * 50).features
+def test_pairs_are_judged_by_the_newest_examples_alone_if_so_asked() -> None:
+    features, _ = encoded(n=400, step=10)
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=400).astype(np.float32), (random.random(400) < 0.3).astype(np.float32)
+    newest = features.without(range(300), 400)
 
-    assert Crosses(features, np.zeros(50, np.float32), np.ones(50, np.float32), 0).saved(0, 1).share == 0
+    judged = Crosses(features, logits, labels, 35).newest(100)
+
+    assert judged.saved(0, 1) == Crosses(newest, logits[300:], labels[300:], 35).saved(0, 1)
+    assert judged.newest(1_000).saved(0, 1) == judged.saved(0, 1)
+    assert judged.pairs_of_values(0, 1) == 2

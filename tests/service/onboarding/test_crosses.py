@@ -1,5 +1,6 @@
 """``sml init`` crosses two fields where what they tell together is beyond doubt, and nothing that is of a person."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +55,25 @@ def test_the_pair_that_tells_more_together_is_crossed_and_learned_better(log: Ca
 @pytest.mark.parametrize(("together", "name"), [(0.0, "country"), (1.0, "user_id")])
 def test_neither_chance_nor_a_person_is_crossed(log: Callable[[float, str], Path], together: float, name: str) -> None:
     assert crosses(initial(log(together, name))) == []
+
+
+def test_lists_of_many_pairs_are_not_crossed(tmp_path: Path) -> None:
+    random, path = np.random.default_rng(3), tmp_path / "clicks.jsonl"
+    likes, tags = random.integers(4, size=(3_000, 6)), random.integers(4, size=(3_000, 6))
+    rows = [
+        {"click": int(a[0] == b[0]), "likes": a.tolist(), "tags": b.tolist(), "one": int(a[0])} for a, b in zip(likes, tags, strict=True)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    assert ("likes", "tags") not in [field.of for field in crosses(initial(path))]
+
+
+@pytest.mark.parametrize(("rows", "found"), [(4_000, [("country", "category")]), (3_999, [])])
+def test_the_more_pairs_there_are_the_fewer_rows_they_are_judged_by(
+    log: Callable[[float, str], Path], monkeypatch: pytest.MonkeyPatch, rows: int, found: list[tuple[str, str]]
+) -> None:
+    path = log(2.0, "country")
+
+    monkeypatch.setattr("service.onboarding.crosses.WORK", 10 * rows)  # of ten pairs
+
+    assert [field.of for field in crosses(initial(path))] == found
