@@ -49,7 +49,8 @@ def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
     if crosses is None:
         return []
     names = [field.name for field in settings.field]
-    pairs = list(combinations([index for index, field in enumerate(settings.field) if _may_be_crossed(field)], 2))
+    candidates = combinations([index for index, field in enumerate(settings.field) if _may_be_crossed(field)], 2)
+    pairs = [(one, other) for one, other in candidates if f"{names[one]}:{names[other]}" not in names]  # a column may have a cross's name
     found: list[FoundCross] = []
     saved = dict(_judged(crosses, pairs))
     while saved and len(found) < MOST:

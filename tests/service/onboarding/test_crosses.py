@@ -54,3 +54,10 @@ def test_the_pair_that_tells_more_together_is_crossed_and_learned_better(log: Ca
 @pytest.mark.parametrize(("together", "name"), [(0.0, "country"), (1.0, "user_id")])
 def test_neither_chance_nor_a_person_is_crossed(log: Callable[[float, str], Path], together: float, name: str) -> None:
     assert crosses(initial(log(together, name))) == []
+
+
+def test_a_column_that_has_the_name_of_a_cross_keeps_it(log: Callable[[float, str], Path]) -> None:
+    path = log(1.0, "country")
+    path.write_text(path.read_text().replace("position", "country:category", 1))
+
+    assert crosses(initial(path)) == []
