@@ -92,12 +92,16 @@ class Encoder:
         ]
         self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
 
-    def encode(self, examples: Examples, times: Sequence[int]) -> Encoded:
+    def encode(self, examples: Examples, times: Sequence[int], most_crossed: int | None = None) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
 
         Args:
             examples: the features of each by name. One that is absent is missing; one without a field of its name is counted and ignored.
             times: the time of each, epoch ms, from which hour and weekday are taken.
+            most_crossed: how many values the crosses of lists may have, of all examples together; None: any number.
+
+        Raises:
+            FeatureError: they have more.
         """
         bad: dict[int, FeatureError] = {}
         columns = self._shared(examples, times) if isinstance(examples, Mapping) else self._single(examples, times)
@@ -110,6 +114,8 @@ class Encoder:
             examples = examples if isinstance(examples, Mapping) else [examples[n] for n in good]
             keys = self._keys_of([_of_some(column, np.array(good, np.int64)) for column in columns])
             times = [times[n] for n in good]
+        if most_crossed is not None and (crossed := int(self._in_crosses(keys, len(times)).sum())) > most_crossed:
+            raise FeatureError("crosses", f"{crossed:,} values for all examples together", f"at most {most_crossed:,}")
         self._count_ignored(examples, len(times))
         return Encoded(self._flatten(keys, len(times))._replace(times=np.array(times, np.int64)), bad)
 
@@ -170,9 +176,14 @@ class Encoder:
 
     def _in_lists(self, keys: Sequence[Column], n: int) -> NDArray[np.int64]:
         """Return how many keys each of ``n`` examples has in lists, and in crosses of them."""
-        found = np.zeros(n, np.int64)
+        found = self._in_crosses(keys, n)
         for field in self._list_fields:
             found += _lengths(keys[field])
+        return found
+
+    def _in_crosses(self, keys: Sequence[Column], n: int) -> NDArray[np.int64]:
+        """Return how many keys each of ``n`` examples has in crosses of lists."""
+        found = np.zeros(n, np.int64)
         for _, _, one, other in self._crosses:
             if one in self._list_fields or other in self._list_fields:
                 found += _lengths(keys[one]) * _lengths(keys[other])

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.contributions import contributions
-from model.features import Column, Encoder, Features as Keys
+from model.features import Column, Encoded, Encoder, Examples, Features as Keys
+from model.keys import FeatureError
 from model.weights import Weights
 from service.api.answers import BadRequestError
-from service.api.messages import MAX_CANDIDATES, ExplainRequest, Explanation, Features
+from service.api.messages import MAX_CANDIDATES, MAX_LISTED, ExplainRequest, Explanation, Features
 from stream.weights.chunks import WeightsHeader
 
 
@@ -58,7 +59,7 @@ class Predictor:
         Raises:
             BadRequestError: a feature is not what its field takes.
         """
-        keys, bad = self.encoder.encode(columns, times)
+        keys, bad = self._keys_of(columns, times)
         for index, error in sorted(bad.items()):
             raise BadRequestError(f"{error.field}[{index}]", f"expected {error.expected}, got {error.value!r}") from error
         return self.weights.probabilities(keys)
@@ -107,11 +108,22 @@ class Predictor:
             BadRequestError: a feature is not what its field takes.
         """
         examples = self._columns(request) or self.features(request)
-        keys, bad = self.encoder.encode(examples, [time] * len(request.candidates))
+        keys, bad = self._keys_of(examples, [time] * len(request.candidates))
         for index, error in sorted(bad.items()):
             path = f"candidates[{index}].{error.field}"
             raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
         return keys
+
+    def _keys_of(self, examples: Examples, times: Sequence[int]) -> Encoded:
+        """Return the keys of examples, of which crosses may make no more than lists may hold.
+
+        Raises:
+            BadRequestError: they do.
+        """
+        try:
+            return self.encoder.encode(examples, times, MAX_LISTED)
+        except FeatureError as error:
+            raise BadRequestError(error.field, f"expected {error.expected}, got {error.value}") from error
 
     def _columns(self, request: ExplainRequest) -> dict[str, Column] | None:
         """Return the candidates' features by column, those of the context as one value for all; None unless all name the same ones."""

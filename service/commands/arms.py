@@ -26,7 +26,7 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
     """
     _check(settings)
     with open_log(settings.log) as log:
-        traffic = _in_force(log, settings)
+        traffic = in_force(log, settings)
         progress = {each.topics.arm: progress_of(log, each.topics) for each in settings.of_every_arm()}
         return [_state(settings, arm, traffic, progress) for arm in progress]
 
@@ -95,7 +95,7 @@ def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, 
         progress = progress_of(log, settings.of_arm(arm).topics)
         if not progress.recent:
             raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
-        old = _in_force(log, settings).control
+        old = in_force(log, settings).control
         if old in settings.arms.keys() - {arm} and not anyway:
             _expect_as_good(arm, progress, old, progress_of(log, settings.of_arm(old).topics), _learns_alike(settings, arm, old))
 
@@ -170,7 +170,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
 
 
-def _in_force(log: Log, settings: Settings) -> Traffic:
+def in_force(log: Log, settings: Settings) -> Traffic:
+    """Return the newest decision about the arms."""
     return next(reversed(list(read_traffic(log, settings.topics))), settings.traffic)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from service.audit import record, this_user
+from service.commands.arms import in_force
 from service.own_key import key_header
 from service.settings import Settings
 from stream.event_time import TimeRule
@@ -40,7 +41,8 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
     topics, fields = settings.topics, fields_to_forget(settings.spec.fields, named, settings.privacy.fields)
     with open_log(settings.log) as opened:
         log = decoding(opened, settings.join)
-        newest = {each.topics: newest_version(log, each.topics) for each in settings.of_every_arm()}
+        living, retired = _arms(log, settings)
+        newest = {each.topics: newest_version(log, each.topics) for each in living}
         starts = {of_arm: published.offset + 1 for of_arm, published in newest.items() if published}
         if not starts:
             raise ForgetError(f"{topics.versions} is empty: nothing was learned, so there is nothing to forget")
@@ -54,6 +56,10 @@ def forget(settings: Settings, value: str, named: str | None) -> dict[str, Any]:
         "keys": [request.forget for request in requests],
         "impressions": impressions,
         **{name: "none yet: the learner does it when it runs" if version is None else version for name, version in by_version.items()},
+        **{
+            _of("forgotten_by_version", each.topics): f"never: it was retired; delete {each.learn.directory}/*.checkpoint"
+            for each in retired
+        },
         "not_reached": NOT_REACHED,
     }
 
@@ -69,13 +75,23 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
     keys, topics = keys_of(fields, value), _as_joined(settings)
     with open_log(settings.log) as opened:
         log = decoding(opened, settings.join)
+        living, retired = _arms(log, settings)
         found = []
-        for each in settings.of_every_arm():
+        for each in living:
             found += [_in_newest_weights(log, each.topics, keys), *_in_checkpoints(Path(each.learn.directory), keys)]
+        for each in retired:
+            found += [where for where in _in_checkpoints(Path(each.learn.directory), keys) if where["answers"] is not None]
         found += [_in_server(settings.serve.url, value, field.name) for field in fields]
         requests = [Forget.of(key, LATEST_TIME) for key in keys]
         impressions = count_impressions(log, topics, fields, requests)
     return [*found, {"where": f"{topics.impressions}, until retention deletes them", "records": impressions}]
+
+
+def _arms(log: Log, settings: Settings) -> tuple[list[Settings], list[Settings]]:
+    """Return the settings of the arms that learn, and of those that were retired: nobody carries a request out for these."""
+    gone = in_force(log, settings).retired if settings.arms else []
+    every = settings.of_every_arm()
+    return [each for each in every if each.topics.arm not in gone], [each for each in every if each.topics.arm in gone]
 
 
 def _as_joined(settings: Settings) -> Topics:

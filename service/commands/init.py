@@ -70,10 +70,15 @@ def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool)
 
 
 def _written(text: str, output: Path) -> str:
-    if output.exists():
-        output.replace(output.with_name(output.name + ".old"))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    new = output.with_name(output.name + ".new")
+    try:
+        new.write_text(text, encoding="utf-8")  # a full disk may cut it where it still is TOML, of fewer fields
+        if output.exists():
+            output.replace(output.with_name(output.name + ".old"))
+        new.replace(output)
+    finally:
+        new.unlink(missing_ok=True)
     return f"{output}: {text.count('[[field]]')} fields"
 
 

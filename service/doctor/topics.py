@@ -106,7 +106,7 @@ def _disk(url: str, total: float) -> Finding:
         return Finding.check("log's size", math.isfinite(total), f"{size(total)} before compression, times the replicas", _SHORTER)
     file = Path(url.removeprefix("sqlite:///"))
     room = shutil.disk_usage(file.parent).free + file.stat().st_size
-    return Finding.check("log's size", total < room, f"{size(total)}, with room for {size(room)}", _SHORTER)
+    return Finding.check("log's size", total < room, f"{size(total)} before compression, with room for {size(room)}", _SHORTER)
 
 
 def _append_times(log: Log, url: str, topic: str) -> Finding:

@@ -12,12 +12,11 @@ from urllib.parse import unquote
 
 import grpc
 import msgspec
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive
 from tritonclient.grpc import service_pb2 as messages, service_pb2_grpc as services
 
 from service.access.certificates import CertificateError, Certificates, Files
-from service.api.answers import BadRequestError
-from service.api.inference.messages import JSON_LENGTH
+from service.api.inference.messages import FRAMING, JSON_LENGTH
 from service.grpc.translation import STATUS, body_of, reply_of
 
 logger = logging.getLogger(__name__)
@@ -73,12 +72,8 @@ class Inference(services.GRPCInferenceServiceServicer):  # type: ignore[misc]  #
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Predict the click probability of each candidate."""
-        try:
-            body, length = body_of(request)
-        except BadRequestError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         path = f"{_path(request.model_name, request.model_version)}/infer"
-        answer = await self._ask("POST", path, context, body, (JSON_LENGTH.encode(), str(length).encode()))
+        answer = await self._ask("POST", path, context, request)
         if answer.status != OK:
             await _refuse(answer, context)
         return reply_of(answer.body, int(answer.headers[JSON_LENGTH.encode()]))
@@ -97,10 +92,12 @@ class Inference(services.GRPCInferenceServiceServicer):  # type: ignore[misc]  #
         found: dict[str, Any] = msgspec.json.decode(answer.body)
         return found
 
-    async def _ask(self, method: str, path: str, context: Any, body: bytes = b"", *more: tuple[bytes, bytes]) -> Answered:
-        """Send a request to the application."""
+    async def _ask(self, method: str, path: str, context: Any, request: Any = None) -> Answered:
+        """Send a request to the application. Its body is translated only once it is read: whoever may not ask costs nothing."""
         given = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata() or () if name in HEADERS]
-        headers = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode()), *more, *given]
+        length = 0 if request is None else request.ByteSize()
+        headers = [(b"host", b"localhost"), (b"content-length", str(length).encode()), *given]
+        framing: dict[str, str] = {}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -113,15 +110,19 @@ class Inference(services.GRPCInferenceServiceServicer):  # type: ignore[misc]  #
             "headers": headers,
             "client": _client(context.peer()),
             "server": None,
+            FRAMING: framing,
         }
-        return await _answer(self._app, scope, body)
+
+        async def receive() -> Message:
+            body, json = (b"", 0) if request is None else body_of(request)
+            framing[JSON_LENGTH] = str(json)
+            return {"type": "http.request", "body": body}
+
+        return await _answer(self._app, scope, receive)
 
 
-async def _answer(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answered:
+async def _answer(app: ASGIApp, scope: dict[str, Any], receive: Receive) -> Answered:
     status, headers, pieces = 500, dict[bytes, bytes](), list[bytes]()
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body}
 
     async def send(message: Message) -> None:
         nonlocal status, headers
@@ -143,7 +144,16 @@ async def _refuse(answer: Answered, context: Any) -> NoReturn:
 
 
 def _path(model: str, version: str) -> str:
-    return f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
+    """Return the path of a model; what a name holds leads to no other.
+
+    >>> _path("ctr", "7"), _path("ctr/ready", "")
+    ('/v2/models/ctr/versions/7', '/v2/models/ctr%2Fready')
+    """
+    return "/".join(["/v2/models", _one_part(model), *(["versions", _one_part(version)] if version else [])])
+
+
+def _one_part(name: str) -> str:
+    return name.replace("/", "%2F")
 
 
 def _client(peer: str) -> tuple[str, int] | None:

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2 as messages
 from service.api.answers import BadRequestError
 from service.api.inference.messages import InferResponse, Parameter
 from service.api.inference.tensors import BYTES, DATATYPES
+from service.api.messages import MAX_FIELDS
 
 # What a status of HTTP is here; another is INTERNAL.
 STATUS = {
@@ -39,8 +40,11 @@ def body_of(request: Any) -> tuple[bytes, int]:
     """Return a ``ModelInferRequest`` as a body, and how many bytes of it are JSON.
 
     Raises:
-        BadRequestError: the tensors and what they hold do not fit each other.
+        BadRequestError: there are too many tensors, or they and what they hold do not fit each other.
     """
+    for name in ("inputs", "outputs"):
+        if (found := len(getattr(request, name))) > MAX_FIELDS:
+            raise BadRequestError(name, f"got {found:,}, expected at most {MAX_FIELDS:,}")
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise BadRequestError("raw_input_contents", f"got {len(raw)}, expected {len(request.inputs)}, one of each input")

@@ -70,7 +70,9 @@ def _to_judge(recorded: Recorded, settings: Settings) -> tuple[Crosses | None, l
     crosses = _learned(recorded, settings) if math.comb(len(fields), 2) * _FEWEST <= WORK else None
     if not crosses:
         return None, []
-    values = {pair: crosses.pairs_of_values(*pair) for pair in combinations(fields, 2)}
+    names = [field.name for field in settings.field]
+    free = [(one, other) for one, other in combinations(fields, 2) if f"{names[one]}:{names[other]}" not in names]  # by no column's name
+    values = {pair: crosses.pairs_of_values(*pair) for pair in free}
     pairs = [pair for pair in values if values[pair] <= _MOST_PAIRS]
     rows = int(WORK / max(sum(values[pair] for pair in pairs), 1))
     return (crosses.newest(rows) if rows >= _FEWEST else None), pairs

@@ -17,6 +17,7 @@ from service.api.strict import check_keys
 
 JSON_LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
+FRAMING = "sml.framing"  # the entry of a request's scope with the header above, where it is known only once the body has been read
 
 Parameter: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = Annotated[dict[str, Parameter], Meta(max_length=100)]

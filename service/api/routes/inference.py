@@ -11,6 +11,7 @@ from service.api.answers import Answer, BadRequestError, NotFoundError
 from service.api.dependencies import Body, Service, ServiceDep
 from service.api.inference.messages import (
     BINARY,
+    FRAMING,
     JSON_LENGTH,
     InferError,
     InferRequest,
@@ -121,7 +122,7 @@ async def infer(body: Body, http: Request, service: ServedDep) -> Response:
 
     The unit of an experiment counts where all candidates have the same. Nothing is logged: send an impression of what was shown.
     """
-    received = read(body, http.headers)
+    received = read(body, http.scope.get(FRAMING, http.headers))
     request = received.request
     binary = _wants_binary(request)
     at = _time(request.parameters, service.now())

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from typing import NamedTuple, TypeAlias
 
@@ -102,18 +103,20 @@ class Models:
     @asynccontextmanager
     async def hosting(self) -> AsyncIterator[None]:
         """Open the models and keep them until the block ends."""
+        threads = ThreadPoolExecutor(len(self._openings), "opening")  # those that all share would be taken by logs that don't answer
         async with asyncio.TaskGroup() as tasks:
-            hosts = [tasks.create_task(self._host(name, opening)) for name, opening in self._openings.items()]
+            hosts = [tasks.create_task(self._host(name, opening, threads)) for name, opening in self._openings.items()]
             try:
                 yield
             finally:
                 for host in hosts:
                     host.cancel()
+                threads.shutdown(wait=False)
 
-    async def _host(self, name: str, opening: Opening) -> None:
+    async def _host(self, name: str, opening: Opening, threads: ThreadPoolExecutor) -> None:
         while True:
             try:
-                await self._serve(name, opening)
+                await self._serve(name, opening, threads)
             except LogError as error:
                 self._note(name, str(error))
             except Exception:
@@ -121,14 +124,14 @@ class Models:
                 self._away[name] = "it has failed; the server's log says why"
             await asyncio.sleep(RETRY)
 
-    async def _serve(self, name: str, opening: Opening) -> None:
+    async def _serve(self, name: str, opening: Opening, threads: ThreadPoolExecutor) -> None:
         """Serve a model for ever.
 
         Raises:
             LogError: its log can't be reached, or lacks a topic.
         """
         with ExitStack() as stack:
-            opened = await asyncio.to_thread(stack.enter_context, opening())
+            opened = await asyncio.get_running_loop().run_in_executor(threads, stack.enter_context, opening())
             async with opened.app.router.lifespan_context(opened.app):
                 self.opened[name] = opened
                 logger.info("model %s is served at /v1/models/%s and /v2/models/%s", name, name, name)

@@ -44,6 +44,23 @@ def test_it_is_predicted_bit_for_bit_as_learned_from_the_features_alone(client: 
     assert answer["ignored"] == []
 
 
+def test_a_short_request_of_lists_whose_crosses_hold_millions_of_values_is_refused_and_an_honest_one_is_not() -> None:
+    fields = (Field(name="a", kind="multi"), Field(name="b", kind="multi"), Field(name="a:b", kind="cross", of=("a", "b")))
+    spec = Spec(model=ModelSettings(hidden=(8,), embedding=4), table=TableSettings(capacity=1024), fields=fields)
+    site = Site()
+
+    def body(length: int) -> dict[str, Any]:
+        values = [str(n) for n in range(length)]
+        return {"context": {"a": values}, "candidates": [{"id": n, "b": values} for n in range(1000)]}
+
+    with site.client() as client:
+        site.follower.publish(1, OnlineModel(spec).weights)
+        answers = [client.post("/v1/predict", json=body(length)) for length in (20, 21)]
+
+    assert [each.status_code for each in answers] == [200, 422]
+    assert "expected at most 400,000, got 441,000 values" in answers[1].json()["detail"]
+
+
 def test_what_is_sent_by_its_name_is_ignored_and_said(client: TestClient) -> None:
     candidates = [{"id": 1, "tags": "t1", "user:tags": "u1"}]
 

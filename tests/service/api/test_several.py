@@ -1,6 +1,9 @@
 """Several models in one server: each is asked by its name, and what befalls one is no other's."""
 
 import contextlib
+import gzip
+import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +135,30 @@ def test_a_model_whose_log_is_away_is_refused_alone_and_served_once_it_is_back(t
     ] * 3
     assert (other.status_code, back.status_code, health) == (200, 200, [200, 200, 503, 200])
     assert unready.json()["detail"] == "ctr: the log is away"
+
+
+def test_however_many_logs_do_not_answer_a_model_whose_log_does_is_served() -> None:
+    site, answer = Site(name="ctr"), threading.Event()
+
+    @contextlib.contextmanager
+    def never() -> Iterator[Opened]:
+        answer.wait(30)
+        raise LogUnavailableError("it does not answer")
+        yield
+
+    opened = contextlib.nullcontext(Opened(site.app, site.app.state.service.exported))
+    front = several({**{f"m{n}": never for n in range(40)}, "ctr": lambda: opened}, Access.unlimited())
+    try:
+        with TestClient(front) as client:
+            eventually(lambda: client.get("/v1/models").json()["models"][-1]["reason"] != "it is being opened")
+            site.follower.publish(1, trained(seed=1))
+            packed = gzip.compress(json.dumps(ASKED).encode())
+            status = client.post("/v1/models/ctr/predict", content=packed, headers={"Content-Encoding": "gzip"}).status_code
+            answer.set()
+    finally:
+        answer.set()
+
+    assert status == 200
 
 
 def test_a_model_that_fails_while_it_serves_is_opened_again_and_the_other_does_not_notice(

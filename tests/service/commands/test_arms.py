@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from service.commands import arms
+from service.commands import arms, forget
 from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
@@ -265,3 +265,25 @@ def test_the_learner_of_an_arm_ends_in_order_when_the_arm_is_retired(settings: S
     threading.Timer(1.0, arms.retire, [settings, "shadow"]).start()
 
     assert learn(settings.of_arm("shadow"))["examples"] == 20
+
+
+def test_who_is_forgotten_is_told_that_a_retired_arm_keeps_its_rows_until_its_checkpoints_are_deleted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget, "PATIENCE", 0.1)
+    for arm in ("control", "shadow"):
+        learn(settings.of_arm(arm), until_caught_up=True)
+    arms.retire(settings, "shadow")
+    who = str(json.loads(examples(1)[0].value or "")["features"]["user"])
+    folder = settings.of_arm("shadow").learn.directory
+
+    done = forget.forget(settings, who, "user")
+    kept = [each["where"] for each in forget.verify(settings, who, "user") if each.get("answers")]
+    for path in Path(folder).glob("*.checkpoint"):
+        path.unlink()
+    left = [each["where"] for each in forget.verify(settings, who, "user") if each.get("answers")]
+
+    assert done["forgotten_by_version_of_shadow"] == f"never: it was retired; delete {folder}/*.checkpoint"
+    assert done["forgotten_by_version"] == "none yet: the learner does it when it runs"
+    assert kept == [*left, "checkpoint of version 1"]
+    assert left == ["learning.weights, version 1", "checkpoint of version 1"]  # control's, whose learner has not run

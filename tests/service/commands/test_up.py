@@ -16,8 +16,11 @@ import httpx
 import pytest
 
 from service.settings import load
+from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.log.load import measured
 from stream.log.sqlite_log import SqliteLog
+from stream.log.topics import Kept, wanted
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
@@ -140,6 +143,17 @@ def test_it_learns_from_a_made_up_site_ends_on_ctrl_c_and_goes_on(system: System
     assert first > 100
     assert eventually(lambda: system.learned() > first + 100)
     assert system.end(signal.SIGTERM) == 0, system.printed()
+
+
+def test_a_simulated_site_that_is_left_running_takes_a_few_gigabytes(system: System) -> None:
+    system.start("--simulate")
+    eventually(lambda: system.learned() > 3000)
+    names = load(SETTINGS).topics
+    with connect(f"sqlite:///{system.folder}/data/log.db") as log:
+        held = [measured(log, each.name).held_for(log.retention(each.name)) for each in wanted(names, 1, Kept())]
+
+    assert system.end() == 0, system.printed()
+    assert 1e9 < sum(held) < 10e9
 
 
 def test_an_experiment_runs_on_the_simulated_site_and_its_report_is_one_command_away(system: System) -> None:

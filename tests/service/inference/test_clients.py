@@ -212,18 +212,20 @@ def test_what_an_adversary_sends_over_grpc_is_refused_and_the_next_is_answered(p
             code_of(stub, asking()),
             code_of(stub, messages.ModelInferRequest(model_name="../../v1/users/u1", inputs=[price])),
         ]
+        with pytest.raises(grpc.RpcError) as other_path:
+            stub.ModelMetadata(messages.ModelMetadataRequest(name="sml/ready"))
         assert stub.ModelInfer(asking(price)).model_version == "7"
         with pytest.raises(grpc.RpcError) as refused:
             stub.ModelConfig(messages.ModelConfigRequest(name="sml"))
 
-    assert refused.value.code() is status.UNIMPLEMENTED
+    assert (refused.value.code(), other_path.value.code()) == (status.UNIMPLEMENTED, status.NOT_FOUND)
     assert [code for code, _ in refusals] == [
         status.RESOURCE_EXHAUSTED,
         status.UNIMPLEMENTED,
         *[status.INVALID_ARGUMENT] * 7,
         status.NOT_FOUND,
     ]
-    said = ["price.shape: got [-1]", "price.shape: got [46", "inputs: Expected", "raw_input_contents: got 1, expected 2", "price.contents: ", "price.datatype: got 'FP16'", "inputs: "]  # fmt: skip
+    said = ["price.shape: got [-1]", "price.shape: got [46", "inputs: got 1,001", "raw_input_contents: got 1, expected 2", "price.contents: ", "price.datatype: got 'FP16'", "inputs: "]  # fmt: skip
     assert all(expected in found for expected, (_, found) in zip(said, refusals[2:], strict=False)), refusals
 
 
@@ -260,7 +262,8 @@ def test_over_grpc_too_a_key_needs_its_role_and_has_its_allowance_and_requests_a
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(authority, key, chain)) as channel:
             stub = services.GRPCInferenceServiceStub(channel)
             codes = [code_of(stub, request, metadata=[("authorization", f"Bearer {key}")])[0] for key in ("x", read, *[predict] * 9)]
-            nobody = code_of(stub, request)[0]
+            wrong = messages.ModelInferRequest(model_name="sml", raw_input_contents=[b"for no input"])
+            nobody = code_of(stub, wrong)[0]  # who has no key is not told what is wrong with a message: it was not looked at
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(authority)) as stranger:
             without = code_of(services.GRPCInferenceServiceStub(stranger), request, timeout=5)[0]
         counted = site.app.state.service.exported.get_sample_value

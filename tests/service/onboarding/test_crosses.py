@@ -77,3 +77,10 @@ def test_the_more_pairs_there_are_the_fewer_rows_they_are_judged_by(
     monkeypatch.setattr("service.onboarding.crosses.WORK", 10 * rows)  # of ten pairs
 
     assert [field.of for field in crosses(initial(path))] == found
+
+
+def test_a_column_that_has_the_name_of_a_cross_keeps_it(log: Callable[[float, str], Path]) -> None:
+    path = log(1.0, "country")
+    path.write_text(path.read_text().replace("position", "country:category", 1))
+
+    assert crosses(initial(path)) == []

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +288,17 @@ def test_settings_that_were_there_are_kept(tmp_path: Path, sml_init: Invoke) -> 
     sml_init(path)
 
     assert (tmp_path / "sml.toml.old").read_text() == "mine"
+
+
+def test_a_disk_that_fills_leaves_the_settings_that_were_there_and_no_others(tmp_path: Path) -> None:
+    output, log = tmp_path / "sml.toml", write_csv(tmp_path / "log.csv", {"click": [0, 1, 0], "user": ["a", "b", "c"]})
+    output.write_text("mine")
+    command = [sys.executable, "-m", "service", "init", str(log), "--all", "--output", str(output)]
+
+    ended = [subprocess.run(["bash", "-c", 'ulimit -f 1; exec "$@"', "-", *command], check=False).returncode for _ in range(2)]
+
+    assert ended == [1, 1]
+    assert {path.name: path.read_text() for path in tmp_path.glob("sml.toml*")} == {"sml.toml": "mine"}
 
 
 def test_odd_names_and_values_end_no_comment_and_no_string(tmp_path: Path, sml_init: Invoke) -> None:
