@@ -1,6 +1,7 @@
 # The two commands of the README are `make up` and `make test`; `make` alone lists the rest.
 UV := .venv/bin/uv
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # else each of the hundreds of processes compiles anew all that it imports
 .PHONY: help up test faults hostile lint watch client docs audit sbom clean
 
 help: ## list the targets

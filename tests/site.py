@@ -101,7 +101,7 @@ class Site:
 
     def get(self, name: str, path: str) -> httpx.Response:
         """Send a request to the server, or to the metrics of a process."""
-        return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10)
+        return httpx.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=60)
 
     def metric(self, process: str, name: str) -> float:
         """Return the sum of a metric over its labels."""

@@ -50,7 +50,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         """Ask."""
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             number = 0
             while not self.done.is_set():
                 number += 1
@@ -119,11 +119,11 @@ def test_arms_are_ramped_promoted_and_retired_under_load_on_two_servers_and_no_r
         arms.promote(settings, "treatment", anyway=True)
         promoted = [each.settle() for each in loads]
         arms.retire(settings, "control")
-        assert site.processes.pop("learn").wait(30) == 0
+        assert site.processes.pop("learn").wait(90) == 0
     finally:
         for each in loads:
             each.done.set()
-            each.join(10)
+            each.join(60)
         statuses = site.end()
 
     assert [each.failed for each in loads] == [[], []]

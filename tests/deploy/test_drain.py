@@ -38,7 +38,7 @@ def pod(tmp_path: Path) -> Iterator[Site]:
 
 
 def connected(site: Site) -> HTTPConnection:
-    return HTTPConnection("127.0.0.1", site.ports["serve"], timeout=10)
+    return HTTPConnection("127.0.0.1", site.ports["serve"], timeout=60)
 
 
 def asked(connection: HTTPConnection) -> HTTPResponse:
@@ -73,7 +73,7 @@ def test_no_request_fails_when_a_pod_ends(pod: Site) -> None:
     known = Event()
     with (
         ThreadPoolExecutor(KEPT + NEW) as clients,
-        socket.create_connection(("127.0.0.1", pod.ports["serve"]), timeout=10) as slow,
+        socket.create_connection(("127.0.0.1", pod.ports["serve"]), timeout=60) as slow,
     ):
         kept = [clients.submit(keep_asking, pod, 0.03 * (n % 2)) for n in range(KEPT)]  # half of them are idle most of the time
         new = [clients.submit(connect_and_ask, pod, known) for _ in range(NEW)]

@@ -85,7 +85,7 @@ class FakeFollower:
 
     def publish(self, version: int, weights: Weights, *, caught_up: bool = True, age: float = 0.0) -> None:
         """Put weights into service, as a follower would."""
-        self.started.wait(5)
+        self.started.wait(60)
         served = cast("ServedWeights", self.served)
         published_at = int((time.time() - age) * 1000)
         served.hand_over(WeightsHeader(version, version - 1, weights.digest(), 100 * version, TRAINED_THROUGH, published_at), weights)

@@ -49,7 +49,7 @@ def serial(port: int, context: ssl.SSLContext) -> object:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)

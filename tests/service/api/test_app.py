@@ -66,7 +66,7 @@ def test_a_server_whose_follower_has_ended_says_so_and_goes_on_predicting() -> N
     def follow(served: ServedWeights, _should_stop: Callable[[], bool]) -> None:
         site.follower.served = served
         site.follower.started.set()
-        dying.wait(5)
+        dying.wait(60)
         raise RuntimeError("a bug")
 
     site = Site()

@@ -26,11 +26,11 @@ def test_a_key_that_stands_twice_among_many_is_found_at_once(client: TestClient)
     keys = ",".join(f'"{n:x}":1' for n in range(25_000))
     body = f'{{"impression_id":"a","time":1,{keys},"z":1,"z":1}}'
 
-    started = time.perf_counter()
+    started = time.process_time()
     answer = client.post("/v1/clicks", content=body)
 
     assert (answer.status_code, answer.json()["field"]) == (422, "z")
-    assert time.perf_counter() - started < 3  # it was 7 to 11 seconds while each key was counted
+    assert time.process_time() - started < 3  # it was 7 to 11 seconds while each key was counted
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/impressions", "/v1/clicks"])

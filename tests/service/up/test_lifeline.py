@@ -41,7 +41,7 @@ def test_a_child_is_asked_to_end_in_order_and_ended_if_it_does_not(*, setup: str
         process = start(descriptor, setup)
         assert process.poll() is None
 
-    assert process.communicate(timeout=10)[0] == printed
+    assert process.communicate(timeout=60)[0] == printed
     assert process.returncode == status
 
 
