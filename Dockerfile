@@ -14,6 +14,8 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/sml \
     UV_PYTHON=/usr/bin/python3 \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
+    UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_SYSTEM_CERTS=1
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
