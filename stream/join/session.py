@@ -3,11 +3,11 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
@@ -18,14 +18,15 @@ from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
+from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, recover
+from stream.join.share import Share
 from stream.join.waiting import as_written
-from stream.log.contract import Message, Progress, Record, TopicPartition, Writer
-from stream.traces import Waiting
-
-if TYPE_CHECKING:
-    from stream.join.joiner import Joiner
+from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
+from stream.log.topics import Topics
+from stream.settings import JoinSettings
+from stream.traces import Tracing, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,23 @@ OF_HEARTBEAT = 2  # offsets that a heartbeat takes at most: its record, and Kafk
 REFRESH = 3_600.0  # seconds; Kafka forgets progress that is not committed again within days
 
 
+class Joining(Protocol):
+    """What is joined, and how: see :class:`stream.join.joiner.Joiner`."""
+
+    log: Log
+    topics: Topics
+    settings: JoinSettings
+    metrics: JoinerMetrics
+    clock: Callable[[], float]
+    accept_gap: bool
+    tracing: Tracing | None
+    share: Share | None
+
+
 class JoinSession:
     """Joining from a commit on, for as long as the log can be reached."""
 
-    def __init__(self, joiner: "Joiner", writer: Writer, *, with_heartbeats: bool = False) -> None:
+    def __init__(self, joiner: Joining, writer: Writer, *, with_heartbeats: bool = False) -> None:
         """Go on from the last commit; send heartbeats, if asked to."""
         self._log, self._topics, self._metrics, self._writer = joiner.log, joiner.topics, joiner.metrics, writer
         self._settings = joiner.settings
