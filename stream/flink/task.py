@@ -14,8 +14,9 @@ import msgspec
 from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
 from stream.flink.task_log import Kept, TaskLog, TaskWriter, rewind_of
 from stream.inputs import input_topics
-from stream.join.joiner import Joiner, JoinSession
+from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.join.session import JoinSession
 from stream.log.contract import Log, LogError, LogUnavailableError, OffsetGoneError, Progress
 from stream.log.topics import Topics
 from stream.settings import JoinSettings

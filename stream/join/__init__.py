@@ -1,1 +1,1 @@
-"""Impressions and clicks become examples: dispatch → input state → window, or immediate, which match clicks → joiner."""
+"""Impressions and clicks become examples: dispatch → input state → window, or immediate, which match clicks → session → joiner."""

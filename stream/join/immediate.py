@@ -124,14 +124,14 @@ class ImmediateJoin(Join):
     def _closed_on_arrival(self, record: Record, event: Impression) -> bool:
         return self._is_closed(record, event.time)
 
-    def _on_impression(self, impression: Impression) -> None:
-        self._add_example(impression, None)
+    def _on_impression(self, packed: bytes) -> None:
+        self._add_example(packed, None)
 
     def _on_click(self, packed: bytes, click: Unmatched) -> None:
         _, offset, _, _ = times_of(packed)
         if offset not in self._forgotten:
-            self._add_example(impression_in(value_of(packed)), click)
+            self._add_example(packed, click)
 
-    def _add_example(self, impression: Impression, click: Unmatched | None) -> None:
-        example = labelled(impression, click)
+    def _add_example(self, packed: bytes, click: Unmatched | None) -> None:
+        example = labelled(impression_in(value_of(packed)), click)
         self._examples.append(msgspec.structs.replace(example, policy="fnw") if self.policy == "fnw" else example)

@@ -6,12 +6,12 @@ a click, the join keeps beside it. Once it is settled, its times alone are kept,
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from stream.events import Click, Example, Impression, decode_impression
+from stream.events import Click, Example, Impression, Served, in_epoch_ms
 from stream.log.contract import Record
 from stream.log.message import size_of
 
@@ -111,15 +111,26 @@ def source(event: Impression | Click) -> str:
     return "" if event.source is None else str(event.source)[:LONGEST_SOURCE]
 
 
-_impression: Callable[[bytes], Impression] = msgspec.json.Decoder(Impression).decode
+class _Shown(Struct, frozen=True, gc=False):
+    """An impression that was decoded before, but for its features."""
+
+    impression_id: str
+    time: int
+    features: Raw
+    served: Served | None = None
+    source: Any = None
+
+
+_shown: Callable[[bytes], Any] = msgspec.json.Decoder(_Shown).decode
 
 
 def impression_in(value: bytes) -> Impression:
-    """Decode a value that was decoded before."""
+    """Decode a value that was decoded before; its features stay the JSON as which they came, and are encoded as such."""
     try:
-        return _impression(value)
+        shown: Impression = _shown(value)
     except msgspec.ValidationError:  # its time is ISO 8601
-        return cast("Impression", decode_impression(value))
+        shown = _shown(in_epoch_ms(value) or b"")
+    return shown
 
 
 def labelled(impression: Impression, click: Unmatched | None, *, late: bool = False) -> Example:

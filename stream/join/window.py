@@ -126,7 +126,7 @@ class Join:
             late_comer = self._late_comers[offset] = LateComer.of(record)
             self._waiting_memory += late_comer.memory
         heappush(self._queue, packed)
-        self._on_impression(event)
+        self._on_impression(packed)
         self._match_earlier_clicks(name, packed)
 
     def forget(self, offset: int, impression_id: str) -> None:  # noqa: ARG002 - every record has one, and other policies need it
@@ -202,7 +202,7 @@ class Join:
         self.counts["late_event", "impressions", source(event)] += 1
         self._late.append((record, LateImpressionError("time", event.time, f"an event whose window of {self.window} ms is open")))
 
-    def _on_impression(self, impression: Impression) -> None:
+    def _on_impression(self, packed: bytes) -> None:
         """Do nothing; another policy may act on an impression that is no duplicate."""
 
     def _on_click(self, packed: bytes, click: Unmatched) -> None:

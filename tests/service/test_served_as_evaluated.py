@@ -23,8 +23,9 @@ from service.settings import Settings
 from stream.event_time import TimeRule
 from stream.files.layout import Logged
 from stream.files.rows import read
-from stream.join.joiner import Joiner, JoinSession
+from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
+from stream.join.session import JoinSession
 from stream.join.share import joiner_of
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics

@@ -21,7 +21,7 @@ from stream.events import (
     decode_impression,
     encode,
 )
-from stream.join.waiting import as_written, labelled
+from stream.join.waiting import as_written, impression_in, labelled
 from stream.log.contract import Record
 from stream.log.topics import Topics
 from stream.version import Run, SnapshotRef, Version, decode_version
@@ -39,7 +39,19 @@ anything = st.recursive(
 names = st.sampled_from([*GOOD, "watermark", "value", "source", "served", "weight", "clicked_at", "offsets", "runs", "version"])
 
 
+def joined(value: bytes) -> None:
+    """What waited comes out of the join with the features that were decoded when it came."""
+    try:
+        impression = decode_impression(value)
+    except BadRecordError:
+        return
+    if isinstance(impression, Impression):
+        example = labelled(impression, None)
+        assert decode_example(encode(labelled(impression_in(value), None))) == example == decode_example(encode(example))
+
+
 def rubbish(value: bytes) -> None:
+    joined(value)
     for decode in DECODERS:
         try:
             record = decode(value)
@@ -62,6 +74,7 @@ def test_a_time_may_be_iso_8601_and_everything_else_stays_as_it_is(written: str)
 
     assert decode_example(json.dumps(iso).encode()) == decode_example(json.dumps(epoch).encode())
     assert decode_impression(json.dumps({**GOOD, "time": written}).encode()) == decode_impression(json.dumps(GOOD).encode())
+    joined(json.dumps({**GOOD, "time": written}, indent=1).encode())
 
 
 @pytest.mark.parametrize("written", ["noon", "2023-11-14", "1969-12-31T23:59:59Z", "2023-13-01T00:00:00Z", ""])
@@ -80,6 +93,20 @@ def test_half_a_surrogate_pair_is_a_bad_record_wherever_it_stands(name: str) -> 
 def test_any_json_is_a_record_or_a_bad_record(value: Any, changes: dict[str, Any]) -> None:
     rubbish(json.dumps(value).encode())
     rubbish(json.dumps({**GOOD, **changes}).encode())
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        '{"a":1,"a":2}',
+        '{"a":1},"features":{"b":2}',
+        '{ "\\u0061" : "\\ud83d\\ude00" }',
+        '{"a":-0,"b":-0.0,"c":1e15,"d":18446744073709551616}',
+        '{"a":[1,1.0,"\\/"]}',
+    ],
+)
+def test_features_in_an_odd_form_leave_the_join_as_what_they_were_decoded_to(features: str) -> None:
+    joined(b'{"time":1.0,"impression_id":"\\u0061","features":' + features.encode() + b"}")
 
 
 @given(st.integers(0, 200), st.binary(min_size=1, max_size=3))
