@@ -38,7 +38,7 @@ async def ask(port: int, learner: int, rate: float, seconds: int) -> dict[int, t
         niceness = (own, own + NICENESS)[second % 2]
         os.setpriority(os.PRIO_PGRP, learner, niceness)
         latencies, learned = found[niceness]
-        begun, start, asked = _taken(learner), time.perf_counter(), []
+        begun, start, asked = _taken(learner), time.perf_counter(), list[asyncio.Task[None]]()
         while (now := time.perf_counter()) < start + 1:
             asked.append(asyncio.create_task(one(now, bodies[len(asked) % len(bodies)], latencies)))
             await asyncio.sleep(1 / rate)
