@@ -19,7 +19,7 @@ from model.online import OnlineModel
 from model.settings import Field, Spec
 from service.api.served_weights import ServedWeights
 from stream.weights.chunks import WeightsHeader, pack, unpack
-from stream.weights.follow import DoubleBuffer
+from stream.weights.double_buffer import DoubleBuffer
 
 FIELDS, ROWS, CHANGED, CLICKED, DELTAS, LOADS = 20, 1_000_000, 200, 0.2, 100, 5
 EVERY, TICK, ALONE = 0.1, 0.001, 10.0  # seconds

@@ -95,13 +95,13 @@ def _compile_learning(network: NetworkName, forward: Connection) -> None:
     scores.update(labels, labels)
     scores.recent()
     Guard().observe(features, labels, labels)
-    forward.recv()
-    logits = model.learn(features, labels).logits
-    model.learn(features, labels, np.full(2, np.inf))  # a step that is undone
     quality = Quality(model.spec, ["item"])
-    quality.observe(logits, labels, quality.look(model.weights, features, np.zeros(2, np.bool_), lambda _: {}))
+    quality.observe(labels, labels, quality.look(model.weights, features, np.zeros(2, np.bool_), lambda _: {}))
     quality.window(2)
     model.digest()
+    forward.recv()
+    model.learn(features, labels)
+    model.learn(features, labels, np.full(2, np.inf))  # a step that is undone
 
 
 def _end_with_parent() -> None:

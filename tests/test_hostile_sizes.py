@@ -22,7 +22,8 @@ from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import create
 from stream.version import LearnerState, SnapshotRef, Version, decode_version
 from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, cut, pack
-from stream.weights.follow import DoubleBuffer, Follower
+from stream.weights.double_buffer import DoubleBuffer
+from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from tests.stream.learning import SPEC, TOPICS, examples, learn_all, opened
 

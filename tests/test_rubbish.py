@@ -27,7 +27,7 @@ from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import JoinSettings
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader, pack, unpack
-from stream.weights.follow import DoubleBuffer
+from stream.weights.double_buffer import DoubleBuffer
 from tests.service.fakes import Site, trained
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, records
 from tests.stream.weights.test_follow import follow_to_the_end

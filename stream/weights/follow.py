@@ -1,22 +1,18 @@
-"""The follower of the weights: snapshot → deltas → weights in service, each state checked by its digest.
+"""The follower of the weights: snapshot → deltas → weights in service, by way of a double buffer.
 
-There are two copies. The spare copy is brought up to date and goes into service as a whole. Only then the other copy, which
-nobody reads any more, is brought up to the same state. If a record does not fit, the follower starts again from a snapshot,
-and the weights in service stay until the new copy has caught up.
+If a record does not fit, the follower starts again from a snapshot, and the weights in service stay until the new copy has caught up.
 """
 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from model.array_file import Arrays
-from model.settings import Spec
-from model.weights import Memory, Weights
+from model.weights import Weights
 from stream.events import BadRecordError
 from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
@@ -25,7 +21,8 @@ from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.traces import Tracing, contexts_of
 from stream.version import LearnerState, SnapshotRef, Version, decode_version, last_forgetting
 from stream.weights.archive import Archive
-from stream.weights.chunks import Assembler, BrokenWeightsError, Packed, WeightsHeader, assemble_snapshot, most_chunks, unpack
+from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, unpack
+from stream.weights.double_buffer import DoubleBuffer, NewLineageError, NewMemory
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version
 
@@ -39,14 +36,6 @@ _LOOK_EVERY = 1.0  # seconds from one look at the versions to the next
 _TOLD = 100  # offsets before the newest version's: a version among them says how learning goes
 _RETRY = 0.5  # seconds before starting again
 _NEWEST = 60.0  # seconds that the newest weights may take to load
-_MISFITS = (KeyError, IndexError, TypeError, ValueError)  # raised for arrays of other names, shapes, positions or types
-
-
-NewMemory: TypeAlias = Callable[[], Memory | None]
-
-
-class NewLineageError(BrokenWeightsError):
-    """The next version is no change of the one before: the weights were rolled back, or were learned by other kernels."""
 
 
 class Service(Protocol):
@@ -152,7 +141,7 @@ class Follower:
                     self._traced += [(context, record.timestamp) for record in new for context in contexts_of(record)]
                 self._apply(double_buffer, assembler.add(record for record in records if not is_heartbeat(record)))
 
-    def _start(self, newest: Version, snapshot: SnapshotRef, end: int) -> tuple["DoubleBuffer", int]:
+    def _start(self, newest: Version, snapshot: SnapshotRef, end: int) -> tuple[DoubleBuffer, int]:
         """Load the snapshot, or archived weights where it is gone and nothing is served yet; return where among the deltas to go on.
 
         No delta fits archived weights: they are served until the learner is there again, which begins with a snapshot.
@@ -166,7 +155,7 @@ class Follower:
             return double_buffer, end
         return self._load(snapshot), snapshot.deltas
 
-    def _load(self, ref: SnapshotRef) -> "DoubleBuffer":
+    def _load(self, ref: SnapshotRef) -> DoubleBuffer:
         if (end := self._log.bounds(self._topics.weights)[SNAPSHOTS].end) <= ref.last:
             raise BrokenWeightsError(f"the snapshot of version {ref.version} ends at offset {ref.last}, and the log at {end}")
         with closing(self._log.reader(self._topics.weights, {SNAPSHOTS: ref.last})) as reader:
@@ -177,13 +166,13 @@ class Follower:
         self._metrics.starts.inc()
         return double_buffer
 
-    def _apply(self, double_buffer: "DoubleBuffer", deltas: list[bytes]) -> None:
+    def _apply(self, double_buffer: DoubleBuffer, deltas: list[bytes]) -> None:
         if deltas:
             with self._metrics.apply_seconds.time():
                 double_buffer.apply(unpack(delta) for delta in deltas)
             self._metrics.deltas.inc(len(deltas))
 
-    def _hand_over(self, double_buffer: "DoubleBuffer") -> None:
+    def _hand_over(self, double_buffer: DoubleBuffer) -> None:
         if double_buffer.hand_over(self._service.hand_over):
             self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
@@ -259,93 +248,3 @@ def newest_weights(log: Log, topics: Topics, patience: float = _NEWEST) -> tuple
     if newest.taken is None or not newest.caught_up:
         raise BrokenWeightsError("the newest weights could not be loaded")
     return newest.taken
-
-
-class DoubleBuffer:
-    """Two copies of the weights: one may be in service while the other, the spare, is brought up to date.
-
-    Attributes:
-        header: Which version the spare is.
-    """
-
-    def __init__(self, header: WeightsHeader, weights: Weights, memory: NewMemory = lambda: None) -> None:
-        """Begin with ``weights`` as the spare; the other copy is made in ``memory``.
-
-        Raises:
-            BrokenWeightsError: their digest is not that of ``header``.
-        """
-        self.header, self._memory = header, memory
-        self._spare = weights
-        self._other: Weights | None = None
-        self._new = True  # the spare is newer than the weights in service
-        self._missed: list[Arrays] = []  # the deltas that the other copy has yet to apply
-        _check(header, weights)
-
-    @classmethod
-    def of_snapshot(cls, data: bytes, memory: NewMemory = lambda: None) -> Self:
-        """Begin with the weights of a snapshot; both copies are made in ``memory``.
-
-        Raises:
-            BrokenWeightsError: it holds no weights, or others than were published.
-        """
-        return cls.of(unpack(data), memory)
-
-    @classmethod
-    def of(cls, packed: Packed, memory: NewMemory = lambda: None) -> Self:
-        """Begin with the weights in ``packed``, as :meth:`of_snapshot` does.
-
-        Raises:
-            BrokenWeightsError: it holds no weights, or others than were published.
-        """
-        header, arrays, entries = packed
-        try:
-            weights = Weights.from_arrays(Spec.model_validate(entries["spec"]), arrays, memory())
-        except (*_MISFITS, ArithmeticError, MemoryError) as error:
-            raise BrokenWeightsError(f"the snapshot of version {header.version} holds no weights: {error!r}") from error
-        return cls(header, weights, memory)
-
-    def most_chunks(self) -> int:
-        """Return of how many chunks a delta can be: one that changes every row."""
-        weights = self._spare
-        rows = weights.keys, weights.keys, weights.rows, weights.records.counts  # a row's position is as large as its key
-        return most_chunks([weights.dense, *rows])
-
-    def apply(self, deltas: Iterable[Packed]) -> None:
-        """Apply ``deltas`` to the spare.
-
-        Raises:
-            NewLineageError: a version is no change of the one before.
-            BrokenWeightsError: a delta is not the next one, or results in other weights than were published.
-        """
-        for header, arrays, _ in deltas:
-            if header.version <= self.header.version:
-                continue  # the snapshot has it
-            if header.base is None:
-                raise NewLineageError(f"version {header.version} begins anew, from its snapshot")
-            if header.base != self.header.version:
-                raise BrokenWeightsError(f"version {header.version} changes version {header.base}, expected {self.header.version}")
-            try:
-                self._spare.apply(arrays)
-            except _MISFITS as error:
-                raise BrokenWeightsError(f"version {header.version} does not fit the weights: {error!r}") from error
-            _check(header, self._spare)
-            self.header, self._new = header, True
-            if self._other is not None:
-                self._missed.append(arrays)
-
-    def hand_over(self, put: Callable[[WeightsHeader, Weights], None]) -> bool:
-        """Put the spare into service by ``put`` if it is newer, then bring the other copy up to date; return whether it was newer."""
-        if not self._new:
-            return False
-        put(self.header, self._spare)
-        other = self._other or self._spare.copy(self._memory())
-        for arrays in self._missed:
-            other.apply(arrays)
-        self._spare, self._other = other, self._spare
-        self._new, self._missed = False, []
-        return True
-
-
-def _check(header: WeightsHeader, weights: Weights) -> None:
-    if (digest := weights.digest()) != header.digest:
-        raise BrokenWeightsError(f"version {header.version} has the digest {digest}, expected {header.digest}")

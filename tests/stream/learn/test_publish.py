@@ -181,6 +181,22 @@ def test_the_time_between_versions_counts_from_the_beginning_and_leaves_time_to_
     assert publisher.wait(pending) == pytest.approx(wait)
 
 
+@pytest.mark.parametrize(("idle", "wait"), [(0.2, 0.3), (0.5, 0.0), (60.0, 0.0)])
+def test_the_first_example_after_a_pause_is_published_at_once(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch, idle: float, wait: float
+) -> None:
+    publisher, now = publisher_of(log, publish_every=0.5), 100.0
+    monkeypatch.setattr(publish, "time", SimpleNamespace(time=time.time, monotonic=lambda: now))
+    pending = PendingVersion({0: 0}, None)
+    publisher.publish(OnlineModel(SPEC), pending, whole=True)
+
+    now += idle
+    pending = pending.next()
+    pending.runs.append(Run(0, 0, 0))
+
+    assert publisher.wait(pending) == pytest.approx(wait)
+
+
 def test_nothing_is_published_while_there_is_nothing_to_say(log: SqliteLog) -> None:
     work, publisher = Work(), publisher_of(log)
     publisher.publish(work.trainer.model, work.pending, whole=True)

@@ -20,7 +20,8 @@ from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.version import LearnerState, Version
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
-from stream.weights.follow import DoubleBuffer, Follower
+from stream.weights.double_buffer import DoubleBuffer
+from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, forget, learn_all, learner, opened, polls, records, tamper
 
