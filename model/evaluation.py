@@ -93,21 +93,9 @@ class RunningScores:
         _update(logits, labels, negative_weight, self._tally)
 
     def total(self) -> Scores:
-        """Return the scores of everything so far; the AUC is exact to within :meth:`auc_error`, the others to rounding."""
+        """Return the scores of everything so far; the AUC is exact but for pairs in one bin, the others to rounding."""
         tally = self._tally
         return scores_of(tally.sums, tally.counts, area_under_curve(tally.bins))
-
-    def auc_error(self) -> float | None:
-        """Return a bound on the distance of ``total().auc`` from the exact AUC, which is unknown only for pairs that share a bin.
-
-        With ``P_b`` clicks and ``N_b`` others in bin ``b``, each such pair counts half where it may count 0 or 1:
-
-            error ≤ ½ Σ_b P_b N_b / (P N)
-        """
-        others, clicks = map(float, self._tally.counts)
-        if not others or not clicks:
-            return None
-        return float(np.prod(self._tally.bins, axis=1).sum()) / (2 * others * clicks)
 
     def calibration_curve(self, groups: int = 20) -> list[Group]:
         """Return at most so many groups, about equally large, in ascending order of the prediction, which is known to within its bin."""

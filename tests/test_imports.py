@@ -17,6 +17,7 @@ ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offli
 WITH_TORCH = (
     "model.networks",
     "paper",
+    "stream.learn.rank_groups",
     "stream.learn.rank_messages",
     "stream.learn.ranks",
     "service.bench",

@@ -12,7 +12,6 @@ SHED_AFTER = 0.020  # deploy/limits.md
 # benchmarks.pipeline --log --broker: processor time of an event, replayed, joined, learned and served, each the middle of what was measured
 PIPELINE = {"replay": 41e-6, "join": 33.5e-6, "learn": 41.5e-6, "serve": 10e-6, "broker": 33e-6}
 
-EVENT = 400  # benchmarks/learn.md: bytes of an impression or an example of 22 fields
 WAITING = 172  # benchmarks/joining.md: bytes of memory for an impression that waits, beside its own
 BUDGET = 10_000_000  # stream/learn/publish.py: bytes of deltas a second
 
@@ -24,8 +23,3 @@ def row(embedding: int = 8, *, records: bool = True) -> tuple[int, int]:
     """
     values, record = 4 * (embedding + 1), 32 * records
     return 2 * values + record + 8 + 8 + 1 + 8, values + record + 8 + 8
-
-
-def delta_row(embedding: int = 8, *, records: bool = True) -> int:
-    """Return the bytes of a row in a delta: its position, key and values (model/weights.py)."""
-    return 8 + 8 + 4 * (embedding + 1) + 32 * records

@@ -18,7 +18,6 @@ which is 0 for a value never seen.
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.target import inner_ordered_sum, ordered_sum
@@ -83,13 +82,6 @@ def advance(records: Records, row: int, bucket: int) -> None:
             counts[WAITING + k] = counts[NEWEST + k] if bucket == newest + 1 else 0
             counts[NEWEST + k] = 0
         set_newest_bucket(counts, bucket)
-
-
-@ordered_sum
-def advance_all(records: Records, buckets: NDArray[np.int64]) -> None:
-    """Move each record on to its bucket."""
-    for row in range(buckets.shape[0]):
-        advance(records, row, buckets[row])
 
 
 @ordered_sum

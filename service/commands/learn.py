@@ -47,7 +47,7 @@ def learn(settings: Settings, *, ranks: int = 1, until_caught_up: bool = False, 
     """
     compile_kernels(settings.model.network)
     if int(os.environ.get("RANK", "0")) > 0:
-        from stream.learn.ranks import assist_torchrun
+        from stream.learn.rank_groups import assist_torchrun
 
         assist_torchrun()
         return {}
@@ -63,7 +63,8 @@ def _leading(ranks: int) -> Iterator[LearningRanks | None]:
     if max(ranks, started) == 1:
         yield None
         return
-    from stream.learn.ranks import Leader, Processes, torchrun
+    from stream.learn.rank_groups import Processes, torchrun
+    from stream.learn.ranks import Leader
 
     with closing(Leader(started, torchrun()) if started > 1 else Leader(ranks, partial(Processes, ranks))) as leader:
         yield leader

@@ -1,6 +1,7 @@
-"""What ranks send each other: arrays as plain bytes, without a copy of what is received."""
+"""What ranks send each other: commands of rank 0, and arrays as plain bytes, without a copy of what is received."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,41 @@ from model.kernels.record import COLUMNS
 from model.online import Learned
 from model.rounds import Part, Update
 
+NOTHING = torch.empty(0, dtype=torch.uint8)
 _BY_ROW = "rows", "row_accumulators", "records"
+
+
+class Command(IntEnum):
+    """What rank 0 tells another."""
+
+    STATE, LEARN, ROUND, FORGET, DIGEST, PING, END = range(7)
+
+
+def send(command: Command, rank: int, data: torch.Tensor = NOTHING) -> None:
+    """Send a command to a rank, and the bytes that belong to it."""
+    distributed.send(torch.tensor([command, len(data)]), rank)
+    if len(data):
+        distributed.send(data, rank)
+
+
+def received_command() -> tuple[Command, NDArray[np.uint8]]:
+    """Return the next command of rank 0, and the bytes that belong to it."""
+    header = torch.zeros(2, dtype=torch.int64)
+    distributed.recv(header, 0)
+    return Command(int(header[0])), received_from(0, int(header[1]))
+
+
+def received_from(rank: int, size: int) -> NDArray[np.uint8]:
+    """Return so many bytes of a rank."""
+    received = torch.empty(size, dtype=torch.uint8)
+    if size:
+        distributed.recv(received, rank)
+    return received.numpy()
+
+
+def tensor(data: bytes) -> torch.Tensor:
+    """Return bytes as what can be sent."""
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy())
 
 
 def exchanged(learned: Learned, update: Update) -> tuple[list[Learned], list[Update], int]:

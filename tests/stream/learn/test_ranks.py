@@ -13,7 +13,8 @@ from model.online import Learned, OnlineModel
 from model.rounds import OneProcess, Part, learn_part, together
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import RanksDifferError
-from stream.learn.ranks import Group, Leader, Processes
+from stream.learn.rank_groups import Processes
+from stream.learn.ranks import Group, Leader
 from stream.learn.recovery import Recovery
 from stream.log.contract import Log, Message
 from stream.version import Round, Version
