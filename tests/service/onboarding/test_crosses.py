@@ -54,3 +54,11 @@ def test_the_pair_that_tells_more_together_is_crossed_and_learned_better(log: Ca
 @pytest.mark.parametrize(("together", "name"), [(0.0, "country"), (1.0, "user_id")])
 def test_neither_chance_nor_a_person_is_crossed(log: Callable[[float, str], Path], together: float, name: str) -> None:
     assert crosses(initial(log(together, name))) == []
+
+
+def test_a_log_in_which_nothing_was_clicked_has_no_crosses(log: Callable[[float, str], Path]) -> None:
+    path = log(1.0, "country")
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"0{row[1:]}" for row in rows[:2_000])]))
+
+    assert crosses(initial(path)) == []
