@@ -31,6 +31,7 @@ MOST = 4  # crosses
 CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none for a cross
 _LEAST = 0.001  # of the log loss: less is not worth what a field costs
 _PLAUSIBLE = 1.0  # standard errors, without which a pair is not looked at again
+_ENOUGH_CLICKS = 50  # and as many examples without: of fewer, an error is itself uncertain
 _PERSONAL = re.compile(
     "(.*_)?(user|visitor|customer|member|person|account|session|cookie|email|ip|uid|idfa|gaid|device_id)(_?(id|hash|key))?"
 )
@@ -83,7 +84,7 @@ def _may_be_crossed(field: Field) -> bool:
 
 
 def _learned(recorded: Recorded, settings: Settings) -> Crosses | None:
-    """Learn the first rows, each predicted before, and return them; None: there are none."""
+    """Learn the first rows, each predicted before, and return them; None: too few were clicked, or not."""
     spec = settings.spec
     model, encoder, scores = OnlineModel(spec), Encoder(spec.fields), RunningScores()
     parts: list[Outcome] = []
@@ -95,9 +96,11 @@ def _learned(recorded: Recorded, settings: Settings) -> Crosses | None:
         parts.append(
             outcome._replace(features=features, logits=np.delete(outcome.logits, undone), labels=np.delete(outcome.labels, undone))
         )
-    if not sum(len(part.labels) for part in parts):
+    if not parts:
         return None
     logits, labels = np.concatenate([part.logits for part in parts]), np.concatenate([part.labels for part in parts])
+    if min(labels.sum(), len(labels) - labels.sum()) < _ENOUGH_CLICKS:
+        return None
     delay = round(settings.join.decided_after * 1000) if settings.data.timed else 0
     numbers = [index for index, field in enumerate(settings.field) if field.tiles]
     return Crosses(_joined([part.features for part in parts]), logits, labels, delay, numbers)

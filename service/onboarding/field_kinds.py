@@ -39,6 +39,10 @@ _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
 )
 _SEPARATORS = (",", "|", ";")
+_HARDLY = 0.8  # of the rows have values of their own
+_LITTLE = 0.99  # of the click rate's log loss is left by a text, taken as a whole
+_SENTENCE = 3  # words, or Chinese or Japanese characters
+_WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
 _POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
 _TAG = re.compile(r"[\w .:/+&-]{1,30}")
@@ -61,6 +65,7 @@ def infer_kind(column: Column, sample: Sample) -> KindGuess:
         or _as_the_answer(column, sample.labels)
         or _as_decimal_commas(column)
         or _as_lists(column)
+        or _as_free_text(column, sample.labels)
         or _as_single_values(column, sample.labels)
     )
 
@@ -143,6 +148,20 @@ def _as_lists(column: Column) -> KindGuess | None:
         if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(_TAG.fullmatch, tags - {""})):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
+
+
+def _as_free_text(column: Column, labels: NDArray[np.float64]) -> KindGuess | None:
+    """Recognise sentences that hardly return, and tell nothing where they do."""
+    filled = column.filled
+    if column.numbers is not None or filled.sum() < _ENOUGH_OF_SUBJECTS or len(column.values) < _HARDLY * filled.sum():
+        return None
+    if np.mean([len(_WORD.findall(str(value))) for value in column.values]) < _SENTENCE:
+        return None
+    codes, clicked = column.codes[filled], labels[filled]
+    if _losses(codes, clicked).mean() < _LITTLE * _losses(np.zeros_like(codes), clicked).mean():
+        return None
+    different = f"{len(column.values):,} different texts in {filled.sum():,} rows"
+    return KindGuess(None, f"{different}: they hardly return (of kind multi, with the separator ' ', their words do)")
 
 
 def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:

@@ -84,3 +84,11 @@ def test_a_column_that_has_the_name_of_a_cross_keeps_it(log: Callable[[float, st
     path.write_text(path.read_text().replace("position", "country:category", 1))
 
     assert crosses(initial(path)) == []
+
+
+def test_a_log_in_which_nothing_was_clicked_has_no_crosses(log: Callable[[float, str], Path]) -> None:
+    path = log(1.0, "country")
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"0{row[1:]}" for row in rows[:2_000])]))
+
+    assert crosses(initial(path)) == []

@@ -385,3 +385,28 @@ def test_a_page_is_told_by_time_and_visitor_or_by_the_request(tmp_path: Path, sm
     assert together(requests, "--time", "ts") == ["request_id"]
     assert together(requests) == ["request_id"]
     assert together(alone, "--time", "ts") == []
+
+
+def test_free_text_is_left_out_unless_it_returns_or_tells_something(tmp_path: Path, sml_init: Invoke) -> None:
+    rng = np.random.default_rng(0)
+    rows, words = 2_000, ["red", "große", "туфли", "nice", "👠", "warm", "well,", "made"]
+    click = rng.integers(0, 2, rows)
+    review = [" ".join(rng.choice(words, 12)) for _ in range(rows)]
+    comment = ["".join(map(chr, rng.integers(0x4E00, 0x5E00, 12))) for _ in range(rows)]
+    often = rng.random(rows) < 0.1
+    columns = {
+        "review": np.where(often, "I have not worn it", review),
+        "comment": np.where(often, "还没有穿过", comment),
+        "verdict": np.where(often, np.where(click, "I do like it", "I do hate it"), review),
+        "headline": rng.choice(review[:300], rows),
+        "visitor": np.where(often, "0" * 16, [f"{number:016x}" for number in rng.integers(0, 2**62, rows)]),
+    }
+    log = pa.table({"click": click, **{name: values.tolist() for name, values in columns.items()}})
+    parquet.write_table(log, tmp_path / "log.parquet")
+
+    text = sml_init(tmp_path / "log.parquet")
+
+    assert [field.name for field in load(tmp_path / "sml.toml").field] == ["headline", "visitor"]
+    assert re.search(r"#   review: 1,8\d\d different texts in 2,000 rows: they hardly return", text)
+    assert re.search(r"#   comment: 1,8\d\d different texts in 2,000 rows", text)
+    assert "#   verdict: in " in text  # its value comes with clicks only
