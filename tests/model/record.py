@@ -28,6 +28,7 @@ def rate_of(stream: tuple[float, float]) -> float:
 
 
 def log_odds_above(record: tuple[float, float], rate: float) -> float:
-    """Return the log-odds of a click, shrunk by two examples at ``rate``, above those of ``rate``."""
+    """Return the log-odds of a click, shrunk by two examples at ``rate``, or by more that tell .165, above those of ``rate``."""
     n, c = record
-    return log((c + 2 * rate) / (max(n - c, 0) + 2 * (1 - rate))) - log(rate / (1 - rate))
+    prior = max(2, 0.165 / (rate * (1 - rate)))
+    return log((c + prior * rate) / (max(n - c, 0) + prior * (1 - rate))) - log(rate / (1 - rate))

@@ -208,3 +208,17 @@ def test_a_prediction_depends_on_the_time_that_is_asked_for_and_not_on_what_was_
 
     assert [asked(time) for time in (299, 400, 10**12)] == first
     assert first[0] != first[1] == first[2]
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.02, 0.2, 0.5])
+def test_an_impression_or_a_click_moves_the_input_by_little_whatever_the_click_rate(rate: float) -> None:
+    """As many impressions as there are to a click, one of them clicked or none, are little news of a value."""
+    records, seen = empty(), round(1 / rate)
+    observe(records, 1, 0, 500.0, 500 * rate)
+    for clicked in (0.0, 1.0):
+        records.counts[0] = 0
+        observe(records, 0, 0, float(seen), clicked)
+
+        told = np.log(odds(records, 0, 2, *prior(records, 2)))
+
+        assert abs(told) < 2.2  # two examples alone would have it at -4.6 where .5 % are clicked
