@@ -1,4 +1,4 @@
-"""Shared fixtures: a real Kafka, started when the first test asks for it; the longest files first; and an exit that does not hang."""
+"""Shared fixtures: a real Kafka, started when the first test asks for it; and an exit that does not hang."""
 
 import gc
 import logging
@@ -10,13 +10,7 @@ import pytest
 from tests.kafka_server import KafkaServer, fetch_jars
 from tests.secure_kafka import SecureKafka
 
-_LONGEST = ("tests/hostile/test_hostile.py", "tests/test_join_on_flink.py")  # minutes each
 _status = pytest.StashKey[int]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files: else one of them may still run when the other workers are done."""
-    items.sort(key=lambda item: [not item.nodeid.startswith(file) for file in _LONGEST])
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
