@@ -1,7 +1,5 @@
 """The processes that ``sml up`` starts, watches and ends. If one of them dies, all end: nothing is restarted.
 
-Somebody waits for an answer, nobody for the others: where all cores are busy, the server comes first.
-
 They end in the order of the stream: what was shown is still joined, what was joined is learned, what was learned is saved and served.
 """
 
@@ -24,8 +22,6 @@ from stream.log.topics import CONTROL
 END_TIMEOUT = 60.0  # seconds that a child has to save its work and end
 LOG_TAIL = 15  # lines that are shown of a dead child's log
 LARGEST_LOG = 10_000_000  # bytes: a larger one is put aside at the next start, in the place of the one before it
-
-NICENESS = 10  # of all but the server: where they want the same core, a ninth of it for them
 
 STREAM_ORDER = ("compile", "simulate", "experiment", "join", "learn", "serve")
 
@@ -138,8 +134,6 @@ class Children:
             env=os.environ | {VARIABLE: str(self._lifeline)},
             **streams,
         )
-        if name != "serve":
-            os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)  # of each of its threads
         self._children.append(Child(name, process, log, may_end=arm is not None))
         if self._folder_lock:
             self._folder_lock.record_child(name, process.pid)

@@ -1,6 +1,5 @@
 """The children's output is kept, and does not grow without end."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +43,3 @@ def test_the_learner_of_each_arm_has_a_log_of_its_own(tmp_path: Path) -> None:
             started.start("learn", arm=arm)
 
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["learn-treatment.log", "learn.log"]
-
-
-def test_the_server_comes_before_all_that_nobody_waits_for(tmp_path: Path) -> None:
-    with Children(tmp_path / "no-such.toml", tmp_path / "logs") as started:
-        for name in children.STREAM_ORDER:
-            started.start(name)
-        nice = {child.name: os.getpriority(os.PRIO_PROCESS, child.process.pid) for child in started._children}
-
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert nice.pop("serve") == own
-    assert set(nice.values()) == {min(19, own + children.NICENESS)}
