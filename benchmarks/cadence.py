@@ -17,17 +17,18 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 from unittest.mock import patch
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks.arriving import Arriving
 from service.bench.site import appends, prepared
 from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect
-from stream.log.contract import Bounds, Log, Record
+from stream.log.contract import Log, Record
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics, create
 from stream.settings import LearnSettings
 from stream.weights.chunks import Assembler, assemble_snapshot, unpack
@@ -58,8 +59,8 @@ class Look(NamedTuple):
     broker: float
 
 
-class Arriving:
-    """A log whose examples arrive at a rate, by a clock that runs as they are asked for.
+class Steady(Arriving):
+    """Examples arrive at a rate, by a clock that runs as they are asked for.
 
     Args:
         log: The log of everything else.
@@ -69,31 +70,12 @@ class Arriving:
     """
 
     def __init__(self, log: Log, topics: Topics, values: list[bytes], rate: float) -> None:
-        self._log, self._topics, self._values, self.rate = log, topics, values, rate
-        self.now, self._read = 0.0, 0
+        super().__init__(log, topics)
+        self._values, self.rate, self.now = values, rate, 0.0
         self._epoch = time.time()
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what is asked of the log."""
-        return getattr(self._log, name)
-
-    def bounds(self, topic: str) -> dict[int, Bounds]:
-        """Return what has arrived of the examples, or what the log holds of another topic."""
-        return {0: Bounds(0, self._read)} if topic == self._topics.examples else self._log.bounds(topic)
-
-    def reader(self, topic: str, start: dict[int, int]) -> Any:
-        """Return the reader of the examples, which this is, or of another topic."""
-        return self if topic == self._topics.examples else self._log.reader(topic, start)
-
-    def positions(self) -> dict[int, int]:
-        """Return the next example."""
-        return {0: self._read}
 
     def release(self, topic: str, start: dict[int, int]) -> None:
         """Keep all."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
     def poll(self, most: int, _: float) -> list[Record]:
         """Return the examples of the next hundredth of a second, as a site's clients append them."""
@@ -105,7 +87,7 @@ class Arriving:
 
 
 @contextmanager
-def clock(arriving: Arriving) -> Iterator[None]:
+def clock(arriving: Steady) -> Iterator[None]:
     """Let the publisher read the time by which examples arrive."""
     with ExitStack() as stack:
         stack.enter_context(patch("model.guard.guard.Guard.judge", lambda *_: {}))  # examples that come again look like poison
@@ -120,7 +102,7 @@ def measure(url: str, broker: int | None, rate: int, every: float) -> Cost:
     with tempfile.TemporaryDirectory() as name, connect(url.format(folder=name)) as log:
         create(log, topics, 1)
         values = [each.value or b"" for _, messages in islice(appends(topics, rate), 400) for each in messages]
-        arriving, registry, looks = Arriving(log, topics, values, rate), CollectorRegistry(), list[Look]()
+        arriving, registry, looks = Steady(log, topics, values, rate), CollectorRegistry(), list[Look]()
         settings = LearnSettings(directory=f"{name}/checkpoints", publish_every=every, checkpoint_every=3600.0, snapshot_every=3600.0)
 
         def look() -> None:

@@ -12,18 +12,19 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 from unittest.mock import patch
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks.arriving import Arriving
 from benchmarks.shedding import TOPICS, messages
 from model.guard.guard import Guard
 from service.settings import Settings, load
 from stream.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.log.contract import Bounds, Log, Record
+from stream.log.contract import Log, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import create
 from stream.settings import LearnSettings
@@ -43,8 +44,8 @@ class Look(NamedTuple):
     versions: float
 
 
-class Arriving:
-    """A log whose examples arrive by the processor time that this process takes: what else the machine does changes nothing.
+class Overload(Arriving):
+    """Examples arrive by the processor time that this process takes: what else the machine does changes nothing.
 
     Time in which the learner has nothing to do is skipped.
 
@@ -55,19 +56,17 @@ class Arriving:
     """
 
     def __init__(self, log: SqliteLog, values: Sequence[bytes], speed: float) -> None:
-        self._log, self._values, self._speed = log, values, speed
-        self._start, self._skipped, self._read = time.process_time(), 0.0, 0
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what is asked of the log."""
-        return getattr(self._log, name)
+        super().__init__(log, TOPICS)
+        self._values, self._speed = values, speed
+        self._start, self._skipped = time.process_time(), 0.0
 
     def now(self) -> float:
         """Return the seconds since the start."""
         return time.process_time() - self._start + self._skipped
 
-    def arrived(self, at: float) -> int:
-        """Return how many examples have arrived at a time."""
+    def end(self) -> int:
+        """Return how many examples have arrived."""
+        at = self.now()
         return int(self._speed * (LOAD * min(at, RUSH) + 0.5 * max(at - RUSH, 0)))
 
     def arrival(self, number: int) -> float:
@@ -75,24 +74,9 @@ class Arriving:
         after = number / self._speed - LOAD * RUSH
         return number / self._speed / LOAD if after < 0 else RUSH + 2 * after
 
-    def bounds(self, topic: str) -> dict[int, Bounds]:
-        """Return what has arrived of the examples, or what the log holds of another topic."""
-        return {0: Bounds(0, self.arrived(self.now()))} if topic == TOPICS.examples else self._log.bounds(topic)
-
-    def reader(self, topic: str, start: dict[int, int]) -> Any:
-        """Return the reader of the examples, which this is, or of another topic."""
-        return self if topic == TOPICS.examples else self._log.reader(topic, start)
-
-    def positions(self) -> dict[int, int]:
-        """Return the next example."""
-        return {0: self._read}
-
-    def close(self) -> None:
-        """Do nothing."""
-
     def poll(self, most: int, timeout: float) -> list[Record]:
         """Return what has arrived; where that is nothing, let time go on."""
-        first, end = self._read, min(self._read + most, self.arrived(self.now()))
+        first, end = self._read, min(self._read + most, self.end())
         if first == end:
             self._skipped += max(timeout, 0.001)
         self._read = end
@@ -116,7 +100,7 @@ def followed(settings: Settings, values: Sequence[bytes], speed: float, seconds:
     registry, looks = CollectorRegistry(), list[Look]()
     with tempfile.TemporaryDirectory() as folder, SqliteLog(f"sqlite:///{folder}/log.db") as log:
         create(log, TOPICS, 1)
-        arriving = Arriving(log, values, speed)
+        arriving = Overload(log, values, speed)
 
         def value(name: str, **labels: str) -> float:
             return registry.get_sample_value(f"sml_learner_{name}", labels) or 0.0
