@@ -62,9 +62,11 @@ class Crosses:
         features = Features(keys, starts[-examples * fields - 1 :], times[-examples:])
         return Crosses(features, self._logits[-examples:], self._labels[-examples:], self._delay, self._numbers)
 
-    def pairs_of_values(self, one: int, other: int) -> float:
-        """Return how many pairs of values two fields have in an example, in the mean."""
-        return float(((self._ends[:, one] - self._starts[:, one]) * (self._ends[:, other] - self._starts[:, other])).mean())
+    def pairs_of_values(self) -> NDArray[np.float64]:
+        """Return how many pairs of values each two fields have in an example, in the mean, ``(F, F)``."""
+        lengths = (self._ends - self._starts).astype(np.float64)
+        pairs: NDArray[np.float64] = lengths.T @ lengths / len(lengths)
+        return pairs
 
     def saved(self, one: int, other: int) -> Saved:
         """Return what two fields save together, beyond the model and the crosses that were taken."""

@@ -51,10 +51,12 @@ def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
     Fields that by their names are of persons are not crossed: what a cross has learned of a value can't be forgotten.
     """
     crosses, pairs = _to_judge(recorded, settings)
+    if not crosses:
+        return []
     names = [field.name for field in settings.field]
     found: list[FoundCross] = []
-    saved = dict(_judged(crosses, pairs)) if crosses else {}
-    while crosses and saved and len(found) < MOST:
+    saved = dict(_judged(crosses, pairs))
+    while saved and len(found) < MOST:
         best = max(saved, key=lambda pair: saved[pair].share)
         if saved[best].share < max(_LEAST, CERTAIN * saved[best].error):
             break
@@ -71,10 +73,9 @@ def _to_judge(recorded: Recorded, settings: Settings) -> tuple[Crosses | None, l
     crosses = _learned(recorded, settings) if math.comb(len(fields), 2) * _FEWEST <= WORK else None
     if not crosses:
         return None, []
-    names = [field.name for field in settings.field]
+    names, values = [field.name for field in settings.field], crosses.pairs_of_values()
     free = [(one, other) for one, other in combinations(fields, 2) if f"{names[one]}:{names[other]}" not in names]  # by no column's name
-    values = {pair: crosses.pairs_of_values(*pair) for pair in free}
-    pairs = [pair for pair in values if values[pair] <= _MOST_PAIRS]
+    pairs = [pair for pair in free if values[pair] <= _MOST_PAIRS]
     rows = int(WORK / max(sum(values[pair] for pair in pairs), 1))
     return (crosses.newest(rows) if rows >= _FEWEST else None), pairs
 

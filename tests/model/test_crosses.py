@@ -73,4 +73,4 @@ def test_pairs_are_judged_by_the_newest_examples_alone_if_so_asked() -> None:
 
     assert judged.saved(0, 1) == Crosses(newest, logits[300:], labels[300:], 35).saved(0, 1)
     assert judged.newest(1_000).saved(0, 1) == judged.saved(0, 1)
-    assert judged.pairs_of_values(0, 1) == 2
+    assert judged.pairs_of_values()[0, 1] == 2
