@@ -11,9 +11,9 @@ whose time runs back behind bucket k reads what bucket k would; it is counted in
 
 With p, the click rate of the whole stream, which has a record as a row has, the input is the log-odds of a click above those of p,
 
-    ln (c + a p) / (n − c + a (1 − p)) − ln p / (1 − p),   a = max(PRIOR, TOLD / p (1 − p)),
+    ln (c + a p) / (n − c + a (1 − p)) − ln p / (1 − p),   a = max(PRIOR, PRIOR_INFORMATION / p (1 − p)),
 
-which is 0 for a value never seen. An example tells p (1 − p) of the log-odds: where clicks are rare, two examples
+which is 0 for a value never seen. An example's information about the log-odds is p (1 − p): where clicks are rare, two
 would hold back nothing, and one click, or two hundred impressions without, would be taken for proof.
 """
 
@@ -28,7 +28,7 @@ COLUMNS = 8  # half a cache line
 LOW_BITS = 24  # of k, in its second part
 MEMORY = 500.0  # examples: of older ones, less and less is kept
 PRIOR = 2.0  # examples at the stream's rate, added to a row's own, at least
-TOLD = 0.165  # by all that are added, at least: by two at the 9 % that a stream's own prior has, by 33 at .5 %
+PRIOR_INFORMATION = 0.165  # of those examples, at least: of two at the 9 % that a stream's own prior has, of 33 at .5 %
 PRIOR_SEEN, PRIOR_CLICKED = 5.5, 0.5  # of the stream itself, as in model.kernels.base_rate
 _MOST_WAITING = 2.0**20  # examples: single precision still counts exactly
 
@@ -104,7 +104,7 @@ def prior(records: Records, bucket: int) -> Any:
     n, c = decided(records, records.counts.shape[0] - 1, bucket)
     number = records.counts.dtype.type
     p = min((c + number(PRIOR_CLICKED)) / (n + number(PRIOR_SEEN)), number(1) - number(1) / number(MEMORY))
-    a = max(number(PRIOR), number(TOLD) / (p * (number(1) - p)))
+    a = max(number(PRIOR), number(PRIOR_INFORMATION) / (p * (number(1) - p)))
     return a * (number(1) - p), a * p
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.kernels.record import BUCKET, DECIDED, LOW_BITS, MEMORY, NEWEST, PRIOR, PRIOR_CLICKED, PRIOR_SEEN, TOLD, WAITING
+from model.kernels.record import BUCKET, DECIDED, LOW_BITS, MEMORY, NEWEST, PRIOR, PRIOR_CLICKED, PRIOR_INFORMATION, PRIOR_SEEN, WAITING
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.weights import Weights
@@ -76,7 +76,7 @@ class _Records(nn.Module):
         bucket = torch.floor(times.double() / self.delay).long()  # (B,); exact, as times are below 2⁵³
         n, c = self._decided(torch.full_like(times, len(self.newest) - 1), bucket)  # (B,)
         p = torch.clamp((c + PRIOR_CLICKED) / (n + PRIOR_SEEN), max=1 - 1 / MEMORY)
-        a = torch.clamp(TOLD / (p * (1 - p)), min=PRIOR)
+        a = torch.clamp(PRIOR_INFORMATION / (p * (1 - p)), min=PRIOR)
         others, clicks = (a * (1 - p))[:, None, None], (a * p)[:, None, None]
         n, c = self._decided(rows, bucket[:, None, None])  # (B, F, V)
         odds = ((c + clicks) * others) / ((torch.clamp(n - c, min=0) + others) * clicks)
