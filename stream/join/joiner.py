@@ -29,7 +29,7 @@ from stream.traces import Tracing
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0  # seconds between tries while the log is away
+RETRY = 1.0  # seconds between tries while the log is away
 
 
 class Joiner:
@@ -76,7 +76,7 @@ class Joiner:
                     self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
                     logger.warning("The log is away, trying again: %s", error)
-                    time.sleep(INTERVAL)
+                    time.sleep(RETRY)
                 except OffsetGoneError as error:
                     logger.warning("Looking at what the log still holds: %s", error)
                 else:
