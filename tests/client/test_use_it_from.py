@@ -176,11 +176,14 @@ def test_the_shop_shows_predicts_and_learns_what_is_clicked(up: Site, browser: B
             page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
             up.wait_for(lambda: opens(page), "the shop", 60)
             assert sorted(page.locator("button").all_inner_texts()) == ["cup", "pot", "tea"]
-            for _ in range(25):
+
+            def pot_is_first_once_clicked() -> bool:
                 page.get_by_role("button", name="pot").click()
-            up.wait_for(
-                lambda: page.goto("/") is not None and page.locator("button").first.inner_text() == "pot", "the pot to come first", 60
-            )
+                return page.locator("button").first.inner_text() == "pot"
+
+            for _ in range(25):
+                pot_is_first_once_clicked()
+            up.wait_for(pot_is_first_once_clicked, "the pot to come first", 180)
             page.close()
         finally:
             shop.terminate()

@@ -21,7 +21,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
-from stream.log.topics import DELTAS, SNAPSHOTS, JoinerError, Kept, Topics, create
+from stream.log.topics import DELTAS, SNAPSHOTS, JoinerError, Kept, Topics, create, retain
 from stream.settings import JoinSettings, LearnSettings
 from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, example
@@ -41,9 +41,9 @@ def log(kafka: str) -> Iterator[Log]:
 
 @pytest.fixture
 def topics(log: Log) -> Topics:
-    """Create topics that keep their records for two seconds."""
+    """Create topics that keep their records for long: :func:`retain` shortens that, once they are read."""
     made = Topics(f"short-{uuid.uuid4().hex[:8]}")
-    create(log, made, 1, kept=SHORT)
+    create(log, made, 1)
     return made
 
 
@@ -74,6 +74,7 @@ def test_a_learner_that_was_away_says_which_examples_are_gone_and_goes_on_if_it_
 ) -> None:
     log.append(examples(topics, 20))
     learner(log, topics, tmp_path).run(lambda: False, until_caught_up=True)
+    retain(log, topics, kept=SHORT)
     log.append(examples(topics, 10, first=20))
     wait_for(deleted(log, topics.examples, 30), "Kafka to delete the examples")
     wait_for(deleted(log, topics.versions, log.bounds(topics.versions)[0].end), "Kafka to delete the versions")
@@ -81,6 +82,7 @@ def test_a_learner_that_was_away_says_which_examples_are_gone_and_goes_on_if_it_
     with pytest.raises(GapError, match=r"examples 20 to 29 of partition 0 were deleted before they were learned; --accept-gap"):
         learner(log, topics, tmp_path).run(lambda: False, until_caught_up=True)
 
+    retain(log, topics, kept=Kept())
     log.append(examples(topics, 5, first=30))
     again = learner(log, topics, tmp_path, accept_gap=True)
     again.run(lambda: False, until_caught_up=True)
@@ -91,18 +93,23 @@ def test_a_learner_that_was_away_says_which_examples_are_gone_and_goes_on_if_it_
 def test_an_idle_learner_keeps_its_newest_version_and_snapshot_on_kafka(log: Log, topics: Topics, tmp_path: Path) -> None:
     log.append(examples(topics, 20))
     missing: list[object] = []
-    until = time.monotonic() + 5 * SHORT.weights
+    deadline = time.monotonic() + PATIENCE
+    until: float | None = None  # five retentions after the first version with all examples
 
     def look() -> bool:
-        newest = newest_version(log, topics)
+        nonlocal until
+        newest, now = newest_version(log, topics), time.monotonic()
         if newest and newest.version.snapshot and newest.version.examples == 20:
+            if until is None:
+                retain(log, topics, kept=SHORT)
+                until = now + 5 * SHORT.weights
             bounds, ref = log.bounds(topics.weights), newest.version.snapshot
             if bounds[SNAPSHOTS].first > ref.first or bounds[DELTAS].first > ref.deltas:
                 missing.append(newest)
-        elif time.monotonic() > until - 4 * SHORT.weights:
+        elif until or now > deadline:
             missing.append(newest)
         time.sleep(0.1)
-        return time.monotonic() > until
+        return now > (until or deadline)
 
     learner(log, topics, tmp_path).run(look)
 
@@ -121,6 +128,7 @@ def test_a_joiner_that_was_away_says_which_records_are_gone_and_goes_on_if_it_is
 
     log.append([shown("a", 1), Message(topics.clicks, b"a", encode(Click("a", 2)))])
     join()
+    retain(log, topics, kept=SHORT)
     log.append([shown("b", 100)])
     wait_for(deleted(log, topics.impressions, log.bounds(topics.impressions)[0].end), "Kafka to delete the impressions")
 
@@ -129,6 +137,7 @@ def test_a_joiner_that_was_away_says_which_records_are_gone_and_goes_on_if_it_is
     ):
         join()
 
+    retain(log, topics, kept=Kept())
     log.append([shown("c", 1_000)])
     log.append([Message(topic, None, encode(Watermark(9_999)), partition=0) for topic in (topics.impressions, topics.clicks)])
     join(accept_gap=True)

@@ -38,7 +38,7 @@ class Mortal:
 
     def __init__(self, log: Log, *, records: int, dies_at: int, after: bool) -> None:
         self.log, self.records, self.commits_left, self.after = log, records, dies_at, after
-        self.bounds, self.progress, self.partitioner = log.bounds, log.progress, log.partitioner
+        self.append, self.bounds, self.progress, self.partitioner = log.append, log.bounds, log.progress, log.partitioner
 
     def reader(self, topic: str, start: Mapping[int, int]) -> Reader:
         return Sipping(self.log.reader(topic, start), self.records)
