@@ -1,13 +1,17 @@
 """Find idle partitions. Idleness becomes a record, a watermark, so that the same records joined again give the same result.
 
-While a site has no clicks, every label would stay open. So a partition without records for ``idle_after`` gets a watermark:
-the latest event time seen in any partition, plus the time since it was seen.
+While a site has no clicks, every label would stay open. So a partition without records for ``idle_after`` gets a watermark: the latest
+event time that was seen in any partition ``idle_after`` ago, plus the time since then. What was seen later is given as long to be
+clicked: a recorded log may come a day a second, its clicks a moment after their impressions.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from stream.log.contract import TopicPartition
+
+STEPS = 16  # of ``idle_after``: of three moments that are remembered, the last is a step after the first, at least
 
 
 class Idleness:
@@ -22,14 +26,17 @@ class Idleness:
         self.latest: int | None = None  # event time, epoch ms
         self._idle_after = idle_after
         self._clock = clock
-        self._latest_at = 0.0
+        self._seen = deque[tuple[float, int]](maxlen=2 * STEPS + 2)  # now and then: the clock, and the latest event time
         self._active_at: dict[TopicPartition, float] = {}
 
     def mark_active(self, partition: TopicPartition, event_time: int) -> None:
         """Remember that records of ``partition`` came, and how far its event time has come; -1 if it has none yet."""
-        self._active_at[partition] = self._clock()
+        now = self._active_at[partition] = self._clock()
         if event_time >= 0 and (self.latest is None or event_time > self.latest):
-            self.latest, self._latest_at = event_time, self._active_at[partition]
+            self.latest = event_time
+            if len(self._seen) > 1 and now - self._seen[-2][0] < self._idle_after / STEPS:
+                self._seen.pop()
+            self._seen.append((now, event_time))
 
     def take_idle(self) -> list[TopicPartition]:
         """Return the idle partitions, and count each as active again now."""
@@ -43,5 +50,7 @@ class Idleness:
         self._active_at[partition] -= self._idle_after
 
     def watermark(self) -> int | None:
-        """Return what event time it must be by now; None before the first event."""
-        return None if self.latest is None else self.latest + int(1000 * (self._clock() - self._latest_at))
+        """Return what event time it must be by now in an idle partition; None where no event is old enough to tell."""
+        now = self._clock()
+        old = [(at, event_time) for at, event_time in self._seen if now - at >= self._idle_after]
+        return old[-1][1] + int(1000 * (now - old[-1][0])) if old else None

@@ -229,6 +229,47 @@ def test_time_goes_on_from_the_latest_event_while_nothing_comes() -> None:
     assert idleness.watermark() == 13_000
 
 
+def test_what_was_just_seen_moves_no_idle_partition() -> None:
+    now = [100.0]
+    idleness = Idleness(5.0, lambda: now[0])
+    idleness.mark_active(("clicks", 0), -1)
+    found = []
+    for at, event_time in ((106, 7_000), (108, 86_400_000), (111, 90_000_000), (113.5, None), (120, None)):
+        now[0] = at
+        if event_time:
+            idleness.mark_active(("impressions", 0), event_time)
+        found.append(idleness.watermark())
+
+    assert found == [None, None, 7_000 + 5_000, 86_400_000 + 5_500, 90_000_000 + 9_000]
+    assert idleness.latest == 90_000_000
+
+
+def test_a_recorded_log_is_joined_right_by_a_joiner_that_has_waited_for_it() -> None:
+    now, day = [100.0], 86_400_000
+    with new_log() as log:
+        wanted = SETTINGS.model_copy(update={"idle_after": 5.0})
+        joiner = Joiner(log, TOPICS, wanted, JoinerMetrics(CollectorRegistry()), lambda: now[0])
+        steps = iter(
+            [
+                [],
+                [shown(f"{n}", n * day) for n in range(3)],
+                [],
+                [clicked(f"{n}", n * day + 1) for n in range(3)],
+                end(log),
+                [],
+            ]
+        )
+
+        def stops() -> bool:
+            now[0] += 4
+            log.append(next(steps, []))
+            return len(examples(log)[0]) == 3
+
+        joiner.run(stops)
+
+        assert [example.label for example in examples(log)[0]] == [1, 1, 1]
+
+
 def test_a_second_joiner_fences_the_first() -> None:
     with new_log() as log:
         log.append([shown("a", 1), *end(log)])
