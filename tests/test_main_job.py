@@ -62,7 +62,7 @@ def test_every_row_is_joined_learned_once_and_served(
     expected = site.sml("evaluate", str(file))
     rows = expected["examples"]
 
-    site.environment["SML_SERVE__EXPLORE"] = "thompson"
+    site.environment |= {"SML_SERVE__EXPLORE": "thompson", "SML_JOIN__IDLE_AFTER": "1m"}  # for a machine that stalls for five seconds
     site.sml("topics", "create", answer=False)
     with site.running("join", "learn", "serve"):
         replayed = site.sml("replay", str(file))
