@@ -134,7 +134,7 @@ def build(
     rule = rule or TimeRule.of(JoinSettings())
     more = (history, frequent, personal, explore, epsilon, reports, tracing)
     app.state.service = Service(name or topics.prefix, arms, log, topics, metrics, exported or registry, rule, clock, *more)
-    app.state.turns = Turns(lambda route: metrics.requests.labels(route, "503").inc())
+    app.state.turns = Turns(metrics.count_shed)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
     if tracing:

@@ -33,6 +33,10 @@ class RequestMetrics:
         )
         self.in_flight = Gauge("sml_server_in_flight_requests", "Requests that are being answered.", registry=registry)
 
+    def count_shed(self, route: str) -> None:
+        """Count a request that is answered before any application sees it: too many wait for their turn."""
+        self.requests.labels(route, "503").inc()
+
 
 class ServerMetrics(RequestMetrics):
     """The server's metrics: requests are counted as they come, the weights are read at each scrape."""

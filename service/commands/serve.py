@@ -57,7 +57,8 @@ def serve_several(settings: Mapping[str, Settings]) -> None:
         _compile(each)
     openings = {name: partial(_opened, each, access, name) for name, each in settings.items()}
     with stop_signals():
-        server_of(several(openings, access), first).run()
+        app = several(openings, access)
+        server_of(app, first, app.turns).run()
 
 
 def serve_by_workers(settings: Settings, workers: int) -> None:

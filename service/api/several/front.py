@@ -5,10 +5,10 @@ from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.types import ASGIApp
 
 from service.access.guard import Access, Guard
 from service.access.roles import CONSOLE
+from service.access.turns import Turns
 from service.api.answers import Answer, NotFoundError, Problem
 from service.api.inference.messages import InferError, Live, Ready
 from service.api.messages import Health, ServedModels
@@ -86,19 +86,20 @@ async def unserved(request: Request, models: ModelsDep) -> NoReturn:
     raise NotFoundError("Not Found")
 
 
-def several(openings: Mapping[str, Opening], access: Access) -> ASGIApp:
+def several(openings: Mapping[str, Opening], access: Access) -> ByName:
     """Return the application that serves these models, of which the first answers for paths that name none."""
     models, registry = Models(openings), CollectorRegistry()
+    requests = RequestMetrics(registry)
     front = FastAPI(lifespan=lambda _: models.hosting(), openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     front.state.models, front.state.together = models, Together(registry, _registries(models, openings))
     front.add_middleware(Guard, access=access)
-    front.add_middleware(Measured, metrics=RequestMetrics(registry))
+    front.add_middleware(Measured, metrics=requests)
     front.include_router(router)
     front.include_router(console.router)
     handle(front, [*router.routes, *console.router.routes])
     front.exception_handler(AwayError)(away)
     front.add_api_route("/{path:path}", unserved, methods=METHODS, response_model=None)  # last: what is the front's own comes before
-    return ByName(models, front, OWN.__contains__)
+    return ByName(models, front, OWN.__contains__, Turns(requests.count_shed))
 
 
 def _registries(models: Models, names: Mapping[str, Opening]) -> Callable[[], Mapping[str, CollectorRegistry | None]]:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.guard import path_of
+from service.access.turns import Turns
 from service.api.answers import NotFoundError
 from service.api.dependencies import Service
 from service.api.messages import ServedModel
@@ -155,10 +156,11 @@ class ByName:
         models: The models.
         front: What answers for all of them, and for those that are away; its own paths are ``own``.
         own: Returns whether a path is the front's.
+        turns: What predictions wait for, those of all models for the same ones.
     """
 
-    def __init__(self, models: Models, front: ASGIApp, own: Callable[[str], bool]) -> None:
-        self._models, self._front, self._own = models, front, own
+    def __init__(self, models: Models, front: ASGIApp, own: Callable[[str], bool], turns: Turns) -> None:
+        self._models, self._front, self._own, self.turns = models, front, own, turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""

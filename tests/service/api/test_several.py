@@ -18,6 +18,7 @@ from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.limits import Allowances
 from service.access.roles import Caller
+from service.access.turns import Turns
 from service.api.several import hosting
 from service.api.several.front import several
 from service.api.several.hosting import Models, Opened
@@ -245,14 +246,16 @@ def test_the_command_serves_each_model_from_its_own_settings(tmp_path: Path, mon
     found: list[int] = []
 
     class Server:
-        def __init__(self, app: Any, of: Settings) -> None:
-            self.app, self.settings = app, of
+        def __init__(self, app: Any, of: Settings, turns: Turns) -> None:
+            self.app, self.settings, self.turns = app, of, turns
 
         def run(self) -> None:
             assert self.settings is settings["ctr"]
             with TestClient(self.app, base_url="http://localhost") as client:
                 eventually(lambda: all("no weights yet" in each["reason"] for each in client.get("/v1/models").json()["models"]))
                 found.extend(client.post(f"/v1/models/{name}/clicks", json={"impression_id": name}).status_code for name in settings)
+                self.turns.refused("/v1/predict")
+                assert 'sml_server_requests_total{route="/v1/predict",status="503"} 1.0' in client.get("/metrics").text
 
     monkeypatch.setattr(command, "server_of", Server)
 
