@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from service.commands.compile import compile_kernels
@@ -41,7 +41,7 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     _check_columns(recorded, data)
     left_out = LeftOut(data.max_bad)
     sample = read_sample(recorded, data, "reading", left_out)
-    say_notes(left_out.notes())
+    say_notes([*left_out.notes(), *_note_of_labels(sample, data)])
     text = settings_text(name_of(recorded), data, sample, every=every)
     settings = Settings(**tomllib.loads(text))
     compile_kernels(settings.model.network)
@@ -100,6 +100,16 @@ def _check_columns(recorded: Recorded, data: DataSettings) -> None:
     for option, name in (*named, ("--click-time", data.click_time)):
         if name is not None and name not in existing:
             raise NoSuchColumnError(option, name, existing)
+
+
+def _note_of_labels(sample: Sample, data: DataSettings) -> Iterator[str]:
+    """Say that there is nothing to learn yet: all labels are the same."""
+    clicked = sample.labels.mean()
+    if clicked in (0, 1):
+        yield (
+            f"{'no' if clicked == 0 else 'every'} row of the sample has a click by its {data.label!r}, expected some of both: "
+            "--label names another column, --positive which labels are clicks"
+        )
 
 
 def _is_number(text: str) -> bool:

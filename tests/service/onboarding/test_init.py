@@ -20,9 +20,11 @@ from typer.testing import CliRunner
 from model.features import Encoder
 from model.online import OnlineModel
 from service.cli.init import init
+from service.commands.init import init as write
 from service.settings import Settings, load
 from stream.files.rows import read
 from stream.input_settings import ClickInput, ImpressionInput
+from stream.settings import DataSettings
 from tests.recorded_logs import recorded_log
 
 ROWS = 4_000
@@ -182,6 +184,15 @@ def test_numbers_with_a_decimal_comma_are_text_and_it_is_said(tmp_path: Path, sm
     assert "#   weight: a different value in every row: numbers with a decimal comma; with a point, 36.77, it is numeric\n" in text
     assert text.count("numbers with a decimal comma") == 2
     assert {field["name"]: field["kind"] for field in tomllib.loads(text)["field"]} == {"cost": "categorical", "parts": "multi"}
+
+
+@pytest.mark.parametrize(("label", "who"), [(0, "no row"), (1, "every row")])
+def test_it_is_said_where_all_labels_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], label: int, who: str) -> None:
+    path = write_csv(tmp_path / "log.csv", {"buy": [label] * 200, "item": [f"i{n % 7}" for n in range(200)]})
+
+    write([path], DataSettings(label="buy"), tmp_path / "sml.toml", every=False)
+
+    assert f"note: {who} of the sample has a click by its 'buy'" in capsys.readouterr().err
 
 
 def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
