@@ -63,7 +63,7 @@ class Uplift(Struct, frozen=True):
     difference: Interval
     relative: Interval | None  # arm / control − 1
     verdict: Verdict
-    detectable: float  # the true relative effect that would be seen by now with a chance of 80 %
+    detectable: float | None  # the true relative effect that would be seen by now with a chance of 80 %; None where control's value is 0
     days_to_effect: float | None  # until ``effect`` would be, at the pace so far; 0: by now
 
 
@@ -210,7 +210,7 @@ def _uplift(arm: str, measure: str, found: Compared, effect: float, days: float 
         difference=found.difference,
         relative=found.relative,
         verdict=_verdict(found, _DIRECTION[measure]),
-        detectable=found.detectable,
+        detectable=found.detectable if found.base else None,
         days_to_effect=None if times is None or days is None else max(0.0, (times - 1) * days),
     )
 

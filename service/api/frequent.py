@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from model.keys import Value
 from model.settings import Field
-from stream.events import BadRecordError, decode_example
+from stream.events import LARGEST_COUNT, BadRecordError, decode_example
 from stream.log.contract import Log, LogError
 from stream.log.reading import read_all
 
@@ -98,7 +98,12 @@ class Frequent:
             return _numeric(field, [example.get(field.name) for example in examples])
         values = [value for example in examples for value in _listed(example.get(field.name))]
         counts = Counter((type(value), value) for value in values if len(str(value)) <= LONGEST)
-        return FieldValues(field.name, field.kind, values=[value for (_, value), n in counts.most_common(MOST) if n >= LEAST])
+        return FieldValues(field.name, field.kind, values=[_same(value) for (_, value), n in counts.most_common(MOST) if n >= LEAST])
+
+
+def _same(value: Any) -> Any:
+    """Return a value as one that is the same in every language: of a whole number that is too large its text, which has the same key."""
+    return str(value) if isinstance(value, int) and abs(value) > LARGEST_COUNT else value
 
 
 def _part(value: Value) -> Value:

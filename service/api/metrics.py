@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,8 +89,8 @@ class ServerMetrics(RequestMetrics):
             self.of_arms.record(selected, seconds)
 
 
-class ArmMetrics:
-    """What is measured of each arm; there are as many as the settings name."""
+class ArmMetrics(Collector):
+    """What is measured of each arm; there are as many as the settings name. Of an arm that was retired there is only what was counted."""
 
     def __init__(self, registry: CollectorRegistry, arms: Arms) -> None:
         """Register the metrics."""
@@ -99,7 +100,8 @@ class ArmMetrics:
         self.predict_seconds = Histogram(
             "sml_server_arm_predict_seconds", "Time to predict all candidates of one request.", ["arm"], buckets=BUCKETS, registry=registry
         )
-        gauges: dict[str, tuple[str, Callable[[str], float]]] = {
+        self._arms = arms
+        self._gauges: dict[str, tuple[str, Callable[[str], float]]] = {
             "share": ("Share of the units that belong to an arm.", lambda arm: arms.split.shares.get(arm, 0.0) if arms.split else 0.0),
             "stale": (
                 "1 when control answers for an arm, whose weights are missing or stale.",
@@ -112,10 +114,15 @@ class ArmMetrics:
                 lambda arm: (arms.weights[arm].predictor.header.trained_through or math.nan) / 1000,
             ),
         }
-        for name, (text, value) in gauges.items():
-            gauge = Gauge(f"sml_server_arm_{name}", text, ["arm"], registry=registry)
-            for arm in arms.weights:
-                gauge.labels(arm).set_function(partial(_or_nan, partial(value, arm)))
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges as they are now."""
+        for name, (text, value) in self._gauges.items():
+            gauge = GaugeMetricFamily(f"sml_server_arm_{name}", text, labels=["arm"])
+            for arm in self._arms.living:
+                gauge.add_metric([arm], float(_or_nan(partial(value, arm))))
+            yield gauge
 
     def record(self, selected: Selected, seconds: float) -> None:
         """Record an answer."""

@@ -40,7 +40,8 @@ class Compared(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """Return it as it is printed."""
-        difference = dict(zip(("above_best", "low", "high"), self.above_best, strict=True))
+        above_best = (None, None, None) if self.result["log_loss"] is None else self.above_best
+        difference = dict(zip(("above_best", "low", "high"), above_best, strict=True))
         return {"settings": self.settings, **{name: self.result[name] for name in _SCORES}, **difference, **self.protocol.told()}
 
 
@@ -85,6 +86,9 @@ def verdict(compared: Sequence[Compared]) -> str:
         return "no example was scored"
     said = []
     for other in others:
+        if other.result["log_loss"] is None:
+            said.append(f"{other.settings} scored no example")
+            continue
         difference = other.above_best
         interval = "" if difference.low is None else f", 95 % interval {difference.low:.5f} to {difference.high:.5f}"
         size = f"{difference.mean:.5f} ({difference.mean / other.result['log_loss']:.2%}{interval})"

@@ -123,7 +123,7 @@ def _of_uplift(uplift: Uplift, effect: float) -> dict[str, str]:
         "difference": f"{uplift.difference.estimate:+.5g} ({low:+.5g} to {high:+.5g})",
         "relative": relative or "-",
         "verdict": uplift.verdict,
-        "seen by now": f"±{uplift.detectable:.2%}",
+        "seen by now": "-" if uplift.detectable is None else f"±{uplift.detectable:.2%}",
         f"±{effect:.2%} in": "-" if uplift.days_to_effect is None else f"{uplift.days_to_effect:,.1f} days",
     }
 

@@ -77,8 +77,7 @@ class Supervisor:
             if running is None:
                 self._start(role)
             elif not running.process.is_alive() and time.monotonic() > running.started + _BETWEEN_STARTS:
-                logger.warning("%s has ended, with status %s: it is started again", role.name, running.process.exitcode)
-                self._start(role)
+                self._start_again(role, running)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Drain the workers one by one, then end the follower."""
@@ -86,6 +85,16 @@ class Supervisor:
             for role in (*self._roles[1:], *self._roles[:1]):
                 if running := self._running.get(role.name):
                     _end(role.name, running.process)
+
+    def _start_again(self, role: _Role, ended: _Running) -> None:
+        """Start what has ended, or leave that to a later look: where the system has no process to give, the others go on without it."""
+        try:
+            self._start(role)
+        except OSError as error:
+            logger.warning("%s has ended, and can't be started again yet: %s", role.name, error)
+            self._running[role.name] = ended._replace(started=time.monotonic())
+        else:
+            logger.warning("%s had ended, with status %s, and was started again", role.name, ended.process.exitcode)
 
     def _start(self, role: _Role) -> None:
         process = get_context("spawn").Process(target=role.target, args=role.arguments, name=role.name)

@@ -50,6 +50,7 @@ class Totals:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._reports: dict[socket.socket, list[Family]] = {}  # the last one of each process
+        self._asked: set[socket.socket] = set()  # those that have yet to answer
         self._ended: list[Family] = []  # what those have counted that have ended
         self._stop = Event()
         self._thread = Thread(target=self._run, name="metrics", daemon=True)
@@ -63,7 +64,8 @@ class Totals:
         """End."""
         self._stop.set()
         self._thread.join()
-        self._listener.close()
+        for connection in (self._listener, *self._reports):
+            connection.close()
 
     def _run(self) -> None:
         self._listener.settimeout(_ASK_EVERY)
@@ -82,15 +84,19 @@ class Totals:
             process.sendall(framed(msgspec.msgpack.encode(added_up([self._ended, *self._reports.values()]))))
 
     def _ask(self) -> None:
-        """Bring every report up to date."""
-        asked, deadline = set(), time.monotonic() + _TIMEOUT
-        for process in list(self._reports):
+        """Bring every report up to date; who has not answered the last time is neither asked nor waited for until they have."""
+        waited_for, deadline = self._reports.keys() - self._asked, time.monotonic() + _TIMEOUT
+        for process in waited_for:
             with suppress(OSError):  # it has ended; what it said before that is yet to be read
                 process.sendall(_ASKED)
-            asked.add(process)
-        while asked and (ready := select.select(asked, [], [], max(0.0, deadline - time.monotonic()))[0]):
+        self._asked |= waited_for
+        while self._asked:
+            patience = max(0.0, deadline - time.monotonic()) if self._asked & waited_for else 0.0
+            ready = select.select(self._asked, [], [], patience)[0]
+            if not ready:
+                return
             for process in ready:
-                asked.discard(process)
+                self._asked.discard(process)
                 self._read(process)
 
     def _read(self, process: socket.socket) -> None:

@@ -1,8 +1,9 @@
 """One copy of the weights for many processes: a follower offers them in shared memory, workers serve from them.
 
 A worker that is told of weights puts them into service, then answers. Only when all have answered does the follower write to the copy
-that was in service before. A worker that does not answer is ended by the system before that, or it would predict from torn weights.
-Without a follower, workers keep the copy that they have.
+that was in service before. A worker that does not answer is ended by the system before that, or it would predict from torn weights; so a
+worker that can't take what it is told of ends itself, and does not disconnect before. Without a follower, workers keep the copy that
+they have.
 """
 
 import itertools
@@ -203,13 +204,14 @@ class SharedFollower:
         self._path, self.told = path, threading.Semaphore(0)
 
     def __call__(self, taker: Taker, should_stop: Callable[[], bool]) -> None:
-        """Follow until told to stop."""
+        """Follow until told to stop. Once caught up, a taker stays so: a follower that takes another's place has yet to catch up."""
         first = True
         while not should_stop():
             with suppress(OSError), socket.socket(socket.AF_UNIX) as follower:  # it has ended; another one takes its place
                 follower.settimeout(_ANSWER_TIMEOUT)
                 follower.connect(str(self._path))
                 follower.sendall(framed(taker.arm.encode()))
+                follower.settimeout(None)  # one that stands still within a message may go on
                 copies: dict[int, Weights] = {}
                 while not should_stop():
                     if select.select([follower], [], [], _PATIENCE)[0]:
@@ -224,14 +226,33 @@ class SharedFollower:
         news, descriptor = _receive(follower)
         taker.held, taker.learner = news.held, news.learner
         taker.heartbeats = deque(news.heartbeats, HEARTBEATS)
-        if news.header and descriptor is not None:
-            memory, known = SharedMemory(descriptor), copies.pop(news.memory, None)
-            copies[news.memory] = known or Weights(Spec.model_validate(news.spec), memory=memory)
-            for stale in list(copies)[:-COPIES]:
-                del copies[stale]
-            taker.hand_over(news.header, copies[news.memory])
+        if news.header:
+            try:
+                taker.hand_over(news.header, _weights_of(news, descriptor, copies))
+            except Exception:
+                logger.exception("the weights can't be put into service: this worker ends, as those that it has will be written to")
+                os._exit(1)
             follower.sendall(_ACK)
-        taker.caught_up = news.caught_up
+        taker.caught_up = taker.caught_up or news.caught_up
+
+
+def _weights_of(news: News, descriptor: int | None, copies: dict[int, Weights]) -> Weights:
+    """Return the weights that news tell of: one of the copies, which are those told of last, or what is new in the memory handed over.
+
+    Raises:
+        MemoryError: there is no address left for the memory.
+        OSError: there was no descriptor left for it.
+    """
+    memory = None if descriptor is None else SharedMemory(descriptor)
+    weights = copies.pop(news.memory, None)
+    if weights is None:
+        if memory is None:
+            raise OSError("expected a descriptor of the weights' memory, got none: are too many files open?")
+        weights = Weights(Spec.model_validate(news.spec), memory=memory)
+    copies[news.memory] = weights
+    for stale in list(copies)[:-COPIES]:
+        del copies[stale]
+    return weights
 
 
 def joining(worker: socket.socket) -> str:

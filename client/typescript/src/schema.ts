@@ -995,7 +995,7 @@ export interface components {
             relative: components["schemas"]["Interval"] | null;
             /** @enum {unknown} */
             verdict: "better" | "different" | "undecided" | "worse";
-            detectable: number;
+            detectable: number | null;
             days_to_effect: number | null;
         };
         /**

@@ -21,7 +21,7 @@ export function explain(node, explained) {
   const fields = Object.keys(explained.wide).map((name) => [name, explained.wide[name] + explained.deep[name]]);
   fields.sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
   node.replaceChildren(
-    make("p", { className: "note" }, `The logit of ${explained.id} is a sum:`),
+    make("p", { className: "note" }, "The logit of ", make("bdi", {}, `${explained.id}`), " is a sum:"),
     bars(terms(explained), ["logit", `${signed(explained.logit)} → ${percent(explained.probability, 2)}`]),
     make("p", { className: "note" }, "What each field gives, against a value never seen (they act together, so these do not add up):"),
     bars(fields.slice(0, 12)),

@@ -129,6 +129,9 @@ async function why() {
   explain($("why"), (await answer.json()).explanations[0]);
 }
 
+// A whole number that is too large for JavaScript stays its text, which has the same key in the model.
+const same = (_, value, found) => (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(found?.source) ? found.source : value);
+
 let timer;
 function soon() {
   clearTimeout(timer);
@@ -139,7 +142,7 @@ $("inputs").addEventListener("input", soon);
 $("try").addEventListener("submit", (event) => { event.preventDefault(); soon(); });
 $("send").addEventListener("click", () => {
   try {
-    const { context, candidates, time } = JSON.parse($("request").value);
+    const { context, candidates, time } = JSON.parse($("request").value, same);
     predict({ candidates, ...(context === undefined ? {} : { context }), ...(time === undefined ? {} : { time }) });
   } catch (error) {
     fail(`no JSON: ${error.message}`);

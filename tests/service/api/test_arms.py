@@ -282,6 +282,17 @@ def test_a_retired_arm_lets_its_memory_go_and_the_server_goes_on(site: ArmsSite,
     assert [each["role"] for each in client.get("/v1/model").json()["arms"]] == ["control", "challenger", "retired"]
 
 
+def test_of_a_retired_arm_no_gauge_stays(site: ArmsSite, client: TestClient) -> None:
+    ask(client, arm="shadow")
+    assert sample(client, 'sml_server_arm_weights_version{arm="shadow"}') == 7
+    site.traffic.traffic = msgspec.structs.replace(HALVES, retired=["shadow"])
+
+    lines = [line for line in client.get("/metrics").text.splitlines() if 'arm="shadow"' in line]
+
+    assert {line.partition("{")[0].rpartition("_")[2] for line in lines} == {"total", "bucket", "count", "sum", "created"}
+    assert sample(client, 'sml_server_arm_weights_version{arm="treatment"}') == 7
+
+
 def test_a_decision_for_arms_that_this_server_does_not_know_leaves_them_to_control(site: ArmsSite, client: TestClient) -> None:
     site.traffic.traffic = Traffic("first", "nowhere", [(POINTS // 2, "elsewhere"), (POINTS, "treatment")])
 

@@ -594,6 +594,39 @@ def test_names_and_values_with_markup_are_shown_as_text(page: Page, site: Site, 
     assert [error for error in errors if "422" not in error] == []
 
 
+def test_an_id_of_64_bits_is_asked_about_as_it_is(page: Page, site: Site) -> None:
+    large = 2**60 + 1  # to JavaScript the same number as 2**60
+    asked: list[dict[str, Any]] = []
+    page.on("request", lambda request: asked.append(json.loads(request.post_data or "")) if request.method == "POST" else None)
+    published(site)
+    page.goto("/")
+    expect(page.locator("#inputs select, #inputs input")).to_have_count(4)
+    page.locator("summary").click()
+
+    page.locator("#request").fill(f'{{"context": {{"user": {large}}}, "candidates": [{{"id": {large}, "item": {-large}, "price": 1e22}}]}}')
+    page.get_by_role("button", name="Send this").click()
+
+    expect(page.locator("#why table")).to_have_count(2)
+    expected = {"context": {"user": str(large)}, "candidates": [{"id": str(large), "item": str(-large), "price": 1e22}]}
+    assert asked == [expected, expected]  # the prediction, and its explanation
+
+
+def test_a_name_that_turns_the_writing_round_turns_nothing_but_itself(page: Page, site: Site) -> None:
+    published(site)
+    page.goto("/")
+    expect(page.locator("#inputs select, #inputs input")).to_have_count(4)
+    page.locator("summary").click()
+
+    page.locator("#request").fill(json.dumps({"candidates": [{"id": "\u202eabc"}]}))
+    page.get_by_role("button", name="Send this").click()
+
+    expect(page.locator("#why p").first).to_contain_text("is a sum:")
+    left = """text => { const range = document.createRange(), node = [...document.querySelector("#why p").childNodes].at(-1);
+        const at = node.textContent.indexOf(text); range.setStart(node, at); range.setEnd(node, at + text.length);
+        return range.getBoundingClientRect().left; }"""
+    assert page.evaluate(left, "is") < page.evaluate(left, "sum")
+
+
 @pytest.mark.parametrize(
     "attack",
     [

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
+from model.keys import key_of
 from model.settings import Field
 from service.api import history as history_module
 from service.api.arms import Arms
@@ -328,6 +329,17 @@ def test_what_a_single_example_holds_is_not_named_however_often_it_holds_it(log:
     _, _, tags, price = Frequent(log, TOPICS.examples).of(FIELDS)[0]
 
     assert (tags.values, price.range, price.typical) == ([], None, None)
+
+
+def test_a_whole_number_that_not_every_language_can_hold_is_told_as_text_with_the_same_key(log: SqliteLog) -> None:
+    large, small = 2**60 + 1, 2**53
+    log.append([holding({"user": large, "item": small, "tags": [-large]}, n) for n in range(2)])
+
+    user, item, tags, _ = Frequent(log, TOPICS.examples).of(FIELDS)[0]
+
+    assert (user.values, item.values, tags.values) == ([str(large)], [small], [str(-large)])
+    assert key_of(FIELDS[0], user.values[0]) == key_of(FIELDS[0], large)
+    assert key_of(FIELDS[2], tags.values[0]) == key_of(FIELDS[2], -large)
 
 
 def test_of_numbers_only_a_rounded_range_is_told_and_none_of_fewer_than_twenty(log: SqliteLog) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,21 @@ def test_settings_that_are_equal_are_not_told_apart(folder: Path) -> None:
 
     assert compared["settings"][1]["above_best"] == 0
     assert "not told apart" in compared["verdict"]
+
+
+def test_settings_that_fit_no_row_are_said_to_and_the_others_are_compared(folder: Path) -> None:
+    log, page = folder / "log.jsonl", folder / "page.html"
+    log.write_text(re.sub(r'"item": (\d+)', r'"item": "i\1"', log.read_text()))
+    files = [str(folder / f"{name}.toml") for name in ("numbers", "a", "b")]
+
+    done = sml(folder, "compare", *files, "--report", str(page))
+
+    found = json.loads(done.stdout.splitlines()[-1], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    best, other, last = found["settings"]
+    assert (best["settings"], other["settings"], last["settings"]) == (files[1], files[2], files[0])
+    assert (last["log_loss"], last["above_best"], last["low"], last["high"]) == (None, None, None, None)
+    assert found["verdict"].endswith(f"; {files[0]} scored no example")
+    assert "Set aside, and why" in page.read_text()
 
 
 def test_a_page_changes_no_score_and_says_what_was_set_aside_and_why(folder: Path) -> None:

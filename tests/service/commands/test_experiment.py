@@ -127,6 +127,22 @@ def test_servers_show_the_newest_report_of_each_experiment_and_pass_over_what_is
     assert 'sml_experiment_guard_rail_fails{experiment="exp",rail="shares"} 0.0' in metrics
 
 
+def test_an_experiment_whose_clicks_say_no_value_is_shown_like_any_other(site: Path) -> None:
+    write(site, (msgspec.structs.replace(each, value=None) for each in impressions(6_000, 0.6)))
+
+    printed = run(site, "--json").splitlines()[-1]
+    text = run(site)
+
+    found = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert {each["measure"]: each["detectable"] for each in found["uplifts"]}["value_per_impression"] is None
+    assert "inf" not in text
+    with Site(reports=site / "sums").client() as client:
+        (shown,) = client.get("/v1/experiments").json()["experiments"]
+        metrics = client.get("/metrics").text
+    assert shown["report"] == found
+    assert 'sml_experiment_clicks{arm="control",experiment="exp"}' in metrics
+
+
 def test_reports_follow_each_other_until_they_are_interrupted(site: Path) -> None:
     seen: set[int] = set()
 

@@ -1,6 +1,7 @@
 """Four workers serve on one port from one copy of the weights; whichever process is killed, the others go on."""
 
 import re
+import resource
 import signal
 import time
 from collections import Counter
@@ -162,6 +163,20 @@ def test_without_the_follower_workers_serve_what_they_have_until_there_is_anothe
     wait_until(lambda: {server.predict().json()["version"] for _ in range(8)} == {version})
     assert server.processes()["follower"] != follower
     assert len({inode for each in workers_that_map(server) for inode in each}) <= 3, "the copies of the first follower are gone"
+
+
+def test_while_the_system_has_no_process_to_give_the_others_go_on(server: Server) -> None:
+    supervisor, processes = server.site.processes["serve"].pid, server.processes()
+    _, most = limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, most))  # none can be started without descriptors
+
+    kill(processes["worker 3"], signal.SIGKILL)
+    wait_until(lambda: "worker 3 has ended, and can't be started again yet" in (server.site.folder / "serve.log").read_text())
+    statuses = {server.predict().status_code for _ in range(20)}
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+
+    assert statuses == {200}
+    wait_until(lambda: server.processes()["worker 3"] != processes["worker 3"] and len(workers_that_map(server)) == 1 + WORKERS)
 
 
 def test_asked_to_end_the_workers_end_one_by_one_and_requests_are_answered_until_the_last(server: Server) -> None:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from model.weights import Weights
 from stream.heartbeat import Heartbeat
@@ -28,6 +29,27 @@ import socket, sys, time
 follower = socket.socket(socket.AF_UNIX)
 follower.connect(sys.argv[1])
 follower.sendall(b"\\0\\0\\0\\7control")
+time.sleep(60)
+"""
+
+WORKER = """
+import os, resource, sys, threading, time
+from pathlib import Path
+from stream.weights.shared import SharedFollower
+
+class Taker:
+    arm, caught_up, held, learner = "control", False, None, None
+
+    def hand_over(self, header, weights):
+        if header.version == 6:
+            raise MemoryError
+        print(header.version, float(weights.dense[0]), flush=True)
+        if header.version == 4:  # from now on there is no descriptor left
+            lowest = os.dup(0)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+threading.Thread(target=SharedFollower(Path(sys.argv[1])), args=(Taker(), lambda: False)).start()
 time.sleep(60)
 """
 
@@ -125,3 +147,68 @@ def test_a_worker_that_does_not_take_the_weights_is_ended(listener: socket.socke
     offer.hand_over(HEADER, offered(offer, 0.5))
 
     assert silent.wait(10) == -signal.SIGKILL
+
+
+@pytest.fixture
+def worker(listener: socket.socket) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that takes the weights of version 3 and 4, then has no descriptor left, and can't take version 6."""
+    with subprocess.Popen([sys.executable, "-c", WORKER, listener.getsockname()], stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def handed_two_copies(listener: socket.socket) -> tuple[Offer, list[Weights]]:
+    """Return an offer that the worker has joined, and the two copies that it has taken."""
+    offer, connection = Offer(), listener.accept()[0]
+    assert joining(connection) == "control"
+    offer.join(connection)
+    copies = [offered(offer, 0.25), offered(offer, 0.5)]
+    for version, weights in enumerate(copies, 3):
+        offer.hand_over(replace(HEADER, version=version), weights)
+    return offer, copies
+
+
+def test_a_worker_without_a_descriptor_left_still_takes_the_copies_that_it_knows(
+    listener: socket.socket, worker: subprocess.Popen[str]
+) -> None:
+    offer, copies = handed_two_copies(listener)
+
+    copies[0].dense[...] = 0.75
+    offer.hand_over(replace(HEADER, version=5), copies[0])
+
+    offer.end()
+    worker.kill()
+    assert worker.communicate()[0].splitlines() == ["3 0.25", "4 0.5", "5 0.75"]
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_worker_that_cannot_take_the_weights_ends_as_those_that_it_has_will_be_written_to(
+    listener: socket.socket, worker: subprocess.Popen[str], version: int
+) -> None:
+    offer, copies = handed_two_copies(listener)
+    unknown = offered(offer, 0.75)  # in memory that the worker has no descriptor for
+
+    offer.hand_over(replace(HEADER, version=version), unknown if version == 5 else copies[0])
+
+    offer.end()
+    assert worker.wait(10) == 1
+
+
+def test_a_follower_that_takes_anothers_place_does_not_make_a_worker_unready(listener: socket.socket) -> None:
+    taker, stop = Taker(), threading.Event()
+    follow = SharedFollower(Path(listener.getsockname()))
+    thread = threading.Thread(target=follow, args=(taker, stop.is_set))
+    thread.start()
+    first, second = Offer(), Offer()
+    first.caught_up = True
+    for offer in (first, second):
+        worker = listener.accept()[0]
+        assert joining(worker) == "control"
+        offer.join(worker)
+        offer.hand_over(HEADER, offered(offer, 0.25))
+        first.end()
+
+    assert taker.caught_up
+    stop.set()
+    second.end()
+    thread.join(10)
