@@ -14,7 +14,6 @@ import msgspec
 from stream.events import (
     LARGEST_EVENT,
     LARGEST_RECORD,
-    LATEST_TIME,
     UNREADABLE,
     BadRecordError,
     Click,
@@ -23,11 +22,10 @@ from stream.events import (
     Id,
     Impression,
     encode,
-    expected_time,
-    ms_of,
 )
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
 from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
+from stream.times import LATEST_TIME, expected_time, ms_of
 
 MOST_ITEMS = 1_000  # of one event
 LARGEST_MAPPED = 10_000_000  # bytes of all that one event is mapped to: what its items share is repeated in each
