@@ -116,6 +116,14 @@ def last_forgetting(version: Version) -> int | None:
     return version.version if version.forgotten else version.forgot_before
 
 
+def trained_through(version: Version) -> int | None:
+    """Return the latest event time that a version has learned, at most the time of its publication.
+
+    An earlier program took the time of any example.
+    """
+    return version.trained_through and min(version.trained_through, version.published_at)
+
+
 def decode_version(value: bytes | None) -> Version:
     """Decode a record of ``versions``.
 

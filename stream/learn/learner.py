@@ -26,7 +26,7 @@ from stream.learn.example_source import ExampleSource
 from stream.learn.imported import begun_with, imported
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.pending import PendingVersion
-from stream.learn.publish import Publisher, trained_through
+from stream.learn.publish import Publisher
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.learn.session import End, LearningRanks, Session
@@ -37,7 +37,7 @@ from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
 from stream.traces import Tracing
-from stream.version import Version
+from stream.version import Version, trained_through
 from stream.weights.archive import Archive
 from stream.weights.versions import Published, read_versions
 

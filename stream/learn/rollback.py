@@ -14,12 +14,12 @@ from model.settings import Spec
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import RecoveryError
 from stream.learn.pending import PendingVersion
-from stream.learn.publish import Publisher, trained_through
+from stream.learn.publish import Publisher
 from stream.learn.recovery import Recovered, Recovery
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
-from stream.version import Rollback, Version
+from stream.version import Rollback, Version, trained_through
 from stream.weights.archive import Archive
 from stream.weights.versions import Published, newest_version, read_versions
 
