@@ -1,7 +1,7 @@
 """Rollback: makes the learner's state at a past version again, and publishes it as the next version, which servers follow.
 
 The protocol: a rollback takes the model, publishes exactly one version and lets go of the model. A learner at work is fenced by it;
-the learner sees that one version and takes the model again (``Learner._was_rolled_back``). The state is saved to the disk
+the learner sees that one version and takes the model again (:func:`stream.learn.order.was_ordered`). The state is saved to the disk
 before the version is published; if it is lost, it can be made again from the log.
 """
 
