@@ -147,9 +147,9 @@ def _wants_binary(request: InferRequest) -> bool:
         BadRequestError: another output is asked for.
     """
     binary = request.parameters.get("binary_data_output", False)
-    for place, output in enumerate(request.outputs):
+    for index, output in enumerate(request.outputs):
         if output.name != OUTPUT:
-            raise BadRequestError(f"outputs[{place}].name", f"got {output.name[:100]!r}, expected {OUTPUT!r}")
+            raise BadRequestError(f"outputs[{index}].name", f"got {output.name[:100]!r}, expected {OUTPUT!r}")
         binary = output.parameters.get("binary_data", binary)
     return binary is True
 
