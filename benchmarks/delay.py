@@ -76,7 +76,7 @@ class Run:
 
     def serve(self, impressions: list[Impression]) -> Floats:
         """Predict by the current weights, ``(N,)``."""
-        features, _ = self.trainer.encoder.encode([each.features for each in impressions], [each.time for each in impressions])
+        features, _ = self.trainer.preparer.encoder.encode([each.features for each in impressions], [each.time for each in impressions])
         return self.trainer.model.weights.probabilities(features)
 
     def take(self, impressions: list[Impression], clicks: list[Click], now: int) -> None:

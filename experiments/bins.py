@@ -57,10 +57,10 @@ def add(counts: Counts, units: NDArray[np.uint64], probabilities: Any, before: A
         after: How it is to be counted, ``(N,)``.
     """
     drawn = weights(units)  # (N, R)
-    places = (np.arange(REPLICATES) * BINS + bin_of(probabilities)[:, None]) * 2  # (N, R)
+    indices = (np.arange(REPLICATES) * BINS + bin_of(probabilities)[:, None]) * 2  # (N, R)
     for label, sign in ((np.asarray(before), -1), (np.asarray(after), 1)):
         chosen = label >= 0
-        np.add.at(counts.reshape(-1), (places[chosen] + label[chosen, None]).ravel(), sign * drawn[chosen].ravel())
+        np.add.at(counts.reshape(-1), (indices[chosen] + label[chosen, None]).ravel(), sign * drawn[chosen].ravel())
 
 
 def areas(counts: Counts) -> NDArray[np.float64]:

@@ -6,25 +6,22 @@ A record that decodes can be encoded again. Times are epoch milliseconds; record
 joiner's time.
 """
 
-import json
 import reprlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_args
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from model.keys import Value
+from stream.faults import fault_of
+from stream.times import TIMES, Time, ms_of
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
 LARGEST_COUNT = 2**53  # of anything; whole numbers up to it are the same in every language
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
-# Up to the last day of the year 9999: micro- or nanoseconds are refused, not read as a far future that closes every window.
-LATEST_TIME = 253_402_300_799_999
-_SECONDS = 1e11  # a time below, with a fraction, is in seconds: of ms that would be 1973
-Time: TypeAlias = Annotated[int, Meta(ge=0, le=LATEST_TIME)]
 ClickValue: TypeAlias = Annotated[float, Meta(ge=0, lt=LARGEST_COUNT)]  # in any currency; the bound is what larger numbers round to
 
 # Bytes, for a log that takes 1,000,000. JSON that is encoded again may be 3.8 times as long: ``1e15,`` becomes ``1000000000000000.0,``.
@@ -168,24 +165,6 @@ def decode_example_or_forget(value: bytes | None) -> Example | Forget:
         return decode(_forget, Forget, value)
 
 
-def expected_time(time: float) -> str:
-    """Return what was expected of a time that is no whole number, or later than any: milliseconds, and the unit that it looks like instead.
-
-    >>> expected_time(1_790_000_000_000_000)
-    'epoch milliseconds; this looks like microseconds'
-    >>> expected_time(2**63)
-    'epoch milliseconds; this looks like nanoseconds'
-    >>> expected_time(1_790_000_000.5)
-    'epoch milliseconds; this looks like seconds'
-    """
-    if time <= LATEST_TIME:
-        return "epoch milliseconds; this looks like seconds" if 0 <= time < _SECONDS else "epoch milliseconds, int"
-    for unit, of_a_millisecond in (("microseconds", 1_000), ("nanoseconds", 1_000_000)):
-        if time <= LATEST_TIME * of_a_millisecond:
-            return f"epoch milliseconds; this looks like {unit}"
-    return f"epoch milliseconds, int <= {LATEST_TIME}"
-
-
 encode: Callable[[Struct], bytes] = msgspec.json.Encoder().encode
 
 
@@ -195,8 +174,6 @@ _example = msgspec.json.Decoder(Example)
 _forget = msgspec.json.Decoder(Forget)
 _watermark = msgspec.json.Decoder(Watermark)
 _moment = msgspec.json.Decoder(datetime).decode
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_TIMES = ("time", "clicked_at")
 
 _S = TypeVar("_S", bound=Struct)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -228,7 +205,7 @@ def decode(decoder: msgspec.json.Decoder[_S], kind: type[_S], value: bytes | Non
     except UNREADABLE as error:
         again = in_epoch_ms(value)
         if again is None:
-            raise _fault(kind, value, error) from error
+            raise BadRecordError(*fault_of(kind, value, error)) from error
     return decode(decoder, kind, again)
 
 
@@ -240,58 +217,7 @@ def in_epoch_ms(value: bytes) -> bytes | None:
     """
     try:
         fields: dict[str, Any] = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-        written = {name: ms_of(_moment(fields[name])) for name in _TIMES if bytes(fields.get(name, b""))[:1] == b'"'}
+        written = {name: ms_of(_moment(fields[name])) for name in TIMES if bytes(fields.get(name, b""))[:1] == b'"'}
         return msgspec.json.encode(fields | written) if written else None
     except UNREADABLE:
         return None
-
-
-def ms_of(moment: datetime) -> int:
-    """Return the epoch millisecond in which a moment lies, UTC unless it says otherwise: what is finer is cut, here and in every file.
-
-    >>> ms_of(datetime(1970, 1, 1, 0, 0, 1, 999_999))
-    1999
-    """
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _fault(kind: type[Struct], value: bytes, error: Exception) -> BadRecordError:
-    """Find what is wrong with a record that did not decode: msgspec does not name a bad feature, or a field that holds NaN."""
-    try:
-        # No field takes the type ``complex``, so the field that holds NaN or Infinity is found.
-        fields = json.loads(value, parse_constant=complex)
-    except (ValueError, RecursionError):
-        return BadRecordError("record", value, "a JSON object in UTF-8")
-    if not isinstance(fields, dict):
-        return BadRecordError("record", fields, "a JSON object")
-    for field in msgspec.structs.fields(kind):
-        if field.name in fields:
-            fault = _fault_of(field.name, fields[field.name], field.type)
-            if fault:
-                return fault
-        elif field.required:
-            return BadRecordError(field.name, "nothing", "a value")
-    return BadRecordError("record", value, str(error))
-
-
-def _fault_of(name: str, value: object, expected: Any) -> BadRecordError | None:
-    if name == "features" and isinstance(value, dict):
-        return next(filter(None, (_fault_of(f"features.{key}", feature, Feature) for key, feature in value.items())), None)
-    try:
-        msgspec.convert(value, expected, str_keys=True)
-    except UnicodeEncodeError:
-        return BadRecordError(name, value, "text without half a surrogate pair")
-    except msgspec.ValidationError as error:
-        if name in _TIMES and isinstance(value, int | float) and (value > LATEST_TIME or isinstance(value, float)):
-            return BadRecordError(name, value, expected_time(value))
-        return BadRecordError(name, value, _expectation(str(error), expected))
-    if isinstance(value, float) and abs(value) == float("inf"):
-        return BadRecordError(name, value, "a finite number")
-    return None
-
-
-def _expectation(message: str, expected: Any) -> str:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.time`" into "int", and its "Invalid enum value 7" into "0 or 1"."""
-    if message.startswith("Invalid enum value"):
-        return " or ".join(map(str, get_args(expected)))
-    return message.removeprefix("Expected ").split(", got ")[0].split(" - at ")[0].replace("`", "")

@@ -1,4 +1,4 @@
-"""A site's own events -> impressions and clicks, as ``[input]`` says where they are found.
+"""A site's own events → impressions and clicks, as ``[input]`` says where they are found.
 
 An event is mapped whole or not at all: one that can't be is a dead letter with its original bytes. What is mapped is a function of its
 value and the settings alone, ids included, so an event that comes again gives the same impressions, which the joiner tells as duplicates.
@@ -6,54 +6,19 @@ Whatever the bytes, mapping returns what the joiner can decode or raises :class:
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from stream.events import (
-    LARGEST_EVENT,
-    LARGEST_RECORD,
-    LATEST_TIME,
-    UNREADABLE,
-    BadRecordError,
-    Click,
-    ClickValue,
-    Feature,
-    Id,
-    Impression,
-    encode,
-    expected_time,
-    ms_of,
-)
+from stream.events import LARGEST_EVENT, LARGEST_RECORD, UNREADABLE, BadRecordError, Click, ClickValue, Id, Impression, encode
 from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
+from stream.input_values import Document, MappingError, Pointer, features
 from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
 
 MOST_ITEMS = 1_000  # of one event
 LARGEST_MAPPED = 10_000_000  # bytes of all that one event is mapped to: what its items share is repeated in each
-MOST_NESTED = 16  # objects within each other that become features
-LONGEST_NAME = 1_000  # characters of a feature's name: those of nested objects repeat the outer names
-
-_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_A_FEATURE = "a text, number, boolean or null, or a list of these"
 
 Event: TypeAlias = Impression | Click
-Document: TypeAlias = Any  # decoded JSON
-
-
-class MappingError(BadRecordError):
-    """An event does not hold at a pointer what ``[input]`` says."""
-
-    def __init__(self, setting: str, pointer: str, value: object, expected: str) -> None:
-        """Name the setting, the pointer, what is there and what was expected."""
-        super().__init__(pointer, "nothing" if value is ABSENT else value, f"{expected}, as input.{setting}")
-        self._setting = setting.partition(".")[2].partition(".")[0]
-
-    @property
-    def reason(self) -> str:
-        """Return the setting at fault: names in the data are without number."""
-        return self._setting or "record"
 
 
 class Mapped(NamedTuple):
@@ -64,68 +29,44 @@ class Mapped(NamedTuple):
     value: bytes
 
 
-class _Place(NamedTuple):
-    """A setting that is a pointer."""
-
-    setting: str
-    pointer: str
-    tokens: tuple[str, ...]
-
-    def find(self, document: Document, base: str = "") -> Any:
-        """Return what is there; ``base`` is the pointer to the document itself."""
-        try:
-            return find(document, self.tokens)
-        except WrongTypeError as error:
-            raise self.error(error.value, "objects and arrays on the way", base) from error
-
-    def error(self, value: object, expected: str, base: str = "") -> MappingError:
-        return MappingError(self.setting, base + self.pointer, value, expected)
-
-
 class _Mapper:
     """What impressions and clicks have in common."""
 
     kind: str
 
     def __init__(self, settings: TopicSettings) -> None:
-        self._where = [(self._place("where", pointer), value) for pointer, value in settings.where.items()]
-        self._id, self._time, self._unit = self._place("id", settings.id), self._place("time", settings.time), settings.time_unit
-        self._item_id = None if settings.item_id is None else self._place("item_id", settings.item_id)
+        self._where = [(self._pointer("where", pointer), value) for pointer, value in settings.where.items()]
+        self._id, self._time, self._unit = self._pointer("id", settings.id), self._pointer("time", settings.time), settings.time_unit
+        self._item_id = None if settings.item_id is None else self._pointer("item_id", settings.item_id)
 
     def takes(self, document: Document) -> bool:
         """Return whether the event is of this kind: one in which a pointer leads nowhere is not."""
         try:
-            return all(_same(find(document, place.tokens), value) for place, value in self._where)
+            return all(_same(find(document, pointer.tokens), value) for pointer, value in self._where)
         except WrongTypeError:
             return False
 
     def time(self, document: Document) -> int:
         """Return the event's time, epoch ms."""
-        found = self._time.find(document)
-        try:
-            time = milliseconds(found, self._unit)
-        except (TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
-            raise self._time.error(found, f"epoch {_UNITS[self._unit]} (time_unit), or ISO 8601") from error
-        if not 0 <= time <= LATEST_TIME:
-            raise self._time.error(found, expected_time(time) if self._unit == "ms" and time > 0 else f"epoch {_UNITS[self._unit]}")
-        return time
+        return self._time.time(document, self._unit)
 
     @property
     def time_pointer(self) -> str:
         """The pointer to the time."""
         return self._time.pointer
 
-    def _place(self, setting: str, pointer: str) -> _Place:
-        return _Place(f"{self.kind}.{setting}", pointer, parse(pointer))
+    def _pointer(self, setting: str, pointer: str) -> Pointer:
+        return Pointer(f"{self.kind}.{setting}", pointer, parse(pointer))
 
     def _name(self, document: Document, item: Document, base: str = "", index: int | None = None) -> str:
         """Return the impression's id: that of the event, with the item's where there is one."""
-        of_event = _text(self._id, document)
+        of_event = self._id.text(document)
         if self._item_id is None and index is None:
             return of_event
-        of_item = str(index) if self._item_id is None else _text(self._item_id, item, base)
+        of_item = str(index) if self._item_id is None else self._item_id.text(item, base)
         name = f"{escape(of_event)}/{of_item}"
-        return str(_checked(self._item_id or self._id, name, Id, "an id of at most 1,000 characters, with that of its page", base))
+        expected = "an id of at most 1,000 characters, with that of its page"
+        return str((self._item_id or self._id).checked(name, Id, expected, base))
 
 
 class _Impressions(_Mapper):
@@ -133,13 +74,13 @@ class _Impressions(_Mapper):
 
     def __init__(self, settings: ImpressionInput) -> None:
         super().__init__(settings)
-        self._items = None if settings.items is None else self._place("items", settings.items)
-        self._features = self._places("features", settings.features)
-        self._item_features = self._places("item_features", settings.item_features)
+        self._items = None if settings.items is None else self._pointer("items", settings.items)
+        self._features = self._pointers("features", settings.features)
+        self._item_features = self._pointers("item_features", settings.item_features)
 
     def events(self, document: Document) -> Iterator[Event]:
         """Yield the impressions of an event."""
-        time, shared = self.time(document), _features(self._features, document)
+        time, shared = self.time(document), features(self._features, document)
         if self._items is None:
             yield Impression(self._name(document, document), time, shared)
             return
@@ -148,13 +89,13 @@ class _Impressions(_Mapper):
             raise self._items.error(f"{len(items):,} items" if isinstance(items, list) else items, f"an array of at most {MOST_ITEMS:,}")
         for index, item in enumerate(items):
             base = f"{self._items.pointer}/{index}"
-            features = shared | (own := _features(self._item_features, item, base))
-            if len(features) < len(shared) + len(own):
+            every = shared | (own := features(self._item_features, item, base))
+            if len(every) < len(shared) + len(own):
                 raise self._items.error(sorted(shared.keys() & own.keys()), "features and item_features to differ in their names")
-            yield Impression(self._name(document, item, base, index), time, features)
+            yield Impression(self._name(document, item, base, index), time, every)
 
-    def _places(self, setting: str, pointers: Mapping[str, str]) -> dict[str, _Place]:
-        return {name: self._place(f"{setting}.{name}", pointer) for name, pointer in pointers.items()}
+    def _pointers(self, setting: str, pointers: Mapping[str, str]) -> dict[str, Pointer]:
+        return {name: self._pointer(f"{setting}.{name}", pointer) for name, pointer in pointers.items()}
 
 
 class _Clicks(_Mapper):
@@ -162,13 +103,13 @@ class _Clicks(_Mapper):
 
     def __init__(self, settings: ClickInput) -> None:
         super().__init__(settings)
-        self._value = None if settings.value is None else self._place("value", settings.value)
+        self._value = None if settings.value is None else self._pointer("value", settings.value)
 
     def events(self, document: Document) -> Iterator[Event]:
         """Yield the click of an event."""
         worth = None
         if self._value and (found := self._value.find(document)) not in (ABSENT, None):
-            worth = float(_checked(self._value, found, ClickValue, "a number from 0 to below 2⁵³"))
+            worth = float(self._value.checked(found, ClickValue, "a number from 0 to below 2⁵³"))
         yield Click(self._name(document, document), self.time(document), worth)
 
 
@@ -233,61 +174,3 @@ def _document(value: bytes | None) -> Document:
 def _same(found: object, wanted: object) -> bool:
     """Return whether two values of JSON are equal: true is not 1."""
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
-
-
-def _text(place: _Place, document: Document, base: str = "") -> str:
-    found = place.find(document, base)
-    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
-    return str(_checked(place, text, Id, "a text of 1 to 1,000 characters, or a whole number", base))
-
-
-def _checked(place: _Place, value: Any, kind: Any, expected: str, base: str = "") -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise place.error(value, expected, base) from error
-
-
-def milliseconds(value: Any, unit: str) -> int:
-    """Return a time in epoch ms.
-
-    Raises:
-        TypeError, ValueError, OverflowError, msgspec.ValidationError: it is none.
-    """
-    if isinstance(value, str) and not value.isdecimal():
-        return ms_of(msgspec.convert(value, datetime))
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TypeError
-    of_a_second = _OF_A_SECOND[unit]
-    return round(1_000 * value / of_a_second) if isinstance(value, float) else 1_000 * int(value) // of_a_second
-
-
-def _features(places: Mapping[str, _Place], document: Document, base: str = "") -> dict[str, Feature]:
-    """Return the features that are found; one that is missing is left out."""
-    found: dict[str, Feature] = {}
-    size = 0
-    for outer, place in places.items():
-        value = place.find(document, base)
-        if value is ABSENT:
-            continue
-        for name, feature in _flat(outer, value, place, base):
-            size += len(name)
-            if size > LARGEST_EVENT:
-                raise place.error(f"names of {size:,} characters", f"at most {LARGEST_EVENT:,} in all features", base)
-            if name in found:
-                raise place.error(name, "no feature twice", base)
-            found[name] = feature
-    return found
-
-
-def _flat(name: str, value: Any, place: _Place, base: str, depth: int = 0) -> Iterator[tuple[str, Feature]]:
-    """Yield a value under its name, or those of an object under ``NAME.MEMBER``."""
-    if len(name) > LONGEST_NAME or depth > MOST_NESTED:
-        raise place.error(name, f"names of at most {LONGEST_NAME:,} characters, {MOST_NESTED} objects within each other", base)
-    if isinstance(value, dict):
-        for member, inner in value.items():
-            yield from _flat(f"{name}.{member}", inner, place, base, depth + 1)
-    elif isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
-        raise place.error({name: value}, f"{_A_FEATURE}; or pointers to what is in it", base)
-    else:
-        yield name, value

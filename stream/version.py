@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from stream.events import Count, Forget, Time, decode
+from stream.events import Count, Forget, decode
 from stream.sampling import Sampling
+from stream.times import Time
 
 
 class Run(NamedTuple):
@@ -113,6 +114,14 @@ class Version(Struct, frozen=True, omit_defaults=True):
 def last_forgetting(version: Version) -> int | None:
     """Return the number of the last version, up to this one, that forgot a value."""
     return version.version if version.forgotten else version.forgot_before
+
+
+def trained_through(version: Version) -> int | None:
+    """Return the latest event time that a version has learned, at most the time of its publication.
+
+    An earlier program took the time of any example.
+    """
+    return version.trained_through and min(version.trained_through, version.published_at)
 
 
 def decode_version(value: bytes | None) -> Version:

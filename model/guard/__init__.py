@@ -1,1 +1,1 @@
-"""Whether weights are fit to be served: examples → sums over a window, a thin sample of them → the guard, which judges each version."""
+"""Whether weights are fit to be served: examples → sums over a window, a sample of them → checks → the guard, which judges each version."""

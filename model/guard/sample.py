@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.features import Features
 
 SIZE = 64  # examples
+GOLDEN_EVERY, RECENT_EVERY = 256, 16  # in so many one is kept: of the good time, and of all
 
 
 class Kept(NamedTuple):

@@ -68,25 +68,16 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-            else:
-                await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = headers.get(b"x-request-id")
-        request_id = given if given and _ID.fullmatch(given) else f"{_FIRST}-{next(_COUNT):x}".encode()
+        request_id, path, method = _request_id(headers), path_of(scope), scope["method"]
         REQUEST_ID.set(request_id.decode())
-        path = path_of(scope)
-        added = [*SECURITY, (b"x-request-id", request_id)]
-        if path in PAGES:
-            added += OF_PAGES
-        else:
-            added.append(POLICY)
-        if scope["scheme"] == "https":
-            added.append(HTTPS_ONLY)
-        method = scope["method"]
+        added = _added(path, scope["scheme"], request_id)
 
         async def answered(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -109,12 +100,7 @@ class Guard:
             RefusedError: it may not come in; nothing was answered yet.
         """
         method = scope["method"]
-        if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD:
-            raise RefusedError(431, f"the headers hold more than {MAX_HEAD:,} bytes")
-        if len(headers) < len(scope["headers"]):
-            for name, count in Counter(name for name, _ in scope["headers"]).items():
-                if name in ONCE and count > 1:
-                    raise RefusedError(400, f"{ONCE[name]}: got {count}, expected one")
+        _check_headers(scope, headers)
         if self.access.hosts is not None and path not in PROBES:
             check_host(headers, self.access.hosts)
         if method not in SAFE:
@@ -193,6 +179,32 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) or "/" if root else path
+
+
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    """Return the id that a request brings, or a new one."""
+    given = headers.get(b"x-request-id")
+    return given if given and _ID.fullmatch(given) else f"{_FIRST}-{next(_COUNT):x}".encode()
+
+
+def _added(path: str, scheme: str, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers that whatever is answered at a path carries."""
+    of_path = OF_PAGES if path in PAGES else [POLICY]
+    return [*SECURITY, (b"x-request-id", request_id), *of_path, *([HTTPS_ONLY] if scheme == "https" else [])]
+
+
+def _check_headers(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Refuse headers that are too long, or of which one that may come once comes again.
+
+    Raises:
+        RefusedError: they are.
+    """
+    if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD:
+        raise RefusedError(431, f"the headers hold more than {MAX_HEAD:,} bytes")
+    if len(headers) < len(scope["headers"]):
+        for name, count in Counter(name for name, _ in scope["headers"]).items():
+            if name in ONCE and count > 1:
+                raise RefusedError(400, f"{ONCE[name]}: got {count}, expected one")
 
 
 def _client(scope: Scope) -> str:

@@ -67,6 +67,9 @@ Ask `/v1/predict` for the candidates of one page and show what you like. Then se
 send it), and a click for each one clicked, both with the `impression_id` of the answer.
 """
 
+_READING = (model, freshness, history_route, experiments, console, docs, metrics_route)
+ROUTERS = [part.router for part in (predict, explain, events, users, *_READING, inference)]  # in the order of the document
+
 
 def build(
     log: Log,
@@ -139,14 +142,16 @@ def build(
     app.add_middleware(Measured, metrics=metrics)
     if tracing:
         app.add_middleware(tracing.around)
-    reading = (model, freshness, history_route, experiments, console, docs, metrics_route)
-    routers = [part.router for part in (predict, explain, events, users, *reading, inference)]
-    for router in routers:
-        app.include_router(router)
-    handle(app, [route for router in routers for route in router.routes])
-    needs_key = access is not None and not access.callers.open
-    app.openapi = cache(lambda: _described(app, needs_key=needs_key))  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    _add_routes(app, needs_key=access is not None and not access.callers.open)
     return app
+
+
+def _add_routes(app: FastAPI, *, needs_key: bool) -> None:
+    """Add the endpoints, the answers to what goes wrong in them, and the OpenAPI document of both."""
+    for router in ROUTERS:
+        app.include_router(router)
+    handle(app, [route for router in ROUTERS for route in router.routes])
+    app.openapi = cache(lambda: _described(app, needs_key=needs_key))  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def _described(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def logged(request: PredictRequest, probabilities: Sequence[float], chosen: Sequ
     ids = [(type(candidate["id"]), candidate["id"]) for candidate in request.candidates]
     wanted = dict.fromkeys((type(each), each) for each in request.log)
     if missing := wanted.keys() - ids:
-        place = next(place for place, each in enumerate(request.log) if (type(each), each) in missing)
-        raise BadRequestError(f"log[{place}]", f"got {request.log[place]!r}, expected the id of a candidate")
+        index = next(index for index, each in enumerate(request.log) if (type(each), each) in missing)
+        raise BadRequestError(f"log[{index}]", f"got {request.log[index]!r}, expected the id of a candidate")
     return [index for index, each in enumerate(ids) if each in wanted]
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from stream.arms import Role
-from stream.events import Served, Time
+from stream.events import Served
+from stream.times import Time
 
 MAX_CANDIDATES = 1000
 MAX_LISTED = 400_000  # values in the lists of a context, counted once for each candidate

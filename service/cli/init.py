@@ -1,11 +1,14 @@
 """``sml init``: the options of the settings file that it writes."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from service.cli.program import RECORDED, MaxBad
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 Format = Literal["auto", "csv", "tsv", "jsonl", "parquet", "avazu", "criteo", "libsvm", "libffm", "vw"]
 
@@ -68,9 +71,14 @@ def init(
     except NoSuchColumnError as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from error
     except ValidationError as error:
-        [first, *_] = error.errors()
-        option = f"--{first['loc'][0]}".replace("_", "-") if first["loc"] else None
-        raise typer.BadParameter(f"got {first['input']!r}, {first['msg']}", param_hint=option) from error
+        raise _bad_option(error) from error
+
+
+def _bad_option(error: "ValidationError") -> typer.BadParameter:
+    """Return the error that names the option at fault: each is named as its setting is."""
+    [first, *_] = error.errors()
+    option = f"--{first['loc'][0]}".replace("_", "-") if first["loc"] else None
+    return typer.BadParameter(f"got {first['input']!r}, {first['msg']}", param_hint=option)
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ from service.commands.arms import in_force
 from service.own_key import key_header
 from service.settings import Settings
 from stream.event_time import TimeRule
-from stream.events import LATEST_TIME, Forget
+from stream.events import Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.formats.decoding import decoding
 from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import CONTROL, Topics
+from stream.times import LATEST_TIME
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions

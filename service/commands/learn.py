@@ -132,6 +132,11 @@ def _learn(
                 return asked() or is_retired()
 
             learner.run(should_stop, until_caught_up=until_caught_up)
+    return _figures(learner, registry)
+
+
+def _figures(learner: Learner, registry: CollectorRegistry) -> dict[str, Any]:
+    """Return the learner's last version, and the log loss of all that it has learned."""
     last = learner.last.version if learner.last else None
     return {
         "version": last and last.version,

@@ -10,7 +10,7 @@ import msgspec
 from service.audit import record, this_user
 from service.settings import Settings
 from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
-from stream.learn.order import give_order
+from stream.learn.order import DONE, give_order
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.connect import open_log
 from stream.log.topics import Topics
@@ -72,7 +72,7 @@ def order(settings: Settings, what: Literal["approve", "hold"]) -> dict[str, Any
     topics = settings.topics
     with open_log(settings.log) as log:
         version = give_order(log, topics, what, this_user())
-    record(this_user(), {"approve": "approved", "hold": "held"}[what], f"{topics.versions}, by version {version.version}")
+    record(this_user(), DONE[what], f"{topics.versions}, by version {version.version}")
     return {**_named(version), "order": what, "held": version.held}
 
 

@@ -36,21 +36,26 @@ def log_found(settings: Settings) -> Iterator[Finding]:
     try:
         with open_log(settings.log) as log:
             yield Finding("log", True, f"{url} answers{_secured(settings)}")
-            topics = settings.topics._replace(by_id=settings.join.rekey)
-            yield of_log(log, settings)
-            yield _topics(log, topics, tuple(settings.arms))
-            yield from _retentions(log, settings)
-            yield waiting_found(log, settings)
-            yield joiners_found(log, settings)
-            inputs = topics._replace(by_id=False)
-            for topic in (inputs.impressions, inputs.clicks, inputs.examples):
-                with suppress(UnknownTopicError):  # reported above
-                    yield _append_times(log, url, topic)
-            for topic in settings.input.topics:
-                yield _of_the_site(log, topic)
-            yield from of_processes(log, inputs, tuple(settings.arms))
+            yield from _on_log(log, settings)
     except LogError as error:
         yield Finding("log", False, f"{url}: {error}", "start the log, or set [log] url and [log.security] to where it is")
+
+
+def _on_log(log: Log, settings: Settings) -> Iterator[Finding]:
+    """Check what a log that answers holds."""
+    topics = settings.topics._replace(by_id=settings.join.rekey)
+    yield of_log(log, settings)
+    yield _topics(log, topics, tuple(settings.arms))
+    yield from _retentions(log, settings)
+    yield waiting_found(log, settings)
+    yield joiners_found(log, settings)
+    inputs = topics._replace(by_id=False)
+    for topic in (inputs.impressions, inputs.clicks, inputs.examples):
+        with suppress(UnknownTopicError):  # reported above
+            yield _append_times(log, settings.log.url, topic)
+    for topic in settings.input.topics:
+        yield _of_the_site(log, topic)
+    yield from of_processes(log, inputs, tuple(settings.arms))
 
 
 def _secured(settings: Settings) -> str:

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing import parent_process
@@ -91,15 +91,22 @@ def follow(settings: Settings, listener: socket.socket, totals: Path) -> None:
             Follower(log, own, offer, metrics, offer.heartbeats, traces, offer.memory, archive).run(partial(should_stop, arm))
             offer.end()
 
-        for work_of in [partial(follow_arm, *each) for each in offers.items()] + ([partial(traffic.run, stop.is_set)] if traffic else []):
-            threads.callback(_started(work_of, stop).join)
-        listener.settimeout(TELL_EVERY)
-        while not stop.is_set():
-            with suppress(OSError, KeyError):  # nobody came, or who came has gone
-                worker = listener.accept()[0]
-                offers[joining(worker)].join(worker)
-            for offer in offers.values():
-                offer.tell()
+        for each in offers.items():
+            threads.callback(_started(partial(follow_arm, *each), stop).join)
+        if traffic:
+            threads.callback(_started(partial(traffic.run, stop.is_set), stop).join)
+        _tell_workers(listener, offers, stop)
+
+
+def _tell_workers(listener: socket.socket, offers: Mapping[str, Offer], stop: Event) -> None:
+    """Let workers that connect join the offer of the arm that they name, and tell all how things stand, until the event is set."""
+    listener.settimeout(TELL_EVERY)
+    while not stop.is_set():
+        with suppress(OSError, KeyError):  # nobody came, or who came has gone
+            worker = listener.accept()[0]
+            offers[joining(worker)].join(worker)
+        for offer in offers.values():
+            offer.tell()
 
 
 def _end_by(server: uvicorn.Server, stop: Event) -> None:

@@ -6,9 +6,9 @@ from itertools import groupby, takewhile
 from typing import NamedTuple
 
 from stream.arms import POINTS, Traffic, read_traffic
-from stream.events import LATEST_TIME
 from stream.log.contract import Log, LogError
 from stream.log.topics import Topics
+from stream.times import LATEST_TIME
 
 NEVER = LATEST_TIME + 1
 

@@ -8,7 +8,6 @@ Delivery: every record changes the published weights exactly once, or is set asi
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import cache
@@ -25,8 +24,9 @@ from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
 from stream.learn.imported import begun_with, imported
 from stream.learn.metrics import LearnerMetrics
+from stream.learn.order import was_ordered
 from stream.learn.pending import PendingVersion
-from stream.learn.publish import Publisher, trained_through
+from stream.learn.publish import Publisher
 from stream.learn.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
 from stream.learn.session import End, LearningRanks, Session
@@ -37,15 +37,13 @@ from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.settings import LearnSettings
 from stream.traces import Tracing
-from stream.version import Version
+from stream.version import trained_through
 from stream.weights.archive import Archive
-from stream.weights.versions import Published, read_versions
+from stream.weights.versions import Published
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT = 1.0  # seconds from one try to reach the log to the next
-_ROLLBACK = 5.0  # seconds that a rollback may take from owning the model to publishing its version
-_ROLLBACK_POLL = 0.05  # seconds from one look for that version to the next
 
 
 class Learner:
@@ -118,7 +116,8 @@ class Learner:
             try:
                 self._own_model(should_stop, end)
             except FencedError:
-                if not (what := self._was_ordered(should_stop)):
+                logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback or an order")
+                if not (what := was_ordered(self._log, self._topics, self.last, should_stop)):
                     raise
                 logger.warning("the model was %s: going on from there", what)
             else:
@@ -140,21 +139,6 @@ class Learner:
                 else:
                     return
 
-    def _was_ordered(self, should_stop: Callable[[], bool]) -> str | None:
-        """Return what a person has done to the model, who took it for that; None if another learner has taken it.
-
-        The protocol: it takes the model, publishes exactly one version and lets go of the model. If another version follows,
-        another learner has taken the model since; if none comes in ``_ROLLBACK`` seconds, it was no such thing.
-        """
-        logger.warning("another process has taken the model: nothing more is published, unless it was for a rollback or an order")
-        start = self.last.offset + 1 if self.last else self._log.bounds(self._topics.versions)[0].first
-        deadline = time.monotonic() + _ROLLBACK
-        while True:
-            published = list(read_versions(self._log, self._topics, start))
-            if published or time.monotonic() > deadline or should_stop():
-                return _ordered(published[0].version) if len(published) == 1 else None
-            sleep_unless(should_stop, _ROLLBACK_POLL)
-
     def _run_session(self, writer: Writer, should_stop: Callable[[], bool], end: End) -> None:
         """Recover the last version, and learn until told to stop, until ``end`` is reached or until the log is away."""
         check_learners(self._log, self._topics)
@@ -164,38 +148,58 @@ class Learner:
         if self._ranks:
             recovered.trainer.ranks = self._ranks
         recovered.trainer.quality = self._quality
-        last, metrics = (self.last.version if self.last else None), self._metrics
-        learned = beginning.of if beginning else None if recovered.anew else last
-        offsets = learned.offsets if learned else {}
-        committed = {p: entry.offset for p, entry in self._log.progress(self._topics.learner, self._topics.examples).items()}
-        reread = last.reread if last else {}
-        source = ExampleSource(
-            self._log, self._topics.examples, offsets, committed, reread, accept_gap=self._accept_gap, shared=self._shared
-        )
         with ExitStack() as stack:
-            stack.enter_context(closing(source))
-            publisher = stack.enter_context(
-                closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention, self._tracing))
-            )
-            if recovered.anew or recovered.begun:  # what was archived leads nowhere any more
-                publisher.archived = []
-            archive_writer = None
-            if self._archive:
-                archive_writer = stack.enter_context(closing(ArchiveWriter(self._archive, self._topics, publisher.archived, metrics)))
-            checkpoint_writer = stack.enter_context(
-                closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics, archive_writer))
-            )
-            pending = self._pending(recovered, source.offsets(), beginning)
-            shedding = Shedding(self._settings, last.sampling if last else None)
-            writers, ranks = (publisher, checkpoint_writer, archive_writer), self._ranks
-            session = Session(
-                recovered, pending, source, *writers, self._topics, self._rules, shedding, metrics, ranks, scored=self._scored
-            )
-            stack.enter_context(closing(session))
+            session = self._session(recovered, beginning, writer, stack)
             try:
                 session.run(should_stop, end)
             finally:
                 self.last = session.last
+
+    def _session(self, recovered: Recovered, beginning: Beginning | None, writer: Writer, stack: ExitStack) -> Session:
+        """Return the session that goes on from what was recovered; the stack closes it, and what it reads and writes with."""
+        last, metrics = (recovered.last.version if recovered.last else None), self._metrics
+        source = stack.enter_context(closing(self._source(recovered, beginning)))
+        publisher = stack.enter_context(
+            closing(Publisher(self._log, writer, self._topics, self._settings, last, self._weights_retention, self._tracing))
+        )
+        if recovered.anew or recovered.begun:  # what was archived leads nowhere any more
+            publisher.archived = []
+        archive_writer = None
+        if self._archive:
+            archive_writer = stack.enter_context(closing(ArchiveWriter(self._archive, self._topics, publisher.archived, metrics)))
+        checkpoint_writer = stack.enter_context(
+            closing(CheckpointWriter(self._checkpoints, self._settings.checkpoint_every, recovered.saved, metrics, archive_writer))
+        )
+        session = Session(
+            recovered,
+            self._pending(recovered, source.offsets(), beginning),
+            source,
+            publisher,
+            checkpoint_writer,
+            archive_writer,
+            self._topics,
+            self._rules,
+            Shedding(self._settings, last.sampling if last else None),
+            metrics,
+            self._ranks,
+            scored=self._scored,
+        )
+        return stack.enter_context(closing(session))
+
+    def _source(self, recovered: Recovered, beginning: Beginning | None) -> ExampleSource:
+        """Return the examples after those that the model has learned."""
+        last = recovered.last.version if recovered.last else None
+        learned = beginning.of if beginning else None if recovered.anew else last
+        committed = {p: entry.offset for p, entry in self._log.progress(self._topics.learner, self._topics.examples).items()}
+        return ExampleSource(
+            self._log,
+            self._topics.examples,
+            learned.offsets if learned else {},
+            committed,
+            last.reread if last else {},
+            accept_gap=self._accept_gap,
+            shared=self._shared,
+        )
 
     def _recover(self) -> tuple[Recovered, Beginning | None]:
         """Recover the last version; where there is none, begin with what was imported or another arm's, if there is any."""
@@ -226,10 +230,3 @@ class Learner:
             new_settings=recovered.migrated,
             begun=recovered.begun,
         )
-
-
-def _ordered(version: Version) -> str | None:
-    """Return what a person has done by this version."""
-    if version.rollback:
-        return "rolled back"
-    return {"approve": "approved", "hold": "held", None: None}[version.order]

@@ -142,7 +142,7 @@ class LearnerMetrics:
         self.table_rows.set(table.counts[OCCUPIED])
         self.table_expired.set(table.counts[EXPIRED])
         self.table_capacity.set(len(table.keys))
-        self._encoders = [trainer.encoder]
+        self._encoders = [trainer.preparer.encoder]
         if inside:
             self.quality.record_parts(trainer)
             self.inside.record(trainer.model, trainer.guard.recent)

@@ -136,7 +136,7 @@ class Publisher:
         if whole and not held:
             self.snapshots.write(header, model.spec, arrays, self._end)
         delta = b"" if held else pack(header, {} if whole else arrays)
-        published = self._commit(_version(header, model.spec, pending, self, self._forgot, log_loss, held), delta, pending)
+        published = self._commit(self._version(header, model.spec, pending, log_loss, held), delta, pending)
         ended = time.monotonic()
         pause = min(self._every, ended - begun)  # to learn, however long publishing takes
         self._next = max(begun + max(self._every, len(delta) / BUDGET), ended + pause)
@@ -155,6 +155,35 @@ class Publisher:
             arrays = model.weights.arrays()
             held = guard.judge(model, arrays, pending.trained_through) if guard else {}
         return arrays, held
+
+    def _version(self, header: WeightsHeader, spec: Spec, pending: PendingVersion, log_loss: float | None, held: dict[str, str]) -> Version:
+        """Return the record of the next version."""
+        return Version(
+            version=header.version,
+            digest=header.digest,
+            examples=header.examples,
+            trained_through=header.trained_through,
+            offsets=pending.offsets,
+            runs=pending.runs,
+            excluded=pending.excluded,
+            settings=settings_digest(spec),
+            fingerprint=fingerprint(),
+            published_at=header.published_at,
+            snapshot=self.snapshots.newest,
+            archived=self.archived,
+            rollback=pending.rollback,
+            begun=pending.begun,
+            forgotten=pending.forgotten,
+            forgot_before=self._forgot,
+            spec=spec.model_dump(mode="json") if pending.new_settings else None,
+            reread=pending.reread(),
+            log_loss=log_loss,
+            held=held,
+            learner=pending.learner,
+            sampling=pending.sampling,
+            left_out=pending.left_out,
+            rounds=pending.rounds if any(each.ranks > 1 for each in pending.rounds) else [],
+        )
 
     def _snapshot_if_due(self, model: OnlineModel, header: WeightsHeader) -> None:
         if self.holds and self.snapshots.due(None):
@@ -206,51 +235,6 @@ class Publisher:
             self._log.release(self._topics.weights, {DELTAS: before.deltas, SNAPSHOTS: before.first})
 
 
-def trained_through(version: Version) -> int | None:
-    """Return the latest event time that a version has learned, at most the time of its publication.
-
-    An earlier program took the time of any example.
-    """
-    return version.trained_through and min(version.trained_through, version.published_at)
-
-
 def settings_digest(spec: Spec) -> str:
     """Return the digest of a model's settings; a setting that is added later, with a default, does not change it."""
     return xxh3_64_hexdigest(spec.model_dump_json(exclude_defaults=True).encode())
-
-
-def _version(
-    header: WeightsHeader,
-    spec: Spec,
-    pending: PendingVersion,
-    publisher: Publisher,
-    forgot_before: int | None,
-    log_loss: float | None,
-    held: dict[str, str],
-) -> Version:
-    return Version(
-        version=header.version,
-        digest=header.digest,
-        examples=header.examples,
-        trained_through=header.trained_through,
-        offsets=pending.offsets,
-        runs=pending.runs,
-        excluded=pending.excluded,
-        settings=settings_digest(spec),
-        fingerprint=fingerprint(),
-        published_at=header.published_at,
-        snapshot=publisher.snapshots.newest,
-        archived=publisher.archived,
-        rollback=pending.rollback,
-        begun=pending.begun,
-        forgotten=pending.forgotten,
-        forgot_before=forgot_before,
-        spec=spec.model_dump(mode="json") if pending.new_settings else None,
-        reread=pending.reread(),
-        log_loss=log_loss,
-        held=held,
-        learner=pending.learner,
-        sampling=pending.sampling,
-        left_out=pending.left_out,
-        rounds=pending.rounds if any(each.ranks > 1 for each in pending.rounds) else [],
-    )

@@ -4,13 +4,11 @@
 2. the runs of the versions after it are learned again, in the order that those versions recorded;
 3. after each version, the digest must be the published one, unless other kernels learned it.
 
-Checkpoints and runs that a rollback has left behind are skipped, and so is a checkpoint that could bring a forgotten value back.
+Runs that a rollback has left behind are skipped.
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -21,7 +19,8 @@ from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
 from stream.learn.change import changed, other_settings
-from stream.learn.checkpoint import Checkpoint, Checkpoints
+from stream.learn.checkpoint import Checkpoints
+from stream.learn.checkpoint_choice import CheckpointChoice
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.imported import imported
 from stream.learn.publish import settings_digest
@@ -33,11 +32,9 @@ from stream.version import Begun, Run, Version
 from stream.weights.archive import Archive
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import holds, newest_weights
-from stream.weights.versions import Lineage, Published, newest_version, read_lineage, read_versions
+from stream.weights.versions import Lineage, Published, newest_version, read_versions
 
 logger = logging.getLogger(__name__)
-
-_OF_A_COMMIT = 2  # offsets of ``versions`` that one version takes at most: its record, and Kafka's marker of its transaction
 
 
 class Recovered(NamedTuple):
@@ -76,7 +73,7 @@ class Recovery:
         began: frozenset[str] = frozenset(),
         archive: Archive | None = None,
     ) -> None:
-        self._archive = archive
+        self._choice = CheckpointChoice(log, topics, checkpoints, archive, accept_gap=accept_gap)
         self._began = began | {topics.arm}
         self._log, self._topics, self._spec, self._checkpoints = log, topics, spec, checkpoints
         self._accept_gap = accept_gap
@@ -91,17 +88,26 @@ class Recovery:
             GapError: examples to learn again were deleted, or versions that say which.
         """
         first = self._log.bounds(self._topics.versions)[0].first
-        checkpoint, lineage = self._choose_checkpoint(until, first)
-        if checkpoint:
-            trainer = checkpoint.restore()
-            last: Published | None = Published(checkpoint.version, checkpoint.offset)
-            start = max(checkpoint.offset + 1, first)
-        elif first == 0:
-            trainer = Trainer(OnlineModel(self._spec), RunningScores())
-            last = None
-            start = 0
-        else:
+        checkpoint, lineage = self._choice.choose(until, first)
+        if checkpoint is None and first > 0:
             return self._begin_anew(until, first)
+        before: Published | None = None
+        if checkpoint:
+            self._diverged = checkpoint.offset < first and until is None
+            before, trainer = Published(checkpoint.version, checkpoint.offset), checkpoint.restore()
+        else:
+            trainer = Trainer(OnlineModel(self._spec), RunningScores())
+        trainer, last = self._learn_after(before, trainer, lineage, first, until)
+        now = changed(trainer, self._spec, last.version) if last and until is None else trainer
+        now.model.mark_published()
+        saved = checkpoint.version.version if checkpoint and self._checkpoints.has(checkpoint.version.version) else -1
+        return Recovered(now, last, self._diverged, saved, migrated=now is not trainer)
+
+    def _learn_after(
+        self, last: Published | None, trainer: Trainer, lineage: Lineage, first: int, until: int | None
+    ) -> tuple[Trainer, Published | None]:
+        """Learn the versions after ``last`` again, up to ``until``; return the trainer, and the last version that it has learned."""
+        start = max(last.offset + 1 if last else 0, first)
         left_behind: list[Version] = []
         with closing(Runs(self._log, self._topics.examples)) as runs, closing(read_versions(self._log, self._topics, start)) as versions:
             for published in takewhile(lambda each: until is None or each.version.version <= until, versions):
@@ -114,58 +120,7 @@ class Recovery:
                 left_behind = []
                 self._learn_again(trainer, published.version, runs)
                 last = published
-        before = trainer
-        if last is not None and until is None:
-            trainer = changed(trainer, self._spec, last.version)
-        trainer.model.mark_published()
-        saved = checkpoint.version.version if checkpoint and self._checkpoints.has(checkpoint.version.version) else -1
-        return Recovered(trainer, last, self._diverged, saved, migrated=trainer is not before)
-
-    def _choose_checkpoint(self, until: int | None, first: int) -> tuple[Checkpoint | None, Lineage]:
-        """Return the checkpoint to begin with, and which versions after it to learn again; the log holds them from offset ``first``."""
-        for checkpoint in self._checkpoints.newest_first(self._archived()):
-            number = checkpoint.version.version
-            if until is not None and number > until:
-                continue
-            if not (self._outlived(checkpoint, until, first) if checkpoint.offset < first else self._is_in_log(checkpoint)):
-                logger.warning("passing over the checkpoint of version %s: it is not in %s", number, self._topics.versions)
-                continue
-            lineage = read_lineage(self._log, self._topics, max(checkpoint.offset + 1, first), until)
-            if not lineage.holds(number):
-                logger.info("passing over the checkpoint of version %s: a rollback has left it behind", number)
-                continue
-            logger.info("from the checkpoint of version %s", number)
-            return checkpoint, lineage
-        return None, read_lineage(self._log, self._topics, first, until)
-
-    def _archived(self) -> dict[int, Callable[[], bytes]]:
-        """Return version → what reads its copy from the archive, of those that the newest version names."""
-        newest = newest_version(self._log, self._topics) if self._archive else None
-        if self._archive is None or newest is None:
-            return {}
-        return {each.version: partial(self._archive.read, self._topics, each) for each in newest.version.archived}
-
-    def _outlived(self, checkpoint: Checkpoint, until: int | None, first: int) -> bool:
-        """Return whether to begin with a checkpoint that is older than all versions that the log still holds.
-
-        Raises:
-            GapError: versions came after it, and it is not known what they had learned.
-        """
-        number = checkpoint.version.version
-        if until is not None and number != until:
-            return False
-        with closing(read_versions(self._log, self._topics, first)) as versions:
-            oldest = next((published.version for published in versions), None)
-        if oldest is not None or first > checkpoint.offset + _OF_A_COMMIT:
-            message = f"versions after {number} were deleted before they were learned again"
-            if until is None and not self._accept_gap:
-                raise GapError(f"{message}; --accept-gap goes on from the checkpoint of version {number}, if none of them forgot a value")
-            if oldest is None or (oldest.forgot_before or 0) > number:
-                logger.warning("%s, and one of them may have forgotten a value, which the checkpoint would bring back", message)
-                return False
-            logger.warning("%s: going on from the checkpoint of version %s", message, number)
-        self._diverged = until is None
-        return True
+        return trainer, last
 
     def _begin_anew(self, until: int | None, first: int) -> Recovered:
         """Return a model that takes the place of one whose checkpoints are lost: with the weights that servers have, if the log holds them.
@@ -182,7 +137,7 @@ class Recovery:
         how = (
             "goes on from the weights that servers have, without accumulators"
             if served
-            else ("begins a new model, which learns the examples that the log still holds")
+            else "begins a new model, which learns the examples that the log still holds"
         )
         if not self._accept_gap:
             raise GapError(f"{gone}: put them back, or --accept-gap {how}")
@@ -204,18 +159,6 @@ class Recovery:
         trainer = changed(trainer, self._spec, last.version)
         begun = Begun(self._topics.arm, header.version, accumulators=False)
         return Recovered(trainer, last, diverged=True, saved=-1, migrated=True, begun=begun)
-
-    def _is_in_log(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the log holds the checkpoint's version, at the same offset and with the same digest."""
-        bounds, saved = self._log.bounds(self._topics.versions)[0], checkpoint.version
-        if checkpoint.offset >= bounds.end:
-            raise RecoveryError(
-                f"the checkpoint of version {saved.version} is ahead of {self._topics.versions}, which ends at offset {bounds.end} "
-                f"(expected more than {checkpoint.offset}): is this its log? To learn anew from this log, move the checkpoints away"
-            )
-        with closing(read_versions(self._log, self._topics, checkpoint.offset)) as versions:
-            found = next(versions, None)
-        return found is not None and found.offset == checkpoint.offset and found.version.digest == saved.digest
 
     def _with_settings_of(self, version: Version, trainer: Trainer, *, is_first: bool) -> Trainer:
         """Return a trainer with the settings that the runs of ``version`` were learned with: those of the last version that has any."""

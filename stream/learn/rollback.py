@@ -1,7 +1,7 @@
 """Rollback: makes the learner's state at a past version again, and publishes it as the next version, which servers follow.
 
 The protocol: a rollback takes the model, publishes exactly one version and lets go of the model. A learner at work is fenced by it;
-the learner sees that one version and takes the model again (``Learner._was_rolled_back``). The state is saved to the disk
+the learner sees that one version and takes the model again (:func:`stream.learn.order.was_ordered`). The state is saved to the disk
 before the version is published; if it is lost, it can be made again from the log.
 """
 
@@ -14,12 +14,12 @@ from model.settings import Spec
 from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import RecoveryError
 from stream.learn.pending import PendingVersion
-from stream.learn.publish import Publisher, trained_through
+from stream.learn.publish import Publisher
 from stream.learn.recovery import Recovered, Recovery
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
-from stream.version import Rollback, Version
+from stream.version import Rollback, Version, trained_through
 from stream.weights.archive import Archive
 from stream.weights.versions import Published, newest_version, read_versions
 

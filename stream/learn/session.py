@@ -15,12 +15,12 @@ from stream.learn.checkpoint_writer import CheckpointWriter
 from stream.learn.example_source import ExampleSource
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.pending import PendingVersion
+from stream.learn.prepare import Prepared
 from stream.learn.publish import Publisher
 from stream.learn.recovery import Recovered
 from stream.learn.rules import Rules
 from stream.learn.shared import prepare
 from stream.learn.shedding import Shedding
-from stream.learn.trainer import Prepared
 from stream.log.contract import Bounds
 from stream.log.topics import Topics
 

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from threading import Lock
 
+from stream.learn.prepare import Prepared
 from stream.learn.rules import Rules
-from stream.learn.trainer import Prepared, Trainer
+from stream.learn.trainer import Trainer
 from stream.log.contract import Log, LogError, Reader, Record
 from stream.sampling import Sampling
 
@@ -29,11 +30,11 @@ class Batch(list[Record]):
         self._prepared: dict[Hashable, Prepared] = {}
 
     def prepared(self, trainer: Trainer, rules: Rules, sampling: Sampling | None) -> Prepared:
-        """Return what ``trainer.prepare`` returns, made once for all models that read and refuse the same, whose encoder counts for all."""
+        """Return the records, prepared once for all trainers whose models read and refuse the same: the encoder of one counts for all."""
         key = trainer.model.spec.fields, trainer.model.spec.served_by, rules, sampling
         with self._lock:
             if key not in self._prepared:
-                self._prepared[key] = trainer.prepare(self, rules=rules, sampling=sampling)
+                self._prepared[key] = trainer.preparer.prepare(self, rules=rules, sampling=sampling)
             made = self._prepared[key]
         return made._replace(bad=dict(made.bad), refused=dict(made.refused))  # who learns it adds to them
 
@@ -42,7 +43,7 @@ def prepare(trainer: Trainer, records: Sequence[Record], rules: Rules, sampling:
     """Prepare records for a trainer, together with the others where they were read for several."""
     if isinstance(records, Batch):
         return records.prepared(trainer, rules, sampling)
-    return trainer.prepare(records, rules=rules, sampling=sampling)
+    return trainer.preparer.prepare(records, rules=rules, sampling=sampling)
 
 
 class SharedReading:

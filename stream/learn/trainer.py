@@ -4,7 +4,7 @@ What is learned depends on the records and their order alone. Records are learne
 by the same call.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import RunningScores
-from model.features import Encoded, Encoder
+from model.features import Encoded
 from model.guard.guard import Guard
 from model.migrate import convert
 from model.online import Learned, OnlineModel
@@ -20,9 +20,9 @@ from model.progressive import learn_and_score
 from model.quality import Quality, Seen
 from model.rounds import OneProcess, Part, Ranks, split
 from model.settings import Spec
-from stream.events import BadRecordError, Example, Forget
-from stream.learn.field_values import FieldValues
-from stream.learn.forgotten import Forgotten, ForgottenError, check
+from stream.events import Example, Forget
+from stream.learn.forgotten import Forgotten, ForgottenError
+from stream.learn.prepare import Decoded, Prepared, Preparer, Segment
 from stream.learn.rules import Rules
 from stream.log.contract import Record
 from stream.sampling import Sampling
@@ -47,48 +47,20 @@ class BatchResult(NamedTuple):
     ranks: int  # that have learned a part each
 
 
-class _Decoded(NamedTuple):
-    """An example that the rules accept."""
-
-    position: int  # of its record in the batch
-    example: Example
-    time: int  # that event time reaches when it is learned, epoch ms
-
-
-class _Segment(NamedTuple):
-    """Examples with no request to forget between them."""
-
-    decoded: list[_Decoded]
-    encoded: Encoded
-
-
-class Prepared(NamedTuple):
-    """Records, decoded and encoded."""
-
-    records: Sequence[Record]
-    steps: list[_Segment | Forget]  # in order
-    bad: dict[int, Exception]  # position of a record that could not be decoded → why
-    refused: dict[int, Exception]  # position of an example that a rule refused → why
-    sampling: Sampling | None  # of the negatives
-    left_out: int  # negatives that it leaves out
-    others: list[int]  # the event times of examples that another arm served, epoch ms; none where this one learns from all
-
-
 class Trainer:
-    """A model with its encoder, its scores, the values that it has forgotten, and the guard that judges its versions.
+    """A model with its scores, the values that it has forgotten, and the guard that judges its versions.
 
     Attributes:
         quality: What watches how good the predictions are; None: nothing does. Nothing that is learned depends on it.
         ranks: Who learns what is shared.
+        preparer: Makes records into what is learned here.
     """
 
     def __init__(self, model: OnlineModel, scores: RunningScores, forgotten: Forgotten | None = None, guard: Guard | None = None) -> None:
         self.model, self.scores, self.forgotten, self.guard = model, scores, forgotten or Forgotten(), guard or Guard()
         self.quality: Quality | None = None
         self.ranks: Ranks = OneProcess()
-        self.encoder = Encoder(model.spec.fields)
-        self._values = FieldValues(model.spec.fields)
-        self._served_by = model.spec.served_by
+        self.preparer = Preparer(model.spec)
         self._as_shown = model.spec.label_policy == "fnc"  # learns the stream as it is, also one that was joined for an arm under fnw
 
     def begin(self, spec: Spec, *, accumulators: bool) -> "Trainer":
@@ -128,75 +100,17 @@ class Trainer:
     ) -> BatchResult:
         """Predict, learn and score each example, and carry out each request to forget, in order.
 
-        The arguments are those of :meth:`prepare` and :meth:`learn_prepared`.
+        The arguments are those of :meth:`Preparer.prepare` and :meth:`learn_prepared`.
         """
-        return self.learn_prepared(self.prepare(records, excluded, rules, sampling), ranks)
-
-    def prepare(
-        self,
-        records: Sequence[Record],
-        excluded: Container[tuple[int, int]] = (),
-        rules: Rules | None = None,
-        sampling: Sampling | None = None,
-    ) -> Prepared:
-        """Decode and encode records. It neither reads nor changes what is learned, so it may run ahead, in one thread at a time.
-
-        Args:
-            records: Records of the topic ``examples``.
-            excluded: Partition and offset of the records to skip.
-            rules: The rules that may refuse an example. None when records are learned again: ``excluded`` names all that was refused.
-            sampling: Which negatives are learned, and with which weight; what it leaves out is not looked at further. None: all.
-        """
-        kept = sampling.kept(record.value for record in records) if sampling else range(len(records))
-        prepared = Prepared(records, [], {}, {}, sampling, len(records) - len(kept), [])
-        decoded: list[_Decoded] = []  # since the last request
-        for position in kept:
-            record = records[position]
-            if (record.partition, record.offset) in excluded:
-                continue
-            try:
-                event = self._values.decode(record.value)
-                if isinstance(event, Forget):
-                    check(event, record)
-            except BadRecordError as error:
-                prepared.bad[position] = error
-                continue
-            if isinstance(event, Forget):
-                prepared.steps.extend((*self._segments(decoded), event))
-                decoded = []
-                continue
-            own = self._is_own(event)
-            try:
-                time = rules.observed(event, record) if rules else event.time
-            except BadRecordError as error:
-                if own:
-                    prepared.refused[position] = error
-                continue
-            if own:
-                decoded.append(_Decoded(position, event, time))
-            else:
-                prepared.others.append(time)
-        prepared.steps.extend(self._segments(decoded))
-        return prepared
-
-    def _is_own(self, example: Example) -> bool:
-        """Return whether the model learns an example: each, or only what its arm served and nobody forced it to."""
-        served = example.served
-        return self._served_by is None or (served is not None and served.arm == self._served_by and not served.forced)
-
-    def _segments(self, decoded: list[_Decoded]) -> Iterator[_Segment]:
-        """Yield examples as a segment, if there are any."""
-        if decoded:
-            examples = [each.example for each in decoded]
-            yield _Segment(decoded, self.encoder.encode(self._values.of(examples), [each.time for each in examples]))
+        return self.learn_prepared(self.preparer.prepare(records, excluded, rules, sampling), ranks)
 
     def learn_prepared(self, prepared: Prepared, ranks: int = 1) -> BatchResult:
-        """Learn what :meth:`prepare` returned: one example after the other, or in a round of so many ``ranks``.
+        """Learn what :meth:`Preparer.prepare` returned: one example after the other, or in a round of so many ``ranks``.
 
         Records with a request to forget among them are not shared.
         """
         records, steps, bad, refused, sampling, left_out, others = prepared
-        learned: list[_Decoded] = []
+        learned: list[Decoded] = []
         requests: list[Forget] = []
         ends = [part.stop for part in split(len(records), ranks if len(steps) == 1 else 1)]
         taken = 1
@@ -223,8 +137,8 @@ class Trainer:
         )
 
     def _learn(
-        self, segment: _Segment, ends: Sequence[int], bad: dict[int, Exception], refused: dict[int, Exception], negative_weight: float
-    ) -> tuple[list[_Decoded], int]:
+        self, segment: Segment, ends: Sequence[int], bad: dict[int, Exception], refused: dict[int, Exception], negative_weight: float
+    ) -> tuple[list[Decoded], int]:
         """Learn examples, and return those learned, and by how many ranks.
 
         Misfits are added to ``bad``, and examples whose step was undone to ``refused``. Each rank learns up to the record at its end.
@@ -237,9 +151,9 @@ class Trainer:
         cuts = np.searchsorted([each.position for n, each in enumerate(decoded) if n not in encoded.bad], ends).tolist()
         taken = 1
 
-        def learn(*examples: Any) -> Learned:
+        def learn(*of_model: Any) -> Learned:
             nonlocal taken
-            whole = Part(*examples)
+            whole = Part(*of_model)
             learned, taken = self.ranks.learn(self.model, [whole.between(*each) for each in pairwise([0, *cuts])])
             return learned
 
@@ -268,7 +182,7 @@ class Trainer:
         if encoded.bad:
             fit = [n for n in fit if n not in encoded.bad]
             fnw = fnw[fit]
-        return self.quality.look(self.model.weights, encoded.features, fnw, lambda n: self._values.row(examples[fit[n]]))
+        return self.quality.look(self.model.weights, encoded.features, fnw, lambda n: self.preparer.row(examples[fit[n]]))
 
 
 def _importance(examples: Sequence[Example]) -> NDArray[np.float32]:

@@ -61,7 +61,7 @@ class Archive:
         archived = Archived(version, file.seek(0, os.SEEK_END), digest)
         file.seek(0)
         try:
-            filesystem, path = self._place(topics, archived)
+            filesystem, path = self._located(topics, archived)
             if filesystem.type_name == "local":
                 filesystem.create_dir(str(Path(path).parent))
             with filesystem.open_output_stream(path) as stream:  # if it ends early, the object is cut: nobody knows its name then
@@ -104,7 +104,7 @@ class Archive:
     def _read(self, topics: Topics, archived: Archived) -> bytes:
         name = self.name(topics, archived)
         try:
-            filesystem, path = self._place(topics, archived)
+            filesystem, path = self._located(topics, archived)
             with filesystem.open_input_file(path) as file:
                 if (size := file.size()) != archived.size:  # before memory is taken for it
                     raise ArchiveError(f"{name}: got {size} bytes, expected {archived.size}")
@@ -115,7 +115,7 @@ class Archive:
             raise ArchiveError(f"{name}: got the SHA-256 {digest}, expected {archived.sha256}")
         return data
 
-    def _place(self, topics: Topics, archived: Archived) -> tuple[Any, str]:
+    def _located(self, topics: Topics, archived: Archived) -> tuple[Any, str]:
         """Return the file system and the path in it; it is opened once it is needed, for that may ask the network."""
         if self._opened is None:
             from pyarrow.fs import FileSystem  # noqa: PLC0415 - 0.2 s, for those who have an archive

@@ -136,9 +136,7 @@ class Follower:
                     arriving.clear()
                 records = reader.poll(_BATCH, _PATIENCE if caught_up else _TURN)
                 arriving += [record for record in records if is_heartbeat(record)]
-                if self._tracing:  # what came before this server others have served
-                    new = [record for record in records if record.offset >= self._heartbeats_since]
-                    self._traced += [(context, record.timestamp) for record in new for context in contexts_of(record)]
+                self._keep_traces(records)
                 self._apply(double_buffer, assembler.add(record for record in records if not is_heartbeat(record)))
 
     def _start(self, newest: Version, snapshot: SnapshotRef, end: int) -> tuple[DoubleBuffer, int]:
@@ -189,6 +187,12 @@ class Follower:
                 arrived = heartbeat.after_hop(time.time())
                 self._heartbeats.append(arrived)
                 self._metrics.record_heartbeat(self._topics.arm, arrived)
+
+    def _keep_traces(self, records: list[Record]) -> None:
+        """Keep the traces that come with deltas, until these are in service; what came before this server others have served."""
+        if self._tracing:
+            new = [record for record in records if record.offset >= self._heartbeats_since]
+            self._traced += [(context, record.timestamp) for record in new for context in contexts_of(record)]
 
     def _end_traces(self) -> None:
         """End the traces that came with deltas, now that these are in service."""

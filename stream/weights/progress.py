@@ -60,8 +60,8 @@ def beside(ours: Progress, theirs: Progress) -> Beside | None:
     both = [[version for version in each.recent if version.log_loss is not None] for each in (ours, theirs)]
     if not all(both):
         return None
-    place = min(_read(versions[-1]) for versions in both)
-    own, other = (min(reversed(versions), key=lambda each: abs(_read(each) - place)) for versions in both)
+    reached = min(_read(versions[-1]) for versions in both)
+    own, other = (min(reversed(versions), key=lambda each: abs(_read(each) - reached)) for versions in both)
     counts = ours.scored(own), theirs.scored(other)
     if abs(counts[0] - counts[1]) + abs(_read(own) - _read(other)) > (1 - _SAME) * max(counts):
         return None

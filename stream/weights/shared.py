@@ -6,10 +6,7 @@ worker that can't take what it is told of ends itself, and does not disconnect b
 they have.
 """
 
-import itertools
 import logging
-import math
-import mmap
 import os
 import select
 import signal
@@ -23,9 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 from msgspec import Struct
-from numpy.typing import DTypeLike, NDArray
 
 from model.settings import Spec
 from model.weights import Weights
@@ -34,6 +29,7 @@ from stream.log.reading import sleep_unless
 from stream.version import LearnerState, Version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.frames import LENGTH, exactly, framed, received
+from stream.weights.shared_memory import SharedMemory
 
 logger = logging.getLogger(__name__)
 
@@ -44,46 +40,6 @@ _ANSWER_TIMEOUT = 30.0  # seconds that the other side may take
 _RETRY = 0.2  # seconds before a worker looks for a follower again
 _ACK = b"+"
 _PEER = struct.Struct("3i")  # of SO_PEERCRED: process, user, group
-_NUMBERS = itertools.count(1)
-
-
-class SharedMemory:
-    """Memory without a name, which every process that is handed its descriptor reaches: gone when the last one is, however it ended.
-
-    Its arrays lie one after another, each on pages of its own, so whoever asks for the same ones in the same order finds them.
-
-    Args:
-        descriptor: Of memory that exists, which is closed with this; default: new memory, of zeros.
-
-    Attributes:
-        number: Of all that this process has, no other has it.
-    """
-
-    def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = os.memfd_create("weights") if descriptor is None else descriptor
-        self.number, self._end = next(_NUMBERS), 0
-
-    def __call__(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return the next array.
-
-        Raises:
-            MemoryError: there is not enough.
-        """
-        kind, count = np.dtype(dtype), math.prod(shape) if isinstance(shape, tuple) else shape
-        size, start = max(count * kind.itemsize, 1), self._end
-        self._end += -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
-        try:
-            if os.fstat(self.descriptor).st_size < self._end:
-                os.ftruncate(self.descriptor, self._end)
-            memory = mmap.mmap(self.descriptor, size, offset=start)
-        except (OSError, OverflowError, ValueError) as error:
-            raise MemoryError(f"{size:,} bytes of shared memory: {error}") from error
-        return np.frombuffer(memory, kind, count).reshape(shape)
-
-    def __del__(self) -> None:
-        """Let go of it; arrays of it that are still in use stay."""
-        with suppress(OSError):
-            os.close(self.descriptor)
 
 
 class News(Struct):

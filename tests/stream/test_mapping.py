@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 
 from stream.events import LARGEST_EVENT, BadRecordError, decode_click, decode_impression
 from stream.input_settings import InputSettings
-from stream.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper, MappingError
+from stream.input_values import MappingError
+from stream.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper
 
 NOW = 1_790_000_000_000
 VIEWS = {

@@ -185,7 +185,7 @@ def _cut(request: InferRequest, rest: bytes) -> list[bytes | None]:
     """
     raw: list[bytes | None] = []
     start = 0
-    for place, tensor in enumerate(request.inputs):
+    for index, tensor in enumerate(request.inputs):
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             raw.append(None)
@@ -193,7 +193,7 @@ def _cut(request: InferRequest, rest: bytes) -> list[bytes | None]:
         left = len(rest) - start
         if type(size) is not int or not 0 <= size <= left or tensor.data is not None:
             expected = f"a number of bytes up to {left}, which are left in the body, and no data"
-            raise BadRequestError(f"inputs[{place}].parameters.binary_data_size", f"got {size!r}, expected {expected}")
+            raise BadRequestError(f"inputs[{index}].parameters.binary_data_size", f"got {size!r}, expected {expected}")
         raw.append(rest[start : start + size])
         start += size
     if start < len(rest):

@@ -61,10 +61,10 @@ def columns_of(received: Received, fields: Iterable[Field]) -> Columns:
     """
     known = {field.name: field for field in fields if field.is_feature}
     names = [tensor.name for tensor in received.request.inputs]
-    for place, name in enumerate(names):
-        if name not in known or name in names[:place]:
+    for index, name in enumerate(names):
+        if name not in known or name in names[:index]:
             expected = "each once" if name in known else f"of {', '.join(known)}"[:1_000]
-            raise BadRequestError(f"inputs[{place}].name", f"got {reprlib.repr(name)}, expected {expected}")
+            raise BadRequestError(f"inputs[{index}].name", f"got {reprlib.repr(name)}, expected {expected}")
     for tensor in received.request.inputs:
         _check_type_and_shape(tensor, known[tensor.name])
     candidates = max(tensor.shape[0] for tensor in received.request.inputs)

@@ -32,7 +32,8 @@ from service.api.openapi import operation
 from service.api.predictor import Predictor
 from service.api.routes.model import healthz, readyz
 from service.api.routes.predict import FORCED, forced
-from stream.events import Served, Time, in_epoch_ms
+from stream.events import Served, in_epoch_ms
+from stream.times import Time
 
 router = APIRouter(tags=["inference"])
 DESCRIBED = (Live, Ready, ServerMetadata, ModelMetadata, InferRequest, InferResponse, InferError)
@@ -146,9 +147,9 @@ def _wants_binary(request: InferRequest) -> bool:
         BadRequestError: another output is asked for.
     """
     binary = request.parameters.get("binary_data_output", False)
-    for place, output in enumerate(request.outputs):
+    for index, output in enumerate(request.outputs):
         if output.name != OUTPUT:
-            raise BadRequestError(f"outputs[{place}].name", f"got {output.name[:100]!r}, expected {OUTPUT!r}")
+            raise BadRequestError(f"outputs[{index}].name", f"got {output.name[:100]!r}, expected {OUTPUT!r}")
         binary = output.parameters.get("binary_data", binary)
     return binary is True
 

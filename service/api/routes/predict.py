@@ -4,15 +4,17 @@ import random
 import re
 import secrets
 import time
+from collections.abc import Sequence
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec.structs import replace
 
 from service.api.answers import Answer, BadRequestError
+from service.api.arms import Selected
 from service.api.choice import Pick, epsilon_greedy, logged, thompson
 from service.api.dependencies import Direct, Service
-from service.api.messages import Choice, Prediction, Predictions, PredictRequest
+from service.api.messages import Choice, Features, Prediction, Predictions, PredictRequest
 from service.api.openapi import operation
 from service.api.predictor import Predicted, Predictor
 from service.api.reading import read_predict_request
@@ -77,33 +79,9 @@ async def predict(http: Request) -> Answer:
     shown = logged(request, scored.probabilities, chosen)
     if shown:
         _check_size(request, len(shown))
-    predictions = [
-        Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
-        for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
-    ]
-    header = predictor.header
-    answer = Predictions(
-        predictions,
-        header.version,
-        header.trained_through,
-        by.weights.staleness(),
-        by.served,
-        [Choice(predictions[index].id, predictions[index].impression_id, propensity) for index, propensity in chosen],
-        by.stale,
-        predictor.encoder.names_ignored(predictor.features(request)) if request.debug else None,
-    )
+    answer = _answer(request, request_id, by, predictor, scored, chosen)
     if shown:
-        served, propensities = replace(by.served or Served(), version=header.version), dict(chosen)
-        features = predictor.features(request)
-        impressions = [
-            Impression(
-                predictions[index].impression_id,
-                at,
-                features[index],
-                replace(served, probability=predictions[index].probability, choice=propensities.get(index)),
-            )
-            for index in shown
-        ]
+        impressions = _impressions(answer, shown, predictor.features(request), at, chosen)
         await service.append(service.topics.impressions, [(each.impression_id, encode(each)) for each in impressions])
     return Answer(answer)
 
@@ -127,6 +105,43 @@ def _choose(service: Service, predictor: Predictor, scored: Predicted, count: in
     if service.explore == "thompson":
         return thompson(scored.probabilities, predictor.spreads(scored), count, _chance)
     return epsilon_greedy(scored.probabilities, count, service.epsilon, _chance)
+
+
+def _answer(
+    request: PredictRequest, request_id: str, by: Selected, predictor: Predictor, scored: Predicted, chosen: Sequence[Pick]
+) -> Predictions:
+    """Return the answer to a request, by these weights."""
+    predictions = [
+        Prediction(candidate["id"], probability, f"{request_id}-{index}")  # type: ignore[arg-type]  # checked when read
+        for index, (candidate, probability) in enumerate(zip(request.candidates, scored.probabilities, strict=True))
+    ]
+    header = predictor.header
+    return Predictions(
+        predictions,
+        header.version,
+        header.trained_through,
+        by.weights.staleness(),
+        by.served,
+        [Choice(predictions[index].id, predictions[index].impression_id, propensity) for index, propensity in chosen],
+        by.stale,
+        predictor.encoder.names_ignored(predictor.features(request)) if request.debug else None,
+    )
+
+
+def _impressions(
+    answer: Predictions, shown: Sequence[int], features: Sequence[Features], at: int, chosen: Sequence[Pick]
+) -> list[Impression]:
+    """Return the impressions of the candidates ``shown``, each with its ``features`` as the answer predicts it."""
+    served, propensities = replace(answer.served or Served(), version=answer.version), dict(chosen)
+    return [
+        Impression(
+            answer.predictions[index].impression_id,
+            at,
+            features[index],
+            replace(served, probability=answer.predictions[index].probability, choice=propensities.get(index)),
+        )
+        for index in shown
+    ]
 
 
 def forced(http: Request) -> str | None:

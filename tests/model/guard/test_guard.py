@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from model.guard import checks
 from model.guard.guard import CALM, PATIENCE, WARM, Guard
 from model.guard.window import LAST
 from model.online import OnlineModel
@@ -179,7 +180,7 @@ def test_a_stream_whose_clicks_and_predictions_always_differ_is_not_held_for_tha
         logits = np.log(rate / (1 - rate)) - 2.5 + random.normal(0, 0.3, 1000)
         guard.observe(features, logits.astype(np.float32), labels)
         guard.settle(OnlineModel(SPEC), {}, 0)
-        found.append(guard._of_window())
+        found.append(checks.of_window(guard._window))
 
     assert found[17:] == [{}] * 23
 

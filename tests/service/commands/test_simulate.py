@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from model.features import Encoder
-from service.commands import simulate
-from service.commands.simulate import Traffic
+from service.commands import simulated_traffic
 from service.commands.simulated_site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
+from service.commands.simulated_traffic import Traffic
 from service.settings import load
 from tests.service.schemas import fits
 
@@ -201,7 +201,7 @@ def test_traffic_waits_for_the_server_and_every_click_is_sent_once() -> None:
 def test_a_visit_that_the_server_is_too_busy_for_is_asked_for_again_as_late_as_it_says_within_a_bound(
     busy: int, visits: int, failed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulate, "TRIES", 2)
+    monkeypatch.setattr(simulated_traffic, "TRIES", 2)
     server = FakeServer()
     server.busy = busy
 

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field
 from stream.dead_letters import dead_letters, retry
-from stream.events import LATEST_TIME, BadRecordError, Example, Forget
+from stream.events import BadRecordError, Example, Forget
 from stream.forget import count_impressions, keys_of
 from stream.formats import avro as avro_data, confluent, protobuf
 from stream.formats.confluent import Registry, RegistryAwayError
@@ -35,6 +35,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Headers, Log, Message, Record
 from stream.log.sqlite_log import SqliteLog
 from stream.log.topics import create
+from stream.times import LATEST_TIME
 from tests.stream.formats.registry import FakeRegistry, running
 from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, end, examples, new_log
 

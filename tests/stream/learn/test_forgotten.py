@@ -27,7 +27,7 @@ from tests.stream.learning import SPEC, TOPICS, example, examples, learner
 def test_a_forgotten_value_is_predicted_as_one_that_never_occurred() -> None:
     trainer = trained([*examples(200), *by(WHO, 20)])
     shown = [{"user": user, "item": 3, "price": 1.0} for user in (WHO, "nobody")]
-    features, _ = trainer.encoder.encode(shown, [2_000_000] * 2)
+    features, _ = trainer.preparer.encoder.encode(shown, [2_000_000] * 2)
     assert len(set(trainer.model.weights.predict(features).tolist())) == 2
 
     trainer.learn(as_records([request()]))
@@ -126,7 +126,7 @@ def test_however_the_stream_is_cut_the_weights_are_the_same_and_nobody_forgotten
     edges = sorted({0, *[cut for cut in cuts if cut < len(stream)], len(stream)})
     prepared = None
     for start, end in pairwise(edges):  # each part is prepared before the one before it is learned
-        before, prepared = prepared, parts.prepare(stream[start:end])
+        before, prepared = prepared, parts.preparer.prepare(stream[start:end])
         if before:
             parts.learn_prepared(before)
     if prepared:

@@ -55,7 +55,7 @@ def test_a_feature_that_no_field_knows_is_counted_by_name(tmp_path: Path) -> Non
     registry, trainer = CollectorRegistry(), Trainer(OnlineModel(SPEC), RunningScores())
     with opened(tmp_path) as log:
         log.append([example(n, features={"user": n, "uzer": n}) for n in range(3)])
-        trainer.prepare(list(read_all(log, TOPICS.examples, {0: 0}, {0: 3})))
+        trainer.preparer.prepare(list(read_all(log, TOPICS.examples, {0: 0}, {0: 3})))
 
     LearnerMetrics(registry).record_model(trainer, inside=False)
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from model.settings import Spec
 from stream.learn import session as session_module, shared as shared_module
 from stream.learn.checkpoint import Checkpoints
+from stream.learn.prepare import Preparer
 from stream.learn.rollback import rebuild
 from stream.learn.shared import SharedReading
-from stream.learn.trainer import Trainer
 from stream.log import topics as topics_module
 from stream.log.connect import connect
 from stream.log.contract import Log, Message, Record
@@ -102,13 +102,13 @@ def test_one_that_is_behind_and_one_that_is_ahead_learn_each_example_once_and_wh
 
 def test_a_batch_is_read_and_prepared_once_for_arms_of_the_same_fields(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: Counter[tuple[int, int]] = Counter()
-    own = Trainer.prepare
+    own = Preparer.prepare
 
-    def count(trainer: Trainer, batch: list[Record], *args: object, **kwargs: object) -> object:
+    def count(preparer: Preparer, batch: list[Record], *args: object, **kwargs: object) -> object:
         prepared.update((record.partition, record.offset) for record in batch)
-        return own(trainer, batch, *args, **kwargs)  # type: ignore[arg-type]
+        return own(preparer, batch, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "prepare", count)
+    monkeypatch.setattr(Preparer, "prepare", count)
     monkeypatch.setattr(shared_module, "KEPT", 1_000_000)
     log.append(examples(300))
 

@@ -65,7 +65,7 @@ def wide_log_loss(log: Log) -> float:
     stream = records(log, TOPICS.examples)
     for start in range(0, len(stream), 512):
         decoded = [decode_example(record.value) for record in stream[start : start + 512]]
-        features, _ = trainer.encoder.encode([each.features for each in decoded], [each.time for each in decoded])
+        features, _ = trainer.preparer.encoder.encode([each.features for each in decoded], [each.time for each in decoded])
         found = contributions(trainer.model.weights, features)
         logits = found.bias + found.wide.sum(1, dtype=np.float64)
         losses += log_losses(logits, np.array([each.label for each in decoded])).tolist()

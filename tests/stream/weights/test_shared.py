@@ -20,7 +20,8 @@ from stream.heartbeat import Heartbeat
 from stream.version import LearnerState, Version
 from stream.weights import shared
 from stream.weights.chunks import WeightsHeader
-from stream.weights.shared import Offer, SharedFollower, SharedMemory, joining
+from stream.weights.shared import Offer, SharedFollower, joining
+from stream.weights.shared_memory import SharedMemory
 from tests.stream.learning import SPEC
 
 HEADER = WeightsHeader(3, 2, "digest", 100, None, 1_000)
