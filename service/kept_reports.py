@@ -1,7 +1,6 @@
 """The newest report of each experiment, kept as a file beside its sums, for whoever asks later: ``GET /v1/experiments``."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from experiments.report import Report
 from stream.events import UNREADABLE
+from stream.whole_file import written
 
 MOST = 50  # reports, the newest
 _MOST_BYTES = 262_144  # of one: ten arms take 20 kB
@@ -25,10 +25,8 @@ class KeptReport(Struct, frozen=True):
 
 def keep(folder: Path, report: Report, now: int) -> None:
     """Keep a report in place of the last one of its experiment; whoever reads meanwhile sees one or the other."""
-    path = folder / f"{report.experiment}.json"
-    new = path.with_suffix(f".{os.getpid()}.new")
-    new.write_bytes(msgspec.json.encode(KeptReport(now, report)))
-    new.replace(path)
+    with written(folder / f"{report.experiment}.json") as file:
+        file.write(msgspec.json.encode(KeptReport(now, report)))
 
 
 def kept(folder: Path) -> list[KeptReport]:

@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 
 from service.access.file_state import state_of
 from service.access.roles import Caller, Role
+from stream.whole_file import written
 
 logger = logging.getLogger(__name__)
 
@@ -168,13 +169,8 @@ def _changing(path: Path) -> Iterator[list[KeyRecord]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         records = read(path) if path.exists() else []
         yield records
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with written(path, 0o600) as file:
             file.write(msgspec.json.format(msgspec.json.encode(records)))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
     finally:
         os.close(lock)
 

@@ -20,6 +20,7 @@ from service.settings import Settings, SettingsError
 from service.signals import stop_signals
 from service.up.children import Children
 from service.up.folder_lock import FolderLock
+from service.up.room import Room
 from service.up.watch import Watch, counters
 
 CHECK_EVERY = 0.2  # seconds between checks of the children
@@ -53,7 +54,7 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
                 return
             _start(children, settings)
             say("starting")
-            turns = _turns(stop, children, folder_lock)
+            turns = _turns(stop, children, folder_lock, Room([folder, *_log_folder(settings)]))
             for _ in turns:
                 if _is_ready(client, settings):
                     typer.echo(_addresses(config, settings, folder / "logs"))
@@ -73,6 +74,11 @@ def _check_ports(settings: Settings) -> None:
     for each in settings.of_every_arm():
         listening("learn.metrics_port", each.learn.metrics_host, each.learn.metrics_port).close()
     listening("join.metrics_port", settings.join.metrics_host, settings.join.metrics_port).close()
+
+
+def _log_folder(settings: Settings) -> list[Path]:
+    """Return the folder of the embedded log, if there is one."""
+    return [Path(settings.log.url.removeprefix("sqlite:///")).parent] if settings.log.url.startswith("sqlite:") else []
 
 
 def _start(children: Children, settings: Settings) -> None:
@@ -99,8 +105,8 @@ def _compile_kernels(settings: Settings, stop: Event, children: Children, folder
     return False
 
 
-def _turns(stop: Event, children: Children, folder_lock: FolderLock) -> Iterator[None]:
-    """Yield several times a second, until a signal or another `sml up` asks to end.
+def _turns(stop: Event, children: Children, folder_lock: FolderLock, room: Room) -> Iterator[None]:
+    """Yield several times a second, until a signal or another `sml up` asks to end; meanwhile say when a disk is full.
 
     Raises:
         ChildDiedError: a child has ended by itself.
@@ -109,6 +115,8 @@ def _turns(stop: Event, children: Children, folder_lock: FolderLock) -> Iterator
         children.check()
         if folder_lock.is_taken_over():
             return
+        for line in room.new_lines():
+            say(line)
         yield
 
 

@@ -1,13 +1,11 @@
 """Checkpoints: the learner's whole state at a committed version, in one file each.
 
-A file appears whole or not at all: it is written under a temporary name, synced to the disk, then renamed.
+A file appears whole or not at all (:mod:`stream.whole_file`).
 A file that is not as it was saved is passed over: it holds a digest of the whole state, with the header.
 """
 
 import logging
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +23,7 @@ from stream.learn.forgotten import Forgotten
 from stream.learn.trainer import Trainer
 from stream.version import Version
 from stream.weights.archive import MODEL
+from stream.whole_file import written
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,6 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory, self._keep = directory, keep
-        self._writer = secrets.token_hex(4)  # no two processes write the same temporary file
 
     @property
     def begun(self) -> "Checkpoints":
@@ -140,16 +138,8 @@ class Checkpoints:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"version-{checkpoint.version.version:012}.checkpoint"
-        temporary = path.with_suffix(f".{self._writer}.part")
-        try:
-            with temporary.open("wb") as file:
-                file.write(checkpoint.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync(self.directory)
+        with written(path) as file:
+            file.write(checkpoint.to_bytes())
         return path
 
     def newest_first(self, archived: Mapping[int, Callable[[], bytes]] | None = None) -> Iterator[Checkpoint]:
@@ -192,12 +182,3 @@ class Checkpoints:
 def _number(path: Path) -> int:
     """Return the number of the version in a file's name."""
     return int(path.stem.removeprefix("version-"))
-
-
-def _sync(directory: Path) -> None:
-    """Sync a rename in ``directory`` to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

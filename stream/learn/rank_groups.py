@@ -1,13 +1,15 @@
-"""How ranks come together: as processes of the learner on one machine, or as torchrun and Kubernetes start them."""
+"""How ranks come together: as processes of the learner on one machine, or as torchrun and Kubernetes start them.
 
-import logging
+Each says in a store that it is there, and waits, however long, for rank 0 to want it. On one machine rank 0 looks there between two polls,
+and joins the others once all are there, which takes milliseconds: until then it learns alone, and ends at once if it is told to.
+"""
+
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from multiprocessing import get_context
-from threading import Thread
 
 from torch import distributed
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their module exports them under no other name to a type checker
@@ -16,10 +18,9 @@ from torch.distributed.rendezvous import rendezvous
 from stream.learn.errors import LearnError
 from stream.learn.ranks import Group, assist
 
-logger = logging.getLogger(__name__)
-
 _PATIENCE = timedelta(seconds=60)  # after which a rank that says nothing is lost
-_LEARNER, _POLL = "learner", 0.2  # the store's key that says that rank 0 joins; seconds between two looks at it
+_LEARNER, _THERE = "learner", "there"  # the store's keys: that rank 0 joins; of each other rank, that it is there
+_POLL = 0.2  # seconds between two looks at the store
 
 
 class Processes:
@@ -31,28 +32,29 @@ class Processes:
 
     def __init__(self, ranks: int) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+        self._ranks, self._store = ranks, TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
         context = get_context("spawn")
-        self.processes = [context.Process(target=_process, args=(store.port, rank, ranks), daemon=True) for rank in range(1, ranks)]
+        self.processes = [context.Process(target=_process, args=(self._store.port, rank, ranks), daemon=True) for rank in range(1, ranks)]
         for process in self.processes:
             process.start()
-        self._joining = Thread(target=_join, args=(store, 0, ranks), name="ranks", daemon=True)
-        self._joining.start()
 
     def joined(self) -> bool:
         """Return whether all are there."""
-        if self._joining.is_alive():
-            return False
-        if not distributed.is_initialized():
-            raise RuntimeError(f"{len(self.processes)} processes were started, and have not come together")
-        return True
+        if distributed.is_initialized():
+            return True
+        for rank, process in enumerate(self.processes, 1):
+            if process.exitcode is not None:
+                raise RuntimeError(f"rank {rank} has ended with status {process.exitcode} before all had come together")
+        if all_there := self._store.check([f"{_THERE} {rank}" for rank in range(1, self._ranks)]):
+            _join(self._store, 0, self._ranks)
+        return all_there
 
     def close(self) -> None:
         """End the processes."""
         for process in self.processes:
             process.kill()
             process.join()
-        if not self._joining.is_alive() and distributed.is_initialized():
+        if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
@@ -60,9 +62,7 @@ class Torchrun:
     """Ranks that torchrun or Kubernetes has started."""
 
     def __init__(self) -> None:
-        store = _rendezvous()
-        store.set(_LEARNER, "")
-        _init(store, *_of_torchrun())
+        _join(_rendezvous(), *_of_torchrun())
 
     def joined(self) -> bool:
         """Return true: they have joined, or there would be no group."""
@@ -89,11 +89,7 @@ def torchrun() -> Callable[[], Group]:
 
 def assist_torchrun() -> None:
     """Be a rank that torchrun has started; wait for the learner to want it, however long that takes to recover and to be mature."""
-    store = _rendezvous()
-    while not store.check([_LEARNER]):
-        time.sleep(_POLL)
-    _init(store, *_of_torchrun())
-    assist()
+    _assist(_rendezvous(), *_of_torchrun())
 
 
 def _rendezvous() -> Store:
@@ -107,23 +103,27 @@ def _of_torchrun() -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
-def _init(store: Store, rank: int, ranks: int) -> None:
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)
-
-
 def _process(port: int, rank: int, ranks: int) -> None:
     """Be a rank that rank 0 has started."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if _join(TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks):
-        with suppress(RuntimeError):  # rank 0 is gone
-            assist()
+    with suppress(RuntimeError):  # rank 0 is gone
+        _assist(TCPStore("127.0.0.1", port, is_master=False, timeout=_PATIENCE), rank, ranks)
 
 
-def _join(store: Store, rank: int, ranks: int) -> bool:
-    """Join the others, and return whether all are there."""
-    try:
-        _init(store, rank, ranks)
-    except RuntimeError as error:
-        logger.warning("the ranks do not come together: %s", error)
-        return False
-    return True
+def _join(store: Store, rank: int, ranks: int) -> None:
+    """Be rank 0, and join the others, which wait for that."""
+    store.set(_LEARNER, "")
+    _init(store, rank, ranks)
+
+
+def _assist(store: Store, rank: int, ranks: int) -> None:
+    """Join rank 0 once it wants this one, and learn what it hands out."""
+    store.set(f"{_THERE} {rank}", "")
+    while not store.check([_LEARNER]):
+        time.sleep(_POLL)
+    _init(store, rank, ranks)
+    assist()
+
+
+def _init(store: Store, rank: int, ranks: int) -> None:
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=_PATIENCE)

@@ -21,12 +21,14 @@ from stream.log.topics import Topics
 from stream.settings import ArchiveSettings
 from stream.version import Archived, Version
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
+from stream.whole_file import written
 
 logger = logging.getLogger(__name__)
 
 MODEL = "model/"  # the names of a model's arrays in a checkpoint begin so
 _BLOCK = 8 << 20  # bytes that are sent at once
 _WAITS = (0.2, 0.4, 0.8)  # seconds before an object is asked for again: it may be on its way, or the storage busy
+_PATIENCE = 20.0  # seconds after which nothing more is asked for: storage that does not answer holds Arrow up for 100, each time
 
 
 class ArchiveError(OSError):
@@ -63,9 +65,12 @@ class Archive:
         try:
             filesystem, path = self._located(topics, archived)
             if filesystem.type_name == "local":
-                filesystem.create_dir(str(Path(path).parent))
-            with filesystem.open_output_stream(path) as stream:  # if it ends early, the object is cut: nobody knows its name then
-                shutil.copyfileobj(file, stream, _BLOCK)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                opened = written(Path(path))
+            else:
+                opened = filesystem.open_output_stream(path)  # if it ends early, the object is cut: nobody knows its name then
+            with opened as copy:
+                shutil.copyfileobj(file, copy, _BLOCK)
         except (OSError, ValueError) as error:  # ValueError: the URL, as Arrow reads it
             raise ArchiveError(f"{self.name(topics, archived)} could not be written: {error}") from error
         return archived
@@ -76,26 +81,36 @@ class Archive:
         Raises:
             ArchiveError: there is no such object, it can't be read, or it holds something else.
         """
+        begun = time.monotonic()
         for wait in _WAITS:
             try:
                 return self._read(topics, archived)
-            except ArchiveError as error:
-                logger.info("asking again in %g s: %s", wait, error)
-                time.sleep(wait)
+            except ArchiveError:
+                if time.monotonic() > begun + _PATIENCE:
+                    raise
+            time.sleep(wait)
         return self._read(topics, archived)
 
     def weights(self, topics: Topics, copies: Sequence[Archived]) -> Packed:
         """Return the weights of the last of the ``copies`` that can be read, as a snapshot has them.
 
         Raises:
-            BrokenWeightsError: there is none.
+            BrokenWeightsError: there is none; it says why.
         """
+        begun, problems = time.monotonic(), list[str]()
         for archived in reversed(copies):
             try:
-                return _weights_of(self.read(topics, archived))
+                data = self.read(topics, archived)
             except ArchiveError as error:
-                logger.warning("passing over the archived version %s: %s", archived.version, error)
-        raise BrokenWeightsError(f"{topics.versions} names no version in the archive that can be read")
+                problems.append(str(error))
+                if time.monotonic() > begun + _PATIENCE:
+                    break
+                continue
+            if problems:
+                logger.warning("passing over what is newer in the archive: %s", "; ".join(problems))
+            return _weights_of(data)
+        why = f": {'; '.join(problems)}" if problems else ""
+        raise BrokenWeightsError(f"{topics.versions} names no version in the archive that can be read{why}")
 
     def name(self, topics: Topics, archived: Archived) -> str:
         """Return the name of a copy below the URL. No two contents have one name, whatever became of a version of that number."""

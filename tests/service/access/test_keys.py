@@ -10,6 +10,7 @@ import pytest
 
 from service.access import keys as module
 from service.access.keys import Keys, KeysError, create, read, revoke
+from tests.full_disk import full_disk
 
 
 class Clock:
@@ -190,6 +191,16 @@ def test_keys_created_at_once_are_all_kept(path: Path) -> None:
 
     assert len(read(path)) == 8
     assert sorted(each.name for each in path.parent.iterdir()) == ["keys.json", "keys.json.lock"]
+
+
+def test_a_full_disk_leaves_the_keys_as_they_were_and_the_error_names_their_file(path: Path) -> None:
+    key, _ = create(path, ["read"])
+
+    with pytest.raises(OSError, match=r"File too large: '.*/keys.json'"), full_disk(100):
+        create(path, ["predict"])
+
+    assert Keys(path).verify(key)
+    assert [each.name for each in path.parent.iterdir() if each.suffix == ".part"] == []
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked(path: Path) -> None:

@@ -27,6 +27,7 @@ from stream.weights.chunks import BrokenWeightsError, WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version, read_versions
+from tests.full_disk import full_disk
 from tests.s3 import S3, s3_server, wait_for
 from tests.stream.learn.forgetting import by, holds, request
 from tests.stream.learning import (
@@ -228,6 +229,16 @@ def test_while_storage_takes_nothing_learning_and_checkpoints_go_on_and_failures
     assert registry.get_sample_value("sml_learner_archive_failures_total") == 1
 
 
+def test_a_copy_that_finds_no_room_in_a_folder_leaves_nothing_of_it_there(tmp_path: Path) -> None:
+    folder = Archive(f"file://{tmp_path}/folder", 0.0)
+    before = put(folder)
+
+    with pytest.raises(ArchiveError, match=r"could not be written: .*File too large: '.*/folder/learning.versions/version-"), full_disk():
+        put(folder, b"larger" * 1000)
+
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(folder.name(TOPICS, before)).name]
+
+
 def test_a_slow_copy_holds_up_neither_learning_nor_checkpoints(s3: S3, archive: Archive, log: Log, tmp_path: Path) -> None:
     s3.faults.append(("PUT", "slow"))
     log.append(examples(5))
@@ -394,6 +405,20 @@ def test_a_missing_archive_is_not_begun_without(archive: Archive, log: Log, tmp_
 
     with pytest.raises(GapError, match="put them back"):
         learn_all(log, tmp_path, archive=away)
+
+
+def test_storage_that_does_not_answer_is_asked_once_and_for_no_other_copy(
+    s3: S3, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [put(archive), put(archive, b"newer")]
+    monkeypatch.setattr(archive_module, "_PATIENCE", 0.0)
+    s3.asked.clear()
+    s3.faults.extend([("HEAD", "gone")] * 2)
+
+    with pytest.raises(BrokenWeightsError, match=r"names no version in the archive that can be read: .*version-0"):
+        archive.weights(TOPICS, copies)
+
+    assert [path for method, path, _ in s3.asked if method == "HEAD"] == [place(archive, copies[1])]
 
 
 def test_no_weights_can_be_had_from_an_empty_list(archive: Archive) -> None:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 
 from model.online import Learned, OnlineModel
 from model.rounds import OneProcess, Part, learn_part, together
+from stream.learn import rank_groups
 from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import RanksDifferError
 from stream.learn.rank_groups import Processes
@@ -18,6 +21,7 @@ from stream.learn.ranks import Group, Leader
 from stream.learn.recovery import Recovery
 from stream.log.contract import Log, Message
 from stream.version import Round, Version
+from tests.stream.learn import faulty_rank
 from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls
 
 ROOT = Path(__file__).parents[3]
@@ -135,13 +139,78 @@ def test_a_learner_of_two_processes_loses_one_and_gets_another_and_nothing_is_le
         assert replayed(log, tmp_path) == learning.last.version.digest
 
 
+def test_a_rank_that_is_killed_while_it_learns_has_sent_or_merges_is_lost_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck = tmp_path / "struck"
+    struck.mkdir()
+    monkeypatch.setenv(faulty_rank.STRUCK, str(struck))
+    monkeypatch.setattr(rank_groups, "_process", faulty_rank.process)
+    leader, number, rounds = Leader(2, partial(Processes, 2), mature=0, part=64, again=0.0), 0, 0
+    with opened(tmp_path) as log:
+
+        def feed() -> bool:
+            nonlocal number, rounds
+            log.append(examples(300, number))
+            number += 300
+            time.sleep(0.02)
+            rounds = rounds or (leader.rounds if len(list(struck.iterdir())) == len(faulty_rank.MOMENTS) and leader.group is None else 0)
+            return bool(rounds) and leader.rounds > rounds + 3
+
+        learning = learner(log, tmp_path, ranks=leader, publish_every=0.05)
+        try:
+            learning.run(feed)
+            learning.run(lambda: False, until_caught_up=True)
+        finally:
+            leader.close()
+
+        assert learning.last
+        assert learning.last.version.examples == number
+        assert_each_example_was_read_once(log)
+        assert replayed(log, tmp_path) == learning.last.version.digest
+
+
+def test_a_rank_that_ends_before_all_are_there_is_lost_at_once() -> None:
+    with closing(Processes(2)) as group:
+        group.processes[0].kill()
+        group.processes[0].join()
+
+        with pytest.raises(RuntimeError, match="rank 1 has ended with status -9 before all had come together"):
+            group.joined()
+
+
+STOPPED = """
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from stream.learn.rank_groups import Processes
+from stream.learn.ranks import Leader
+from tests.stream.learning import learner, opened
+
+with opened(Path(sys.argv[1])) as log, closing(Leader(2, partial(Processes, 2), mature=0, part=64)) as leader:
+    learner(log, Path(sys.argv[1]), ranks=leader).run(lambda: leader.group is not None)
+"""
+
+
+def test_a_learner_that_is_stopped_while_its_ranks_come_together_ends_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(examples(600))
+
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], check=False, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+
+
 def test_torchrun_starts_all_again_where_a_rank_is_killed_and_they_end_with_the_weights_of_one(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.append(examples(6000))
 
         run = ("torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--standalone", "--monitor-interval=0.1")
         command = [sys.executable, "-m", *run, "-m", "tests.stream.learn.torchrun_learner", str(tmp_path)]
-        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "restarts").read_text() == "1"
