@@ -15,7 +15,6 @@ from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import read
 from stream.sampling import NO_SALT
-from stream.whole_file import written
 
 _SCORES = ("log_loss", "auc", "normalized_entropy", "calibration", "examples", "bad", "excluded", "examples_per_second")
 
@@ -76,8 +75,7 @@ def compare(
     order = sorted(range(len(own)), key=lambda n: (own[n]["log_loss"] is None, own[n]["log_loss"]))
     compared = [Compared(models[n].name, own[n], protocols[n], blocks.difference(n, order[0])) for n in order]
     if report:
-        with written(report.path) as file:
-            file.write(html(_page(name_of(recorded), models, blocks, compared)).encode())
+        report.path.write_text(html(_page(name_of(recorded), models, blocks, compared)), encoding="utf-8")  # /dev/stdout, too
     return compared
 
 

@@ -21,6 +21,7 @@ from stream.learn.ranks import Group, Leader
 from stream.learn.recovery import Recovery
 from stream.log.contract import Log, Message
 from stream.version import Round, Version
+from tests.faults.conftest import long_only
 from tests.stream.learn import faulty_rank
 from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls
 
@@ -139,6 +140,8 @@ def test_a_learner_of_two_processes_loses_one_and_gets_another_and_nothing_is_le
         assert replayed(log, tmp_path) == learning.last.version.digest
 
 
+@pytest.mark.faults
+@long_only
 def test_a_rank_that_is_killed_while_it_learns_has_sent_or_merges_is_lost_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
