@@ -23,17 +23,20 @@ class Idleness:
     """
 
     def __init__(self, idle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.latest: int | None = None  # event time, epoch ms
         self._idle_after = idle_after
         self._clock = clock
         self._seen = deque[tuple[float, int]](maxlen=2 * STEPS + 2)  # now and then: the clock, and the latest event time
         self._active_at: dict[TopicPartition, float] = {}
 
+    @property
+    def latest(self) -> int | None:
+        """The latest event time seen, epoch ms; None before the first."""
+        return self._seen[-1][1] if self._seen else None
+
     def mark_active(self, partition: TopicPartition, event_time: int) -> None:
         """Remember that records of ``partition`` came, and how far its event time has come; -1 if it has none yet."""
         now = self._active_at[partition] = self._clock()
         if event_time >= 0 and (self.latest is None or event_time > self.latest):
-            self.latest = event_time
             if len(self._seen) > 1 and now - self._seen[-2][0] < self._idle_after / STEPS:
                 self._seen.pop()
             self._seen.append((now, event_time))
