@@ -54,7 +54,8 @@ def up(config: Path, settings: Settings, *, simulate: str | None = None, takeove
                 return
             _start(children, settings)
             say("starting")
-            turns = _turns(stop, children, folder_lock, Room([folder, *_log_folder(settings)]))
+            file = settings.log.file
+            turns = _turns(stop, children, folder_lock, Room([folder, file.parent] if file else [folder]))
             for _ in turns:
                 if _is_ready(client, settings):
                     typer.echo(_addresses(config, settings, folder / "logs"))
@@ -74,11 +75,6 @@ def _check_ports(settings: Settings) -> None:
     for each in settings.of_every_arm():
         listening("learn.metrics_port", each.learn.metrics_host, each.learn.metrics_port).close()
     listening("join.metrics_port", settings.join.metrics_host, settings.join.metrics_port).close()
-
-
-def _log_folder(settings: Settings) -> list[Path]:
-    """Return the folder of the embedded log, if there is one."""
-    return [Path(settings.log.url.removeprefix("sqlite:///")).parent] if settings.log.url.startswith("sqlite:") else []
 
 
 def _start(children: Children, settings: Settings) -> None:

@@ -23,9 +23,8 @@ _SHORTER = "a shorter [log] retention, then `sml topics update`; or more room"
 
 def log_found(settings: Settings) -> Iterator[Finding]:
     """Check that the log answers, and that its topics are as the settings say."""
-    url = settings.log.url
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:") and not file.exists():
+    url, file = settings.log.url, settings.log.file
+    if file and not file.exists():
         yield Finding(
             "log",
             writable(file.parent),
@@ -97,7 +96,7 @@ def _retentions(log: Log, settings: Settings) -> Iterator[Finding]:
         found = f"{described(kept)}: {size(held)}, at {rate}" if load.records else described(kept)
         wrong = "" if kept == expected else f"; the settings say {described(expected)}{_too_short(kept, expected, least)}"
         yield Finding(f"{name} kept", not wrong, found + wrong, wrong and "`sml topics update` changes that")
-    yield _disk(settings.log.url, total)
+    yield _disk(settings.log.file, total)
 
 
 def _too_short(kept: Retention, expected: Retention, least: float) -> str:
@@ -106,10 +105,9 @@ def _too_short(kept: Retention, expected: Retention, least: float) -> str:
     return f"; a restart needs {format_duration(60 * math.ceil(least / 60))}" if short else ""
 
 
-def _disk(url: str, total: float) -> Finding:
-    if not url.startswith("sqlite:"):
+def _disk(file: Path | None, total: float) -> Finding:
+    if file is None:
         return Finding.check("log's size", math.isfinite(total), f"{size(total)} before compression, times the replicas", _SHORTER)
-    file = Path(url.removeprefix("sqlite:///"))
     room = shutil.disk_usage(file.parent).free + file.stat().st_size
     return Finding.check("log's size", total < room, f"{size(total)} before compression, with room for {size(room)}", _SHORTER)
 

@@ -5,6 +5,7 @@ Durations are written as ``100ms``, ``30s``, ``10m``, ``1h`` or ``2d``, and are 
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field as Setting, PlainSerializer, SecretStr, model_validator
@@ -153,4 +154,9 @@ class LogSettings(Section):
     @property
     def embedded(self) -> bool:
         """Whether the log is a file of this machine."""
-        return self.url.startswith("sqlite:")
+        return self.file is not None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an embedded log; None: the log is Kafka's."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:") else None
