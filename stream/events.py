@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.keys import Value
-from stream.faults import fault_of
+from stream.decode_errors import fault_of
 from stream.times import TIMES, Time, ms_of
 
 Feature: TypeAlias = Value
