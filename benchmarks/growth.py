@@ -33,7 +33,7 @@ from stream.events import Example, encode
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Log, Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings, LearnSettings
 

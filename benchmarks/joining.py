@@ -27,7 +27,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.join.waiting import OF_KNOWN, as_written
 from stream.join.window import Join
 from stream.log.contract import Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 

@@ -41,7 +41,7 @@ from stream.files.rows import read
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.sampling import Sampling
 from stream.settings import LearnSettings

@@ -18,7 +18,7 @@ from model.settings import TableSettings
 from stream.events import BadRecordError, decode_click, decode_example, decode_impression, encode
 from stream.learn.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create
 from stream.version import LearnerState, SnapshotRef, Version, decode_version
 from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, cut, pack

@@ -17,14 +17,13 @@ ORDERS = (PACKAGES, STREAM, (*STREAM[:1], "stream.join"), SERVICE, ("paper.offli
 WITH_TORCH = (
     "model.networks",
     "paper",
-    "stream.learn.rank_groups",
-    "stream.learn.rank_messages",
+    "stream.learn.ranks",
     "stream.learn.ranks",
     "service.bench",
     "service.export.graph",
     "service.export.tensor_file",
 )
-WITH_KAFKA = ("stream.log",)
+WITH_KAFKA = ("stream.log.kafka",)
 
 Graph = dict[str, set[str]]  # module → the modules of ours that it imports
 

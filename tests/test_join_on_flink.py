@@ -26,7 +26,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.join.share import Share, job_of, joiner_of
 from stream.log.connect import connect
 from stream.log.contract import FencedError
-from stream.log.kafka_log import OWNERS
+from stream.log.kafka.log import OWNERS
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
 from tests.flink_traffic import Event, create, events, join, outcome, settled, write, write_settings

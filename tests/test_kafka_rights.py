@@ -23,7 +23,7 @@ from stream.events import Click, Example, Impression, Watermark, encode
 from stream.log import topics
 from stream.log.connect import connect
 from stream.log.contract import Message, Record
-from stream.log.kafka_log import OWNERS
+from stream.log.kafka.log import OWNERS
 from stream.log.topics import Topics
 from tests.kafka_server import JARS, ROOT
 from tests.secure_kafka import SCRAM, SecureKafka

@@ -23,7 +23,7 @@ from stream.events import Watermark, decode_click, decode_impression, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import JoinSettings
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader, pack, unpack

@@ -15,7 +15,7 @@ from stream.arms import Traffic
 from stream.join.metrics import JoinerMetrics
 from stream.learn.metrics import LearnerMetrics, tell_arm
 from stream.log.metrics import measure
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
 from stream.traffic import TrafficFollower
 from stream.weights.metrics import FollowerMetrics

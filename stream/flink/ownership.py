@@ -12,8 +12,8 @@ from stream.inputs import input_topics
 from stream.join.recovery import progress_of
 from stream.join.share import FLINK, fence_others, is_flinks, job_of, joiner_of
 from stream.log.contract import FencedError, Log
-from stream.log.kafka_client import WAIT
-from stream.log.kafka_log import OWNERS, KafkaWriter
+from stream.log.kafka.client import WAIT
+from stream.log.kafka.log import OWNERS, KafkaWriter
 from stream.log.reading import read_all
 from stream.log.topics import Topics
 from stream.settings import JoinSettings

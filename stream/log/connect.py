@@ -23,11 +23,11 @@ def connect(url: str, partitioner: Partitioner = "murmur2", security: SecuritySe
         RefusedError: it can be, and lets us not in.
     """
     if url.startswith("sqlite:///"):
-        from stream.log.sqlite_log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only
+        from stream.log.sqlite.log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only
 
         return SqliteLog(url, partitioner)
     if url.startswith("kafka://"):
-        from stream.log.kafka_log import KafkaLog  # noqa: PLC0415
+        from stream.log.kafka.log import KafkaLog  # noqa: PLC0415
 
         return KafkaLog(url, partitioner, security)
     raise ValueError(f"expected sqlite:///… or kafka://host:9092, got {url!r}")

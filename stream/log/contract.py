@@ -1,6 +1,6 @@
 """The log: named topics of ordered, numbered records. The processes share nothing else.
 
-Two implementations, :mod:`stream.log.kafka_log` and :mod:`stream.log.sqlite_log`, keep the same contract:
+Two implementations, :mod:`stream.log.kafka.log` and :mod:`stream.log.sqlite.log`, keep the same contract:
 an append is durable when it returns, a commit is atomic and invisible until it is whole, and the next owner fences the one before.
 """
 

@@ -26,7 +26,7 @@ from stream.learn.trainer import Trainer
 from stream.log.connect import connect
 from stream.log.contract import Log, LogUnavailableError, Message, Record
 from stream.log.message import partition_of
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 from stream.version import Version

@@ -19,7 +19,7 @@ from stream.learn.metrics import LearnerMetrics
 from stream.learn.rollback import roll_back
 from stream.log.contract import Message, Record
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings, LearnSettings
 from stream.version import Version

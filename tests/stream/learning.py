@@ -20,7 +20,7 @@ from stream.learn.trainer import Trainer
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
 from stream.version import Version

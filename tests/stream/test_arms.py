@@ -11,7 +11,7 @@ from stream.arms import POINTS, ArmError, Traffic, decide, decode_traffic, read_
 from stream.events import BadRecordError
 from stream.log import topics as topics_module
 from stream.log.contract import FencedError, Log, Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
 from stream.traffic import TrafficFollower
 

@@ -19,7 +19,7 @@ from stream.dead_letters import (
 from stream.event_time import FutureTimeError, TimeRule
 from stream.events import BadRecordError, Click, encode
 from stream.log.contract import Log, Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.placement import MisroutedError
 from tests.stream.join.joining import id_in

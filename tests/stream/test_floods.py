@@ -17,7 +17,7 @@ from stream.log.contract import Log, Message, Retention
 from stream.log.message import size_of
 from stream.log.metrics import measure
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.settings import JoinSettings
 from tests.stream.learning import SPEC, TOPICS, example, learn_all, opened
 

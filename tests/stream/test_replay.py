@@ -6,7 +6,7 @@ import pytest
 
 from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, decode_impression
 from stream.files.layout import Logged
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, Replay
 from stream.settings import JoinSettings

@@ -14,7 +14,7 @@ from stream.files.opened import FileError
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.replay import BATCH, Events, FutureRowError, Replay
 from stream.settings import JoinSettings

@@ -25,7 +25,7 @@ from stream.log.topics import DELTAS, SNAPSHOTS, JoinerError, Kept, Topics, crea
 from stream.settings import JoinSettings, LearnSettings
 from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, example
-from tests.stream.log.test_kafka_records import NoText
+from tests.stream.log.kafka.test_records import NoText
 
 SHORT = Kept(2.0, 2.0, 1_000_000, weights=2.0)
 JOIN = JoinSettings(click_window=0.010, lateness=0.003, idle_after=0.05)

@@ -24,7 +24,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message, Reader, Record
 from stream.log.settings import LogSettings
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, create
 from stream.settings import JoinSettings, LearnSettings, least_retention
 from stream.version import LearnerState, Version, decode_version

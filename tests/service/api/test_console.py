@@ -34,7 +34,7 @@ from service.api.served_weights import ServedWeights
 from service.kept_reports import keep
 from stream.events import Example, Feature, encode
 from stream.log.contract import Log, LogUnavailableError, Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, create
 from stream.version import LearnerState, Version
 from tests.service.api.test_arms import OF_ARMS, ArmsSite

@@ -25,7 +25,7 @@ from service.api.metrics import ServerMetrics
 from stream.dead_letters import dead_letter
 from stream.events import BadRecordError, encode
 from stream.log.contract import Bounds, Log, LogUnavailableError, Message, Progress, Record, RefusedError
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.version import LearnerState, Version
 from tests.service.fakes import SPEC, FakeLog, Site, trained

@@ -34,8 +34,8 @@ from stream.join.recovery import progress_of
 from stream.join.share import FLINK, Share, joiner_of
 from stream.log.connect import connect
 from stream.log.contract import Message, Retention
-from stream.log.kafka_admin import Admin
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.admin import Admin
+from stream.log.kafka.security import Cluster
 from stream.log.settings import format_duration
 from stream.settings import least_retention
 

@@ -19,7 +19,7 @@ from service.settings import load
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.load import measured
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, wanted
 from tests.ports import free_ports
 

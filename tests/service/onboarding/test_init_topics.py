@@ -18,7 +18,7 @@ from service.onboarding.topic_sample import TopicError, TopicSample
 from service.settings import Settings, load
 from stream.input_settings import InputSettings
 from stream.log.contract import Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.mapping import Mapper
 from stream.pointers import escape
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from stream.experiment import reporter
 from stream.experiment.plan import Plan
 from stream.experiment.sums import Sums
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from tests.stream.experiment.experiments import PLAN, TOPICS, USER
 
 

@@ -8,7 +8,7 @@ import pytest
 from stream.arms import POINTS, Traffic
 from stream.experiment.plan import NEVER, ExperimentError, Plans, plan_of
 from stream.log.contract import Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 
 TOPICS = Topics("sml")

@@ -20,8 +20,8 @@ from stream.events import Example, Forget, encode
 from stream.experiment.plan import ExperimentError
 from stream.experiment.sums import Sums
 from stream.log.contract import Log, Message
-from stream.log.sqlite_log import SqliteLog
-from stream.log.sqlite_retention import SHIFT
+from stream.log.sqlite.log import SqliteLog
+from stream.log.sqlite.retention import SHIFT
 from stream.log.topics import create
 from stream.version import Version
 from tests.kafka_server import ROOT

@@ -33,7 +33,7 @@ from stream.input_settings import InputSettings
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Headers, Log, Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create
 from stream.times import LATEST_TIME
 from tests.stream.formats.registry import FakeRegistry, running

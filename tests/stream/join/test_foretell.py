@@ -17,7 +17,7 @@ from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 

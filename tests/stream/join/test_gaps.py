@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import SETTINGS, TOPICS, clicked, end, examples, shown

@@ -28,7 +28,7 @@ from stream.join import rekey
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, UnknownTopicError, Writer
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import KilledError, Mortal, MortalWriter, new_log, read

@@ -19,7 +19,7 @@ from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import FencedError, Log, Message, Progress, Reader, Record, Writer
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
 from stream.settings import JoinSettings
 from tests.stream.join.joining import id_in

@@ -15,7 +15,7 @@ from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.window import Join
 from stream.log.contract import Log, Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import TooMuchWaitsError, create
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import TOPICS, clicked, end, examples
@@ -123,7 +123,7 @@ def test_the_sentence_comes_before_the_memory_ends(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from tests.stream.join.test_most_waiting import join, flood
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create
 from tests.stream.join.test_joiner import TOPICS
 with SqliteLog(sys.argv[1]) as log:

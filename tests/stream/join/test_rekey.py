@@ -17,7 +17,7 @@ from stream.join.merged import BATCH, Decoder, MergedTopics
 from stream.join.metrics import JoinerMetrics
 from stream.join.rekey import APPENDED, with_original_append_time
 from stream.log.contract import FencedError, Log, Message, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, create
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, read, shown

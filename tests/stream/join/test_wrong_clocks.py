@@ -13,7 +13,7 @@ from stream.events import Click, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Reader, Record
-from stream.log.kafka_log import KafkaLog
+from stream.log.kafka.log import KafkaLog
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
 from stream.settings import JoinSettings

@@ -20,7 +20,7 @@ from stream.learn.errors import LearnError, RecoveryError
 from stream.learn.order import give_order
 from stream.learn.rollback import rebuild, roll_back
 from stream.log.contract import Log, Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.settings import LearnSettings
 from stream.version import Begun, Version
 from stream.weights.follow import newest_weights

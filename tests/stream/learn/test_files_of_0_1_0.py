@@ -14,7 +14,7 @@ from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Message
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
 from stream.settings import LearnSettings
 from stream.version import decode_version

@@ -19,7 +19,7 @@ from stream.learn.publish import BUDGET, Publisher
 from stream.learn.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings
 from stream.version import Run, decode_version

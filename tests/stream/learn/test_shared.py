@@ -22,7 +22,7 @@ from stream.log import topics as topics_module
 from stream.log.connect import connect
 from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
 from stream.version import Version
 from stream.weights.versions import newest_version, read_versions

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from stream.log.contract import Log, Message, OffsetGoneError, Retention
-from stream.log.sqlite_log import SqliteLog
-from stream.log.sqlite_retention import tick, trim
+from stream.log.sqlite.log import SqliteLog
+from stream.log.sqlite.retention import tick, trim
 from tests.stream.log.logs import new_topic
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.log import sqlite_file
 from stream.log.contract import LogUnavailableError, Message, Retention
 from stream.log.metrics import measure
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite import file as sqlite_file
+from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
 
 MEGABYTE = [Message("topic", b"", bytes(500_000))] * 2

@@ -97,7 +97,7 @@ final class Frames {
       collector.collect(bytes.toByteArray());
     }
 
-    /** Return a value, or what is said in place of one that is larger than anything that is read: as stream/log/kafka_records.py does. */
+    /** Return a value, or what is said in place of one that is larger than anything that is read: as stream/log/kafka/records.py does. */
     private static byte[] usable(byte[] value) {
       if (value == null || value.length <= LARGEST) return value;
       String said = String.format(Locale.ROOT, "a value of %,d bytes, expected at most %,d", value.length, LARGEST);

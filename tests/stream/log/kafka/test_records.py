@@ -12,8 +12,8 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import TopicPartition
 
-from stream.log.kafka_bombs import fits
-from stream.log.kafka_records import Unpacked
+from stream.log.kafka.bombs import fits
+from stream.log.kafka.records import Unpacked
 
 CLICKS_3 = TopicPartition("clicks", 3)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zstandard import DICT_TYPE_RAWCONTENT, ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError
 
-from stream.log.sqlite_retention import SHIFT
+from stream.log.sqlite.retention import SHIFT
 
 TABLE = """CREATE TABLE IF NOT EXISTS dictionaries (
     id INTEGER PRIMARY KEY, number INTEGER, made_at INTEGER, common BLOB, UNIQUE (number, made_at))"""

@@ -15,9 +15,9 @@ from kafka.future import Future
 from kafka.structs import TopicPartition
 
 from stream.log.contract import Record
-from stream.log.kafka_client import named_errors, open_consumer
-from stream.log.kafka_records import Unpacked
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.client import named_errors, open_consumer
+from stream.log.kafka.records import Unpacked
+from stream.log.kafka.security import Cluster
 
 _AT_ONCE, _MOST_BYTES = 500, 16_000_000  # records and bytes of values that are unpacked before we look how many they are
 _AHEAD = 5_000  # records that may wait for the caller before no more are read

@@ -9,8 +9,8 @@ from kafka.admin import ConfigResource
 from kafka.structs import TopicPartition
 
 from stream.log.contract import Bounds, LogError, RefusedError, UnknownTopicError
-from stream.log.kafka_client import WAIT_MS, named_errors, open_client
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.client import WAIT_MS, named_errors, open_client
+from stream.log.kafka.security import Cluster
 
 
 class Admin:

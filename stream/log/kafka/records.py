@@ -16,7 +16,7 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.structs import TopicPartition
 
 from stream.log.contract import Record
-from stream.log.kafka_bombs import MOST, fits
+from stream.log.kafka.bombs import MOST, fits
 
 _HEADER = 61  # bytes of a batch before its records
 _LARGEST = 2_000_000  # bytes of a value

@@ -1,4 +1,4 @@
-"""kafka-python, made to keep the log's contract; with the other modules named `kafka_…` the only one that imports it.
+"""kafka-python, made to keep the log's contract; with the other modules of this package the only one that imports it.
 
 Every wait ends. A client that fails to open leaves no thread and no socket behind. Errors are the log's own.
 Offsets are read up to the last stable one: what an open transaction has written is not visible yet.
@@ -23,7 +23,7 @@ from stream.log.contract import (
     RefusedError,
     UnknownTopicError,
 )
-from stream.log.kafka_security import REFUSALS, Cluster, Connections
+from stream.log.kafka.security import REFUSALS, Cluster, Connections
 
 C = TypeVar("C")
 

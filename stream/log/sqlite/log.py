@@ -1,8 +1,8 @@
 """A log in one SQLite file, for one machine: nothing to install, the same contract as Kafka's.
 
 Offsets are dense and never used twice: the next one is in a table, so it survives trimming. An owner's epoch is checked inside the
-transaction that it guards. Values are compressed (:mod:`stream.log.sqlite_packing`). Records past their retention are deleted between the
-writes (:mod:`stream.log.sqlite_retention`).
+transaction that it guards. Values are compressed (:mod:`stream.log.sqlite.packing`). Records past their retention are deleted between the
+writes (:mod:`stream.log.sqlite.retention`).
 """
 
 import sqlite3
@@ -27,10 +27,10 @@ from stream.log.contract import (
     UnknownTopicError,
 )
 from stream.log.message import check_metadata, choose_partition
-from stream.log.sqlite_file import GroupCommit, named_errors, open_file, wal_size
-from stream.log.sqlite_packing import TABLE as DICTIONARIES, Dictionaries, Dictionary, pack
-from stream.log.sqlite_reader import SqliteReader
-from stream.log.sqlite_retention import SHIFT, TICK, count_held, migrate, release, tick, trim
+from stream.log.sqlite.file import GroupCommit, named_errors, open_file, wal_size
+from stream.log.sqlite.packing import TABLE as DICTIONARIES, Dictionaries, Dictionary, pack
+from stream.log.sqlite.reader import SqliteReader
+from stream.log.sqlite.retention import SHIFT, TICK, count_held, migrate, release, tick, trim
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS partitions (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream.log.contract import LogError, LogUnavailableError, Message, Progress
-from stream.log.sqlite_log import SqliteLog
+from stream.log.sqlite.log import SqliteLog
 
 PAGE = 4096
 
@@ -62,7 +62,7 @@ def test_a_refused_write_does_not_hurt_those_that_share_its_transaction(tmp_path
 def test_processes_may_open_and_write_one_new_file_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new/log.db"
     program = (
-        "import sys; from stream.log.sqlite_log import SqliteLog; from stream.log.contract import Message\n"
+        "import sys; from stream.log.sqlite.log import SqliteLog; from stream.log.contract import Message\n"
         "with SqliteLog(sys.argv[1]) as log:\n"
         "    log.create('topic', 1)\n"
         "    for _ in range(20): log.append([Message('topic', b'', b'')])\n"

@@ -26,11 +26,11 @@ from stream.log.contract import (
     TopicPartition,
     UnknownTopicError,
 )
-from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT, committed
-from stream.log.kafka_producer import Producer
-from stream.log.kafka_reader import KafkaReader
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.admin import Admin
+from stream.log.kafka.client import WAIT, committed
+from stream.log.kafka.producer import Producer
+from stream.log.kafka.reader import KafkaReader
+from stream.log.kafka.security import Cluster
 from stream.log.message import check_metadata, choose_partition
 from stream.log.reading import read_all
 from stream.log.settings import SecuritySettings

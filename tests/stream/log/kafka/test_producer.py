@@ -9,10 +9,10 @@ from hypothesis import given, strategies as st
 from kafka.record.memory_records import MemoryRecords
 
 from stream.log.contract import Message, RecordTooLargeError
-from stream.log.kafka_admin import Admin
-from stream.log.kafka_log import KafkaLog
-from stream.log.kafka_producer import _Records
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.admin import Admin
+from stream.log.kafka.log import KafkaLog
+from stream.log.kafka.producer import _Records
+from stream.log.kafka.security import Cluster
 
 LZ4, SIZE = 3, 2_000
 BYTES = st.binary(max_size=300)

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from stream.log.contract import Headers, OffsetGoneError, Record, UnknownTopicError
-from stream.log.sqlite_file import named_errors, open_file
-from stream.log.sqlite_packing import Unpacker
-from stream.log.sqlite_retention import SHIFT
+from stream.log.sqlite.file import named_errors, open_file
+from stream.log.sqlite.packing import Unpacker
+from stream.log.sqlite.retention import SHIFT
 
 _WATCH = 0.002  # seconds
 _MOST_BYTES = 32_000_000  # of values that are read of a partition at once

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.log import kafka_reader
 from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
-from stream.log.kafka_admin import Admin
-from stream.log.kafka_client import WAIT
-from stream.log.kafka_log import KafkaLog
-from stream.log.kafka_producer import Producer
-from stream.log.kafka_security import Cluster
+from stream.log.kafka import reader as kafka_reader
+from stream.log.kafka.admin import Admin
+from stream.log.kafka.client import WAIT
+from stream.log.kafka.log import KafkaLog
+from stream.log.kafka.producer import Producer
+from stream.log.kafka.security import Cluster
 from tests.kafka_server import KafkaServer
 from tests.ports import free_port
 

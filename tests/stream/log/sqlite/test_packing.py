@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from stream.log.contract import Message, UnknownTopicError
-from stream.log.sqlite_log import SqliteLog
-from stream.log.sqlite_packing import common_parts
+from stream.log.sqlite.log import SqliteLog
+from stream.log.sqlite.packing import common_parts
 
 
 def events(first: int, count: int) -> list[bytes]:

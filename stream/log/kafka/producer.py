@@ -16,8 +16,8 @@ from kafka.record.memory_records import MemoryRecordsBuilder
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.log.contract import LogError, Message, Progress
-from stream.log.kafka_client import WAIT, WAIT_MS, named_errors, open_client
-from stream.log.kafka_security import Cluster
+from stream.log.kafka.client import WAIT, WAIT_MS, named_errors, open_client
+from stream.log.kafka.security import Cluster
 
 _FORMAT = 2  # of batches
 

@@ -279,7 +279,7 @@ def test_an_encrypted_key_is_opened_by_its_password_and_never_asked_for_on_the_t
 
 
 def test_aws_needs_its_package_and_says_so(secure_kafka: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.log.kafka_security.find_spec", lambda _package: None)
+    monkeypatch.setattr("stream.log.kafka.security.find_spec", lambda _package: None)
     given = {"protocol": "SASL_SSL", "mechanism": "AWS_MSK_IAM", "ca_file": str(secure_kafka.folder / "ca.pem")}
 
     with pytest.raises(LogError, match="pip install botocore"):

@@ -1,6 +1,6 @@
 """How kafka-python is let in by a Kafka that wants TLS, a password or a token, and its refusals as sentences.
 
-A sentence names the right that is missing, or the setting to look at. Secrets (:mod:`stream.log.kafka_credentials`) are read again for
+A sentence names the right that is missing, or the setting to look at. Secrets (:mod:`stream.log.kafka.credentials`) are read again for
 each connection, and go to the connections only: the clients log their own settings, and their connections at level DEBUG every byte
 that they send.
 """
@@ -17,7 +17,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from stream.log.contract import LogError
-from stream.log.kafka_credentials import TokenProvider, password_of, tls_context
+from stream.log.kafka.credentials import TokenProvider, password_of, tls_context
 from stream.log.settings import SecuritySettings
 
 _ALERTS = {  # part of OpenSSL's reason → what to do

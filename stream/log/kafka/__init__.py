@@ -1,0 +1,1 @@
+"""The log in Kafka: security, credentials → client → admin, reader (records, bombs), producer → log."""
