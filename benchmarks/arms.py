@@ -27,9 +27,9 @@ from service.bench.load import at_most
 from service.bench.site import Site, appends, free_port, prepared, request, wait_for
 from service.commands.compile import compile_kernels
 from stream.event_time import TimeRule
+from stream.learn.examples.shared import SharedReading
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.learn.shared import SharedReading
 from stream.log import topics as topics_module
 from stream.log.connect import connect
 from stream.log.contract import Log

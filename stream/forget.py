@@ -1,7 +1,7 @@
 """Ask for a value to be forgotten, and look for what is left of it.
 
-The request goes to the learner through ``examples`` (:mod:`stream.learn.forgotten`). Impressions that hold the value get a record with
-their key and no value after them: the joiner then makes no example of one that waits, and a log that is compacted deletes it.
+The request goes to the learner through ``examples`` (:mod:`stream.learn.forgotten`). Impressions that hold the value get a
+record with their key and no value after them: the joiner then makes no example of one that waits, and a log that is compacted deletes it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from model.array_file import FORMAT, ArrayFileError, dump, load
 from model.online import OnlineModel
 from model.settings import TableSettings
 from stream.events import BadRecordError, decode_click, decode_example, decode_impression, encode
-from stream.learn.checkpoint import Checkpoint, DamagedCheckpointError
+from stream.learn.saving.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create

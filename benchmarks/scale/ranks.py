@@ -18,8 +18,8 @@ from benchmarks.accuracy.recorded import RecordedLog, recorded
 from model.online import OnlineModel
 from model.rounds import OneProcess, Part, split
 from service.settings import load
-from stream.learn.rank_groups import Processes
-from stream.learn.ranks import PART, Leader
+from stream.learn.ranks.groups import Processes
+from stream.learn.ranks.leader import PART, Leader
 
 
 def learn(model: OnlineModel, ranks: OneProcess | Leader, parts: list[Part], count: int) -> tuple[float, float]:

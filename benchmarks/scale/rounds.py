@@ -17,7 +17,7 @@ from model.evaluation import log_losses
 from model.online import OnlineModel
 from model.rounds import OneProcess, Part, split
 from service.settings import load
-from stream.learn.ranks import PART
+from stream.learn.ranks.leader import PART
 
 
 def losses(log: RecordedLog, seed: int, ranks: int, size: int, alone: int) -> Floats:

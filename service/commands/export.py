@@ -8,8 +8,8 @@ from typing import Any, Literal
 from model.weights import Weights
 from service.export.folder import begin_folder, write_common, write_safetensors
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoint, Checkpoints
-from stream.learn.rollback import rebuild
+from stream.learn.restore.rollback import rebuild
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.connect import open_log
 from stream.version import Version
 from stream.weights.chunks import WeightsHeader

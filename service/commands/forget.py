@@ -16,7 +16,7 @@ from stream.event_time import TimeRule
 from stream.events import Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.formats.decoding import decoding
-from stream.learn.checkpoint import Checkpoints, DamagedCheckpointError
+from stream.learn.saving.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import CONTROL, Topics

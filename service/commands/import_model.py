@@ -11,8 +11,8 @@ from model.imported import EmbeddingRows, ImportedModelError, begin_with, embedd
 from model.settings import Spec
 from service.export.tensor_file import read_tensors
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.imported import save_imported
+from stream.learn.restore.imported import save_imported
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.connect import open_log
 
 _ANEW = "accumulators, records, and under base_rate the bias"

@@ -21,12 +21,12 @@ from service.settings import Settings
 from service.signals import stop_signals
 from service.tracing import tracing
 from stream.event_time import TimeRule
-from stream.learn.begin import Source
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.examples.shared import SharedReading
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics, tell_arm
+from stream.learn.restore.begin import Source
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.session import LearningRanks
-from stream.learn.shared import SharedReading
 from stream.log.contract import Log
 from stream.log.topics import CONTROL
 from stream.traffic import TrafficFollower
@@ -47,7 +47,7 @@ def learn(settings: Settings, *, ranks: int = 1, until_caught_up: bool = False, 
     """
     compile_kernels(settings.model.network)
     if int(os.environ.get("RANK", "0")) > 0:
-        from stream.learn.rank_groups import assist_torchrun
+        from stream.learn.ranks.groups import assist_torchrun
 
         assist_torchrun()
         return {}
@@ -63,8 +63,8 @@ def _leading(ranks: int) -> Iterator[LearningRanks | None]:
     if max(ranks, started) == 1:
         yield None
         return
-    from stream.learn.rank_groups import Processes, torchrun
-    from stream.learn.ranks import Leader
+    from stream.learn.ranks.groups import Processes, torchrun
+    from stream.learn.ranks.leader import Leader
 
     with closing(Leader(started, torchrun()) if started > 1 else Leader(ranks, partial(Processes, ranks))) as leader:
         yield leader

@@ -7,7 +7,7 @@ from typing import Any
 from service.api.predictor import Predictor
 from service.api.reading import read_predict_request
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.weights.chunks import WeightsHeader
 
 

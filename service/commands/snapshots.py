@@ -9,9 +9,9 @@ import msgspec
 
 from service.audit import record, this_user
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.learn.order import DONE, give_order
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.topics import Topics
 from stream.version import Archived, Version

@@ -17,21 +17,21 @@ from model.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.event_time import TimeRule
-from stream.learn.archive_writer import ArchiveWriter
-from stream.learn.begin import Beginning, Source, begin
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.checkpoint_writer import CheckpointWriter
-from stream.learn.example_source import ExampleSource
-from stream.learn.imported import begun_with, imported
+from stream.learn.examples.shared import SharedReading
+from stream.learn.examples.shedding import Shedding
+from stream.learn.examples.source import ExampleSource
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.order import was_ordered
 from stream.learn.pending import PendingVersion
 from stream.learn.publish import Publisher
-from stream.learn.recovery import Recovered, Recovery
+from stream.learn.restore.begin import Beginning, Source, begin
+from stream.learn.restore.imported import begun_with, imported
+from stream.learn.restore.recovery import Recovered, Recovery
 from stream.learn.rules import Rules
+from stream.learn.saving.archive_writer import ArchiveWriter
+from stream.learn.saving.checkpoint import Checkpoints
+from stream.learn.saving.checkpoint_writer import CheckpointWriter
 from stream.learn.session import End, LearningRanks, Session
-from stream.learn.shared import SharedReading
-from stream.learn.shedding import Shedding
 from stream.log.contract import FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners

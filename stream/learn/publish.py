@@ -21,7 +21,7 @@ from model.settings import Spec
 from stream.events import encode
 from stream.heartbeat import message
 from stream.learn.pending import PendingVersion
-from stream.learn.snapshot_writer import SnapshotWriter
+from stream.learn.saving.snapshot_writer import SnapshotWriter
 from stream.log.contract import Log, Message, Progress, TopicPartition, Writer
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
 from stream.settings import LearnSettings

@@ -9,18 +9,18 @@ from model.online import OnlineModel
 from model.rounds import Ranks
 from stream.heartbeat import Heartbeat
 from stream.learn import state
-from stream.learn.archive_writer import ArchiveWriter
-from stream.learn.checkpoint import Checkpoint
-from stream.learn.checkpoint_writer import CheckpointWriter
-from stream.learn.example_source import ExampleSource
+from stream.learn.examples.shared import prepare
+from stream.learn.examples.shedding import Shedding
+from stream.learn.examples.source import ExampleSource
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.pending import PendingVersion
 from stream.learn.prepare import Prepared
 from stream.learn.publish import Publisher
-from stream.learn.recovery import Recovered
+from stream.learn.restore.recovery import Recovered
 from stream.learn.rules import Rules
-from stream.learn.shared import prepare
-from stream.learn.shedding import Shedding
+from stream.learn.saving.archive_writer import ArchiveWriter
+from stream.learn.saving.checkpoint import Checkpoint
+from stream.learn.saving.checkpoint_writer import CheckpointWriter
 from stream.log.contract import Bounds
 from stream.log.topics import Topics
 

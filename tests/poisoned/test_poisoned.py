@@ -16,7 +16,7 @@ from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
-from stream.learn.rollback import roll_back
+from stream.learn.restore.rollback import roll_back
 from stream.log.contract import Message, Record
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog

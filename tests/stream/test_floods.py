@@ -12,7 +12,7 @@ from model.keys import key_of
 from stream.events import Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message, Retention
 from stream.log.message import size_of
 from stream.log.metrics import measure

@@ -16,8 +16,8 @@ from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
 from stream.events import encode
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.rollback import rebuild
+from stream.learn.restore.rollback import rebuild
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.version import Run, Version

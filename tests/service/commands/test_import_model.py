@@ -22,10 +22,10 @@ from service.commands.import_model import import_model
 from service.export.folder import write_safetensors
 from service.export.tensor_file import TensorFileError
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
-from stream.learn.imported import AlreadyLearnedError
-from stream.learn.rollback import rebuild
+from stream.learn.restore.imported import AlreadyLearnedError
+from stream.learn.restore.rollback import rebuild
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
 from stream.version import Begun
 from stream.weights.follow import newest_weights

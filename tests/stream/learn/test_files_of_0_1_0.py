@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.event_time import TimeRule
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics

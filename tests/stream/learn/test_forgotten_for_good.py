@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field
 from model.weights import Weights
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.recovery import Recovery
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.recovery import Recovery
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
 from stream.settings import LearnSettings
 from stream.weights.follow import Follower

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.events import Example, encode
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.order import OrderError, give_order
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.settings import LearnSettings

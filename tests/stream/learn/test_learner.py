@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
 from stream.learn import session as session_module
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, LogUnavailableError, Message
 from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (

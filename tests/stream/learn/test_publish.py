@@ -13,10 +13,11 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights
-from stream.learn import publish, snapshot_writer
+from stream.learn import publish
 from stream.learn.pending import PendingVersion
 from stream.learn.publish import BUDGET, Publisher
-from stream.learn.snapshot_writer import SnapshotWriter
+from stream.learn.saving import snapshot_writer
+from stream.learn.saving.snapshot_writer import SnapshotWriter
 from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
 from stream.log.sqlite.log import SqliteLog

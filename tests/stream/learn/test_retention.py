@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import GapError, RecoveryError
-from stream.learn.recovery import Recovery
-from stream.learn.rollback import rebuild
+from stream.learn.restore.recovery import Recovery
+from stream.learn.restore.rollback import rebuild
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Retention
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.version import LearnerState, Version

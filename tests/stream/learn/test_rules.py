@@ -17,7 +17,7 @@ from stream.learn.trainer import NotFiniteError
 from stream.log.contract import Log, Message
 from stream.version import Version
 from tests.stream.learn.fragile import fragile
-from tests.stream.learn.test_rollback import back, from_the_log
+from tests.stream.learn.restore.test_rollback import back, from_the_log
 from tests.stream.learning import (
     TOPICS,
     all_versions,

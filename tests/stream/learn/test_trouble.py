@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import ModelSettings
 from stream.events import encode
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import FencedError, Log
 from stream.log.topics import DELTAS
 from stream.version import decode_version

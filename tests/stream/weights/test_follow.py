@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from model.features import Encoder
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.learn.checkpoint import Checkpoints
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.version import LearnerState, Version

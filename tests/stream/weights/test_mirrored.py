@@ -10,7 +10,7 @@ import pytest
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
 from stream.weights.archive import Archive
-from tests.stream.learn.test_archive import server
+from tests.stream.learn.saving.test_archive import server
 from tests.stream.learning import TOPICS, examples, forget, learn_all, opened, records
 
 SHIFTS = {(TOPICS.examples, 0): 4, (TOPICS.versions, 0): 2, (TOPICS.weights, DELTAS): 3, (TOPICS.weights, SNAPSHOTS): 5}

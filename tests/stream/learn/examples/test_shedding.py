@@ -18,13 +18,14 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.dead_letters import dead_letters
-from stream.learn import example_source, session as session_module, shedding
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.example_source import ExampleSource
+from stream.learn import session as session_module
+from stream.learn.examples import shedding, source as example_source
+from stream.learn.examples.shedding import Shedding
+from stream.learn.examples.source import ExampleSource
 from stream.learn.metrics import Lag
 from stream.learn.order import give_order
-from stream.learn.rollback import rebuild, roll_back
-from stream.learn.shedding import Shedding
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Record
 from stream.sampling import LEAST, NO_SALT, Sampling
@@ -225,7 +226,7 @@ def test_a_learner_killed_while_its_rate_changes_ends_with_the_weights_that_its_
 def test_a_learner_process_killed_at_any_moment_leaves_out_what_its_versions_say(tmp_path: Path) -> None:
     chance, numbers = random.Random(0), itertools.count()
     program = (
-        "import sys, pathlib, random; from stream.learn import example_source as source, shedding; import tests.stream.learning as learning;"
+        "import sys, pathlib, random; from stream.learn.examples import shedding, source; import tests.stream.learning as learning;"
         "shedding.DECISIONS = 1e9; source.ExampleSource.lag = lambda self: source.Lag(10_000, random.choice([0, 2]));"
         "learning.learn_for_ever(pathlib.Path(sys.argv[1]), max_lag=1)"
     )

@@ -6,8 +6,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from stream.learn.rank_groups import assist_torchrun, torchrun
-from stream.learn.ranks import Leader
+from stream.learn.ranks.groups import assist_torchrun, torchrun
+from stream.learn.ranks.leader import Leader
 from tests.stream.learning import learner, opened
 
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from model.settings import Spec
-from stream.learn import session as session_module, shared as shared_module
-from stream.learn.checkpoint import Checkpoints
+from stream.learn import session as session_module
+from stream.learn.examples import shared as shared_module
+from stream.learn.examples.shared import SharedReading
 from stream.learn.prepare import Preparer
-from stream.learn.rollback import rebuild
-from stream.learn.shared import SharedReading
+from stream.learn.restore.rollback import rebuild
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log import topics as topics_module
 from stream.log.connect import connect
 from stream.log.contract import Log, Message, Record
@@ -149,7 +150,7 @@ def together_for_ever(folder: Path) -> None:
 
 
 def test_a_process_of_two_arms_that_is_killed_learns_each_example_once_for_each(tmp_path: Path) -> None:
-    program = "import sys, pathlib, tests.stream.learn.test_shared as shared; shared.together_for_ever(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib, tests.stream.learn.examples.test_shared as shared; shared.together_for_ever(pathlib.Path(sys.argv[1]))"
     with opened(tmp_path, arms=ARMS) as log:
         for turn in range(2):
             seen = log.bounds(f"{TOPICS.versions}.treatment")[0].end

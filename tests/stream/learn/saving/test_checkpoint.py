@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from model.evaluation import RunningScores
 from model.online import OnlineModel
-from stream.learn.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
 from stream.version import Version

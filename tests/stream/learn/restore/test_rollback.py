@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
 from stream.events import encode
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, RecoveryError
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import FencedError, Log, Message
 from stream.settings import LearnSettings
 from stream.version import Rollback, Version, decode_version

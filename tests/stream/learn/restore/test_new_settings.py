@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from model.settings import Field, Spec, TableSettings
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import OtherSettingsError
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
 from stream.settings import LearnSettings
 from stream.version import Version

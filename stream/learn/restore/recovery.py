@@ -18,13 +18,13 @@ from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.learn.change import changed, other_settings
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.checkpoint_choice import CheckpointChoice
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
-from stream.learn.imported import imported
 from stream.learn.publish import settings_digest
-from stream.learn.runs import Rounds, Runs
+from stream.learn.restore.change import changed, other_settings
+from stream.learn.restore.checkpoint_choice import CheckpointChoice
+from stream.learn.restore.imported import imported
+from stream.learn.restore.runs import Rounds, Runs
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, OffsetGoneError
 from stream.log.topics import Topics

@@ -16,7 +16,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # their mod
 from torch.distributed.rendezvous import rendezvous
 
 from stream.learn.errors import LearnError
-from stream.learn.ranks import Group, assist
+from stream.learn.ranks.leader import Group, assist
 
 _PATIENCE = timedelta(seconds=60)  # after which a rank that says nothing is lost
 _LEARNER, _THERE = "learner", "there"  # the store's keys: that rank 0 joins; of each other rank, that it is there

@@ -12,8 +12,8 @@ import pytest
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from stream.events import Served
-from stream.learn.checkpoint import Checkpoints
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message, Record
 from stream.settings import LearnSettings

@@ -7,8 +7,8 @@ from model.evaluation import RunningScores
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log
 from stream.log.topics import Topics

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from service.commands import snapshots
 from service.settings import Settings
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import GapError
 from stream.learn.order import give_order
-from stream.learn.rollback import roll_back
+from stream.learn.restore.rollback import roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
 from stream.settings import LearnSettings

@@ -4,9 +4,9 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from stream.learn.archive_writer import ArchiveWriter
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.metrics import LearnerMetrics
+from stream.learn.saving.archive_writer import ArchiveWriter
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 
 logger = logging.getLogger(__name__)
 

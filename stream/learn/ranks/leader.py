@@ -26,7 +26,7 @@ from model.online import Learned, OnlineModel
 from model.rounds import Part, learn_part, merge, together
 from model.settings import Spec
 from stream.learn.errors import RanksDifferError
-from stream.learn.rank_messages import NOTHING, Command, exchanged, packed, received_command, received_from, send, tensor, unpacked
+from stream.learn.ranks.messages import NOTHING, Command, exchanged, packed, received_command, received_from, send, tensor, unpacked
 
 logger = logging.getLogger(__name__)
 

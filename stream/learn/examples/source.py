@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from stream.heartbeat import Heartbeat, is_heartbeat, parted
 from stream.learn.errors import GapError, RecoveryError
+from stream.learn.examples.shared import SharedReading
 from stream.learn.metrics import Lag
-from stream.learn.shared import SharedReading
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from model.evaluation import RunningScores
 from model.migrate import begins_anew
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import LearnError
 from stream.learn.forgotten import Forgotten
-from stream.learn.recovery import Recovery
+from stream.learn.restore.recovery import Recovery
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log
 from stream.log.topics import Topics

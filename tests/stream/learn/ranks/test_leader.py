@@ -13,19 +13,19 @@ import pytest
 
 from model.online import Learned, OnlineModel
 from model.rounds import OneProcess, Part, learn_part, together
-from stream.learn import rank_groups
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import RanksDifferError
-from stream.learn.rank_groups import Processes
-from stream.learn.ranks import Group, Leader
-from stream.learn.recovery import Recovery
+from stream.learn.ranks import groups as rank_groups
+from stream.learn.ranks.groups import Processes
+from stream.learn.ranks.leader import Group, Leader
+from stream.learn.restore.recovery import Recovery
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.version import Round, Version
 from tests.faults.conftest import long_only
-from tests.stream.learn import faulty_rank
+from tests.stream.learn.ranks import faulty_rank
 from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 class Simulated(OneProcess):
@@ -187,8 +187,8 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from stream.learn.rank_groups import Processes
-from stream.learn.ranks import Leader
+from stream.learn.ranks.groups import Processes
+from stream.learn.ranks.leader import Leader
 from tests.stream.learning import learner, opened
 
 with opened(Path(sys.argv[1])) as log, closing(Leader(2, partial(Processes, 2), mature=0, part=64)) as leader:
@@ -212,7 +212,7 @@ def test_torchrun_starts_all_again_where_a_rank_is_killed_and_they_end_with_the_
         log.append(examples(6000))
 
         run = ("torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--standalone", "--monitor-interval=0.1")
-        command = [sys.executable, "-m", *run, "-m", "tests.stream.learn.torchrun_learner", str(tmp_path)]
+        command = [sys.executable, "-m", *run, "-m", "tests.stream.learn.ranks.torchrun_learner", str(tmp_path)]
         done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
         assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import GapError, RecoveryError
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.weights.archive import Archive

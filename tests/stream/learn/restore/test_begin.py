@@ -14,11 +14,11 @@ import pytest
 
 from model.settings import ModelSettings, Spec, TableSettings
 from stream.events import encode
-from stream.learn.begin import Source
-from stream.learn.checkpoint import Checkpoints
 from stream.learn.errors import LearnError, RecoveryError
 from stream.learn.order import give_order
-from stream.learn.rollback import rebuild, roll_back
+from stream.learn.restore.begin import Source
+from stream.learn.restore.rollback import rebuild, roll_back
+from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.sqlite.log import SqliteLog
 from stream.settings import LearnSettings
@@ -142,7 +142,7 @@ def begin_for_ever(folder: Path) -> None:
 
 
 def test_a_process_killed_while_it_begins_and_after_has_begun_once_and_learned_each_example_once(log: Log, tmp_path: Path) -> None:
-    program = "import sys, pathlib, tests.stream.learn.test_begin as begin; begin.begin_for_ever(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib, tests.stream.learn.restore.test_begin as begin; begin.begin_for_ever(pathlib.Path(sys.argv[1]))"
     moments: list[Callable[[], object]] = [
         lambda: list(tmp_path.glob("arm/checkpoints/.begun/*")),
         lambda: newest_version(log, ARM),

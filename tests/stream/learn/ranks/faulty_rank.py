@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stream.learn import rank_groups, ranks
+from stream.learn.ranks import groups as rank_groups, leader as ranks
 
 STRUCK = "TEST_RANKS_STRUCK"  # the variable that names the folder with a file for each fault that has struck
 MOMENTS = {"learning": "learn_part", "sent": "exchanged", "merging": "merge"}  # → the function that it calls, or that has just returned

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from model.settings import Spec
-from stream.learn.checkpoint import Checkpoint, Checkpoints
 from stream.learn.errors import RecoveryError
 from stream.learn.pending import PendingVersion
 from stream.learn.publish import Publisher
-from stream.learn.recovery import Recovered, Recovery
+from stream.learn.restore.recovery import Recovered, Recovery
+from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import LearnSettings

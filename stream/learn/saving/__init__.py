@@ -1,0 +1,1 @@
+"""What a learner keeps beside the log, in threads: snapshots, checkpoints, copies of them in the archive."""
