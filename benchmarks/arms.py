@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from service.bench.load import at_most
 from service.bench.site import Site, appends, free_port, prepared, request, wait_for
 from service.commands.compile import compile_kernels
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.examples.shared import SharedReading
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics

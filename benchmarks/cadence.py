@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.arriving import Arriving
 from service.bench.site import appends, prepared
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect

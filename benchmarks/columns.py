@@ -16,10 +16,10 @@ from model.features import Encoder
 from service.commands.evaluate import Evaluation
 from service.settings import Settings, load
 from stream.ahead import ahead
-from stream.events import Example, decode_example, encode
 from stream.files.columns import LoggedBlock, read_blocks
 from stream.files.rows import read
 from stream.learn.field_values import FieldValues
+from stream.records.events import Example, decode_example, encode
 
 Reader: TypeAlias = Callable[[Path, Settings], Iterable[LoggedBlock]]
 

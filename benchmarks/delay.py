@@ -18,11 +18,11 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.commands.simulated_site import CANDIDATES, Site, Visit
-from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.dispatch import new_join
 from stream.join.input_state import ResumePoint
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
+from stream.records.events import Click, Example, Impression, Watermark, encode
 from stream.settings import JoinSettings
 
 Floats: TypeAlias = NDArray[np.float64]

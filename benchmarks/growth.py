@@ -28,13 +28,13 @@ from model.features import Features
 from model.settings import Spec
 from service.bench.step import FIELDS, VALUES, Fast, spec_of
 from service.doctor.memory import memory_of
-from stream.event_time import TimeRule
-from stream.events import Example, encode
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Log, Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Example, encode
 from stream.settings import JoinSettings, LearnSettings
 
 Speeds: TypeAlias = dict[int, float]  # size → examples a second

@@ -14,8 +14,8 @@ import httpx
 import numpy as np
 
 from service.bench.site import Site, paced, running, visits
-from stream.heartbeat import HOPS
 from stream.log.connect import open_log
+from stream.records.heartbeat import HOPS
 
 _FIRST_TIMEOUT = 300.0  # seconds until the first heartbeat has arrived
 _SETTLE_TIME = 15.0  # seconds of traffic before the first heartbeat that counts

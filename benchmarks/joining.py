@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 
 from benchmarks.memory import resident_bytes
-from stream.events import Click, Impression, decode_click, decode_impression, encode
 from stream.join.foretell import Flow, foretold
 from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
@@ -29,6 +28,7 @@ from stream.join.window import Join
 from stream.log.contract import Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Impression, decode_click, decode_impression, encode
 from stream.settings import JoinSettings
 
 COUNT, WINDOW, CLICKED, REPEATS = 20_000, 600_000, 5, 5

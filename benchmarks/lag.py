@@ -21,7 +21,7 @@ from benchmarks.arriving import Arriving
 from benchmarks.shedding import TOPICS, messages
 from model.guard.guard import Guard
 from service.settings import Settings, load
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Log, Record

@@ -25,12 +25,12 @@ from model.quality import Quality
 from model.settings import Spec
 from service.commands.init import init
 from service.settings import load
-from stream.events import Example, encode
 from stream.files.rows import read
 from stream.learn.metrics import Lag, LearnerMetrics
 from stream.learn.state import state_of
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
+from stream.records.events import Example, encode
 from stream.settings import DataSettings
 
 POLL, SLICES = 512, 3  # records of a poll; fields whose values have scores of their own

@@ -34,15 +34,15 @@ from service.commands.evaluate import Evaluation, protocol_of
 from service.commands.simulated_site import Site
 from service.onboarding.settings_file import initial_model
 from service.settings import Settings, load
-from stream.event_time import TimeRule
-from stream.events import Example, encode
 from stream.files.columns import LoggedBlock, read_blocks
 from stream.files.rows import read
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.contract import Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Example, encode
 from stream.sampling import Sampling
 from stream.settings import LearnSettings
 

@@ -21,7 +21,7 @@ import numpy as np
 from service.bench.site import Site, appends, prepared, request
 from stream.log.connect import open_log
 from stream.log.contract import Log
-from stream.version import decode_version
+from stream.records.version import decode_version
 
 REPEATS = 7
 RATE = 10_000  # examples in the log: a hundredth of these

@@ -22,9 +22,9 @@ import numpy as np
 from service.bench.site import Site, prepared, request, wait_for
 from service.settings import load
 from service.up.children import Children
-from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.records.events import Example, encode
 
 EXAMPLES, MORE, BATCH = 80_000, 1_000, 5_000  # of 20 fields, whose values are all new
 WORKERS = (2, 4, 8)

@@ -15,8 +15,8 @@ from model.settings import Field
 from service.arm_settings import ArmSettings
 from service.cli import app
 from service.settings import Settings
-from stream import events
-from stream.version import Version
+from stream.records import events
+from stream.records.version import Version
 
 RECORDS = (events.Impression, events.Click, events.Example, events.Served, events.Forget, Version, events.Watermark)
 

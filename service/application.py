@@ -13,7 +13,7 @@ from service.api.arms import Arms
 from service.api.log_watch import LogWatch
 from service.api.served_weights import Follow
 from service.settings import Settings
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Log
 from stream.traces import Tracing
 from stream.traffic import TrafficFollower

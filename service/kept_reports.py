@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from experiments.report import Report
-from stream.events import UNREADABLE
+from stream.records.events import UNREADABLE
 from stream.whole_file import written
 
 MOST = 50  # reports, the newest

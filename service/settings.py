@@ -17,7 +17,7 @@ from service.arm_settings import ArmSettings, ExperimentSettings
 from service.server_settings import AccessSettings, LimitSettings, PrivacySettings, ServeSettings, TraceSettings
 from service.setting_errors import SettingsError, described
 from stream.arms import Traffic
-from stream.input_settings import InputSettings
+from stream.inputs.settings import InputSettings
 from stream.log.settings import LogSettings, format_duration
 from stream.log.topics import CONTROL, Kept, Topics, wanted
 from stream.settings import ArchiveSettings, DataSettings, JoinSettings, LearnSettings, least_retention

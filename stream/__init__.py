@@ -1,1 +1,1 @@
-"""How events become weights: log (Kafka, SQLite) → events → join → learn → weights, followed by servers."""
+"""How events become weights: log (Kafka, SQLite) → records → inputs → join → learn → weights, followed by servers."""

@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Meta, Struct
 from xxhash import xxh3_64_intdigest
 
-from stream.events import BadRecordError, Count
 from stream.log.contract import Log, LogError, Message, Record
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
-from stream.times import Time
+from stream.records.events import BadRecordError, Count
+from stream.records.times import Time
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """How far the clocks of joiner and learners are from the log's: each heartbeat says when it was passed on, and its record when it came."""
 
-from stream.heartbeat import decode_heartbeat, is_heartbeat
 from stream.log.contract import Log
 from stream.log.reading import read_all
+from stream.records.heartbeat import decode_heartbeat, is_heartbeat
 
 _LAST = 100  # offsets of a partition that are looked at
 

@@ -13,15 +13,15 @@ from contextlib import closing, suppress
 from itertools import islice
 from typing import NamedTuple
 
-from stream.events import BadRecordError
-from stream.input_settings import InputSettings
-from stream.inputs import event_of, id_of, input_topics
+from stream.inputs.decode import event_of, id_of, input_topics
+from stream.inputs.mapping import Mapper
+from stream.inputs.placement import MisroutedError
+from stream.inputs.settings import InputSettings
 from stream.log.contract import Log, LogError, Message, OffsetGoneError, Progress, Record
 from stream.log.message import partition_of, size_of
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
-from stream.mapping import Mapper
-from stream.placement import MisroutedError
+from stream.records.events import BadRecordError
 
 logger = logging.getLogger(__name__)
 

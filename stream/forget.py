@@ -13,11 +13,11 @@ import numpy as np
 from model.features import Encoder
 from model.keys import FeatureError, Value, key_of
 from model.settings import Field
-from stream.events import BadRecordError, Forget, Impression, decode_impression, encode
 from stream.learn.forgotten import Forgotten
 from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError, Forget, Impression, decode_impression, encode
 
 _BATCH = 1_000  # records
 

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from stream.arms import Traffic
-from stream.events import Click, Example, Forget, Impression, Watermark
+from stream.records.events import Click, Example, Forget, Impression, Watermark
+from stream.records.times import Time
+from stream.records.version import Version
 from stream.schema import json_schema
-from stream.times import Time
-from stream.version import Version
 
 Iso = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?$")]  # ISO 8601
 

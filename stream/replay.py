@@ -13,13 +13,13 @@ from contextlib import closing
 from typing import Literal
 
 from stream.ahead import ahead
-from stream.event_time import FUTURE, TimeRule, iso
-from stream.events import Click, Example, Impression, Watermark, encode
 from stream.files.layout import Logged
 from stream.files.opened import FileError
+from stream.inputs.event_time import FUTURE, TimeRule, iso
 from stream.log.contract import Headers, Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics
+from stream.records.events import Click, Example, Impression, Watermark, encode
 from stream.settings import JoinSettings
 
 BATCH = 4_000  # rows appended at once: each append waits until it is durable

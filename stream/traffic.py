@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 from stream.arms import Traffic, decode_traffic
-from stream.events import BadRecordError
 from stream.log.contract import Log, LogError
 from stream.log.reading import sleep_unless
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from prometheus_client import CollectorRegistry
 
 from service.settings import load
-from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.share import Share
@@ -23,6 +22,7 @@ from stream.log.contract import Headers, Record
 from stream.log.message import partition_of
 from stream.log.reading import read_all
 from stream.log.topics import Topics
+from stream.records.heartbeat import is_heartbeat
 
 WINDOW, LATENESS, SKEW = 10_000, 3_000, 5_000  # ms
 STEP = 20  # ms between two events

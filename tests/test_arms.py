@@ -12,9 +12,9 @@ import pytest
 from service.commands import arms
 from service.commands.topics import create
 from service.settings import load
-from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.records.events import Example, encode
 from tests.ports import free_port
 from tests.site import Site
 

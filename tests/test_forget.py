@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import create
+from stream.records.events import Impression, encode
 from tests.faults.traffic import SETTINGS
 from tests.site import Site
 

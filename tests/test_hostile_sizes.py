@@ -15,12 +15,12 @@ from xxhash import xxh3_128
 from model.array_file import FORMAT, ArrayFileError, dump, load
 from model.online import OnlineModel
 from model.settings import TableSettings
-from stream.events import BadRecordError, decode_click, decode_example, decode_impression, encode
 from stream.learn.saving.checkpoint import Checkpoint, DamagedCheckpointError
 from stream.log.contract import Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create
-from stream.version import LearnerState, SnapshotRef, Version, decode_version
+from stream.records.events import BadRecordError, decode_click, decode_example, decode_impression, encode
+from stream.records.version import LearnerState, SnapshotRef, Version, decode_version
 from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, cut, pack
 from stream.weights.double_buffer import DoubleBuffer
 from stream.weights.follow import Follower

@@ -163,7 +163,7 @@ def test_a_library_in_the_wrong_place_is_found(tmp_path: Path) -> None:
         tmp_path,
         model__networks__dnn="from torch import nn\n",
         model__online="import torch.nn.functional as F\n",
-        stream__log__kafka_log="import kafka\n",
+        stream__log__kafka__log="import kafka\n",
         stream__replay="from kafka.structs import TopicPartition\n",
     )
 

@@ -19,12 +19,12 @@ from typer.testing import CliRunner, Result
 
 from service.cli import app
 from stream.dead_letters import dead_letter
-from stream.events import Click, Example, Impression, Watermark, encode
 from stream.log import topics
 from stream.log.connect import connect
 from stream.log.contract import Message, Record
 from stream.log.kafka.log import OWNERS
 from stream.log.topics import Topics
+from stream.records.events import Click, Example, Impression, Watermark, encode
 from tests.kafka_server import JARS, ROOT
 from tests.secure_kafka import SCRAM, SecureKafka
 from tests.site import Site

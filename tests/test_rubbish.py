@@ -18,13 +18,13 @@ from prometheus_client import CollectorRegistry
 from model.online import OnlineModel
 from model.weights import Weights
 from service.settings import Settings, SettingsError, load
-from stream.event_time import TimeRule
-from stream.events import Watermark, decode_click, decode_impression, encode
+from stream.inputs.event_time import TimeRule
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.records.events import Watermark, decode_click, decode_impression, encode
 from stream.settings import JoinSettings
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader, pack, unpack
 from stream.weights.double_buffer import DoubleBuffer

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.audit import this_user
-from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.topics import create
+from stream.records.events import Example, encode
 from stream.weights.versions import read_versions
 from tests.faults.traffic import FIRST, SETTINGS
 from tests.site import Site

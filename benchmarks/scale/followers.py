@@ -28,7 +28,7 @@ from service.up.children import Children
 from stream.log.connect import connect
 from stream.log.reading import read_all
 from stream.log.topics import DELTAS, Topics
-from stream.version import LearnerState, Version, decode_version
+from stream.records.version import LearnerState, Version, decode_version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics

@@ -54,7 +54,7 @@ from service.api.routes import (
     users,
 )
 from service.api.served_weights import Follow
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Log
 from stream.log.topics import Topics
 from stream.settings import JoinSettings

@@ -18,8 +18,8 @@ from model.settings import Field
 from service.api.answers import BadRequestError
 from service.api.served_weights import Follow, ServedWeights
 from stream.arms import POINTS, Traffic
-from stream.events import Served
 from stream.log.topics import CONTROL
+from stream.records.events import Served
 from stream.traffic import TrafficFollower
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from service.api.answers import BadRequestError
 from service.api.strict import check_keys
-from stream.events import UNREADABLE, BadRecordError
 from stream.formats.cloud_events import event_in, event_of, is_batch, is_structured
+from stream.records.events import UNREADABLE, BadRecordError
 
 _ATTRIBUTE = "ce-"
 

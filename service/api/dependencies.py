@@ -16,7 +16,7 @@ from service.api.frequent import Frequent
 from service.api.history import History
 from service.api.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
-from stream.event_time import FutureTimeError, TimeRule, TimeUnitError, check_unit, iso
+from stream.inputs.event_time import FutureTimeError, TimeRule, TimeUnitError, check_unit, iso
 from stream.log.contract import Log, Message
 from stream.log.settings import format_duration
 from stream.log.topics import Topics

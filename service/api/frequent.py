@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from model.keys import Value
 from model.settings import Field
-from stream.events import LARGEST_COUNT, BadRecordError, decode_example
 from stream.log.contract import Log, LogError
 from stream.log.reading import read_all
+from stream.records.events import LARGEST_COUNT, BadRecordError, decode_example
 
 NEWEST = 2_000  # examples
 MOST_BYTES = 8_000_000  # of them

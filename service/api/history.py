@@ -17,8 +17,8 @@ from msgspec import Struct
 from service.api.arms import Arms
 from service.api.log_watch import Flow, LogWatch
 from service.api.metrics import ServerMetrics
-from stream.heartbeat import HOPS
-from stream.version import LearnerState
+from stream.records.heartbeat import HOPS
+from stream.records.version import LearnerState
 
 EVERY = 2.0  # seconds
 SAMPLES = 6 * 1_800

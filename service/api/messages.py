@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from stream.arms import Role
-from stream.events import Served
-from stream.times import Time
+from stream.records.events import Served
+from stream.records.times import Time
 
 MAX_CANDIDATES = 1000
 MAX_LISTED = 400_000  # values in the lists of a context, counted once for each candidate

@@ -8,8 +8,8 @@ import msgspec
 from service.api.answers import BadRequestError
 from service.api.messages import MAX_LISTED, ExplainRequest, Feature, PredictRequest, Top
 from service.api.strict import check_keys
-from stream.events import in_epoch_ms
-from stream.times import LATEST_TIME, expected_time
+from stream.records.events import in_epoch_ms
+from stream.records.times import LATEST_TIME, expected_time
 
 MAX_READ_AGAIN = 65_536  # bytes of a wrong body that is read again, to name the feature at fault: it holds up everybody else
 _predict_request = msgspec.json.Decoder(PredictRequest)

@@ -18,9 +18,9 @@ from model.exploration import chances
 from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
-from stream.heartbeat import Heartbeat
 from stream.log.topics import CONTROL
-from stream.version import LearnerState, Version
+from stream.records.heartbeat import Heartbeat
+from stream.records.version import LearnerState, Version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.shared import HEARTBEATS
 

@@ -24,10 +24,10 @@ from service.commands.compile import compile_kernels
 from service.commands.evaluate import Evaluation, load_kernels
 from service.settings import Settings
 from stream.ahead import ahead
-from stream.event_time import TimeRule
 from stream.files.columns import read_blocks
 from stream.files.layout import Logged
 from stream.files.rows import read
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.log.connect import connect

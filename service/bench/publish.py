@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 
 from service.bench.site import Site, appends, paced, request, running, visits
-from stream.events import decode_example
-from stream.heartbeat import is_heartbeat
 from stream.log.connect import open_log
 from stream.log.contract import Log, Message
-from stream.version import Version, decode_version
+from stream.records.events import decode_example
+from stream.records.heartbeat import is_heartbeat
+from stream.records.version import Version, decode_version
 
 ASK_EVERY = 0.003  # seconds
 POLICY = "fnw"  # the joiner's: impressions and clicks become examples at once

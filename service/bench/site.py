@@ -21,10 +21,10 @@ import numpy as np
 from service.commands.topics import create
 from service.settings import Settings, load
 from service.up.children import Children
-from stream.events import Click, Example, Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics
+from stream.records.events import Click, Example, Impression, encode
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from model.settings import Field
 from service.kept_reports import keep
 from service.settings import Settings
 from service.tables import labelled, shown
-from stream.event_time import iso
 from stream.experiment.plan import ExperimentError, Plan, Plans
 from stream.experiment.reporter import Reporter
 from stream.experiment.sums import Sums
+from stream.inputs.event_time import iso
 from stream.log.connect import open_log
 from stream.log.contract import Log
 

@@ -11,7 +11,7 @@ from service.settings import Settings
 from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.connect import open_log
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import newest_weights
 from stream.weights.versions import version_at

@@ -12,15 +12,15 @@ from service.audit import record, this_user
 from service.commands.arms import in_force
 from service.own_key import key_header
 from service.settings import Settings
-from stream.event_time import TimeRule
-from stream.events import Forget
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.formats.decoding import decoding
+from stream.inputs.event_time import TimeRule
 from stream.learn.saving.checkpoint import Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.contract import Log
 from stream.log.topics import CONTROL, Topics
-from stream.times import LATEST_TIME
+from stream.records.events import Forget
+from stream.records.times import LATEST_TIME
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions

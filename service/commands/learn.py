@@ -20,7 +20,7 @@ from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
 from service.tracing import tracing
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.examples.shared import SharedReading
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics, tell_arm

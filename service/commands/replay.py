@@ -8,11 +8,11 @@ from service.log_and_topics import log_with_topics
 from service.screen import counting, say, say_notes
 from service.settings import Settings
 from service.signals import stop_signals
-from stream.event_time import iso
 from stream.files.in_order import in_order, is_in_order
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
 from stream.files.rows import read
+from stream.inputs.event_time import iso
 from stream.replay import Events, Replay
 
 

@@ -14,7 +14,7 @@ from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.log.connect import open_log
 from stream.log.topics import Topics
-from stream.version import Archived, Version
+from stream.records.version import Archived, Version
 from stream.weights.archive import Archive
 from stream.weights.versions import newest_version, version_at
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from service.doctor.finding import Finding, of_arm
 from service.settings import Settings
 from stream.clocks import clock_ahead
-from stream.heartbeat import JOINED, PUBLISHED
 from stream.log.contract import Log, LogError
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
+from stream.records.heartbeat import JOINED, PUBLISHED
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _EARLIEST = 1_760_000_000  # epoch seconds: no clock that is right is before this program

@@ -14,7 +14,7 @@ from model import features, ignored_features, keys
 from model.weights import Weights
 from service.export import rows
 from service.export.card import model_card
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.chunks import WeightsHeader
 
 FORMAT = "sml-online-export/1"

@@ -9,7 +9,7 @@ from pathlib import Path
 from model.weights import Weights
 from service.export.folder import ENCODER, write_common
 from service.export.graph import program, write_onnx
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.chunks import WeightsHeader
 
 _NEEDED = ("mlflow-skinny", "numpy", "onnxruntime", "pandas", "xxhash")

@@ -14,9 +14,9 @@ import msgspec
 
 from service.onboarding.field_kinds import words
 from service.onboarding.topic_sample import TopicError, TopicSample
-from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TimeUnit
-from stream.input_values import milliseconds
-from stream.pointers import escape, parse
+from stream.inputs.pointers import escape, parse
+from stream.inputs.settings import ClickInput, ImpressionInput, InputSettings, TimeUnit
+from stream.inputs.values import milliseconds
 
 Leaves: TypeAlias = Mapping[str, Any]  # of an event or an item: pointer → what is there, which is no object
 

@@ -18,7 +18,7 @@ from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
 from service.settings import Settings
-from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
+from stream.inputs.settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
 from stream.log.settings import LogSettings, Section
 from stream.settings import DataSettings
 

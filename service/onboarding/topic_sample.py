@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from service.onboarding.sample import Sample
-from stream.events import UNREADABLE, BadRecordError, Impression, decode_impression
 from stream.files.layout import Logged
-from stream.input_settings import InputSettings
+from stream.inputs.mapping import Mapped, Mapper
+from stream.inputs.settings import InputSettings
 from stream.log.contract import Log, LogError
 from stream.log.reading import read_all
-from stream.mapping import Mapped, Mapper
+from stream.records.events import UNREADABLE, BadRecordError, Impression, decode_impression
 
 EVENTS = 5_000  # the newest of a topic that are looked at
 _BYTES = 64_000_000  # of their values

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from model.keys import FeatureError, key_of
 from model.settings import Field
-from stream.events import Example, Served
 from stream.experiment.plan import Plan
+from stream.records.events import Example, Served
 
 _UNIT = re.compile(r"[0-9a-f]{16}")
 _LEAST = 1e-15  # the least probability that a prediction is taken for, and its distance from 1: no loss is infinite

@@ -6,10 +6,10 @@ rail, not a measure of the experiment.
 
 from collections.abc import Mapping
 
-from stream.events import BadRecordError
 from stream.experiment.counting import Counting
 from stream.log.contract import Log, LogError, Reader
-from stream.version import decode_version
+from stream.records.events import BadRecordError
+from stream.records.version import decode_version
 
 _REMEMBERED = 100_000  # versions of an arm: hours of them
 _BEFORE = 20_000  # records before the place where reading ended that are read again by the next process

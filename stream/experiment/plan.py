@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stream.arms import POINTS, Traffic, read_traffic
 from stream.log.contract import Log, LogError
 from stream.log.topics import Topics
-from stream.times import LATEST_TIME
+from stream.records.times import LATEST_TIME
 
 NEVER = LATEST_TIME + 1
 

@@ -12,7 +12,6 @@ from contextlib import closing
 from typing import TypeAlias
 
 from model.settings import Field
-from stream.events import BadRecordError, Forget, decode_example_or_forget
 from stream.experiment.counting import ALL, Counting
 from stream.experiment.freshness import Freshness
 from stream.experiment.plan import NEVER, ExperimentError, Plan
@@ -20,6 +19,7 @@ from stream.experiment.sums import Sums
 from stream.learn.forgotten import KEPT, check
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError, Forget, decode_example_or_forget
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from model.keys import Value
 from stream.files.block import Row
 from stream.files.blocks import format_of
 from stream.files.opened import FileError
+from stream.records.times import LATEST_TIME, ms_of
 from stream.settings import DataSettings
-from stream.times import LATEST_TIME, ms_of
 
 _LABELS = {"0": 0, "1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1, "false": 0, "true": 1, "no": 0, "yes": 1}
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "!=": operator.ne, "=": operator.eq}

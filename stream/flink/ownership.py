@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import cast
 
 from stream.flink.task_log import unmarked
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
 from stream.join.recovery import progress_of
 from stream.join.share import FLINK, fence_others, is_flinks, job_of, joiner_of
 from stream.log.contract import FencedError, Log

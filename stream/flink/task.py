@@ -13,7 +13,7 @@ import msgspec
 
 from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
 from stream.flink.task_log import Kept, TaskLog, TaskWriter, rewind_of
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.session import JoinSession

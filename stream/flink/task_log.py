@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
 from stream.join.input_state import ResumePoint
 from stream.join.progress import progress
 from stream.join.share import is_flinks

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from stream.events import UNREADABLE, BadRecordError
+from stream.records.events import UNREADABLE, BadRecordError
 
 _ATTRIBUTES = "time", "id", "subject", "source", "type"
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"

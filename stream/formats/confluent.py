@@ -19,9 +19,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
 
-from stream.events import BadRecordError
 from stream.formats import avro, protobuf
 from stream.log.contract import LogUnavailableError
+from stream.records.events import BadRecordError
 
 _HEAD = struct.Struct(">bI")
 _MOST_SCHEMAS = 1_000  # that are remembered, and as many ids of none

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from stream.events import LARGEST_RECORD, UNREADABLE, BadRecordError
 from stream.formats.cloud_events import event_in, event_of, is_structured
 from stream.log.contract import Log, Reader, Record
+from stream.records.events import LARGEST_RECORD, UNREADABLE, BadRecordError
 from stream.settings import JoinSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from stream.events import LARGEST_RECORD
+from stream.records.events import LARGEST_RECORD
 
 _OWN = "google.protobuf."  # Timestamp, Struct, wrappers: Protobuf knows how JSON has them
 _OF_OWN = 20  # bytes that one of them takes as JSON, about

@@ -1,15 +1,15 @@
 """Make the join that the settings ask for, and pass a record of either input to the method that takes it."""
 
-from stream.event_time import TimeRule
-from stream.events import Click, Watermark
-from stream.inputs import event_of, observed_time
+from stream.inputs.decode import event_of, observed_time
+from stream.inputs.event_time import TimeRule
+from stream.inputs.placement import Placement
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.rekey import with_original_append_time
 from stream.join.window import Join
 from stream.log.contract import Record
 from stream.log.topics import JoinerError, Topics
-from stream.placement import Placement
+from stream.records.events import Click, Watermark
 from stream.settings import JoinSettings
 
 

@@ -6,13 +6,13 @@ from statistics import fmean
 from sys import getsizeof
 from typing import NamedTuple
 
-from stream.events import BadRecordError, Click, Impression
-from stream.heartbeat import is_heartbeat
-from stream.inputs import event_of
+from stream.inputs.decode import event_of
 from stream.join.waiting import OF_KNOWN, OF_RECORD, OF_WAITING, LateComer
 from stream.log.contract import Bounds, Log
 from stream.log.reading import read_all
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError, Click, Impression
+from stream.records.heartbeat import is_heartbeat
 from stream.settings import JoinSettings
 
 _SAMPLE = 200  # offsets at either end of a partition

@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from stream.events import Click, Example, Impression, Watermark
 from stream.join.input_state import ResumePoint
 from stream.join.waiting import OF_RECORD, Unmatched, impression_in, labelled, memory_of, times_of, value_of
 from stream.join.window import Join
 from stream.log.contract import Record
+from stream.records.events import Click, Example, Impression, Watermark
 
 
 class Queued(NamedTuple):

@@ -15,8 +15,8 @@ from contextlib import ExitStack, closing
 from functools import partial
 
 from stream.formats.decoding import decoding
-from stream.input_settings import InputSettings
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
+from stream.inputs.settings import InputSettings
 from stream.join.metrics import JoinerMetrics
 from stream.join.recovery import progress_from_now, progress_of
 from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of

@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from stream.event_time import TimeRule
-from stream.events import BadRecordError
-from stream.input_settings import InputSettings
-from stream.inputs import Event, event_of, observed_time
+from stream.inputs.decode import Event, event_of, observed_time
+from stream.inputs.event_time import TimeRule
+from stream.inputs.mapping import Mapper
+from stream.inputs.settings import InputSettings
 from stream.join.gaps import report_gap
 from stream.join.progress import check_time, progress, read_progress
 from stream.log.contract import Log, Progress, Record, TopicPartition, UnknownTopicError
 from stream.log.message import MESSAGE_LIMIT, size_of
 from stream.log.topics import JoinerError, Topics
-from stream.mapping import Mapper
+from stream.records.events import BadRecordError
 
 LARGEST = MESSAGE_LIMIT - 5_000  # bytes of a record, which leaves room for its id as the key and for the header
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_hexdigest
 
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Bounds, Progress
 from stream.log.topics import JoinerError
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream.event_time import TimeRule
-from stream.events import BadRecordError
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
+from stream.inputs.event_time import TimeRule
+from stream.inputs.placement import FIRST, Placement
 from stream.join.dispatch import new_join, take
 from stream.join.gaps import find_gap, report_gap, without_what_is_gone
 from stream.join.input_state import FORMAT, ResumePoint
@@ -22,7 +22,7 @@ from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
 from stream.log.topics import JoinerError, TooMuchWaitsError, Topics
-from stream.placement import FIRST, Placement
+from stream.records.events import BadRecordError
 from stream.settings import JoinSettings
 
 BATCH = 5_000  # records read at once

@@ -1,7 +1,7 @@
 """Re-keying: impressions and clicks are copied to the partitions of their impression ids, and the copies are joined.
 
 So the originals may have any keys and any partitions, as in Kafka Streams' repartitioning. A site's own topics, named in ``[input]``, are
-read beside them, and mapped on the way (:mod:`stream.mapping`). It rests on three facts:
+read beside them, and mapped on the way (:mod:`stream.inputs.mapping`). It rests on three facts:
 
 1. copies, dead letters and how far each partition was copied are one transaction: each record is copied once, whatever is killed;
 2. partitions that have records to read are merged by event time: one that is far ahead would make the others late;
@@ -14,17 +14,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
 from stream.dead_letters import dead_letter
-from stream.event_time import TimeRule
-from stream.events import BadRecordError, Watermark, encode
-from stream.input_settings import InputSettings
-from stream.inputs import id_of, input_topics
+from stream.inputs.decode import id_of, input_topics
+from stream.inputs.event_time import TimeRule
+from stream.inputs.mapping import Mapper
+from stream.inputs.settings import InputSettings
 from stream.join.merged import BATCH, PATIENCE, CopyPoint, Decoder, MergedTopics, Pending
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.log.contract import Headers, Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics
-from stream.mapping import Mapper
+from stream.records.events import BadRecordError, Watermark, encode
 from stream.settings import JoinSettings
 
 APPENDED = "sml.append-time"  # the header of a copy: when the log took the original, epoch ms

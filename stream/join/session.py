@@ -12,9 +12,7 @@ from typing import Protocol
 import msgspec
 
 from stream.dead_letters import dead_letter
-from stream.event_time import TimeRule
-from stream.events import BadRecordError, Example, Watermark, encode
-from stream.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
+from stream.inputs.event_time import TimeRule
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
 from stream.join.input_state import InputState
@@ -25,6 +23,8 @@ from stream.join.share import Share
 from stream.join.waiting import as_written
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError, Example, Watermark, encode
+from stream.records.heartbeat import Heartbeat, Pacemaker, is_heartbeat, message
 from stream.settings import JoinSettings
 from stream.traces import Tracing, Waiting
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 import msgspec
 from msgspec import Struct
 
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
 from stream.log.contract import FencedError, Log, Progress, TopicPartition, Writer
 from stream.log.topics import JoinerError, Topics
 

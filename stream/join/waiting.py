@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from stream.events import Click, Example, Impression, Served, in_epoch_ms
 from stream.log.contract import Record
 from stream.log.message import size_of
+from stream.records.events import Click, Example, Impression, Served, in_epoch_ms
 
 # Bytes of memory, measured: of an impression that may still be a duplicate's, beside its id; and more while it waits, beside its JSON.
 OF_KNOWN, OF_WAITING = 110, 9

@@ -4,15 +4,14 @@ However the reading is interleaved, cut or repeated, the same examples come out 
 below compares a record with those *before it in its own stream* (and ``take_ready`` waits until both streams have got there), or
 compares append times, which the log has set.
 
-Words. The *observed* time of an event is the lesser of its time and its append time (:mod:`stream.event_time`); *seen* is the largest
-observed time of a stream so far; its *watermark* is ``seen - lateness``. W is the click window.
+Words. The *observed* time of an event is the lesser of its time and its append time (:mod:`stream.inputs.event_time`); *seen* is the
+largest observed time of a stream so far; its *watermark* is ``seen - lateness``. W is the click window.
 """
 
 from collections import Counter
 from heapq import heappop, heappush
 
-from stream.event_time import LateImpressionError
-from stream.events import Click, Example, Impression, Watermark
+from stream.inputs.event_time import LateImpressionError
 from stream.join.input_state import BufferedRecord, ClickState, ResumePoint
 from stream.join.known import ImpressionState
 from stream.join.waiting import (
@@ -29,6 +28,7 @@ from stream.join.waiting import (
     value_of,
 )
 from stream.log.contract import Record
+from stream.records.events import Click, Example, Impression, Watermark
 
 
 class Join:

@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from model.features import Column, Examples
 from model.ignored_features import MOST_NAMES, OTHER, IgnoredFeatures
 from model.settings import Field
-from stream.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
+from stream.records.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name, so that no struct can have it
 _OFTEN = 64  # examples with a feature that no field reads, after which it gets a place

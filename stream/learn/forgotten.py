@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.features import Encoded, Features
 from model.keys import FeatureError
-from stream.events import BadRecordError, Forget
 from stream.log.contract import Record
+from stream.records.events import BadRecordError, Forget
 
 LATEST = 86_400_000  # ms by which a request may look ahead of its append time: no request forbids a value for ever
 KEPT = 90 * 86_400_000  # ms for which a request holds: by then retention has deleted what came before it

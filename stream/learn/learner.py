@@ -16,7 +16,7 @@ from pathlib import Path
 from model.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.examples.shared import SharedReading
 from stream.learn.examples.shedding import Shedding
 from stream.learn.examples.source import ExampleSource
@@ -35,9 +35,9 @@ from stream.learn.session import End, LearningRanks, Session
 from stream.log.contract import FencedError, Log, LogUnavailableError, Writer
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
+from stream.records.version import trained_through
 from stream.settings import LearnSettings
 from stream.traces import Tracing
-from stream.version import trained_through
 from stream.weights.archive import Archive
 from stream.weights.versions import Published
 

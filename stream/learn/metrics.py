@@ -14,13 +14,13 @@ from model.features import Encoder
 from model.guard.guard import CHECKS
 from model.kernels.table import EXPIRED, OCCUPIED
 from model.keys import FeatureError
-from stream.event_time import FutureTimeError, TimeUnitError
-from stream.events import BadRecordError
 from stream.ignored_features import IgnoredMetric
+from stream.inputs.event_time import FutureTimeError, TimeUnitError
 from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge
 from stream.learn.rules import WeightError
 from stream.learn.trainer import BatchResult, NotFiniteError, Trainer
-from stream.version import Version
+from stream.records.events import BadRecordError
+from stream.records.version import Version
 from stream.weights.metrics import BUCKETS
 
 _OF_ARCHIVE = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)  # seconds

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from stream.events import encode
 from stream.learn.errors import LearnError
 from stream.log.contract import Log, Message
 from stream.log.reading import sleep_unless
 from stream.log.topics import Topics
-from stream.version import Version, last_forgetting
+from stream.records.events import encode
+from stream.records.version import Version, last_forgetting
 from stream.weights.versions import Published, newest_version, read_versions
 
 DONE = {"approve": "approved", "hold": "held"}  # order → what is done by it

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from stream.dead_letters import dead_letter, learn_stage
-from stream.events import Forget
-from stream.heartbeat import Heartbeat
 from stream.learn.trainer import BatchResult
 from stream.log.contract import Message, Record
 from stream.log.message import size_of
 from stream.log.topics import Topics
+from stream.records.events import Forget
+from stream.records.heartbeat import Heartbeat
+from stream.records.version import Begun, LearnerState, Rollback, Round, Run
 from stream.sampling import Sampling
 from stream.traces import MOST_LEARNED, context_of
-from stream.version import Begun, LearnerState, Rollback, Round, Run
 
 # Limits of what may wait for a version. A run, a round, an excluded example or a request to forget takes up to 57 bytes, and the version's
 # record 1,000,000.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from model.features import Encoded, Encoder
 from model.settings import Spec
-from stream.events import BadRecordError, Example, Feature, Forget
 from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import check
 from stream.learn.rules import Rules
 from stream.log.contract import Record
+from stream.records.events import BadRecordError, Example, Feature, Forget
 from stream.sampling import Sampling
 
 

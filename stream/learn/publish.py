@@ -18,15 +18,15 @@ from model.fingerprint import fingerprint
 from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec
-from stream.events import encode
-from stream.heartbeat import message
 from stream.learn.pending import PendingVersion
 from stream.learn.saving.snapshot_writer import SnapshotWriter
 from stream.log.contract import Log, Message, Progress, TopicPartition, Writer
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
+from stream.records.events import encode
+from stream.records.heartbeat import message
+from stream.records.version import SnapshotRef, Version, last_forgetting
 from stream.settings import LearnSettings
 from stream.traces import TRACEPARENT, Tracing
-from stream.version import SnapshotRef, Version, last_forgetting
 from stream.weights.chunks import WeightsHeader, cut, pack
 from stream.weights.versions import Published
 

@@ -6,9 +6,9 @@ runs are learned again: examples that were learned under other settings, or by a
 
 from typing import NamedTuple
 
-from stream.event_time import TimeRule
-from stream.events import BadRecordError, Example
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Record
+from stream.records.events import BadRecordError, Example
 
 
 class WeightError(BadRecordError):

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 
 from model.online import OnlineModel
 from model.rounds import Ranks
-from stream.heartbeat import Heartbeat
 from stream.learn import state
 from stream.learn.examples.shared import prepare
 from stream.learn.examples.shedding import Shedding
@@ -23,6 +22,7 @@ from stream.learn.saving.checkpoint import Checkpoint
 from stream.learn.saving.checkpoint_writer import CheckpointWriter
 from stream.log.contract import Bounds
 from stream.log.topics import Topics
+from stream.records.heartbeat import Heartbeat
 
 _BATCH = 512  # most examples in one poll; what is learned does not depend on it
 _FEW = 8.0  # as many times more where few of them are learned, so that what a poll costs is shared by as many

@@ -14,7 +14,7 @@ from model.settings import Spec
 from model.weights import Weights
 from stream.learn.metrics import Lag
 from stream.learn.trainer import Trainer
-from stream.version import LearnerState
+from stream.records.version import LearnerState
 
 EVERY = 2.0  # seconds
 _FIELDS = 20  # that move the predictions most

@@ -20,13 +20,13 @@ from model.progressive import learn_and_score
 from model.quality import Quality, Seen
 from model.rounds import OneProcess, Part, Ranks, split
 from model.settings import Spec
-from stream.events import Example, Forget
 from stream.learn.forgotten import Forgotten, ForgottenError
 from stream.learn.prepare import Decoded, Prepared, Preparer, Segment
 from stream.learn.rules import Rules
 from stream.log.contract import Record
+from stream.records.events import Example, Forget
+from stream.records.version import Version
 from stream.sampling import Sampling
-from stream.version import Version
 
 
 class NotFiniteError(ArithmeticError):

@@ -18,8 +18,8 @@ import msgspec
 
 from model.array_file import ArrayFileError, load
 from stream.log.topics import Topics
+from stream.records.version import Archived, Version
 from stream.settings import ArchiveSettings
-from stream.version import Archived, Version
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
 from stream.whole_file import written
 

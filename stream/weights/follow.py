@@ -13,13 +13,13 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from model.weights import Weights
-from stream.events import BadRecordError
-from stream.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
+from stream.records.events import BadRecordError
+from stream.records.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
+from stream.records.version import LearnerState, SnapshotRef, Version, decode_version, last_forgetting
 from stream.traces import Tracing, contexts_of
-from stream.version import LearnerState, SnapshotRef, Version, decode_version, last_forgetting
 from stream.weights.archive import Archive
 from stream.weights.chunks import Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, unpack
 from stream.weights.double_buffer import DoubleBuffer, NewLineageError, NewMemory

@@ -5,7 +5,7 @@ Histograms begin at 0.1 ms: the default buckets begin at 5 ms, where a step has 
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from stream.heartbeat import HOPS, TARGET, Heartbeat
+from stream.records.heartbeat import HOPS, TARGET, Heartbeat
 
 BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)  # seconds
 _OF_HEARTBEAT = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, TARGET, 2.0, 5.0, 15.0, 60.0)  # seconds

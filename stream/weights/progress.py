@@ -6,7 +6,7 @@ from typing import NamedTuple
 from model.evaluation import WINDOW
 from stream.log.contract import Log, RefusedError
 from stream.log.topics import Topics
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.versions import read_versions
 
 _TAIL = 2_000  # offsets of ``versions`` that are looked at

@@ -24,9 +24,9 @@ from msgspec import Struct
 
 from model.settings import Spec
 from model.weights import Weights
-from stream.heartbeat import Heartbeat
 from stream.log.reading import sleep_unless
-from stream.version import LearnerState, Version
+from stream.records.heartbeat import Heartbeat
+from stream.records.version import LearnerState, Version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.frames import LENGTH, exactly, framed, received
 from stream.weights.shared_memory import SharedMemory

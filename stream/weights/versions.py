@@ -5,12 +5,12 @@ from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from stream.events import BadRecordError
 from stream.log.contract import Log, OffsetGoneError
 from stream.log.reading import read_all
 from stream.log.topics import Topics
-from stream.times import ms_of
-from stream.version import Version, decode_version
+from stream.records.events import BadRecordError
+from stream.records.times import ms_of
+from stream.records.version import Version, decode_version
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from service.access.keys import Keys, create as create_key
 from service.access.limits import Allowances
 from service.api import messages as of_server
 from service.api.answers import Problem
-from stream import events
+from stream.records import events
 from tests.client.faulty import Faulty, faulty
 from tests.kafka_server import ROOT
 from tests.service.api.test_console import served

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error as PlaywrightError, Page
 
-from stream.events import Impression, decode_impression
 from stream.log.connect import connect
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
+from stream.records.events import Impression, decode_impression
 from tests.client.rows import ADDRESS, ROWS, lines
 from tests.kafka_server import ROOT
 from tests.ports import free_port

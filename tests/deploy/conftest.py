@@ -11,9 +11,9 @@ import pytest
 import yaml
 from sml_online_client import Client
 
-from stream.events import Impression, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.records.events import Impression, encode
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.deploy.kubectl import fetch
 from tests.kafka_server import fetch_jars

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from deploy.watch import metrics
 from deploy.watch.metrics import LABELS, Metric, by_process, used
 from deploy.watch.written import DASHBOARDS, pages, rules, shown, written
-from stream.events import BadRecordError, Click, Impression, decode_click, decode_example, decode_impression
 from stream.join.metrics import JoinerMetrics
 from stream.learn.metrics import LearnerMetrics
+from stream.records.events import BadRecordError, Click, Impression, decode_click, decode_example, decode_impression
 from tests.deploy.composition import ROOT
 from tests.system import need
 

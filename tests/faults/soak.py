@@ -19,12 +19,12 @@ import numpy as np
 
 from model.evaluation import RunningScores
 from model.online import OnlineModel
-from stream.events import Example, encode
 from stream.learn.trainer import Trainer
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
 from stream.log.topics import create
+from stream.records.events import Example, encode
 from stream.weights.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC
 from tests.kafka_server import KafkaServer, fetch_jars

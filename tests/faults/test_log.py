@@ -18,10 +18,10 @@ from kafka.structs import TopicPartition
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from stream.events import Example, Impression, Watermark, encode
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.topics import create
+from stream.records.events import Example, Impression, Watermark, encode
 from tests.faults.traffic import FIRST, Traffic, everything, learned, settle
 from tests.kafka_server import JARS
 from tests.site import Site

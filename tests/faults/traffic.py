@@ -18,8 +18,6 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.events import BadRecordError, Click, Example, Impression, Watermark, decode_example, decode_impression, encode
-from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
@@ -28,8 +26,10 @@ from stream.log.contract import Log, LogUnavailableError, Message, Record
 from stream.log.message import partition_of
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import BadRecordError, Click, Example, Impression, Watermark, decode_example, decode_impression, encode
+from stream.records.heartbeat import is_heartbeat
+from stream.records.version import Version
 from stream.settings import JoinSettings
-from stream.version import Version
 from stream.weights.versions import Lineage, newest_version, read_versions
 from tests.stream.learning import records
 

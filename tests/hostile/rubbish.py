@@ -10,12 +10,12 @@ import random
 import time
 from typing import Any
 
-from stream.events import BadRecordError, Click, Example, Forget, Impression, Watermark, encode
 from stream.log.connect import connect
 from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.version import decode_version
+from stream.records.events import BadRecordError, Click, Example, Forget, Impression, Watermark, encode
+from stream.records.version import decode_version
 from tests.hostile.keyed_site import KeyedSite
 
 ODD: tuple[Any, ...] = (

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import create
-from stream.version import Begun, Run, SnapshotRef
+from stream.records.events import Example, encode
+from stream.records.version import Begun, Run, SnapshotRef
 from stream.weights.versions import newest_version
 from tests.faults.test_log import call
 from tests.faults.traffic import FIRST, SETTINGS, SPEC, learned

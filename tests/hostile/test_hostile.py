@@ -16,11 +16,11 @@ import pytest
 
 from model.evaluation import RunningScores
 from model.online import OnlineModel
-from stream.events import BadRecordError, decode_example
 from stream.learn.trainer import Trainer
 from stream.log.connect import connect
 from stream.log.contract import Log, Record
 from stream.log.topics import Topics, create
+from stream.records.events import BadRecordError, decode_example
 from stream.weights.versions import newest_version, read_versions
 from tests.faults.soak import megabytes
 from tests.faults.traffic import SPEC, everything, learned_in_order

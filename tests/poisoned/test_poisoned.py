@@ -10,8 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.event_time import TimeRule
-from stream.events import Click, Example, Impression, Watermark, decode_example, encode
+from stream.inputs.event_time import TimeRule
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.learner import Learner
@@ -21,8 +20,9 @@ from stream.log.contract import Message, Record
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
+from stream.records.events import Click, Example, Impression, Watermark, decode_example, encode
+from stream.records.version import Version
 from stream.settings import JoinSettings, LearnSettings
-from stream.version import Version
 from stream.weights.versions import read_versions
 
 HERE = Path(__file__).parent

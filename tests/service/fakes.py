@@ -20,7 +20,7 @@ from service.access.guard import Access
 from service.api.app import build
 from service.api.choice import Explore
 from service.api.served_weights import ServedWeights
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Bounds, Log, LogUnavailableError, Message, UnknownTopicError
 from stream.log.topics import Topics
 from stream.weights.chunks import WeightsHeader

@@ -20,9 +20,9 @@ from service.api.served_weights import ServedWeights
 from service.commands.evaluate import evaluate
 from service.commands.simulated_site import Site
 from service.settings import Settings
-from stream.event_time import TimeRule
 from stream.files.layout import Logged
 from stream.files.rows import read
+from stream.inputs.event_time import TimeRule
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.session import JoinSession

@@ -21,11 +21,11 @@ from service.server_settings import TraceSettings
 from service.settings import Settings, SettingsError
 from service.traces import Traces
 from service.tracing import tracing
-from stream.events import Watermark, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
 from stream.log.topics import DELTAS
+from stream.records.events import Watermark, encode
 from stream.settings import JoinSettings
 from stream.traces import MOST_WAITING, TRACEPARENT, Tracing, Waiting, context_of, contexts_of
 from stream.weights.follow import Follower

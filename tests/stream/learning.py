@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
@@ -22,8 +22,8 @@ from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
+from stream.records.version import Version
 from stream.settings import LearnSettings
-from stream.version import Version
 from stream.weights.versions import read_versions
 
 SPEC = Spec(

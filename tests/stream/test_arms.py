@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from stream.arms import POINTS, ArmError, Traffic, decide, decode_traffic, read_traffic
-from stream.events import BadRecordError
 from stream.log import topics as topics_module
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError
 from stream.traffic import TrafficFollower
 
 TOPICS = Topics("sml")

@@ -16,12 +16,12 @@ from stream.dead_letters import (
     dead_letters,
     retry,
 )
-from stream.event_time import FutureTimeError, TimeRule
-from stream.events import BadRecordError, Click, encode
+from stream.inputs.event_time import FutureTimeError, TimeRule
+from stream.inputs.placement import MisroutedError
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
-from stream.placement import MisroutedError
+from stream.records.events import BadRecordError, Click, encode
 from tests.stream.join.joining import id_in
 from tests.stream.learning import records
 

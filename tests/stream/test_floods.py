@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.keys import key_of
-from stream.events import Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.saving.checkpoint import Checkpoints
@@ -18,6 +17,7 @@ from stream.log.message import size_of
 from stream.log.metrics import measure
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
+from stream.records.events import Impression, Watermark, decode_example, encode
 from stream.settings import JoinSettings
 from tests.stream.learning import SPEC, TOPICS, example, learn_all, opened
 

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.settings import Field
-from stream.events import Click, Forget, Impression, Watermark, encode
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
+from stream.records.events import Click, Forget, Impression, Watermark, encode
 from stream.settings import JoinSettings
 from tests.stream.learning import SPEC, TOPICS, opened
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.cli.topics import topics_schema
 from stream.arms import Traffic
-from stream.events import Click, Example, Forget, Impression, Served, Watermark, encode
 from stream.log.connect import connect
 from stream.log.reading import read_all
 from stream.log.topics import Topics
 from stream.record_schemas import RECORDS, schema
+from stream.records.events import Click, Example, Forget, Impression, Served, Watermark, encode
 
 LOG = Path(__file__).parents[1] / "data" / "log-0.1.0.db.gz"
 SERVED = Served(3, 0.5, "control", "exp", 0.5, "ab", "treatment", 0.5, forced=True)

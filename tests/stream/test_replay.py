@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, decode_impression
 from stream.files.layout import Logged
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Example, Impression, Watermark, decode_click, decode_example, decode_impression
 from stream.replay import BATCH, Events, Replay
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import join, read

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.event_time import FUTURE, TimeRule
-from stream.events import Watermark, decode_click, decode_example, decode_impression
 from stream.files.in_order import in_order
 from stream.files.layout import Logged
 from stream.files.opened import FileError
+from stream.inputs.event_time import FUTURE, TimeRule
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Watermark, decode_click, decode_example, decode_impression
 from stream.replay import BATCH, Events, FutureRowError, Replay
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import read

@@ -11,8 +11,7 @@ from kafka import KafkaProducer
 from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
-from stream.event_time import TimeRule
-from stream.events import Click, Impression, Watermark, decode_example, encode
+from stream.inputs.event_time import TimeRule
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.errors import GapError
@@ -22,6 +21,7 @@ from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
 from stream.log.topics import DELTAS, SNAPSHOTS, JoinerError, Kept, Topics, create, retain
+from stream.records.events import Click, Impression, Watermark, decode_example, encode
 from stream.settings import JoinSettings, LearnSettings
 from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, example

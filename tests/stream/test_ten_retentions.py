@@ -17,8 +17,6 @@ from prometheus_client import CollectorRegistry
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import Click, Feature, Impression, decode_example, encode
-from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.trainer import Trainer
@@ -26,8 +24,10 @@ from stream.log.contract import Log, Message, Reader, Record
 from stream.log.settings import LogSettings
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, create
+from stream.records.events import Click, Feature, Impression, decode_example, encode
+from stream.records.heartbeat import is_heartbeat
+from stream.records.version import LearnerState, Version, decode_version
 from stream.settings import JoinSettings, LearnSettings, least_retention
-from stream.version import LearnerState, Version, decode_version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics

@@ -15,8 +15,8 @@ from service.api.dependencies import Body, Service, ServiceDep
 from service.api.messages import MAX_FIELDS, MAX_TEXT, Accepted
 from service.api.openapi import operation
 from service.api.strict import check_keys
-from stream.events import UNREADABLE, BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
-from stream.times import Time
+from stream.records.events import UNREADABLE, BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+from stream.records.times import Time
 
 router = APIRouter(tags=["events"])
 

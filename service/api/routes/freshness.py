@@ -9,7 +9,7 @@ from service.api.answers import Answer
 from service.api.dependencies import ServiceDep
 from service.api.messages import ArmFreshness, ArrivedHeartbeat, Freshness
 from service.api.openapi import operation
-from stream.heartbeat import TARGET, Heartbeat
+from stream.records.heartbeat import TARGET, Heartbeat
 
 router = APIRouter(tags=["state"])
 

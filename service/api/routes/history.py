@@ -18,7 +18,7 @@ from service.api.log_watch import LogSize, SetAside
 from service.api.messages import Accepted, ModelState
 from service.api.openapi import operation
 from service.api.routes.model import state_of
-from stream.version import LearnerState
+from stream.records.version import LearnerState
 
 router = APIRouter(tags=["state"])
 

@@ -32,8 +32,8 @@ from service.api.openapi import operation
 from service.api.predictor import Predictor
 from service.api.routes.model import healthz, readyz
 from service.api.routes.predict import FORCED, forced
-from stream.events import Served, in_epoch_ms
-from stream.times import Time
+from stream.records.events import Served, in_epoch_ms
+from stream.records.times import Time
 
 router = APIRouter(tags=["inference"])
 DESCRIBED = (Live, Ready, ServerMetadata, ModelMetadata, InferRequest, InferResponse, InferError)

@@ -18,8 +18,8 @@ from service.api.messages import Choice, Features, Prediction, Predictions, Pred
 from service.api.openapi import operation
 from service.api.predictor import Predicted, Predictor
 from service.api.reading import read_predict_request
-from stream.events import Impression, Served, encode
 from stream.log.contract import RecordTooLargeError
+from stream.records.events import Impression, Served, encode
 
 router = APIRouter(tags=["predict"], route_class=Direct)
 

@@ -8,11 +8,11 @@ import logging
 import time
 from collections.abc import Mapping
 
-from stream.heartbeat import Heartbeat, is_heartbeat, parted
 from stream.learn.errors import GapError, RecoveryError
 from stream.learn.examples.shared import SharedReading
 from stream.learn.metrics import Lag
 from stream.log.contract import Bounds, Log, OffsetGoneError, Reader, Record
+from stream.records.heartbeat import Heartbeat, is_heartbeat, parted
 
 logger = logging.getLogger(__name__)
 

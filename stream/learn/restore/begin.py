@@ -18,7 +18,7 @@ from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log
 from stream.log.topics import Topics
-from stream.version import Begun, Version
+from stream.records.version import Begun, Version
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions

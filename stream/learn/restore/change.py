@@ -8,7 +8,7 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.learn.errors import OtherSettingsError
 from stream.learn.trainer import Trainer
-from stream.version import Version
+from stream.records.version import Version
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, OffsetGoneError
 from stream.log.topics import Topics
-from stream.version import Begun, Run, Version
+from stream.records.version import Begun, Run, Version
 from stream.weights.archive import Archive
 from stream.weights.chunks import BrokenWeightsError
 from stream.weights.follow import holds, newest_weights

@@ -18,8 +18,8 @@ from stream.learn.restore.recovery import Recovered, Recovery
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Log
 from stream.log.topics import Topics
+from stream.records.version import Rollback, Version, trained_through
 from stream.settings import LearnSettings
-from stream.version import Rollback, Version, trained_through
 from stream.weights.archive import Archive
 from stream.weights.versions import Published, newest_version, read_versions
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from stream.learn.errors import RecoveryError
 from stream.learn.trainer import Trainer
 from stream.log.contract import Bounds, Log, Reader, Record
-from stream.version import Round, Run, Version
+from stream.records.version import Round, Run, Version
 
 _BATCH = 1000  # records in one poll
 _PATIENCE = 1.0  # seconds that a poll waits for records that are known to be there

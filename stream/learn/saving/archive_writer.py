@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream.learn.metrics import LearnerMetrics
 from stream.log.topics import Topics
-from stream.version import Archived, Version
+from stream.records.version import Archived, Version
 from stream.weights.archive import Archive
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from model.online import OnlineModel
 from model.settings import Spec
 from stream.learn.forgotten import Forgotten
 from stream.learn.trainer import Trainer
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.archive import MODEL
 from stream.whole_file import written
 

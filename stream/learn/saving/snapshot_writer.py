@@ -13,7 +13,7 @@ from model.array_file import Arrays
 from model.settings import Spec
 from stream.log.contract import Log, LogError, RefusedError
 from stream.log.topics import DELTAS, SNAPSHOTS, WEIGHTS_RETENTION, Topics
-from stream.version import SnapshotRef
+from stream.records.version import SnapshotRef
 from stream.weights.chunks import BrokenWeightsError, WeightsHeader, cut, manifest, pack, read_manifest
 from stream.weights.follow import holds, newest_weights
 

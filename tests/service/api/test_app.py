@@ -18,7 +18,7 @@ from service.api.metrics import ArrayHistogram, Measured, ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.log.contract import Log
 from stream.log.topics import Topics
-from stream.version import Version
+from stream.records.version import Version
 from tests.service.fakes import SPEC, TRAINED_THROUGH, FakeLog, Site, trained
 
 

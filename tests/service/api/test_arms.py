@@ -20,9 +20,9 @@ from service.api.app import build
 from service.api.arms import Arms
 from service.api.served_weights import ServedWeights
 from stream.arms import POINTS, Traffic
-from stream.events import Impression, decode_impression
 from stream.log.contract import Log
 from stream.log.topics import Topics
+from stream.records.events import Impression, decode_impression
 from stream.traffic import TrafficFollower
 from stream.weights.chunks import WeightsHeader
 from tests.service.fakes import TRAINED_THROUGH, FakeLog, Site, trained

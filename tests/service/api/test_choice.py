@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from model.exploration import chances
 from service.api.choice import epsilon_greedy, thompson
-from stream.events import Impression, decode_impression
+from stream.records.events import Impression, decode_impression
 from tests.service.fakes import SPEC, TRAINED_THROUGH, Site, trained
 
 CANDIDATES = [{"id": n if n % 2 else f"{n}", "item": f"i{n % 5}", "price": n / 7} for n in range(6)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from stream.events import Click, Impression, decode_click, decode_impression
+from stream.records.events import Click, Impression, decode_click, decode_impression
 from tests.service.fakes import Site
 
 AT, ISO = 1_790_000_000_000, "2026-09-21T14:13:20Z"

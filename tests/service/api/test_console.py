@@ -32,11 +32,11 @@ from service.api.log_watch import LogWatch, SetAside
 from service.api.routes import console, docs
 from service.api.served_weights import ServedWeights
 from service.kept_reports import keep
-from stream.events import Example, Feature, encode
 from stream.log.contract import Log, LogUnavailableError, Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, create
-from stream.version import LearnerState, Version
+from stream.records.events import Example, Feature, encode
+from stream.records.version import LearnerState, Version
 from tests.service.api.test_arms import OF_ARMS, ArmsSite
 from tests.service.api.test_several import Two
 from tests.service.fakes import SPEC, Site, trained

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from stream.event_time import TimeRule
-from stream.events import Click, Impression, decode_click, decode_impression
+from stream.inputs.event_time import TimeRule
+from stream.records.events import Click, Impression, decode_click, decode_impression
 from tests.service.fakes import Site, trained
 
 NOW = 1_790_000_000_000  # ms: 2026-09-21T14:13:20Z

@@ -5,8 +5,8 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
-from stream.events import decode_click, decode_impression
 from stream.log.contract import UnknownTopicError
+from stream.records.events import decode_click, decode_impression
 from tests.service.fakes import Site
 
 IMPRESSION = {"impression_id": "i1", "time": 1_760_000_000_000, "features": {"user": "u1", "price": 2.5, "tags": ["a", "b"]}}

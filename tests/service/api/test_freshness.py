@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from stream.heartbeat import HOPS, TARGET, Heartbeat
+from stream.records.heartbeat import HOPS, TARGET, Heartbeat
 from stream.weights.shared import HEARTBEATS
 from tests.service.api.test_arms import ArmsSite
 from tests.service.fakes import Site

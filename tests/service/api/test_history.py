@@ -23,11 +23,11 @@ from service.api.history import COLUMNS, FINE, SAMPLES, History
 from service.api.log_watch import MOST, MOST_BYTES, LogWatch
 from service.api.metrics import ServerMetrics
 from stream.dead_letters import dead_letter
-from stream.events import BadRecordError, encode
 from stream.log.contract import Bounds, Log, LogUnavailableError, Message, Progress, Record, RefusedError
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
-from stream.version import LearnerState, Version
+from stream.records.events import BadRecordError, encode
+from stream.records.version import LearnerState, Version
 from tests.service.fakes import SPEC, FakeLog, Site, trained
 
 TOPICS = Topics("sml")

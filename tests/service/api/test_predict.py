@@ -12,8 +12,8 @@ from model.features import Encoder
 from model.keys import Value
 from model.settings import Field
 from model.weights import sigmoid
-from stream.events import Impression, decode_impression
 from stream.log.contract import RecordTooLargeError
+from stream.records.events import Impression, decode_impression
 from tests.service.fakes import HOUR, SPEC, TRAINED_THROUGH, Site, trained
 
 

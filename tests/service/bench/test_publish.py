@@ -6,9 +6,9 @@ import pytest
 
 from service.bench.publish import _hops, _Seen
 from service.bench.site import CLICK_AFTER, CLICKED, TICK, visits
-from stream.events import decode_click, decode_impression
 from stream.log.topics import Topics
-from stream.version import Version
+from stream.records.events import decode_click, decode_impression
+from stream.records.version import Version
 
 TOPICS = Topics("t")
 

@@ -21,10 +21,10 @@ from typer.testing import CliRunner, Result
 from service.api.app import build
 from service.api.served_weights import ServedWeights
 from service.cli import app
-from stream.events import Example, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics
+from stream.records.events import Example, encode
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from tests.ports import free_port

@@ -15,12 +15,12 @@ from service.commands import arms, forget
 from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load
-from stream.events import encode
 from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.connect import connect
 from stream.log.contract import Message
-from stream.version import Run, Version
+from stream.records.events import encode
+from stream.records.version import Run, Version
 from stream.weights.versions import newest_version
 from tests.service.schemas import fits
 from tests.stream.learning import examples

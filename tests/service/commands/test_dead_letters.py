@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from stream.dead_letters import dead_letter
-from stream.events import BadRecordError
 from stream.log.connect import connect
 from stream.log.contract import Message, Record
 from stream.log.topics import Topics, create
+from stream.records.events import BadRecordError
 from tests.service.schemas import fits
 
 TOPICS = Topics("sml")

@@ -26,8 +26,6 @@ from service.doctor.joining import joiners_found
 from service.doctor.memory import memory_of
 from service.doctor.topics import log_found
 from service.settings import load
-from stream.events import Impression, encode
-from stream.heartbeat import Heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.recovery import progress_of
@@ -37,6 +35,8 @@ from stream.log.contract import Message, Retention
 from stream.log.kafka.admin import Admin
 from stream.log.kafka.security import Cluster
 from stream.log.settings import format_duration
+from stream.records.events import Impression, encode
+from stream.records.heartbeat import Heartbeat, message
 from stream.settings import least_retention
 
 ORDER = ("impressions", "clicks", "examples", "versions", "weights", "dead-letters")

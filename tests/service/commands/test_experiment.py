@@ -20,10 +20,10 @@ from model.settings import Field
 from service.cli import app
 from service.kept_reports import kept
 from stream.arms import Traffic
-from stream.events import Example, Served, encode
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.topics import Topics, create
+from stream.records.events import Example, Served, encode
 from tests.service.fakes import Site
 from tests.service.schemas import fits
 

@@ -20,11 +20,11 @@ from service.commands.simulated_site import SCENARIOS, Site as SimulatedSite
 from service.commands.topics import create
 from service.settings import Settings, load
 from stream.arms import Traffic, read_traffic
-from stream.events import Example, Served, encode
 from stream.experiment.plan import Plans
 from stream.experiment.sums import Sums
 from stream.log.connect import connect
 from stream.log.contract import Message
+from stream.records.events import Example, Served, encode
 from tests.site import Site
 
 WITHIN = 3_000  # impressions of both arms, within which a poisoned one is stopped

@@ -27,7 +27,7 @@ from stream.learn.restore.imported import AlreadyLearnedError
 from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
-from stream.version import Begun
+from stream.records.version import Begun
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learning import SPEC as SMALL, TOPICS, examples, learn_all, opened

@@ -23,7 +23,7 @@ from service.cli.init import init
 from service.commands.init import init as write
 from service.settings import Settings, load
 from stream.files.rows import read
-from stream.input_settings import ClickInput, ImpressionInput
+from stream.inputs.settings import ClickInput, ImpressionInput
 from stream.settings import DataSettings
 from tests.recorded_logs import recorded_log
 

@@ -16,11 +16,11 @@ from service.cli.init import init
 from service.onboarding.event_shape import infer
 from service.onboarding.topic_sample import TopicError, TopicSample
 from service.settings import Settings, load
-from stream.input_settings import InputSettings
+from stream.inputs.mapping import Mapper
+from stream.inputs.pointers import escape
+from stream.inputs.settings import InputSettings
 from stream.log.contract import Message
 from stream.log.sqlite.log import SqliteLog
-from stream.mapping import Mapper
-from stream.pointers import escape
 
 NOW = 1_790_000_000_000
 Init = Callable[..., Settings]

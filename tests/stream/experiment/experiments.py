@@ -7,12 +7,12 @@ import numpy as np
 
 from model.keys import key_of
 from model.settings import Field
-from stream.events import Example, Served, encode
 from stream.experiment.plan import Plan
 from stream.experiment.reporter import Reporter
 from stream.experiment.sums import Sums
 from stream.log.contract import Log, Message
 from stream.log.topics import Topics
+from stream.records.events import Example, Served, encode
 
 TOPICS, USER = Topics("sml"), Field(name="user_id")
 BEGINS = 1_700_000_000_000

@@ -16,14 +16,14 @@ import pytest
 from experiments.comparison import Arm
 from experiments.moments import INDEX, total
 from model.keys import key_of
-from stream.events import Example, Forget, encode
 from stream.experiment.plan import ExperimentError
 from stream.experiment.sums import Sums
 from stream.log.contract import Log, Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.sqlite.retention import SHIFT
 from stream.log.topics import create
-from stream.version import Version
+from stream.records.events import Example, Forget, encode
+from stream.records.version import Version
 from tests.kafka_server import ROOT
 from tests.stream.experiment.experiments import ARMS, BEGINS, PLAN, TOPICS, USER, append, arm_of, before, count_all, shown, traffic, unit_of
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from stream.events import Click, decode_click
 from stream.files.columns import read_blocks
 from stream.files.layout import epoch_ms
 from stream.files.left_out import LeftOut
 from stream.files.opened import FileError
 from stream.files.rows import read
+from stream.records.events import Click, decode_click
 from stream.settings import DataSettings
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from stream.flink.frames import frame_of_record, read_frames, write_frame
 from stream.flink.task import Task
-from stream.inputs import input_topics
+from stream.inputs.decode import input_topics
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Reader, Record, TopicPartition, Writer
 from stream.log.message import partition_of

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from stream.flink.frames import frame_of_message, frame_of_record, read_frames, record_in, write_frame
 from stream.flink.task import Task
 from stream.flink.task_log import QUIET, Kept, TaskLog
-from stream.heartbeat import Heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Bounds, FencedError, Log, Progress, Reader, Record
 from stream.log.topics import JoinerError
+from stream.records.heartbeat import Heartbeat, message
 from stream.settings import JoinSettings
 from tests.flink_traffic import JOIN, events
 from tests.stream.flink.engine import INPUTS, PARTITIONS, TOPICS, Engine, RecordedLog

@@ -24,18 +24,18 @@ from prometheus_client import CollectorRegistry
 
 from model.settings import Field
 from stream.dead_letters import dead_letters, retry
-from stream.events import BadRecordError, Example, Forget
 from stream.forget import count_impressions, keys_of
 from stream.formats import avro as avro_data, confluent, protobuf
 from stream.formats.confluent import Registry, RegistryAwayError
 from stream.formats.decoding import Formats, decoding
-from stream.input_settings import InputSettings
+from stream.inputs.settings import InputSettings
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Headers, Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import create
-from stream.times import LATEST_TIME
+from stream.records.events import BadRecordError, Example, Forget
+from stream.records.times import LATEST_TIME
 from tests.stream.formats.registry import FakeRegistry, running
 from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, end, examples, new_log
 

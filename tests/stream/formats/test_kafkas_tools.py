@@ -9,14 +9,14 @@ from typing import TypeAlias
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Example, Impression, Watermark, decode_example, encode
-from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Example, Impression, Watermark, decode_example, encode
+from stream.records.heartbeat import is_heartbeat
 from stream.settings import JoinSettings
 from tests.kafka_server import JARS
 from tests.system import need

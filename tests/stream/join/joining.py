@@ -5,11 +5,11 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from stream.events import Click, Example, Impression, Watermark, encode
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
+from stream.records.events import Click, Example, Impression, Watermark, encode
 
 WINDOW, LATENESS = 10, 3
 END = Watermark(10_000)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from stream.events import Click, Example, Impression, Served
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.waiting import as_written
 from stream.join.window import Join
+from stream.records.events import Click, Example, Impression, Served
 from tests.stream.join.joining import END, LATENESS, WINDOW, Make, Run, window
 
 ARM = Served(3, 0.25, "treatment", "sml", 0.5, "00000000000000ab")

@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Example, Impression, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics, create
+from stream.records.events import Click, Example, Impression, Watermark, decode_example, encode
 from stream.settings import JoinSettings
 from tests.stream.join.joining import id_in
 from tests.stream.join.test_joiner import KilledError, Mortal, new_log, read

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.event_time import TimeRule
-from stream.events import Click, Impression, encode
+from stream.inputs.event_time import TimeRule
 from stream.join.dispatch import new_join, take
 from stream.join.foretell import flow_of, foretold
 from stream.join.input_state import ResumePoint
@@ -19,6 +18,7 @@ from stream.log.contract import Log, Message
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Impression, encode
 from stream.settings import JoinSettings
 
 TOPICS = Topics("t")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
-from stream.events import Click, Example, Impression, Watermark
 from stream.join.immediate import ImmediateJoin
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
+from stream.records.events import Click, Example, Impression, Watermark
 from tests.stream.join.joining import (
     END,
     LATENESS,

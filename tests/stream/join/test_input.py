@@ -19,17 +19,17 @@ from service.commands.init import init_from_topics
 from service.onboarding.topic_sample import Address
 from service.settings import load
 from stream.dead_letters import dead_letters, retry
-from stream.event_time import FUTURE
-from stream.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
 from stream.forget import delete_impressions
-from stream.heartbeat import Heartbeat, is_heartbeat, message
-from stream.input_settings import InputSettings
+from stream.inputs.event_time import FUTURE
+from stream.inputs.settings import InputSettings
 from stream.join import rekey
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Progress, UnknownTopicError, Writer
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Example, Feature, Forget, Impression, Watermark, decode_example, encode
+from stream.records.heartbeat import Heartbeat, is_heartbeat, message
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import KilledError, Mortal, MortalWriter, new_log, read
 

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Example, Impression, Watermark, decode_click, decode_example, encode
-from stream.heartbeat import is_heartbeat
 from stream.join.idleness import Idleness
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
@@ -21,6 +19,8 @@ from stream.log.contract import FencedError, Log, Message, Progress, Reader, Rec
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, Topics, create
+from stream.records.events import Click, Example, Impression, Watermark, decode_click, decode_example, encode
+from stream.records.heartbeat import is_heartbeat
 from stream.settings import JoinSettings
 from tests.stream.join.joining import id_in
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.events import Impression, Watermark, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.topics import JoinerError
+from stream.records.events import Impression, Watermark, encode
 from stream.settings import JoinSettings
 from tests.stream.join.joining import id_in
 from tests.stream.join.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, shown, traffic

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
-from stream.events import Click, Watermark
 from stream.join.input_state import ResumePoint
 from stream.join.window import Join
+from stream.records.events import Click, Watermark
 from tests.stream.join.joining import (
     END,
     LATENESS,

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Impression, Served, Watermark, decode_example, encode
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Impression, Served, Watermark, decode_example, encode
 from stream.settings import JoinSettings
 
 TOPICS = Topics("t")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Impression, decode_impression, encode
 from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
@@ -17,6 +16,7 @@ from stream.join.window import Join
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import TooMuchWaitsError, create
+from stream.records.events import Click, Impression, decode_impression, encode
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import TOPICS, clicked, end, examples
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.event_time import TimeRule
-from stream.events import Example, Watermark, decode_impression, encode
-from stream.input_settings import InputSettings
+from stream.inputs.event_time import TimeRule
+from stream.inputs.settings import InputSettings
 from stream.join.joiner import Joiner
 from stream.join.merged import BATCH, Decoder, MergedTopics
 from stream.join.metrics import JoinerMetrics
@@ -19,6 +18,7 @@ from stream.join.rekey import APPENDED, with_original_append_time
 from stream.log.contract import FencedError, Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import JoinerError, create
+from stream.records.events import Example, Watermark, decode_impression, encode
 from stream.settings import JoinSettings
 from tests.stream.join.test_joiner import END, SETTINGS, TOPICS, KilledError, Mortal, clicked, end, examples, new_log, read, shown
 

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from service.cli import app
-from stream.heartbeat import is_heartbeat
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.recovery import progress_of
@@ -21,6 +20,7 @@ from stream.log.connect import connect
 from stream.log.contract import FencedError, Log, Message, Progress, Writer
 from stream.log.reading import read_all
 from stream.log.topics import JoinerError, Topics, create
+from stream.records.heartbeat import is_heartbeat
 from tests.stream.join.test_joiner import SETTINGS, TOPICS, KilledError, Mortal, end, new_log, traffic
 
 PARTITIONS = 4

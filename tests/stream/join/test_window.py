@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 
-from stream.events import Click, Impression, Watermark
 from stream.join.input_state import ResumePoint
+from stream.records.events import Click, Impression, Watermark
 from tests.stream.join.joining import (
     END,
     LATENESS,

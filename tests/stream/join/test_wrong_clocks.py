@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.event_time import FUTURE
-from stream.events import Click, Impression, Watermark, decode_example, encode
+from stream.inputs.event_time import FUTURE
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Log, Message, Reader, Record
 from stream.log.kafka.log import KafkaLog
 from stream.log.reading import read_all
 from stream.log.topics import Topics, create
+from stream.records.events import Click, Impression, Watermark, decode_example, encode
 from stream.settings import JoinSettings
 
 WINDOW = JoinSettings(click_window=3.0, lateness=1.0, idle_after=3600.0)

@@ -6,9 +6,9 @@ from model.evaluation import RunningScores
 from model.keys import Value, key_of
 from model.online import OnlineModel
 from model.weights import Weights
-from stream.events import Forget, encode
 from stream.learn.trainer import Trainer
 from stream.log.contract import Message, Record
+from stream.records.events import Forget, encode
 from tests.stream.learning import SPEC, TOPICS, example
 
 USER = SPEC.fields[0]

@@ -10,9 +10,9 @@ from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import ModelSettings
 from stream.dead_letters import retry
-from stream.events import Served
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message
+from stream.records.events import Served
 from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, opened, records
 

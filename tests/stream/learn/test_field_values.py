@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from model.features import Encoder
 from model.settings import Field
-from stream.events import BadRecordError, Example, Forget, decode_example_or_forget
 from stream.learn.field_values import FieldValues
+from stream.records.events import BadRecordError, Example, Forget, decode_example_or_forget
 
 FIELDS = [
     Field(name="a"),

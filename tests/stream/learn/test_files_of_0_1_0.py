@@ -9,15 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from stream.event_time import TimeRule
+from stream.inputs.event_time import TimeRule
 from stream.learn.learner import Learner
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Message
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
+from stream.records.version import decode_version
 from stream.settings import LearnSettings
-from stream.version import decode_version
 from stream.weights.versions import newest_version
 from tests.stream.learning import examples, forget, records
 

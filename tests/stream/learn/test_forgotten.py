@@ -14,10 +14,10 @@ from model.keys import FeatureError, Value, key_of
 from model.online import OnlineModel
 from model.settings import Field
 from stream.dead_letters import dead_letters
-from stream.events import Forget, encode
 from stream.learn.forgotten import KEPT, LATEST, Forgotten
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message
+from stream.records.events import Forget, encode
 from tests.stream.learn.forgetting import UNTIL, USER, WHO, as_records, by, holds, request, trained
 from tests.stream.learning import SPEC, TOPICS, example, examples, learner
 

@@ -7,14 +7,14 @@ from typing import Literal
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.events import Example, encode
 from stream.learn.order import OrderError, give_order
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.records.events import Example, encode
+from stream.records.version import Version
 from stream.settings import LearnSettings
-from stream.version import Version
 from stream.weights.follow import newest_weights
 from tests.model.guard.poisons import SPEC, Example as MadeUp, honest, labels_flipped, no_clicks
 from tests.stream.learn.fragile import Killed, fragile

@@ -22,8 +22,8 @@ from stream.learn.trainer import Trainer
 from stream.log.contract import FencedError, LogUnavailableError, Message, Progress, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import DELTAS, SNAPSHOTS
+from stream.records.version import Run, decode_version
 from stream.settings import LearnSettings
-from stream.version import Run, decode_version
 from stream.weights.chunks import CHUNK, Assembler, BrokenWeightsError, WeightsHeader, assemble_snapshot, cut, unpack
 from tests.stream.learning import SPEC, TOPICS, all_versions, example, examples, opened, records
 from tests.stream.weights.test_follow import follow_to_the_end

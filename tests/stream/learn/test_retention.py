@@ -12,7 +12,7 @@ from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Retention
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.version import LearnerState, Version
+from stream.records.version import LearnerState, Version
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version

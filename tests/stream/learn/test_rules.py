@@ -9,13 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
-from stream.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
-from stream.events import BadRecordError
+from stream.inputs.event_time import FUTURE, FutureTimeError, TimeRule, TimeUnitError
 from stream.learn.pending import MOST, MOST_BYTES
 from stream.learn.rules import WeightError
 from stream.learn.trainer import NotFiniteError
 from stream.log.contract import Log, Message
-from stream.version import Version
+from stream.records.events import BadRecordError
+from stream.records.version import Version
 from tests.stream.learn.fragile import fragile
 from tests.stream.learn.restore.test_rollback import back, from_the_log
 from tests.stream.learning import (

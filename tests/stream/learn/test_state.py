@@ -14,12 +14,12 @@ from model.guard.sample import Sample
 from model.online import OnlineModel
 from model.quality import Quality
 from model.settings import Field, ModelSettings, Spec
-from stream.events import decode_example, encode
 from stream.learn import state
 from stream.learn.metrics import Lag
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log
-from stream.version import Version
+from stream.records.events import decode_example, encode
+from stream.records.version import Version
 from stream.weights.follow import newest_weights
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all, learner, opened, polls, records
 from tests.stream.weights.test_follow import follow_to_the_end

@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.settings import ModelSettings
-from stream.events import encode
 from stream.learn.errors import GapError, OtherSettingsError, RecoveryError
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import FencedError, Log
 from stream.log.topics import DELTAS
-from stream.version import decode_version
+from stream.records.events import encode
+from stream.records.version import decode_version
 from stream.weights.chunks import Assembler, unpack
 from tests.stream.learn.fragile import fragile
 from tests.stream.learning import (

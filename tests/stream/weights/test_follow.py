@@ -18,7 +18,7 @@ from model.weights import Weights
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.topics import DELTAS, SNAPSHOTS
-from stream.version import LearnerState, Version
+from stream.records.version import LearnerState, Version
 from stream.weights.chunks import BrokenWeightsError, Packed, WeightsHeader
 from stream.weights.double_buffer import DoubleBuffer
 from stream.weights.follow import Follower

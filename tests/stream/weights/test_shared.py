@@ -16,8 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from model.weights import Weights
-from stream.heartbeat import Heartbeat
-from stream.version import LearnerState, Version
+from stream.records.heartbeat import Heartbeat
+from stream.records.version import LearnerState, Version
 from stream.weights import shared
 from stream.weights.chunks import WeightsHeader
 from stream.weights.shared import Offer, SharedFollower, joining

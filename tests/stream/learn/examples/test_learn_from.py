@@ -11,11 +11,11 @@ import pytest
 
 from model.evaluation import RunningScores
 from model.online import OnlineModel
-from stream.events import Served
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Message, Record
+from stream.records.events import Served
 from stream.settings import LearnSettings
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learn.forgetting import request

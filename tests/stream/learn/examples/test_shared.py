@@ -25,7 +25,7 @@ from stream.log.contract import Log, Message, Record
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics
-from stream.version import Version
+from stream.records.version import Version
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learning import SPEC, TOPICS, example, examples, learn_all, learned_directly, learner, opened, records
 

@@ -28,9 +28,9 @@ from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.trainer import Trainer
 from stream.log.contract import Log, Record
+from stream.records.version import Version
 from stream.sampling import LEAST, NO_SALT, Sampling
 from stream.settings import LearnSettings
-from stream.version import Version
 from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (
     SPEC,

@@ -20,7 +20,7 @@ from stream.learn.ranks.leader import Group, Leader
 from stream.learn.restore.recovery import Recovery
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
-from stream.version import Round, Version
+from stream.records.version import Round, Version
 from tests.faults.conftest import long_only
 from tests.stream.learn.ranks import faulty_rank
 from tests.stream.learning import SPEC, TOPICS, all_versions, assert_each_example_was_read_once, examples, learn_all, learner, opened, polls

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from model.settings import ModelSettings, Spec, TableSettings
-from stream.events import encode
 from stream.learn.errors import LearnError, RecoveryError
 from stream.learn.order import give_order
 from stream.learn.restore.begin import Source
@@ -21,8 +20,9 @@ from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log, Message
 from stream.log.sqlite.log import SqliteLog
+from stream.records.events import encode
+from stream.records.version import Begun, Version
 from stream.settings import LearnSettings
-from stream.version import Begun, Version
 from stream.weights.follow import newest_weights
 from stream.weights.versions import newest_version, read_versions
 from tests.stream.learn.forgetting import UNTIL, by, holds, request

@@ -10,8 +10,8 @@ from stream.learn.errors import OtherSettingsError
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
+from stream.records.version import Version
 from stream.settings import LearnSettings
-from stream.version import Version
 from tests.stream.learn.fragile import Killed, fragile
 from tests.stream.learning import SPEC, TOPICS, all_versions, examples, learn_all
 from tests.stream.weights.test_follow import follow_to_the_end, following

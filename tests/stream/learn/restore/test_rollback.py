@@ -9,13 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream.dead_letters import dead_letters
-from stream.events import encode
 from stream.learn.errors import GapError, RecoveryError
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
 from stream.log.contract import FencedError, Log, Message
+from stream.records.events import encode
+from stream.records.version import Rollback, Version, decode_version
 from stream.settings import LearnSettings
-from stream.version import Rollback, Version, decode_version
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import Lineage, NoSuchVersionError, version_at

@@ -19,8 +19,8 @@ from stream.learn.restore.rollback import roll_back
 from stream.learn.saving.checkpoint import Checkpoints
 from stream.log.contract import Log
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
+from stream.records.version import Archived, LearnerState, Version
 from stream.settings import LearnSettings
-from stream.version import Archived, LearnerState, Version
 from stream.weights import archive as archive_module
 from stream.weights.archive import Archive, ArchiveError
 from stream.weights.chunks import BrokenWeightsError, WeightsHeader

@@ -12,7 +12,7 @@ from model.online import OnlineModel
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
-from stream.version import Version
+from stream.records.version import Version
 from tests.full_disk import full_disk
 from tests.stream.learning import SPEC, examples
 

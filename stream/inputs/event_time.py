@@ -6,8 +6,8 @@ The append time is set by the log, so what is decided here is a function of the 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from stream.events import BadRecordError
 from stream.log.contract import Headers, Record
+from stream.records.events import BadRecordError
 from stream.settings import JoinSettings
 
 FUTURE = "sml.future"  # the header of records whose times are made up: `sml replay --future`
@@ -69,10 +69,10 @@ class TimeRule(NamedTuple):
     def check(self, time: int, appended: int, field: str = "time") -> None:
         """Refuse a time that is impossible for an event appended at ``appended``.
 
-        >>> TimeRule(60_000).check(4_102_444_800_000, 1_790_000_000_000)
+        >>> TimeRule(5_000).check(1_800_000_000, 1_700_000_000)
         Traceback (most recent call last):
         ...
-        stream.event_time.FutureTimeError: field 'time': got 4102444800000, expected at most 60000 ms after its append time, 1790000000000
+        stream.inputs.event_time.FutureTimeError: field 'time': got 1800000000, expected at most 5000 ms after its append time, 1700000000
 
         Raises:
             FutureTimeError: it is later by more than ``clock_skew``.

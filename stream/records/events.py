@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.keys import Value
-from stream.decode_errors import fault_of
-from stream.times import TIMES, Time, ms_of
+from stream.records.decode_errors import fault_of
+from stream.records.times import TIMES, Time, ms_of
 
 Feature: TypeAlias = Value
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -125,7 +125,7 @@ def decode_impression(value: bytes | None) -> Impression | Watermark:
     >>> decode_impression(b'{"impression_id": "a", "time": "noon", "features": {}}')
     Traceback (most recent call last):
     ...
-    stream.events.BadRecordError: field 'time': got 'noon', expected int
+    stream.records.events.BadRecordError: field 'time': got 'noon', expected int
 
     Raises:
         BadRecordError: it is neither an impression nor a watermark.

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from stream.events import Click, Impression, Watermark, encode
+from stream.inputs.placement import FIRST, MisroutedError, Placement
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics
-from stream.placement import FIRST, MisroutedError, Placement
+from stream.records.events import Click, Impression, Watermark, encode
 
 TOPICS = Topics("t")
 PARTITIONS = 4

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from model.keys import Value
-from stream.times import LATEST_TIME, TIMES, expected_time
+from stream.records.times import LATEST_TIME, TIMES, expected_time
 
 
 class Fault(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from stream.events import LARGEST_EVENT, BadRecordError, Feature, Id
-from stream.pointers import ABSENT, WrongTypeError, find
-from stream.times import LATEST_TIME, expected_time, ms_of
+from stream.inputs.pointers import ABSENT, WrongTypeError, find
+from stream.records.events import LARGEST_EVENT, BadRecordError, Feature, Id
+from stream.records.times import LATEST_TIME, expected_time, ms_of
 
 MOST_NESTED = 16  # objects within each other that become features
 LONGEST_NAME = 1_000  # characters of a feature's name: those of nested objects repeat the outer names

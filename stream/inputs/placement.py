@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import get_args
 
-from stream.events import BadRecordError
-from stream.inputs import Event, event_of, id_of
+from stream.inputs.decode import Event, event_of, id_of
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics
+from stream.records.events import BadRecordError
 
 FIRST = 100  # records of each topic from which its partitioner is inferred
 FEW = 5  # fewer than so many of them in a wrong partition may be accidents

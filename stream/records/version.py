@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from stream.events import Count, Forget, decode
+from stream.records.events import Count, Forget, decode
+from stream.records.times import Time
 from stream.sampling import Sampling
-from stream.times import Time
 
 
 class Run(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field as Setting, model_validator
 
+from stream.inputs.pointers import parse
 from stream.log.settings import Section
-from stream.pointers import parse
 
 
 def _check_pointer(pointer: str) -> str:

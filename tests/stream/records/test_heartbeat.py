@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.events import Click, Impression, Watermark, encode
-from stream.heartbeat import HOPS, JOINED, Heartbeat, Pacemaker, heartbeat_in, is_heartbeat, message
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.pending import MOST_HEARTBEATS
 from stream.log import topics as topics_module
 from stream.log.contract import Log, Message, Record
 from stream.log.topics import DELTAS, Topics
+from stream.records.events import Click, Impression, Watermark, encode
+from stream.records.heartbeat import HOPS, JOINED, Heartbeat, Pacemaker, heartbeat_in, is_heartbeat, message
 from stream.settings import JoinSettings
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from stream.events import LARGEST_EVENT, LARGEST_RECORD, UNREADABLE, BadRecordError, Click, ClickValue, Id, Impression, encode
-from stream.input_settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
-from stream.input_values import Document, MappingError, Pointer, features
-from stream.pointers import ABSENT, WrongTypeError, escape, find, parse
+from stream.inputs.pointers import ABSENT, WrongTypeError, escape, find, parse
+from stream.inputs.settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
+from stream.inputs.values import Document, MappingError, Pointer, features
+from stream.records.events import LARGEST_EVENT, LARGEST_RECORD, UNREADABLE, BadRecordError, Click, ClickValue, Id, Impression, encode
 
 MOST_ITEMS = 1_000  # of one event
 LARGEST_MAPPED = 10_000_000  # bytes of all that one event is mapped to: what its items share is repeated in each

@@ -2,10 +2,10 @@
 
 from typing import TypeAlias
 
-from stream.event_time import TimeRule
-from stream.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
+from stream.inputs.event_time import TimeRule
 from stream.log.contract import Record
 from stream.log.topics import Topics
+from stream.records.events import BadRecordError, Click, Impression, Watermark, decode_click, decode_impression
 
 Event: TypeAlias = Impression | Click | Watermark | str  # a string: the tombstone of that id
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from stream.events import LARGEST_EVENT, BadRecordError, decode_click, decode_impression
-from stream.input_settings import InputSettings
-from stream.input_values import MappingError
-from stream.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper
+from stream.inputs.mapping import LARGEST_MAPPED, MOST_ITEMS, Mapper
+from stream.inputs.settings import InputSettings
+from stream.inputs.values import MappingError
+from stream.records.events import LARGEST_EVENT, BadRecordError, decode_click, decode_impression
 
 NOW = 1_790_000_000_000
 VIEWS = {
@@ -234,7 +234,7 @@ def test_events_of_another_kind_are_passed_over_and_true_is_not_one() -> None:
 
 
 def test_the_example_of_the_documentation_gives_what_it_says() -> None:
-    page = (Path(__file__).parents[2] / "docs/your-site.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/your-site.md").read_text(encoding="utf-8")
     (written,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[input.impressions]" in block]
     view, click = (event.replace(", …", "") for event in re.findall(r"# (\{.*\})", written))
 

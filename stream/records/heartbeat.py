@@ -17,9 +17,9 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from stream.events import UNREADABLE, encode
 from stream.log.contract import Message, Record
-from stream.times import LATEST_TIME
+from stream.records.events import UNREADABLE, encode
+from stream.records.times import LATEST_TIME
 
 HOPS = ("log", "join", "learn", "publish", "serve")
 JOINED, PUBLISHED = 2, 4  # hops that it has behind it in ``examples``, and in ``weights``

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stream.dead_letters import dead_letter
-from stream.events import (
+from stream.join.waiting import as_written, impression_in, labelled
+from stream.log.contract import Record
+from stream.log.topics import Topics
+from stream.records.events import (
     LARGEST_EVENT,
     BadRecordError,
     Click,
@@ -21,10 +24,7 @@ from stream.events import (
     decode_impression,
     encode,
 )
-from stream.join.waiting import as_written, impression_in, labelled
-from stream.log.contract import Record
-from stream.log.topics import Topics
-from stream.version import Run, SnapshotRef, Version, decode_version
+from stream.records.version import Run, SnapshotRef, Version, decode_version
 
 DECODERS: list[Callable[[bytes | None], object]] = [decode_impression, decode_click, decode_example, decode_version]
 GOOD = {"impression_id": "a", "time": 1_700_000_000_000, "features": {"age": 30, "tags": ["x", None], "vip": True}, "label": 1}
