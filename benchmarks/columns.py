@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from model.features import Encoder
-from service.commands.evaluate import Evaluation
+from service.commands.evaluation.evaluate import Evaluation
 from service.settings import Settings, load
 from stream.ahead import ahead
 from stream.files.columns import LoggedBlock, read_blocks

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.accuracy.linear import vowpal_wabbit
 from benchmarks.accuracy.recorded import recorded
 from benchmarks.experiments.regret import RATE, Turnover
-from service.commands.evaluate import USUAL, evaluate
+from service.commands.evaluation.evaluate import USUAL, evaluate
 from service.commands.init import init
 from service.settings import load
 from stream.settings import DataSettings

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.evaluation import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
-from service.commands.simulated_site import CANDIDATES, Site, Visit
+from service.commands.simulation.site import CANDIDATES, Site, Visit
 from stream.join.dispatch import new_join
 from stream.join.input_state import ResumePoint
 from stream.learn.trainer import Trainer

@@ -23,7 +23,7 @@ from model.online import OnlineModel
 from model.progressive import predict_then_learn
 from model.settings import Spec
 from service.commands.init import init
-from service.commands.simulated_site import Floats, Site
+from service.commands.simulation.site import Floats, Site
 from service.settings import load
 from stream.files.rows import read
 from stream.settings import DataSettings

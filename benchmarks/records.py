@@ -20,7 +20,7 @@ from model.features import Encoder
 from model.online import OnlineModel
 from model.served import ServedStream
 from service.bench.step import Fast, spec_of
-from service.commands.evaluate import protocol_of
+from service.commands.evaluation.evaluate import protocol_of
 from service.settings import Settings, load
 from stream.files.layout import Logged
 from stream.files.rows import read

@@ -30,8 +30,8 @@ from model.evaluation import RunningScores
 from model.features import Encoder
 from model.settings import Spec, TableSettings
 from model.weights import sigmoid
-from service.commands.evaluate import Evaluation, protocol_of
-from service.commands.simulated_site import Site
+from service.commands.evaluation.evaluate import Evaluation, protocol_of
+from service.commands.simulation.site import Site
 from service.onboarding.settings_file import initial_model
 from service.settings import Settings, load
 from stream.files.columns import LoggedBlock, read_blocks

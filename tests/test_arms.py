@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.commands import arms
+from service.commands.experiments import arms
 from service.commands.topics import create
 from service.settings import load
 from stream.log.connect import connect

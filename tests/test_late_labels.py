@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.delay import RATE, measure
-from service.commands.simulated_site import Site, Visit
+from service.commands.simulation.site import Site, Visit
 from stream.settings import JoinSettings
 
 MEAN = 40.0  # seconds from an impression to its click

@@ -18,7 +18,7 @@ from benchmarks.accuracy.contenders import BASE_RATE, CONTENDERS, OURS, Contende
 from benchmarks.accuracy.recorded import RecordedLog, recorded, schedule
 from benchmarks.accuracy.report import draw, table
 from benchmarks.accuracy.results import Result, append_result, read_results
-from service.commands.evaluate import USUAL, Protocol, protocol_of
+from service.commands.evaluation.evaluate import USUAL, Protocol, protocol_of
 from service.settings import Settings, load
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.features import CLOCKS, Encoder, Features
 from model.served import Schedule
 from model.settings import Field
-from service.commands.evaluate import Protocol, batches
+from service.commands.evaluation.evaluate import Protocol, batches
 from service.settings import Settings
 from stream.files.layout import Logged
 from stream.files.rows import read

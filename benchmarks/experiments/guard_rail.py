@@ -20,7 +20,7 @@ from experiments import bins
 from experiments.comparison import Arm
 from experiments.guard_rail import harms
 from experiments.moments import COLUMNS, INDEX, moments
-from service.commands.simulated_site import SCENARIOS, Site
+from service.commands.simulation.site import SCENARIOS, Site
 
 Floats: TypeAlias = NDArray[np.float64]
 

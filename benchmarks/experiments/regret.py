@@ -32,7 +32,7 @@ from model.kernels.table import find
 from model.online import OnlineModel
 from model.settings import Spec
 from service.api.choice import Pick, epsilon_greedy, thompson
-from service.commands.simulated_site import CATEGORIES, COUNTRIES, DEVICES, NEW_ITEM_EVERY, OLD_ITEMS, Site
+from service.commands.simulation.site import CATEGORIES, COUNTRIES, DEVICES, NEW_ITEM_EVERY, OLD_ITEMS, Site
 from service.settings import load
 
 HERE = Path(__file__).parent

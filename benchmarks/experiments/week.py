@@ -27,7 +27,7 @@ from model.features import Column, Encoder, Features
 from model.online import OnlineModel
 from model.settings import Field, Spec
 from model.weights import sigmoid
-from service.commands.simulated_site import DAY, SCENARIOS, Scenario, Site, Visit
+from service.commands.simulation.site import DAY, SCENARIOS, Scenario, Site, Visit
 from service.settings import load
 from stream.arms import Traffic
 

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from model.features import Encoder
 from model.settings import Spec
 from service.commands.compile import compile_kernels
-from service.commands.evaluate import Evaluation, load_kernels
+from service.commands.evaluation.evaluate import Evaluation, load_kernels
 from service.settings import Settings
 from stream.ahead import ahead
 from stream.files.columns import read_blocks

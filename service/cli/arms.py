@@ -27,7 +27,7 @@ def arms_list(
         sml arms list
         sml arms list --decisions --json
     """
-    from service.commands.arms import decisions as all_decisions, listed
+    from service.commands.experiments.arms import decisions as all_decisions, listed
 
     settings = settings_of(config)
     answer(all_decisions(settings) if decisions else listed(settings), as_json)
@@ -50,7 +50,7 @@ def arms_start(
         sml arms start treatment --share 0.01 --experiment skip-terms
         sml arms start treatment --share 0.5
     """
-    from service.commands.arms import start
+    from service.commands.experiments.arms import start
 
     answer(start(settings_of(config), arm, share, experiment), as_json)
 
@@ -62,7 +62,7 @@ def arms_stop(arm: Name, *, config: Config = CONFIG, as_json: Json = False) -> N
     \b
         sml arms stop treatment
     """
-    from service.commands.arms import stop
+    from service.commands.experiments.arms import stop
 
     answer(stop(settings_of(config), arm), as_json)
 
@@ -82,7 +82,7 @@ def arms_promote(
     \b
         sml arms promote treatment
     """
-    from service.commands.arms import promote
+    from service.commands.experiments.arms import promote
 
     answer(promote(settings_of(config), arm, anyway=anyway), as_json)
 
@@ -94,6 +94,6 @@ def arms_retire(arm: Name, *, config: Config = CONFIG, as_json: Json = False) ->
     \b
         sml arms retire control
     """
-    from service.commands.arms import retire
+    from service.commands.experiments.arms import retire
 
     answer(retire(settings_of(config), arm), as_json)

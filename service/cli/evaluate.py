@@ -10,7 +10,7 @@ from service.cli.program import CONFIG, Arm, Config, Json, MaxBad, Recorded, Rec
 from service.tables import labelled
 
 if TYPE_CHECKING:
-    from service.commands.compare import Report
+    from service.commands.evaluation.compare import Report
 
 Protocol = Annotated[
     Literal["served", "usual"] | None,
@@ -57,14 +57,14 @@ def evaluate(
         sml evaluate clicks.csv.gz --delay 10m --together time,user_id
         sml evaluate clicks.csv.gz --report page.html --slice country --slice hour
     """
-    from service.commands.evaluate import evaluate as run, protocol_of
+    from service.commands.evaluation.evaluate import evaluate as run, protocol_of
     from stream.sampling import NO_SALT
 
     salt = NO_SALT if salt is None else salt
     settings = settings_reading(config, max_bad).of_arm(arm)
     followed = protocol_of(settings, protocol, delay, together)
     if page := _report(report, sliced):
-        from service.commands.compare import compare as compared
+        from service.commands.evaluation.compare import compare as compared
 
         [found] = compared(files, {str(config): settings}, [followed], page, salt)
         result = {**found.result, **followed.told()}
@@ -95,8 +95,8 @@ def compare(
         sml compare clicks.csv.gz sml.toml wider.toml
         sml compare clicks.csv.gz sml.toml wider.toml deeper.toml --report page.html --json
     """
-    from service.commands.compare import compare as run, verdict
-    from service.commands.evaluate import protocol_of
+    from service.commands.evaluation.compare import compare as run, verdict
+    from service.commands.evaluation.evaluate import protocol_of
 
     read = {str(path): settings_reading(path, max_bad) for path in settings}
     if len(read) < 2:  # noqa: PLR2004 - one can't be compared
@@ -113,7 +113,7 @@ def compare(
 
 def _warn(result: Mapping[str, Any]) -> None:
     """Say what makes scores doubtful."""
-    from service.commands.evaluate import TOO_GOOD
+    from service.commands.evaluation.evaluate import TOO_GOOD
 
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
@@ -123,7 +123,7 @@ def _warn(result: Mapping[str, Any]) -> None:
 
 def _report(path: Path | None, sliced: list[str] | None) -> "Report | None":
     """Return the page that is asked for."""
-    from service.commands.compare import Report
+    from service.commands.evaluation.compare import Report
 
     if sliced and not path:
         raise typer.BadParameter("expected --report too, the page that is sliced", param_hint="--slice")

@@ -34,8 +34,8 @@ def experiment_report(
     """
     import msgspec
 
-    from service.commands.experiment import lines, report
-    from service.commands.experiment_picture import picture as drawn
+    from service.commands.experiments.picture import picture as drawn
+    from service.commands.experiments.report import lines, report
     from service.signals import stop_signals
 
     settings = settings_of(config)
@@ -73,7 +73,7 @@ def experiment_guard(
     \b
         sml experiment guard
     """
-    from service.commands.experiment_guard import guard
+    from service.commands.experiments.guard import guard
     from service.signals import stop_signals
 
     settings = settings_of(config)
@@ -87,6 +87,6 @@ def experiment_schema() -> None:
 
     sml experiment schema
     """
-    from service.commands.experiment import schema
+    from service.commands.experiments.report import schema
 
     answer(schema(), as_json=True)

@@ -25,7 +25,7 @@ def explain(
         sml explain request.json
         echo '{"candidates": [{"id": 1, "item_id": "a"}]}' | sml explain --json
     """
-    from service.commands.explain import explain as run
+    from service.commands.models.explain import explain as run
 
     explained = run(request.read(), settings_of(config).of_arm(arm))
     if as_json:

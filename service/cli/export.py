@@ -32,7 +32,7 @@ def export(
         sml export --format mlflow --version 2026-03-01T12:00:00 -o exported/march
         sml export --format safetensors --checkpoint data/checkpoints/version-000000004170.checkpoint
     """
-    from service.commands.export import export as run
+    from service.commands.models.export import export as run
 
     if version is not None and checkpoint is not None:
         raise typer.BadParameter("got --checkpoint too, expected one of the two", param_hint="--version")

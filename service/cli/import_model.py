@@ -28,6 +28,6 @@ def import_model(
         sml import model.pt --rows embeddings.parquet
         sml import model.safetensors --arm treatment
     """
-    from service.commands.import_model import import_model as run
+    from service.commands.models.import_model import import_model as run
 
     answer(run(settings_of(config).of_arm(arm), checkpoint, rows), as_json)

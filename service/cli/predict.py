@@ -22,7 +22,7 @@ def predict(
         sml predict request.json
         echo '{"candidates": [{"id": 1, "item_id": "a"}]}' | sml predict --json
     """
-    from service.commands.predict import predict as run
+    from service.commands.models.predict import predict as run
 
     predicted = run(request.read(), settings_of(config).of_arm(arm))
     answer(predicted if as_json else predicted["predictions"], as_json)

@@ -48,7 +48,7 @@ def up(
         os.environ[INSECURE] = "true"  # for the processes that it starts, too
     settings = settings_of(config)
     if experiment is not None:
-        from service.commands.simulated_experiment import settings_file
+        from service.commands.simulation.experiment import settings_file
 
         if not simulate:
             raise typer.BadParameter("it needs --simulate", param_hint="--experiment")

@@ -54,7 +54,7 @@ def reproduce(
         files = {name: path for name, path in (("avazu", avazu), ("kuairand", kuairand), ("criteo", criteo)) if path}
         answer(_online(files, seeds or 10, pages, most, jobs), as_json)
         return
-    from service.commands.reproduce_offline import Raw, reproduce_offline
+    from service.commands.evaluation.reproduce_offline import Raw, reproduce_offline
 
     data_sets = {name: Raw(path, least) for name, path, least in (("criteo", criteo, criteo_least), ("avazu", avazu, avazu_least)) if path}
     if not data_sets:
@@ -77,7 +77,7 @@ def reproduce(
 
 def _online(files: dict[str, Path], seeds: int, pages: Path, most: int | None, jobs: int) -> dict[str, Any]:
     """Make the tables and figures of the stream."""
-    from service.commands.reproduce_online import reproduce_online
+    from service.commands.evaluation.reproduce_online import reproduce_online
 
     if not files:
         raise typer.BadParameter("got no file, expected --avazu, --kuairand or --criteo")

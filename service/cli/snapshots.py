@@ -18,7 +18,7 @@ def snapshots_list(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = 
         sml snapshots list
         sml snapshots list --json
     """
-    from service.commands.snapshots import kept
+    from service.commands.models.snapshots import kept
 
     answer(kept(settings_of(config).of_arm(arm)), as_json)
 
@@ -30,7 +30,7 @@ def snapshots_verify(*, arm: Arm = None, config: Config = CONFIG, as_json: Json 
     \b
         sml snapshots verify
     """
-    from service.commands.snapshots import verified
+    from service.commands.models.snapshots import verified
 
     checked = verified(settings_of(config).of_arm(arm))
     answer(checked if as_json else [{"file": each["file"], "found": each["problem"] or "as it was saved"} for each in checked], as_json)
@@ -55,7 +55,7 @@ def snapshots_rollback(
         sml snapshots rollback --to 4170
         sml snapshots rollback --to 2026-03-01T12:00:00+01:00 --replay
     """
-    from service.commands.snapshots import go_back
+    from service.commands.models.snapshots import go_back
 
     answer(go_back(settings_of(config).of_arm(arm), to, replay=replay), as_json)
 
@@ -69,7 +69,7 @@ def snapshots_approve(*, arm: Arm = None, config: Config = CONFIG, as_json: Json
     \b
         sml snapshots approve
     """
-    from service.commands.snapshots import order
+    from service.commands.models.snapshots import order
 
     answer(order(settings_of(config).of_arm(arm), "approve"), as_json)
 
@@ -81,7 +81,7 @@ def snapshots_hold(*, arm: Arm = None, config: Config = CONFIG, as_json: Json = 
     \b
         sml snapshots hold
     """
-    from service.commands.snapshots import order
+    from service.commands.models.snapshots import order
 
     answer(order(settings_of(config).of_arm(arm), "hold"), as_json)
 
@@ -104,6 +104,6 @@ def rebuild(
         sml rebuild --until 2026-03-01T12:00:00 -o past
         SML_LEARN__DIRECTORY=past sml predict request.json
     """
-    from service.commands.snapshots import rebuilt
+    from service.commands.models.snapshots import rebuilt
 
     answer(rebuilt(settings_of(config).of_arm(arm), until, output), as_json)

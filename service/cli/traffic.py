@@ -60,6 +60,6 @@ def simulate(
         sml simulate --scenario feed
         sml simulate --url http://localhost:8000 --duration 60 --json
     """
-    from service.commands.simulate import simulate as run
+    from service.commands.simulation.simulate import simulate as run
 
     answer(run(settings_of(config), url=url, rate=rate, seed=seed, duration=duration, scenario=scenario), as_json)

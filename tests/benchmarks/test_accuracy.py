@@ -14,7 +14,7 @@ from benchmarks.accuracy.contenders import BASE_RATE, CONTENDERS, OURS
 from benchmarks.accuracy.recorded import RecordedLog, recorded, schedule, steps
 from benchmarks.accuracy.results import Result, difference, read_results
 from benchmarks.accuracy.trees import PRIOR, TargetEncoder
-from service.commands.evaluate import USUAL, Protocol, evaluate
+from service.commands.evaluation.evaluate import USUAL, Protocol, evaluate
 from service.settings import Settings, load
 
 ROWS, DELAY = 400, 60_000  # ms

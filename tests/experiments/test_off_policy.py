@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from experiments.off_policy import Value, doubly, ips, snips
 from model.exploration import chances
 from service.api.choice import thompson
-from service.commands.simulated_site import CANDIDATES, Site
+from service.commands.simulation.site import CANDIDATES, Site
 
 Floats = NDArray[np.float64]
 VISITS = 3_000

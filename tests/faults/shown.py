@@ -30,8 +30,8 @@ from playwright.sync_api import sync_playwright
 
 from deploy.watch.panels import Panel
 from deploy.watch.written import DASHBOARDS
-from service.commands.simulated_site import Site, Visit
-from service.commands.simulated_traffic import Traffic
+from service.commands.simulation.site import Site, Visit
+from service.commands.simulation.traffic import Traffic
 from tests.deploy.composition import PROGRAMS, ROOT, read
 from tests.kafka_server import KafkaServer
 from tests.ports import free_ports

@@ -17,8 +17,8 @@ from model.evaluation import RunningScores
 from model.settings import ModelSettings, TableSettings
 from service.api.app import build
 from service.api.served_weights import ServedWeights
-from service.commands.evaluate import evaluate
-from service.commands.simulated_site import Site
+from service.commands.evaluation.evaluate import evaluate
+from service.commands.simulation.site import Site
 from service.settings import Settings
 from stream.files.layout import Logged
 from stream.files.rows import read

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.settings import Field
-from service.commands.evaluate import USUAL, evaluate
+from service.commands.evaluation.evaluate import USUAL, evaluate
 from service.commands.init import init
 from service.settings import Settings, load
 from stream.settings import DataSettings

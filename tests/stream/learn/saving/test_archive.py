@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.commands import snapshots
+from service.commands.models import snapshots
 from service.settings import Settings
 from stream.learn.errors import GapError
 from stream.learn.order import give_order

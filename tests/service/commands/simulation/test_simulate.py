@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from model.features import Encoder
-from service.commands import simulated_traffic
-from service.commands.simulated_site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
-from service.commands.simulated_traffic import Traffic
+from service.commands.simulation import traffic as simulated_traffic
+from service.commands.simulation.site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
+from service.commands.simulation.traffic import Traffic
 from service.settings import load
 from tests.service.schemas import fits
 
@@ -120,7 +120,7 @@ def test_a_visit_shows_no_item_twice(visits: list[Visit]) -> None:
 
 
 def test_the_settings_of_the_site_declare_what_it_sends(visits: list[Visit]) -> None:
-    settings = load(Path(__file__).parents[3] / "deploy" / "simulated.toml")
+    settings = load(Path(__file__).parents[4] / "deploy" / "simulated.toml")
     encoder = Encoder(settings.spec.fields)
 
     for candidate in visits[0].candidates:

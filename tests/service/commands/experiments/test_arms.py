@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from service.commands import arms, forget
+from service.commands import forget
+from service.commands.experiments import arms
 from service.commands.learn import learn
 from service.commands.topics import create
 from service.settings import Settings, load

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.evaluation import RunningScores, log_losses
 from model.keys import FeatureError
 from model.settings import Field, Spec, TableSettings
-from service.commands.evaluate import Evaluation, Protocol
+from service.commands.evaluation.evaluate import Evaluation, Protocol
 from service.report.blocks import Blocks
 from service.report.field_worth import FieldWorth
 from service.report.slices import Slices

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import typer
 
-from service.commands.simulated_site import Comparison, Scoreboard, Site, Visit
+from service.commands.simulation.site import Comparison, Scoreboard, Site, Visit
 
 MAX_REQUESTS = 32  # at once
 CLICKS_EVERY = 0.1  # seconds between deliveries of clicks

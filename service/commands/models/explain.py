@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from service.api.reading import read_explain_request
-from service.commands.predict import newest_predictor, origin
+from service.commands.models.predict import newest_predictor, origin
 from service.settings import Settings
 
 

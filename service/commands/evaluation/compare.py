@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.commands.compile import compile_kernels
-from service.commands.evaluate import Protocol, ProtocolError, batches, check_together, sampling_of
-from service.commands.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
+from service.commands.evaluation.evaluate import Protocol, ProtocolError, batches, check_together, sampling_of
+from service.commands.evaluation.watched import BATCH, Detailed, Watched, base_rate_alone, watch, wide_alone
 from service.report.blocks import Blocks, Interval
 from service.report.page import Page, Section, html
 from service.screen import counting, say_notes
@@ -55,7 +55,7 @@ def compare(
         settings: The settings by their name.
         protocols: The protocol of each.
         report: The page to write.
-        salt: As of :func:`~service.commands.evaluate.evaluate`.
+        salt: As of :func:`~service.commands.evaluation.evaluate.evaluate`.
 
     Raises:
         FileError: the log can't be read.

@@ -10,7 +10,7 @@ from paper.online.stream import SAMPLES, Stream, encode
 from paper.online.study import OnlineStudy
 from paper.reproduce import Done, reproduce
 from paper.runs import Results
-from service.commands.evaluate import batches
+from service.commands.evaluation.evaluate import batches
 from service.commands.init import read_sample
 from service.onboarding.settings_file import settings_text
 from service.screen import counting

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from model.evaluation import RunningScores
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
-from service.commands.evaluate import USUAL, Evaluation
-from service.commands.watched import base_rate_alone, wide_alone
+from service.commands.evaluation.evaluate import USUAL, Evaluation
+from service.commands.evaluation.watched import base_rate_alone, wide_alone
 from stream.files.columns import LoggedBlock
 from stream.files.layout import Logged
 

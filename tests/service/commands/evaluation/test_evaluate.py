@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from service.commands.evaluate import protocol_of
+from service.commands.evaluation.evaluate import protocol_of
 from service.settings import Settings
 from stream.settings import DataSettings, JoinSettings
 

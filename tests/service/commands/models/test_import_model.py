@@ -18,7 +18,7 @@ from model.features import Encoder
 from model.imported import ImportedModelError
 from model.networks.build import build
 from model.settings import Spec
-from service.commands.import_model import import_model
+from service.commands.models.import_model import import_model
 from service.export.folder import write_safetensors
 from service.export.tensor_file import TensorFileError
 from service.settings import Settings

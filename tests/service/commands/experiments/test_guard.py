@@ -13,10 +13,10 @@ import pytest
 from experiments.moments import INDEX
 from model.keys import key_of
 from model.settings import Field
-from service.commands.arms import start, stop
-from service.commands.experiment import reporter_of
-from service.commands.experiment_guard import GuardRail, guard
-from service.commands.simulated_site import SCENARIOS, Site as SimulatedSite
+from service.commands.experiments.arms import start, stop
+from service.commands.experiments.guard import GuardRail, guard
+from service.commands.experiments.report import reporter_of
+from service.commands.simulation.site import SCENARIOS, Site as SimulatedSite
 from service.commands.topics import create
 from service.settings import Settings, load
 from stream.arms import Traffic, read_traffic
@@ -185,7 +185,7 @@ def test_a_guard_that_cannot_have_its_sums_goes_on_once_it_can(
 ) -> None:
     append(site, impressions(settings, poisoned=True), WITHIN)
     monkeypatch.setattr("stream.experiment.sums.PATIENCE", 0.1)
-    monkeypatch.setattr("service.commands.experiment_guard.WAIT", 0.1)
+    monkeypatch.setattr("service.commands.experiments.guard.WAIT", 0.1)
     first, stopped = Sums(site.folder / "sums" / "sml.db"), threading.Event()
     thread = threading.Thread(target=guard, args=(settings, site.folder / "sums", stopped.is_set))
     thread.start()

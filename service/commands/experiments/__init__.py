@@ -1,0 +1,1 @@
+"""Several models on one stream: arms → report, with its picture → guard."""

@@ -1,0 +1,1 @@
+"""A simulated site whose true click probabilities are known: site → traffic → simulate; the settings of an experiment on it."""
