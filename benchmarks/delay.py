@@ -19,7 +19,7 @@ from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.commands.simulation.site import CANDIDATES, Site, Visit
 from stream.join.dispatch import new_join
-from stream.join.input_state import ResumePoint
+from stream.join.matching.input_state import ResumePoint
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
 from stream.records.events import Click, Example, Impression, Watermark, encode

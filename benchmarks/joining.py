@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.memory import resident_bytes
 from stream.join.foretell import Flow, foretold
-from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.waiting import OF_KNOWN, as_written
+from stream.join.matching.window import Join
 from stream.join.metrics import JoinerMetrics
-from stream.join.waiting import OF_KNOWN, as_written
-from stream.join.window import Join
 from stream.log.contract import Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Topics, create

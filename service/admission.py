@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, KeysError
-from service.access.limits import Allowances
 from service.access.origin import allowed_hosts
 from service.access.tokens import Tokens
 from service.settings import Settings, SettingsError

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from service.access.guard import Access
 from service.api.app import build
 from service.api.arms import Arms
-from service.api.log_watch import LogWatch
+from service.api.monitoring.log_watch import LogWatch
 from service.api.served_weights import Follow
 from service.settings import Settings
 from stream.inputs.event_time import TimeRule

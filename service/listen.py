@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.access.addresses import networks, split
+from service.access.bounds.connections import Bounds, bounded, sweeper
+from service.access.bounds.turns import InTurn, Turns
 from service.access.certificates import CertificateError, Certificates, Files
-from service.access.protocol import Bounds, bounded, sweeper
-from service.access.turns import InTurn, Turns
 from service.settings import Settings, SettingsError
 
 SHUTDOWN_TIMEOUT = 10  # seconds for running requests to end, even while the log is away

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.log_lines import printable
+from service.telemetry.log_lines import printable
 
 _GAP = 2  # columns
 _LEAST = 20  # columns for a text, however long its label is

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.audit import this_user
+from service.telemetry.audit import this_user
 from stream.log.connect import connect
 from stream.log.contract import Log, Message
 from stream.log.topics import create

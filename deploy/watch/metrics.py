@@ -9,8 +9,8 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 
 from service.api.arms import Arms
-from service.api.experiment_metrics import ExperimentMetrics
-from service.api.metrics import ServerMetrics
+from service.api.monitoring.experiment_metrics import ExperimentMetrics
+from service.api.monitoring.metrics import ServerMetrics
 from stream.arms import Traffic
 from stream.join.metrics import JoinerMetrics
 from stream.learn.metrics import LearnerMetrics, tell_arm

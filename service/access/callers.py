@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
+from service.access.bounds.limits import Allowances
 from service.access.keys import Keys
-from service.access.limits import Allowances
 from service.access.roles import ROLES, Caller
 from service.access.tokens import Tokens
 

@@ -11,14 +11,14 @@ from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.bounds.limits import Allowances, client_of
+from service.access.bounds.unpacked import unpacked
 from service.access.callers import ANYBODY, Callers, TooManyAttemptsError, credential_of
-from service.access.limits import Allowances, client_of
 from service.access.origin import SAFE, check_host, check_site
 from service.access.refusals import RefusedError, retry_after
 from service.access.request_id import REQUEST_ID
 from service.access.request_log import RequestLog
 from service.access.roles import PROBES, Caller, Role, needed
-from service.access.unpacked import unpacked
 
 MAX_HEAD = 32_768  # bytes of the names and values of all headers
 MIB = 1_048_576

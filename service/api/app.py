@@ -16,15 +16,11 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from service.access.bounds.turns import Turns
 from service.access.guard import Access, Guard
-from service.access.turns import Turns
 from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
-from service.api.experiment_metrics import ExperimentMetrics
-from service.api.frequent import Frequent
-from service.api.history import History
-from service.api.log_watch import LogWatch, watching
 from service.api.messages import (
     Accepted,
     ExplainRequest,
@@ -36,7 +32,11 @@ from service.api.messages import (
     PredictRequest,
     ServedModels,
 )
-from service.api.metrics import Measured, ServerMetrics
+from service.api.monitoring.experiment_metrics import ExperimentMetrics
+from service.api.monitoring.frequent import Frequent
+from service.api.monitoring.history import History
+from service.api.monitoring.log_watch import LogWatch, watching
+from service.api.monitoring.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
 from service.api.routes import (

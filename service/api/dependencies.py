@@ -12,9 +12,9 @@ from prometheus_client.registry import Collector
 from service.api.answers import BadRequestError
 from service.api.arms import Arms
 from service.api.choice import Explore
-from service.api.frequent import Frequent
-from service.api.history import History
-from service.api.metrics import ServerMetrics
+from service.api.monitoring.frequent import Frequent
+from service.api.monitoring.history import History
+from service.api.monitoring.metrics import ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.inputs.event_time import FutureTimeError, TimeRule, TimeUnitError, check_unit, iso
 from stream.log.contract import Log, Message

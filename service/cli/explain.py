@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.program import CONFIG, Arm, Config, Json, answer, settings_of
-from service.log_lines import printable
+from service.telemetry.log_lines import printable
 
 
 def explain(

@@ -29,7 +29,7 @@ from service.cli.schema import schema
 from service.cli.snapshots import rebuild, snapshots_app
 from service.cli.topics import topics_app
 from service.cli.traffic import replay, simulate
-from service.log_lines import LOG_FORMAT, LogFormat, log_to_stderr
+from service.telemetry.log_lines import LOG_FORMAT, LogFormat, log_to_stderr
 from service.up.lifeline import end_with_parent
 
 app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)

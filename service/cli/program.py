@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.log_lines import printable
 from service.tables import shown
+from service.telemetry.log_lines import printable
 
 if TYPE_CHECKING:
     from service.settings import Settings

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import httpx
 
-from service.audit import record, this_user
 from service.commands.experiments.arms import in_force
 from service.own_key import key_header
 from service.settings import Settings
+from service.telemetry.audit import record, this_user
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.formats.decoding import decoding
 from stream.inputs.event_time import TimeRule

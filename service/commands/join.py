@@ -9,7 +9,7 @@ from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
-from service.tracing import tracing
+from service.telemetry.tracing import tracing
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.join.share import Share

@@ -8,8 +8,8 @@ from typing import Any
 from service.access import keys
 from service.access.keys import KeyRecord
 from service.access.roles import ROLES
-from service.audit import record, this_user
 from service.settings import Settings, SettingsError
+from service.telemetry.audit import record, this_user
 
 
 def create(settings: Settings, roles: Sequence[str], name: str) -> dict[str, Any]:

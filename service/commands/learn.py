@@ -19,7 +19,7 @@ from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
 from service.signals import stop_signals
-from service.tracing import tracing
+from service.telemetry.tracing import tracing
 from stream.inputs.event_time import TimeRule
 from stream.learn.examples.shared import SharedReading
 from stream.learn.learner import Learner

@@ -18,7 +18,7 @@ from service.listen import listening, server_of
 from service.log_and_topics import log_with_topics
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals
-from service.tracing import tracing
+from service.telemetry.tracing import tracing
 from service.workers.supervisor import LOOK_EVERY, Supervisor
 from stream.log.metrics import measure
 from stream.weights.archive import Archive

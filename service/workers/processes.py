@@ -23,10 +23,10 @@ from service.api.served_weights import load_kernels
 from service.application import application, traffic_of
 from service.listen import server_of
 from service.log_and_topics import log_with_topics
-from service.log_lines import LOG_FORMAT, log_to_stderr
 from service.settings import Settings
 from service.signals import stop_signals
-from service.tracing import tracing
+from service.telemetry.log_lines import LOG_FORMAT, log_to_stderr
+from service.telemetry.tracing import tracing
 from service.workers.totals import AllProcesses, reporting
 from stream.log.metrics import measure
 from stream.log.topics import CONTROL

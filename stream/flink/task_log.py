@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream.inputs.decode import input_topics
-from stream.join.input_state import ResumePoint
+from stream.join.matching.input_state import ResumePoint
 from stream.join.progress import progress
 from stream.join.share import is_flinks
 from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Reader, Record, TopicPartition

@@ -3,10 +3,10 @@
 from stream.inputs.decode import event_of, observed_time
 from stream.inputs.event_time import TimeRule
 from stream.inputs.placement import Placement
-from stream.join.immediate import ImmediateJoin
-from stream.join.input_state import ResumePoint
+from stream.join.matching.immediate import ImmediateJoin
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.join.rekey import with_original_append_time
-from stream.join.window import Join
 from stream.log.contract import Record
 from stream.log.topics import JoinerError, Topics
 from stream.records.events import Click, Watermark

@@ -7,7 +7,7 @@ from sys import getsizeof
 from typing import NamedTuple
 
 from stream.inputs.decode import event_of
-from stream.join.waiting import OF_KNOWN, OF_RECORD, OF_WAITING, LateComer
+from stream.join.matching.waiting import OF_KNOWN, OF_RECORD, OF_WAITING, LateComer
 from stream.log.contract import Bounds, Log
 from stream.log.reading import read_all
 from stream.log.topics import Topics

@@ -8,7 +8,7 @@ import logging
 
 import msgspec
 
-from stream.join.input_state import ResumePoint
+from stream.join.matching.input_state import ResumePoint
 from stream.log.contract import Bounds
 from stream.log.topics import JoinerError
 from stream.settings import JoinSettings

@@ -2,7 +2,7 @@
 
 Delivery: every impression is settled once, and in the same way whatever is killed. That rests on three facts:
 
-1. what is decided is a pure function of the log (:mod:`stream.join.window`);
+1. what is decided is a pure function of the log (:mod:`stream.join.matching.window`);
 2. examples, dead letters and how far the joiner has read are one transaction;
 3. a restart reads again what still matters according to that transaction, writes nothing meanwhile, and goes on from there
    (:mod:`stream.join.recovery`).

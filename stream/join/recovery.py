@@ -15,10 +15,10 @@ from stream.inputs.event_time import TimeRule
 from stream.inputs.placement import FIRST, Placement
 from stream.join.dispatch import new_join, take
 from stream.join.gaps import find_gap, report_gap, without_what_is_gone
-from stream.join.input_state import FORMAT, ResumePoint
+from stream.join.matching.input_state import FORMAT, ResumePoint
+from stream.join.matching.window import Join
 from stream.join.progress import AFRESH, check_time, not_as_committed, progress, read_progress
 from stream.join.share import Share, is_flinks, joiner_of
-from stream.join.window import Join
 from stream.log.contract import Bounds, Log, Progress, Record, TopicPartition
 from stream.log.reading import read_all
 from stream.log.topics import JoinerError, TooMuchWaitsError, Topics

@@ -15,12 +15,12 @@ from stream.dead_letters import dead_letter
 from stream.inputs.event_time import TimeRule
 from stream.join.dispatch import take
 from stream.join.idleness import Idleness
-from stream.join.input_state import InputState
+from stream.join.matching.input_state import InputState
+from stream.join.matching.waiting import as_written
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress
 from stream.join.recovery import BATCH, check_memory, recover
 from stream.join.share import Share
-from stream.join.waiting import as_written
 from stream.log.contract import Log, Message, Progress, Record, TopicPartition, Writer
 from stream.log.topics import Topics
 from stream.records.events import BadRecordError, Example, Watermark, encode

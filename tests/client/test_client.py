@@ -18,10 +18,10 @@ from hypothesis import given, strategies as st
 from sml_online_client import AsyncClient, Client, Features, RefusedError, UnavailableError, messages
 from sml_online_client.calls import Attempts
 
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
-from service.access.limits import Allowances
 from service.api import messages as of_server
 from service.api.answers import Problem
 from stream.records import events

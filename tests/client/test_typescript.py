@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from deploy.typescript import FOLDER, TYPES, write
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
-from service.access.limits import Allowances
 from tests.client.rows import lines
 from tests.service.api.test_console import served
 from tests.service.fakes import SPEC, Site, trained

@@ -12,10 +12,10 @@ from msgspec.json import Decoder
 
 from service.api.answers import Answer, BadRequestError
 from service.api.dependencies import Body, ServiceDep
-from service.api.frequent import FieldValues
-from service.api.history import EVERY, Hold
-from service.api.log_watch import LogSize, SetAside
 from service.api.messages import Accepted, ModelState
+from service.api.monitoring.frequent import FieldValues
+from service.api.monitoring.history import EVERY, Hold
+from service.api.monitoring.log_watch import LogSize, SetAside
 from service.api.openapi import operation
 from service.api.routes.model import state_of
 from stream.records.version import LearnerState

@@ -9,7 +9,7 @@ from model.settings import Field
 from service.api.answers import Answer, BadRequestError
 from service.api.dependencies import Service, ServiceDep
 from service.api.openapi import operation
-from service.audit import record
+from service.telemetry.audit import record
 from stream.forget import ForgetError, ask, fields_to_forget, keys_of
 
 

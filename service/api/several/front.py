@@ -6,13 +6,13 @@ from typing import Annotated, NoReturn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from service.access.bounds.turns import Turns
 from service.access.guard import Access, Guard
 from service.access.roles import CONSOLE
-from service.access.turns import Turns
 from service.api.answers import Answer, NotFoundError, Problem
 from service.api.inference.messages import InferError, Live, Ready
 from service.api.messages import Health, ServedModels
-from service.api.metrics import Measured, RequestMetrics
+from service.api.monitoring.metrics import Measured, RequestMetrics
 from service.api.problems import away, handle
 from service.api.routes import console, inference
 from service.api.several.hosting import AwayError, ByName, Models, Opening

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.access.bounds.turns import Turns
 from service.access.guard import path_of
-from service.access.turns import Turns
 from service.api.answers import NotFoundError
 from service.api.dependencies import Service
 from service.api.messages import ServedModel

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from service.audit import record, this_user
 from service.settings import Settings, SettingsError
+from service.telemetry.audit import record, this_user
 from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
 from stream.log.connect import open_log
 from stream.log.contract import Log

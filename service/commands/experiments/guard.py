@@ -15,10 +15,10 @@ import msgspec
 
 from experiments.guard_rail import harms, without_heavy
 from experiments.report import report as report_of
-from service.audit import record
 from service.commands.experiments.report import counted, reporter_of
 from service.kept_reports import keep
 from service.settings import Settings, SettingsError
+from service.telemetry.audit import record
 from stream.arms import ArmError, Traffic, decide, read_traffic
 from stream.experiment.plan import NEVER, Plan, Plans
 from stream.experiment.sums import Sums

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from service.audit import record, this_user
 from service.settings import Settings
+from service.telemetry.audit import record, this_user
 from stream.learn.order import DONE, give_order
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError

@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 from fastapi.testclient import TestClient
 
+from service.access.bounds.limits import Allowances
 from service.access.callers import MAX_WAITING, Callers, TooManyAttemptsError
 from service.access.guard import Access
 from service.access.keys import Keys, create
-from service.access.limits import Allowances
 from service.access.origin import allowed_hosts
 from service.access.roles import Caller, Role
 from tests.service.fakes import TRAINED_THROUGH, Site, trained

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.access import tokens as module
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.limits import Allowances
 from service.access.tokens import Tokens
 from tests.service.fakes import Site, trained
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Send
 
 from service.api.app import build
 from service.api.arms import Arms
-from service.api.metrics import ArrayHistogram, Measured, ServerMetrics
+from service.api.monitoring.metrics import ArrayHistogram, Measured, ServerMetrics
 from service.api.served_weights import ServedWeights
 from stream.log.contract import Log
 from stream.log.topics import Topics

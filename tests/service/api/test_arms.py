@@ -12,9 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model.weights import Weights
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.limits import Allowances
 from service.access.roles import Caller
 from service.api.app import build
 from service.api.arms import Arms

@@ -21,14 +21,14 @@ from experiments.report import ArmReport, GuardRail, Report, Uplift
 from experiments.sequence import Interval
 from model.keys import Scalar
 from model.settings import Field
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
-from service.access.limits import Allowances
 from service.access.roles import CONSOLE
-from service.api.frequent import FieldValues, Frequent
-from service.api.history import COLUMNS
-from service.api.log_watch import LogWatch, SetAside
+from service.api.monitoring.frequent import FieldValues, Frequent
+from service.api.monitoring.history import COLUMNS
+from service.api.monitoring.log_watch import LogWatch, SetAside
 from service.api.routes import console, docs
 from service.api.served_weights import ServedWeights
 from service.kept_reports import keep

@@ -14,11 +14,11 @@ import typer
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
+from service.access.bounds.limits import Allowances
+from service.access.bounds.turns import Turns
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.limits import Allowances
 from service.access.roles import Caller
-from service.access.turns import Turns
 from service.api.several import hosting
 from service.api.several.front import several
 from service.api.several.hosting import Models, Opened

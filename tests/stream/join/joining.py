@@ -5,8 +5,8 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from stream.join.input_state import ResumePoint
-from stream.join.window import Join
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.log.contract import Partitioner, Record
 from stream.log.message import partition_of
 from stream.records.events import Click, Example, Impression, Watermark, encode

@@ -2,10 +2,10 @@
 
 import pytest
 
-from stream.join.immediate import ImmediateJoin
-from stream.join.input_state import ResumePoint
-from stream.join.waiting import as_written
-from stream.join.window import Join
+from stream.join.matching.immediate import ImmediateJoin
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.waiting import as_written
+from stream.join.matching.window import Join
 from stream.records.events import Click, Example, Impression, Served
 from tests.stream.join.joining import END, LATENESS, WINDOW, Make, Run, window
 

@@ -12,8 +12,8 @@ import pytest
 from stream.inputs.event_time import TimeRule
 from stream.join.dispatch import new_join, take
 from stream.join.foretell import flow_of, foretold
-from stream.join.input_state import ResumePoint
-from stream.join.window import Join
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.log.contract import Log, Message
 from stream.log.reading import read_all
 from stream.log.sqlite.log import SqliteLog

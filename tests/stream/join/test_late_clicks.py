@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
-from stream.join.input_state import ResumePoint
-from stream.join.window import Join
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.records.events import Click, Watermark
 from tests.stream.join.joining import (
     END,
@@ -20,7 +20,7 @@ from tests.stream.join.joining import (
     seen,
     steps,
 )
-from tests.stream.join.test_window import in_time, longhand
+from tests.stream.join.matching.test_window import in_time, longhand
 
 
 def learning(impressions: ResumePoint, clicks: ResumePoint) -> Join:

@@ -6,9 +6,9 @@ from itertools import accumulate
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stream.join.immediate import ImmediateJoin
-from stream.join.input_state import ResumePoint
-from stream.join.window import Join
+from stream.join.matching.immediate import ImmediateJoin
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.records.events import Click, Impression, Watermark
 from tests.stream.join.joining import (
     END,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.join.metrics import JoinerMetrics
-from stream.join.window import Join
 from stream.log.contract import Log, Message, Record
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import TooMuchWaitsError, create

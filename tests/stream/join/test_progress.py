@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.join.input_state import ResumePoint
 from stream.join.joiner import Joiner
+from stream.join.matching.input_state import ResumePoint
 from stream.join.merged import CopyPoint
 from stream.join.metrics import JoinerMetrics
 from stream.join.progress import progress, read_progress

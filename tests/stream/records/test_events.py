@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stream.dead_letters import dead_letter
-from stream.join.waiting import as_written, impression_in, labelled
+from stream.join.matching.waiting import as_written, impression_in, labelled
 from stream.log.contract import Record
 from stream.log.topics import Topics
 from stream.records.events import (

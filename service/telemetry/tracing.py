@@ -19,7 +19,7 @@ def tracing(settings: Settings, name: str) -> Iterator[Tracing | None]:
         yield None
         return
     try:
-        from service.traces import sent  # noqa: PLC0415 - an extra
+        from service.telemetry.traces import sent  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise SettingsError(f"trace.endpoint: got {endpoint!r}, expected the extra sml-online[trace]: {error}") from error
     with sent(endpoint, f"sml-{name}") as traces:

@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.access.addresses import Network, is_within
-from service.access.limits import client_of
+from service.access.bounds.limits import client_of
+from service.access.bounds.turns import Turns, route_of
 from service.access.refusals import problem
-from service.access.turns import Turns, route_of
 
 MAX_HEAD = 65_536  # bytes of a request line and headers that have not ended yet
 MAX_FRAMING = 1_048_576  # bytes after a head that are not the body: sizes of its chunks, their extensions, trailers

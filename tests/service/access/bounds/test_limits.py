@@ -7,10 +7,10 @@ import httpx
 import pytest
 from hypothesis import given, strategies as st
 
-from service.access import limits
+from service.access.bounds import limits
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.limits import Allowances
 from tests.service.fakes import Site
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from msgspec import Struct
 
-from stream.join.waiting import OF_KNOWN, OF_RECORD
+from stream.join.matching.waiting import OF_KNOWN, OF_RECORD
 from stream.log.contract import Partitioner, Record
 
 FORMAT = 1  # of resume points

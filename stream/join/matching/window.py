@@ -12,9 +12,9 @@ from collections import Counter
 from heapq import heappop, heappush
 
 from stream.inputs.event_time import LateImpressionError
-from stream.join.input_state import BufferedRecord, ClickState, ResumePoint
-from stream.join.known import ImpressionState
-from stream.join.waiting import (
+from stream.join.matching.input_state import BufferedRecord, ClickState, ResumePoint
+from stream.join.matching.known import ImpressionState
+from stream.join.matching.waiting import (
     OF_WAITING,
     LateComer,
     Unmatched,

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from model.keys import key_of
 from model.settings import Field
-from service.api import history as history_module
 from service.api.arms import Arms
-from service.api.frequent import FieldValues, Frequent
-from service.api.history import COLUMNS, FINE, SAMPLES, History
-from service.api.log_watch import MOST, MOST_BYTES, LogWatch
-from service.api.metrics import ServerMetrics
+from service.api.monitoring import history as history_module
+from service.api.monitoring.frequent import FieldValues, Frequent
+from service.api.monitoring.history import COLUMNS, FINE, SAMPLES, History
+from service.api.monitoring.log_watch import MOST, MOST_BYTES, LogWatch
+from service.api.monitoring.metrics import ServerMetrics
 from stream.dead_letters import dead_letter
 from stream.log.contract import Bounds, Log, LogUnavailableError, Message, Progress, Record, RefusedError
 from stream.log.sqlite.log import SqliteLog

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 
-from stream.join.input_state import ResumePoint
+from stream.join.matching.input_state import ResumePoint
 from stream.records.events import Click, Impression, Watermark
 from tests.stream.join.joining import (
     END,

@@ -19,8 +19,8 @@ from service.api.app import build
 from service.api.served_weights import ServedWeights
 from service.server_settings import TraceSettings
 from service.settings import Settings, SettingsError
-from service.traces import Traces
-from service.tracing import tracing
+from service.telemetry.traces import Traces
+from service.telemetry.tracing import tracing
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.log.contract import Message, Record
@@ -141,6 +141,6 @@ def test_traces_are_sent_where_the_settings_say_and_the_extra_is_asked_for(monke
     settings = Settings(trace=TraceSettings(endpoint="http://127.0.0.1:9"))
     with tracing(settings, "serve") as traces:
         assert isinstance(traces, Traces)
-    monkeypatch.setitem(sys.modules, "service.traces", None)
+    monkeypatch.setitem(sys.modules, "service.telemetry.traces", None)
     with pytest.raises(SettingsError, match=r"expected the extra sml-online\[trace\]"), tracing(settings, "serve"):
         pass

@@ -5,8 +5,8 @@ An id is compared with others as a whole, so no two are taken for one, whoever m
 
 import sys
 
-from stream.join.input_state import BufferedRecord, InputState, ResumePoint
-from stream.join.waiting import OF_KNOWN, Several, settled, times_of, waits
+from stream.join.matching.input_state import BufferedRecord, InputState, ResumePoint
+from stream.join.matching.waiting import OF_KNOWN, Several, settled, times_of, waits
 
 
 class ImpressionState(InputState):

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec import Struct
 
 from service.api.arms import Arms
-from service.api.log_watch import Flow, LogWatch
-from service.api.metrics import ServerMetrics
+from service.api.monitoring.log_watch import Flow, LogWatch
+from service.api.monitoring.metrics import ServerMetrics
 from stream.records.heartbeat import HOPS
 from stream.records.version import LearnerState
 

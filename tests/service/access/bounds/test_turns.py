@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Scope
 
-from service.access.turns import LEAST, MOST_WAIT, Turns
+from service.access.bounds.turns import LEAST, MOST_WAIT, Turns
 from tests.service.access.serving import serving
 
 BODY = b'{"candidates": [{"id": "a"}]}'

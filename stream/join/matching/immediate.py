@@ -1,6 +1,6 @@
 """The policies that do not wait: an impression is a negative example at once, and a positive as well when its click comes.
 
-Which click counts for which impression is as in :mod:`stream.join.window`. Only the order of the examples is new. It has to follow
+Which click counts for which impression is as in :mod:`stream.join.matching.window`. Only the order of the examples is new. It has to follow
 from the two streams alone: the next record is always from the input whose event time is behind, impressions first. If that input has
 no record, the other one waits. The resume points say from which record on it waits, so after a restart it waits again. An impression
 that was written long after its time waits, too, until all clicks written before it are read: one of them may have closed its window.
@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from stream.join.input_state import ResumePoint
-from stream.join.waiting import OF_RECORD, Unmatched, impression_in, labelled, memory_of, times_of, value_of
-from stream.join.window import Join
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.waiting import OF_RECORD, Unmatched, impression_in, labelled, memory_of, times_of, value_of
+from stream.join.matching.window import Join
 from stream.log.contract import Record
 from stream.records.events import Click, Example, Impression, Watermark
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 
-from stream.join.immediate import ImmediateJoin
-from stream.join.input_state import ResumePoint
-from stream.join.window import Join
+from stream.join.matching.immediate import ImmediateJoin
+from stream.join.matching.input_state import ResumePoint
+from stream.join.matching.window import Join
 from stream.records.events import Click, Example, Impression, Watermark
 from tests.stream.join.joining import (
     END,

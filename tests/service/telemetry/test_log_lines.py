@@ -8,11 +8,11 @@ from typing import Literal
 
 import pytest
 
-from service import audit
+from service.access.bounds.limits import Allowances
 from service.access.callers import Callers
 from service.access.guard import Access
-from service.access.limits import Allowances
-from service.log_lines import JsonLines, TextLines
+from service.telemetry import audit
+from service.telemetry.log_lines import JsonLines, TextLines
 from tests.service.fakes import Site, trained
 
 BODY = {"context": {"user": "Ada Lovelace"}, "candidates": [{"id": "a"}]}

@@ -1,0 +1,1 @@
+"""What processes tell those who run them: log lines, the audit trail, traces."""

@@ -1,0 +1,1 @@
+"""One partition's impressions and their clicks: what waits, what is known → input state → window, or immediate."""
