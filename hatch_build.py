@@ -22,8 +22,8 @@ _WHOLE = re.compile(rf"^(\s*)import ({_NAME})$", re.MULTILINE)
 def moved(source: str) -> str:
     """Return a module's source with the packages' new names where it imports them.
 
-    >>> moved("from model.keys import key_of")
-    'from sml_online.model.keys import key_of'
+    >>> moved("from model.encoding.keys import key_of")
+    'from sml_online.model.encoding.keys import key_of'
     """
     source = _FROM.sub(rf"\1from {NAMESPACE}.\2 import ", source)
     source = _DOTTED.sub(rf"\1import {NAMESPACE}.\2", source)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.api.choice import epsilon_greedy, thompson

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from service.commands.evaluation.evaluate import Evaluation
 from service.settings import Settings, load
 from stream.ahead import ahead

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.commands.simulation.site import CANDIDATES, Site, Visit

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import sigmoid

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.features import Features
+from model.encoding.features import Features
 from model.online import OnlineModel
 from model.settings import Field, Spec
 from service.api.served_weights import ServedWeights

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from model.features import Features
+from model.encoding.features import Features
 from model.settings import Spec
 from service.bench.step import FIELDS, VALUES, Fast, spec_of
 from service.doctor.memory import memory_of

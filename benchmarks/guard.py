@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
+from model.evaluation.progressive import predict_then_learn
 from model.guard.guard import WARM, Guard
 from model.online import OnlineModel
-from model.progressive import predict_then_learn
 from model.settings import Spec
 from service.commands.init import init
 from service.commands.simulation.site import Floats, Site

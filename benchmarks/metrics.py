@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
-from model.evaluation import RunningScores
+from model.evaluation.quality import Quality
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
-from model.quality import Quality
 from model.settings import Spec
 from service.commands.init import init
 from service.settings import load

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoder
+from model.encoding.features import Encoder
+from model.evaluation.scores import RunningScores
+from model.evaluation.served import ServedStream
 from model.online import OnlineModel
-from model.served import ServedStream
 from service.bench.step import Fast, spec_of
 from service.commands.evaluation.evaluate import protocol_of
 from service.settings import Settings, load

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from fastapi import FastAPI
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, Spec
 from model.weights import Weights

@@ -26,8 +26,8 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.delay import FIELDS, RATE
 from benchmarks.records import EveryLoss
-from model.evaluation import RunningScores
-from model.features import Encoder
+from model.encoding.features import Encoder
+from model.evaluation.scores import RunningScores
 from model.settings import Spec, TableSettings
 from model.weights import sigmoid
 from service.commands.evaluation.evaluate import Evaluation, protocol_of

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.__main__ import protocols
 from benchmarks.accuracy.online import base_rate, sml
 from benchmarks.accuracy.recorded import recorded, schedule
-from model.features import Features
+from model.encoding.features import Features
 from model.online import OnlineModel
 from model.settings import Field, Spec, TableSettings
 from model.weights import sigmoid

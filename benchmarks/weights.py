@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
 from model.kernels.step import CLIP, SHARE, Rates
 from model.online import OnlineModel
 from model.registry import NETWORKS

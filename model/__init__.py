@@ -1,1 +1,1 @@
-"""The model, without I/O: features → table → networks, kernels → evaluation → array file; registry names the networks."""
+"""The model, without I/O: encoding → table → networks, kernels → evaluation, explanation, guard; registry names the networks."""

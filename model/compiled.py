@@ -17,17 +17,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from model.contributions import contributions
-from model.evaluation import RunningScores
+from model.encoding.features import Encoder, Features
+from model.evaluation.quality import Quality
+from model.evaluation.scores import RunningScores
+from model.explanation.contributions import contributions
 from model.exploration import chances
-from model.features import Encoder, Features
 from model.guard.guard import Guard
 from model.kernels import dnn
 from model.kernels.cache import mark
 from model.kernels.forward import found_scratch, read_rows
 from model.kernels.network import activations
 from model.online import OnlineModel
-from model.quality import Quality
 from model.settings import Field, ModelSettings, NetworkName, Spec, TableSettings
 
 

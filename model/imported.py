@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.keys import FeatureError, Value, key_of
+from model.encoding.keys import FeatureError, Value, key_of
 from model.layout import Layout
 from model.migrate import placed
 from model.online import OnlineModel

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels import step
 from model.kernels.forward import Shown, Workspace, found_scratch
 from model.kernels.journal import Journal, new_journal, undo

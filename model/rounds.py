@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.base_rate import log_odds_of
 from model.kernels.journal import Journal
 from model.kernels.merge import Moved, merge_rows, merge_stream_record

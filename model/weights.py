@@ -12,8 +12,8 @@ from xxhash import xxh3_128_hexdigest
 
 from model.array_file import Arrays
 from model.digest import rehash
+from model.encoding.features import Features
 from model.exploration import PRIOR
-from model.features import Features
 from model.kernels.batch import Batch, batch_of
 from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.features import Encoder
-from model.keys import FeatureError, Value, key_of
+from model.encoding.features import Encoder
+from model.encoding.keys import FeatureError, Value, key_of
 from model.settings import Field
 from stream.learn.forgotten import Forgotten
 from stream.log.contract import Log, Message, Record

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 
-from model.features import Encoder
-from model.ignored_features import MOST_NAMES, OTHER
+from model.encoding.features import Encoder
+from model.encoding.ignored_features import MOST_NAMES, OTHER
 
 CHOSEN_FOR = 3_600.0  # seconds that a name keeps its series
 

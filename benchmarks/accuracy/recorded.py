@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import CLOCKS, Encoder, Features
-from model.served import Schedule
+from model.encoding.features import CLOCKS, Encoder, Features
+from model.evaluation.served import Schedule
 from model.settings import Field
 from service.commands.evaluation.evaluate import Protocol, batches
 from service.settings import Settings

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.recorded import Floats
-from model.evaluation import RunningScores, log_losses
+from model.evaluation.scores import RunningScores, log_losses
 
 BLOCKS, START, START_BLOCKS = 64, 5_000, 20
 RESAMPLES = 2_000

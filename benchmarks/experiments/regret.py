@@ -26,8 +26,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.encoding.features import Encoder, Features
 from model.exploration import PRIOR
-from model.features import Encoder, Features
 from model.kernels.table import find
 from model.online import OnlineModel
 from model.settings import Spec

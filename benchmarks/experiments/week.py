@@ -22,8 +22,8 @@ from xxhash import xxh3_64_intdigest
 from experiments import bins
 from experiments.comparison import Arm, compare
 from experiments.moments import COLUMNS, INDEX, moments
-from model.evaluation import RunningScores
-from model.features import Column, Encoder, Features
+from model.encoding.features import Column, Encoder, Features
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, Spec
 from model.weights import sigmoid

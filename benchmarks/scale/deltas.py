@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.guard import Stream, recorded
 from model.array_file import Arrays, dump
+from model.evaluation.progressive import predict_then_learn
 from model.online import OnlineModel
-from model.progressive import predict_then_learn
 from model.weights import Weights, sigmoid
 from stream.settings import DataSettings
 

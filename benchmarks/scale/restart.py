@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.guard import Stream, recorded
+from model.evaluation.progressive import predict_then_learn
 from model.online import OnlineModel
-from model.progressive import predict_then_learn
 from model.weights import sigmoid
 from stream.settings import DataSettings
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.recorded import Floats, RecordedLog, recorded
-from model.evaluation import log_losses
+from model.evaluation.scores import log_losses
 from model.online import OnlineModel
 from model.rounds import OneProcess, Part, split
 from service.settings import load

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Features
+from model.encoding.features import Features
 from model.guard import checks
 from model.guard.sample import GOLDEN_EVERY, RECENT_EVERY, SIZE, Kept, Sample
 from model.guard.window import LAST, Window

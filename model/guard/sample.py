@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 
 SIZE = 64  # examples
 GOLDEN_EVERY, RECENT_EVERY = 256, 16  # in so many one is kept: of the good time, and of all

@@ -13,7 +13,8 @@ from xxhash import xxh3_64_hexdigest
 
 MODEL = Path(__file__).parent.parent
 OUTSIDE = (  # with kernels, or with what they take
-    "contributions", "digest", "evaluation", "features", "guard/window", "quality", "terms", "wide_term",
+    "digest", "encoding/features", "evaluation/quality", "evaluation/scores", "explanation/contributions", "explanation/wide_term",
+    "guard/window", "terms",
 )  # fmt: skip
 
 

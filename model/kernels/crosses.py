@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.target import inner_ordered_sum, ordered_sum
 
 PRIOR = 4.0  # of the precision: a correction is about a half at most before anything is known

@@ -8,7 +8,7 @@ from math import erfc, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.record import Records, decided
 from model.kernels.table import find
 from model.kernels.target import inner, kernel

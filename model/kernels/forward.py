@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.batch import Batch, begin, take
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
 from model.kernels.dnn import BEGUN, forward

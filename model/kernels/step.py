@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.base_rate import count
 from model.kernels.delay import weight
 from model.kernels.dnn import FROM_START, backward, forward

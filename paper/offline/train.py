@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.layout import Layout
 from model.networks.build import build
 from model.networks.dnn import bind

@@ -13,11 +13,11 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.features import Features
+from model.encoding.features import Features
+from model.evaluation.progressive import predict_then_learn
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel
-from model.progressive import predict_then_learn
 from model.settings import Field, Spec, TableSettings
 from model.weights import Weights
 from paper.layers import QUANTILES, Layers, LayerWatcher

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
 from model.settings import Field
 from stream.files.layout import Logged
 from stream.settings import DataSettings

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from model.keys import FeatureError, keys_of_field
+from model.encoding.keys import FeatureError, keys_of_field
 from model.settings import Field
 from service.api.answers import BadRequestError
 from service.api.served_weights import Follow, ServedWeights

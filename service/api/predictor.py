@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.contributions import contributions
-from model.features import Column, Encoded, Encoder, Examples, Features as Keys
-from model.keys import FeatureError
+from model.encoding.features import Column, Encoded, Encoder, Examples, Features as Keys
+from model.encoding.keys import FeatureError
+from model.explanation.contributions import contributions
 from model.weights import Weights
 from service.api.answers import BadRequestError
 from service.api.messages import MAX_CANDIDATES, MAX_LISTED, ExplainRequest, Explanation, Features
@@ -85,7 +85,7 @@ class Predictor:
         ]
 
     def _explanation(self, candidate: Any, probability: float, logit: float, terms: dict[str, Any]) -> Explanation:
-        """Name the terms of one candidate, which are those of :class:`~model.contributions.Contributions`."""
+        """Name the terms of one candidate, which are those of :class:`~model.explanation.contributions.Contributions`."""
         names, layers = [field.name for field in self.weights.spec.fields], len(self.weights.spec.model.hidden)
         return Explanation(
             candidate,

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from model.contributions import contributions
+from model.encoding.features import Encoder
+from model.explanation.contributions import contributions
 from model.exploration import chances
-from model.features import Encoder
 from model.weights import Weights
 from service.api.predictor import Predictor
 from stream.log.topics import CONTROL

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.settings import Spec
 from service.commands.compile import compile_kernels
 from service.commands.evaluation.evaluate import Evaluation, load_kernels

@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("the eager side needs PyTorch: pip install 'sml-online[torch]'") from error
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.target import kernel
 from model.networks.build import build
 from model.networks.dnn import bind

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.settings import Spec, TableSettings
 from service.doctor.finding import Finding, of_arm, size

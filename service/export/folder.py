@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from model import features, ignored_features, keys
+from model.encoding import features, ignored_features, keys
 from model.weights import Weights
 from service.export import rows
 from service.export.card import model_card

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.settings import Field
 
 

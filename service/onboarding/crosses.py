@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from model.crosses import Crosses, Saved
-from model.evaluation import RunningScores
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
+from model.evaluation.crosses import Crosses, Saved
+from model.evaluation.progressive import Outcome, learn_and_score
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
-from model.progressive import Outcome, learn_and_score
 from model.settings import Field
 from service.onboarding.field_kinds import words
 from service.screen import counting

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.keys import bucket
+from model.encoding.keys import bucket
 from service.onboarding.sample import Column, Sample
 
 Kind: TypeAlias = Literal["categorical", "numeric", "multi"]

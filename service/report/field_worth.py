@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import log_losses
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
+from model.evaluation.scores import log_losses
 from model.kernels.table import find_all
 from model.settings import Spec
 from model.weights import Weights

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import Group
+from model.evaluation.scores import Group
 from service.report.blocks import Blocks
 from service.report.charts import Dot, Line, colour, dots, lines
 from service.report.field_worth import EVERY, Worth

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import area_under_curve
-from model.features import CLOCKS
-from model.keys import Value
+from model.encoding.features import CLOCKS
+from model.encoding.keys import Value
+from model.evaluation.scores import area_under_curve
 from model.settings import Field
 from model.weights import sigmoid
 

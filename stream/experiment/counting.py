@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from model.keys import FeatureError, key_of
+from model.encoding.keys import FeatureError, key_of
 from model.settings import Field
 from stream.experiment.plan import Plan
 from stream.records.events import Example, Served

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.features import Column, Encoded, Encoder, Examples
+from model.encoding.features import Column, Encoded, Encoder, Examples
 from stream.files.block import Arrays
 from stream.files.layout import Logged, Role, is_empty, joined
 from stream.files.left_out import LeftOut

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from model.keys import Value
+from model.encoding.keys import Value
 from stream.files.block import Row
 from stream.files.blocks import format_of
 from stream.files.opened import FileError

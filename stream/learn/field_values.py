@@ -12,8 +12,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import astuple
 
-from model.features import Column, Examples
-from model.ignored_features import MOST_NAMES, OTHER, IgnoredFeatures
+from model.encoding.features import Column, Examples
+from model.encoding.ignored_features import MOST_NAMES, OTHER, IgnoredFeatures
 from model.settings import Field
 from stream.records.events import LARGEST_RECORD, UNREADABLE, Example, Feature, Forget, decode_example_or_forget
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.features import Encoded, Features
-from model.keys import FeatureError
+from model.encoding.features import Encoded, Features
+from model.encoding.keys import FeatureError
 from stream.log.contract import Record
 from stream.records.events import BadRecordError, Forget
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
 
-from model.quality import Quality
+from model.evaluation.quality import Quality
 from model.settings import Spec
 from stream.dead_letters import set_aside
 from stream.inputs.event_time import TimeRule

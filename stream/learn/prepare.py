@@ -6,7 +6,7 @@ To prepare neither reads nor changes what is learned, so it may run ahead of the
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from model.features import Encoded, Encoder
+from model.encoding.features import Encoded, Encoder
 from model.settings import Spec
 from stream.learn.field_values import FieldValues
 from stream.learn.forgotten import check

@@ -8,11 +8,11 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from model.evaluation import Scores
+from model.evaluation.quality import GROUPS, WINDOWS, Quality, WindowScores
+from model.evaluation.scores import Scores
+from model.explanation.probe import GradientNorms, activity, weight_norms
 from model.guard.sample import Sample
 from model.online import OnlineModel
-from model.probe import GradientNorms, activity, weight_norms
-from model.quality import GROUPS, WINDOWS, Quality, WindowScores
 from stream.learn.trainer import Trainer
 
 _SCORES = {

@@ -5,11 +5,11 @@ A server has nothing of the learner but the log, wherever it runs. What is said 
 
 import numpy as np
 
-from model.contributions import contributions
-from model.evaluation import Group
+from model.evaluation.quality import WINDOWS, Quality, WindowScores
+from model.evaluation.scores import Group
+from model.explanation.contributions import contributions
 from model.guard.sample import Sample
 from model.kernels.table import EXPIRED, OCCUPIED
-from model.quality import WINDOWS, Quality, WindowScores
 from model.settings import Spec
 from model.weights import Weights
 from stream.learn.metrics import Lag

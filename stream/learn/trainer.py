@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoded
+from model.encoding.features import Encoded
+from model.evaluation.progressive import learn_and_score
+from model.evaluation.quality import Quality, Seen
+from model.evaluation.scores import RunningScores
 from model.guard.guard import Guard
 from model.migrate import convert
 from model.online import Learned, OnlineModel
-from model.progressive import learn_and_score
-from model.quality import Quality, Seen
 from model.rounds import OneProcess, Part, Ranks, split
 from model.settings import Spec
 from stream.learn.forgotten import Forgotten, ForgottenError

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from msgspec import Struct
 
-from model.keys import Value
+from model.encoding.keys import Value
 from stream.records.times import LATEST_TIME, TIMES, expected_time
 
 

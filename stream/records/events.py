@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from model.keys import Value
+from model.encoding.keys import Value
 from stream.records.decode_errors import fault_of
 from stream.records.times import TIMES, Time, ms_of
 

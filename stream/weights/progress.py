@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import NamedTuple
 
-from model.evaluation import WINDOW
+from model.evaluation.scores import WINDOW
 from stream.log.contract import Log, RefusedError
 from stream.log.topics import Topics
 from stream.records.version import Version

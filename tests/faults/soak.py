@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from stream.learn.trainer import Trainer
 from stream.log.connect import connect

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.join.joiner import Joiner

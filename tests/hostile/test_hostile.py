@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import pytest
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from stream.learn.trainer import Trainer
 from stream.log.connect import connect

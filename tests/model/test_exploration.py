@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from model.encoding.features import Encoder, Features
 from model.exploration import LEAST, PRIOR, _nodes, chances
-from model.features import Encoder, Features
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 

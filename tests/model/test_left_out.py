@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoded
+from model.encoding.features import Encoded
+from model.evaluation.progressive import learn_and_score
+from model.evaluation.quality import Quality, Seen
+from model.evaluation.scores import RunningScores
 from model.guard.guard import WARM, Guard
 from model.kernels.record import decided
 from model.online import OnlineModel
-from model.progressive import learn_and_score
-from model.quality import Quality, Seen
 from model.settings import ModelSettings, Spec
 from tests.model.guard.poisons import SPEC, encoded, honest
 

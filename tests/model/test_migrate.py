@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.base_rate import START
 from model.kernels.record import BUCKET, newest_bucket
 from model.migrate import MigrationError, begins_anew, convert, migrate

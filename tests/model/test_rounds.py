@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.record import COLUMNS
 from model.online import OnlineModel
 from model.rounds import Part, Update, learn_part, merge, split

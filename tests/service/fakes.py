@@ -11,8 +11,8 @@ import numpy as np
 from fastapi.testclient import TestClient
 from numpy.random import default_rng
 
-from model.features import Encoder
-from model.keys import Value
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights

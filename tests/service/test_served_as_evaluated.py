@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
 from benchmarks.delay import FIELDS
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.settings import ModelSettings, TableSettings
 from service.api.app import build
 from service.api.served_weights import ServedWeights

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from stream.inputs.event_time import TimeRule

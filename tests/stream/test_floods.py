@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.keys import key_of
+from model.encoding.keys import key_of
 from stream.join.joiner import Joiner
 from stream.join.metrics import JoinerMetrics
 from stream.learn.saving.checkpoint import Checkpoints

@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry
 
-from model.features import Encoder
-from model.ignored_features import MOST_NAMES, OTHER
+from model.encoding.features import Encoder
+from model.encoding.ignored_features import MOST_NAMES, OTHER
 from model.settings import Field
 from stream.ignored_features import CHOSEN_FOR, IgnoredMetric
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.features import Column
-from model.keys import MOST_VALUES
+from model.encoding.features import Column
+from model.encoding.keys import MOST_VALUES
 from model.settings import Field
 from service.api.answers import BadRequestError
 from service.api.inference.messages import InputTensor, Received, TensorMetadata

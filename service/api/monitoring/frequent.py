@@ -16,7 +16,7 @@ from typing import Any
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Struct
 
-from model.keys import Value
+from model.encoding.keys import Value
 from model.settings import Field
 from stream.log.contract import Log, LogError
 from stream.log.reading import read_all

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from service.api.arms import Arms, Selected
 from service.api.served_weights import NoWeightsError
 from stream.ignored_features import IgnoredMetric

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoder
-from model.keys import FeatureError
+from model.encoding.features import Encoder
+from model.encoding.keys import FeatureError
+from model.evaluation.progressive import learn_and_score
+from model.evaluation.scores import RunningScores
+from model.evaluation.served import ServedStream
 from model.online import OnlineModel
-from model.progressive import learn_and_score
-from model.served import ServedStream
 from model.settings import Spec, TableSettings
 from service.commands.compile import compile_kernels
 from service.screen import counting, say_notes

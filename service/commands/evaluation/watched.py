@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores, log_losses
-from model.keys import FeatureError
+from model.encoding.keys import FeatureError
+from model.evaluation.scores import RunningScores, log_losses
 from model.settings import Field, Spec, TableSettings
 from service.commands.evaluation.evaluate import Evaluation, Protocol
 from service.report.blocks import Blocks

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.record import COLUMNS
 from model.online import Learned
 from model.rounds import Part, Update

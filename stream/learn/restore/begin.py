@@ -7,7 +7,7 @@ arm has a checkpoint of its own; if it is lost, it can be made again from the lo
 import logging
 from typing import NamedTuple
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.migrate import begins_anew
 from model.online import OnlineModel
 from model.settings import Spec

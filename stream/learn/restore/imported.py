@@ -3,7 +3,7 @@
 They stay there for as long as the model does: the log has nothing that they could be made from again.
 """
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec

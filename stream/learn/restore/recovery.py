@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.fingerprint import fingerprint
 from model.online import OnlineModel
 from model.settings import Spec

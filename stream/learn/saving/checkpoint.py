@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from model.array_file import ArrayFileError, Arrays, dump, load
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.guard.guard import Guard
 from model.online import OnlineModel
 from model.settings import Spec

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.features import Encoder
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
 from model.kernels.batch import MOST
-from model.keys import Value
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 

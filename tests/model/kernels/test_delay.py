@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels import delay
 from model.kernels.delay import corrected, stream_logits
 from model.online import OnlineModel

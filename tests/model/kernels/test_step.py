@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from model.features import Features
+from model.encoding.features import Features
 from model.layout import Layout
 from model.online import Learned, OnlineModel
 from model.registry import NETWORKS

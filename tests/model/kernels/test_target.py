@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from model.compiled import compiling
 from model.kernels import matrix, target
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from experiments.report import ArmReport, GuardRail, Report, Uplift
 from experiments.sequence import Interval
-from model.keys import Scalar
+from model.encoding.keys import Scalar
 from model.settings import Field
 from service.access.bounds.limits import Allowances
 from service.access.callers import Callers

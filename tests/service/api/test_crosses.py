@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import Weights

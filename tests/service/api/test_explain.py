@@ -7,13 +7,13 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.registry import NETWORKS
 from model.settings import ModelSettings, NetworkName, SkipName
 from service.api.messages import MAX_CANDIDATES
-from tests.model.test_contributions import read
+from tests.model.explanation.test_contributions import read
 from tests.service.fakes import HOUR, SPEC, Site, trained
 
 REQUEST: dict[str, Any] = {

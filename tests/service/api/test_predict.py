@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model.features import Encoder
-from model.keys import Value
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
 from model.settings import Field
 from model.weights import sigmoid
 from stream.log.contract import RecordTooLargeError

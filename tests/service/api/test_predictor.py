@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.settings import Field
 from model.weights import Weights
 from service.api.answers import BadRequestError

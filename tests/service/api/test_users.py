@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
-from model.keys import key_of
+from model.encoding.keys import key_of
 from tests.service.fakes import SPEC, Site, trained
 
 USER = SPEC.fields[0]

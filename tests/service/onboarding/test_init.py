@@ -17,7 +17,7 @@ import typer
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from service.cli.init import init
 from service.commands.init import init as write

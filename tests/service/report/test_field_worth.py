@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from model.evaluation import log_losses
-from model.features import Encoder
-from model.keys import Value
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
+from model.evaluation.scores import log_losses
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.report.field_worth import EVERY, FieldWorth

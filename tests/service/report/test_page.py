@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from model.evaluation import Group
+from model.evaluation.scores import Group
 from service.report.blocks import Blocks, Interval
 from service.report.field_worth import Worth
 from service.report.page import Page, Section, html

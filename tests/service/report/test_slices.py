@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from model.keys import Value
+from model.encoding.keys import Value
 from model.settings import Field
 from service.report.slices import MOST, SHOWN, Slices
 

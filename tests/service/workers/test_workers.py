@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.features import Encoder
-from model.keys import Value
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
 from stream.log.contract import Log
 from stream.weights.follow import newest_weights
 from tests.site import Site

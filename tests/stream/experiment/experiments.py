@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.keys import key_of
+from model.encoding.keys import key_of
 from model.settings import Field
 from stream.experiment.plan import Plan
 from stream.experiment.reporter import Reporter

@@ -15,7 +15,7 @@ import pytest
 
 from experiments.comparison import Arm
 from experiments.moments import INDEX, total
-from model.keys import key_of
+from model.encoding.keys import key_of
 from stream.experiment.plan import ExperimentError
 from stream.experiment.sums import Sums
 from stream.log.contract import Log, Message

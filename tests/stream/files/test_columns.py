@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pyarrow import parquet
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.settings import Field
 from stream.files import lines, parquet as parquet_file, separated as separated_file
 from stream.files.columns import LoggedBlock, read_blocks

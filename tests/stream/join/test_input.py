@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.keys import key_of
+from model.encoding.keys import key_of
 from model.settings import Field
 from service.commands.init import init_from_topics
 from service.onboarding.topic_sample import Address

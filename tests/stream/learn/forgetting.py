@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from model.evaluation import RunningScores
-from model.keys import Value, key_of
+from model.encoding.keys import Value, key_of
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.weights import Weights
 from stream.learn.trainer import Trainer

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import ModelSettings
 from stream.dead_letters import retry

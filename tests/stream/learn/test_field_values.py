@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.settings import Field
 from stream.learn.field_values import FieldValues
 from stream.records.events import BadRecordError, Example, Forget, decode_example_or_forget

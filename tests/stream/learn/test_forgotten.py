@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import RunningScores
-from model.keys import FeatureError, Value, key_of
+from model.encoding.keys import FeatureError, Value, key_of
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Field
 from stream.dead_letters import dead_letters

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from model.settings import Spec
 from model.weights import Weights

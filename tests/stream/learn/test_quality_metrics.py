@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import RunningScores
+from model.evaluation.quality import LOOKED, SLICES
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
-from model.quality import LOOKED, SLICES
 from stream.learn.metrics import LearnerMetrics
 from stream.learn.trainer import Trainer
 from stream.log.reading import read_all

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.contributions import contributions
-from model.evaluation import RunningScores, log_losses
+from model.evaluation.quality import Quality
+from model.evaluation.scores import RunningScores, log_losses
+from model.explanation.contributions import contributions
 from model.guard.sample import Sample
 from model.online import OnlineModel
-from model.quality import Quality
 from model.settings import Field, ModelSettings, Spec
 from stream.learn import state
 from stream.learn.metrics import Lag

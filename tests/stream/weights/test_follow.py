@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.online import OnlineModel
 from model.weights import Weights
 from stream.learn.saving.checkpoint import Checkpoints

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from model.keys import key_of
+from model.encoding.keys import key_of
 from model.settings import Field
 from service.api.arms import Arms
 from service.api.monitoring import history as history_module

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from service.cli import app
 from service.commands.evaluation.evaluate import USUAL, Evaluation

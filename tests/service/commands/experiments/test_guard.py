@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.moments import INDEX
-from model.keys import key_of
+from model.encoding.keys import key_of
 from model.settings import Field
 from service.commands.experiments.arms import start, stop
 from service.commands.experiments.guard import GuardRail, guard

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.report import Report
-from model.keys import key_of
+from model.encoding.keys import key_of
 from model.settings import Field
 from service.cli import app
 from service.kept_reports import kept

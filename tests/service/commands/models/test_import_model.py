@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from model.imported import ImportedModelError
 from model.networks.build import build
 from model.settings import Spec

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from model.features import Encoder
+from model.encoding.features import Encoder
 from service.commands.simulation import traffic as simulated_traffic
 from service.commands.simulation.site import CANDIDATES, DAY, SCENARIOS, Scoreboard, Site, Visit
 from service.commands.simulation.traffic import Traffic

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from stream.learn.restore.rollback import rebuild, roll_back
 from stream.learn.saving.checkpoint import Checkpoints

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from stream.dead_letters import dead_letters
 from stream.learn import session as session_module

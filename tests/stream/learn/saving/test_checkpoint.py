@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.evaluation import RunningScores
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError
 from stream.learn.trainer import Trainer

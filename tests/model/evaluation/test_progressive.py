@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from model.evaluation import RunningScores
-from model.features import Encoder
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
+from model.evaluation.progressive import learn_and_score, predict_then_learn
+from model.evaluation.scores import RunningScores
 from model.kernels.delay import stream_logits
-from model.keys import Value
 from model.online import OnlineModel
-from model.progressive import learn_and_score, predict_then_learn
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 SPEC = Spec(

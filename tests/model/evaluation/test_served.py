@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.evaluation import RunningScores, Scores
-from model.features import Encoder
+from model.encoding.features import Encoder
+from model.encoding.keys import Value
+from model.evaluation.progressive import learn_and_score
+from model.evaluation.scores import RunningScores, Scores
+from model.evaluation.served import ServedStream
 from model.kernels.forward import Shown
-from model.keys import Value
 from model.online import OnlineModel
-from model.progressive import learn_and_score
-from model.served import ServedStream
 from model.settings import Field, ModelSettings, Spec, TableSettings
 
 SPEC = Spec(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.crosses import Crosses
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
+from model.evaluation.crosses import Crosses
 from model.settings import Field
 
 FIELDS = [Field(name="a"), Field(name="b", kind="multi"), Field(name="c")]

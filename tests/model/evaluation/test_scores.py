@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
-from model.evaluation import RunningScores, Scores
+from model.evaluation.scores import RunningScores, Scores
 
 Stream = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -1,6 +1,6 @@
 """A misspelt feature is found by its count, whatever others send beside it."""
 
-from model.ignored_features import LONGEST_NAME, MOST_NAMES, OTHER, IgnoredFeatures
+from model.encoding.ignored_features import LONGEST_NAME, MOST_NAMES, OTHER, IgnoredFeatures
 
 
 def test_a_name_that_keeps_coming_stays_while_others_are_made_up() -> None:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import log_losses
-from model.features import Features
+from model.encoding.features import Features
+from model.evaluation.scores import log_losses
 from model.kernels.crosses import correct
 
 _CELLS = 2**17  # of one pair of fields

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.network import OUT, SKIP, WIDTH
 from model.online import OnlineModel
 from model.terms import NO_TERM

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ignored_features import IgnoredFeatures
-from model.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, Value, keys_of_field
+from model.encoding.ignored_features import IgnoredFeatures
+from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, Value, keys_of_field
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.contributions import contributions
-from model.features import Features
+from model.encoding.features import Features
+from model.explanation.contributions import contributions
 from model.kernels.record import odds, prior
 from model.kernels.table import find
 from model.networks.build import build

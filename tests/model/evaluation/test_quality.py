@@ -8,10 +8,10 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
-from model.evaluation import RunningScores
-from model.features import Encoder, Features
+from model.encoding.features import Encoder, Features
+from model.evaluation.quality import LOOKED, OTHERS, SLICES, Quality, Seen
+from model.evaluation.scores import RunningScores
 from model.online import OnlineModel
-from model.quality import LOOKED, OTHERS, SLICES, Quality, Seen
 from model.settings import Field, ModelSettings, Spec, TableSettings
 from model.weights import sigmoid
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoded, Features
+from model.encoding.features import Encoded, Features
+from model.evaluation.progressive import reweighed
+from model.evaluation.scores import RunningScores
 from model.kernels.forward import Shown
 from model.online import OnlineModel
-from model.progressive import reweighed
 
 
 class _Waiting(NamedTuple):

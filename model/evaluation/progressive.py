@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import RunningScores
-from model.features import Encoded, Features
+from model.encoding.features import Encoded, Features
+from model.encoding.keys import FeatureError
+from model.evaluation.scores import RunningScores
 from model.kernels.delay import stream_logits
-from model.keys import FeatureError
 from model.online import Learned, OnlineModel
 
 Learn: TypeAlias = Callable[[Features, NDArray[Any], NDArray[Any] | None, NDArray[np.bool_] | None], Learned]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import Features
+from model.encoding.features import Features
 from model.kernels.dnn import FROM_START, forward
 from model.kernels.forward import Found, Workspace, found_scratch, read_rows
 from model.kernels.network import IN, OUT, SKIP, WIDTH, Activations, Network

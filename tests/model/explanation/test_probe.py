@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.explanation.probe import GradientNorms, activity, weight_norms
 from model.online import OnlineModel
-from model.probe import GradientNorms, activity, weight_norms
 from tests.model.examples import examples, learn_both, spec
 from tests.model.reference import ReferenceModel
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation import REACH, Group, Scores, area_under_curve, calibration_groups, scores_of
-from model.features import CLOCKS, Features
+from model.encoding.features import CLOCKS, Features
+from model.encoding.keys import Value
+from model.evaluation.scores import REACH, Group, Scores, area_under_curve, calibration_groups, scores_of
+from model.explanation.wide_term import wide_logits
 from model.kernels.delay import stream_logits
 from model.kernels.target import inner_ordered_sum, kernel, ordered_sum
-from model.keys import Value
 from model.settings import Field, Spec
 from model.weights import Weights
-from model.wide_term import wide_logits
 
 WINDOWS = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
 LOOKED = 16  # of so many examples, the wide term and the values of one are looked at: looking at all takes 3 % of the learner's time
