@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.weights import RecordedLog, costs, losses, recorded
 from model.settings import Spec
-from service.cli.init import init
+from service.cli.first_steps import init
 from service.settings import load
 from stream.settings import LearnSettings
 from tests.recorded_logs import recorded_log

@@ -8,26 +8,18 @@ from typing import Annotated
 
 import typer
 
-from service.cli.arms import arms_app
+from service.cli.arms import arms_app, experiment_app
 from service.cli.bench import bench_app
-from service.cli.compile import compile_kernels
-from service.cli.dead_letters import dead_letters_app
-from service.cli.doctor import doctor
 from service.cli.evaluate import compare, evaluate
-from service.cli.experiment import experiment_app
-from service.cli.explain import explain
-from service.cli.export import export
-from service.cli.forget import forget
-from service.cli.import_model import import_model
-from service.cli.init import init
+from service.cli.first_steps import compile_kernels, doctor, init
 from service.cli.keys import keys_app
-from service.cli.predict import predict
+from service.cli.models import explain, export, import_model, predict
 from service.cli.processes import join, join_task, learn, serve, up
 from service.cli.program import Program, print_version
+from service.cli.records import dead_letters_app, forget, topics_app
 from service.cli.reproduce import reproduce
 from service.cli.schema import schema
 from service.cli.snapshots import rebuild, snapshots_app
-from service.cli.topics import topics_app
 from service.cli.traffic import replay, simulate
 from service.telemetry.log_lines import LOG_FORMAT, LogFormat, log_to_stderr
 from service.up.lifeline import end_with_parent

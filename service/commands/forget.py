@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from service.commands.experiments.arms import in_force
-from service.own_key import key_header
+from service.commands.own_key import key_header
 from service.settings import Settings
 from service.telemetry.audit import record, this_user
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of

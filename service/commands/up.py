@@ -12,9 +12,9 @@ import httpx
 import typer
 
 from service.commands.compile import are_compiled
+from service.commands.own_key import key_header
 from service.commands.topics import create
 from service.listen import listening
-from service.own_key import key_header
 from service.screen import say
 from service.settings import Settings, SettingsError
 from service.signals import stop_signals

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
-from service.cli.topics import topics_schema
+from service.cli.records import topics_schema
 from stream.arms import Traffic
 from stream.log.connect import connect
 from stream.log.reading import read_all

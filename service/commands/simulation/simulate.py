@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
+from service.commands.own_key import key_header
 from service.commands.simulation.site import SCENARIOS, Site
 from service.commands.simulation.traffic import ANSWER_TIMEOUT, MAX_REQUESTS, Traffic
-from service.own_key import key_header
 from service.settings import Settings
 
 

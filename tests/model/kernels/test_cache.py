@@ -15,21 +15,21 @@ MODEL = cache.MODEL
 
 
 def imported(path: Path) -> set[str]:
-    """Return the modules of model, without its name, that a file imports names from."""
+    """Return the modules of model, as paths in it, that a file imports names from."""
     froms = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
     names = {f"{node.module}.{alias.name}" for node in froms for alias in node.names} | {str(node.module) for node in froms}
-    return {name.removeprefix("model.") for name in names if name.startswith("model.")}
+    return {name.removeprefix("model.").replace(".", "/") for name in names if name.startswith("model.")}
 
 
 def test_every_module_that_a_kernel_is_made_of_counts() -> None:
     modules = {path.relative_to(MODEL).with_suffix("").as_posix(): path for path in MODEL.rglob("*.py") if "kernels" not in path.parts}
     taken = set().union(*(imported(path) for path in (MODEL / "kernels").rglob("*.py"))) & set(modules)
-    compiling = {f"kernels.target.{name}" for name in ("kernel", "anywhere", "inner", "view", "pointer", "ordered_sum")}
+    compiling = {f"kernels/target/{name}" for name in ("kernel", "anywhere", "inner", "view", "pointer", "ordered_sum")}
 
     assert taken | {name for name, path in modules.items() if imported(path) & compiling} == set(cache.OUTSIDE)
 
 
-@pytest.mark.parametrize(("edited", "kept"), [("kernels/branches/dcn.py", False), ("features.py", False), ("settings.py", True)])
+@pytest.mark.parametrize(("edited", "kept"), [("kernels/branches/dcn.py", False), ("encoding/features.py", False), ("settings.py", True)])
 def test_an_edit_changes_the_caches_name_only_if_a_kernel_is_made_of_it(tmp_path: Path, edited: str, kept: bool) -> None:
     shutil.copytree(MODEL, tmp_path / "model", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON"))}

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from model.encoding.features import Encoder
 from model.online import OnlineModel
-from service.cli.init import init
+from service.cli.first_steps import init
 from service.commands.init import init as write
 from service.settings import Settings, load
 from stream.files.rows import read

@@ -12,7 +12,7 @@ import typer
 from hypothesis import given, settings, strategies as st
 from typer.testing import CliRunner
 
-from service.cli.init import init
+from service.cli.first_steps import init
 from service.onboarding.event_shape import infer
 from service.onboarding.topic_sample import TopicError, TopicSample
 from service.settings import Settings, load

@@ -1,11 +1,12 @@
-"""``sml init``: the options of the settings file that it writes."""
+"""``sml init``, ``doctor`` and ``compile``: what comes before the first start."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.cli.program import RECORDED, MaxBad
+from service.cli.program import CONFIG, RECORDED, Config, Json, MaxBad, answer, settings_of
+from service.tables import labelled
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -87,3 +88,47 @@ def _split(names: str | None) -> tuple[str, ...]:
 
 def _time(columns: str | None) -> str | tuple[str, ...] | None:
     return columns if columns is None or "," not in columns else _split(columns)
+
+
+def doctor(*, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Report what the settings will cost, what would fail, and what to do.
+
+    Nothing is created or changed. The exit status is 1 if something would fail.
+
+    \b
+        sml doctor
+        SML_LOG__URL=kafka://localhost:9092 sml doctor --json
+    """
+    from service.commands.doctor import examine
+
+    findings = list(examine(settings_of(config)))
+    if as_json:
+        answer([finding._asdict() for finding in findings], as_json)
+    else:
+        for finding in findings:
+            label = f"{'ok' if finding.fine else 'FAILS':5}  {finding.what:24}  "
+            typer.secho(labelled(label, finding.found), fg=None if finding.fine else "red")
+            if finding.todo:
+                typer.echo(labelled(f"{'':33}→ ", finding.todo))
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)
+
+
+def compile_kernels(
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Those of every network; no settings are needed.")] = False,
+    config: Config = CONFIG,
+) -> None:
+    """Compile the kernels of the settings' network, once on a machine.
+
+    `sml up`, `learn`, `serve` and `evaluate` do so by themselves when they first start; while an image is built, it saves them the wait.
+
+    \b
+        sml compile
+        NUMBA_CACHE_DIR=/var/cache/sml sml compile --all
+    """
+    from model.registry import NETWORKS
+    from service.commands.compile import compile_kernels as run
+
+    for network in NETWORKS if every else [each.model.network for each in settings_of(config).of_every_arm()]:
+        run(network)
