@@ -1,4 +1,4 @@
-"""One running composition for all tests of deploy/: the services on a real Kafka, simulated traffic, and Debian's Prometheus."""
+"""One running composition: the services on a real Kafka, simulated traffic, and Debian's Prometheus."""
 
 import os
 import time
@@ -29,7 +29,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fetch(tmp_path_factory.mktemp("kubectl"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
     """Start everything in the order of the composition; at the end each service must stop without an error."""
     if reason := fetch_jars():
@@ -48,7 +48,7 @@ def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compositio
         assert {service: running.stop(service) for service in ("simulator", *SERVICES)} == dict.fromkeys(("simulator", *SERVICES), 0)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def experiment(composition: Composition) -> Iterator[list[str]]:
     """Run two arms on an embedded log, with traffic of their own; yield where the metrics of the server and of the learners are."""
     folder, ports, sml = composition.folder / "experiment", free_ports(4), str(PROGRAMS / "sml")
@@ -67,7 +67,7 @@ def experiment(composition: Composition) -> Iterator[list[str]]:
     assert [composition.stop(name) for name in ("visitors", "reporter", "experiment")] == [0, 0, 0]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def prometheus(composition: Composition, experiment: list[str]) -> Composition:
     """Watch the composition by the real configuration, only more often; broken and late records, and misspelt features, make their counters appear."""
     program = need("prometheus")

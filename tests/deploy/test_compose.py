@@ -9,7 +9,7 @@ import yaml
 
 from service.access.origin import allowed_hosts, check_host, host_name
 from stream.log.settings import SecuritySettings
-from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
+from tests.deploy.composition import PROGRAMS, ROOT, read
 from tests.deploy.conftest import SERVICES
 from tests.system import need
 
@@ -68,16 +68,6 @@ def test_nothing_is_started_before_what_it_needs() -> None:
 
     assert all(services[name]["depends_on"]["topics"]["condition"] == "service_completed_successfully" for name in SERVICES)
     assert services["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_service_is_healthy_on_a_real_kafka_by_its_own_check(composition: Composition, service: str) -> None:
-    assert composition.healthy(service)
-
-
-@pytest.mark.parametrize("service", ["joiner", "server"])
-def test_a_service_without_a_volume_keeps_no_files(composition: Composition, service: str) -> None:
-    assert [path.name for path in (composition.folder / service).iterdir()] == ["sml.toml"]
 
 
 def test_grafana_finds_the_dashboard_where_it_is_mounted() -> None:

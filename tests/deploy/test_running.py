@@ -1,4 +1,4 @@
-"""Every query of the dashboards and of the alerts returns data from a real Prometheus that watches the running system."""
+"""The composition at work: healthy on a real Kafka, and every query of its dashboards and alerts returns data from a real Prometheus."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from deploy.watch import written
 from deploy.watch.metrics import by_process
 from deploy.watch.written import DASHBOARDS
 from tests.deploy.composition import ROOT, Composition
+from tests.deploy.conftest import SERVICES
 
 UPLIFT = "sml_experiment_uplift_ratio"  # has no value before each arm has more units than come in a test
 QUERIES = [
@@ -37,7 +38,17 @@ def values(prometheus: Composition, query: str) -> list[float]:
     return [float(series["value"][1]) for series in result]
 
 
-@pytest.mark.parametrize("job", ["joiner", "learner", "server"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_healthy_on_a_real_kafka_by_its_own_check(composition: Composition, service: str) -> None:
+    assert composition.healthy(service)
+
+
+@pytest.mark.parametrize("service", ["joiner", "server"])
+def test_a_service_without_a_volume_keeps_no_files(composition: Composition, service: str) -> None:
+    assert [path.name for path in (composition.folder / service).iterdir()] == ["sml.toml"]
+
+
+@pytest.mark.parametrize("job", SERVICES)
 def test_every_process_is_scraped(prometheus: Composition, job: str) -> None:
     prometheus.until(lambda: values(prometheus, f'up{{job="{job}"}}') == [1], f"{job} is up")
 
