@@ -16,7 +16,9 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
-LEAST = 0.01  # rate: an example counts a hundred times at most, which the bound on its derivative still follows: benchmarks/weights.md
+LEAST = (
+    0.01  # rate: an example counts a hundred times at most, which the bound on its derivative still follows: benchmarks/defaults/weights.md
+)
 NO_SALT = "0" * 32
 
 

@@ -1,8 +1,8 @@
-"""The heaviest example accepted costs the others next to nothing, whatever its label and position. See benchmarks/weights.md."""
+"""The heaviest example accepted costs the others next to nothing, whatever its label and position. See benchmarks/defaults/weights.md."""
 
 import pytest
 
-from benchmarks.weights import RecordedLog, costs, losses, recorded
+from benchmarks.defaults.weights import RecordedLog, costs, losses, recorded
 from model.settings import Spec
 from service.cli.first_steps import init
 from service.settings import load

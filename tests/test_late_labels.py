@@ -1,11 +1,11 @@
-"""With late clicks, ``fnw`` and ``fnc`` are calibrated and fresh; a window that is too short is not calibrated. See benchmarks/delay.md."""
+"""With late clicks, ``fnw`` and ``fnc`` are calibrated and fresh; a window that is too short is not calibrated. See benchmarks/joining/delay.md."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.delay import RATE, measure
+from benchmarks.joining.delay import RATE, measure
 from service.commands.simulation.site import Site, Visit
 from stream.settings import JoinSettings
 

@@ -1,9 +1,9 @@
-"""On the simulated site, with a tenth of the negatives learned, predictions are calibrated. Measured on more: benchmarks/shedding.md."""
+"""On the simulated site, with a tenth of the negatives learned, predictions are calibrated. Measured on more: benchmarks/freshness/shedding.md."""
 
 import numpy as np
 import pytest
 
-from benchmarks.shedding import calibration, simulated
+from benchmarks.freshness.shedding import calibration, simulated
 
 
 def test_with_a_tenth_of_the_negatives_learned_what_is_predicted_on_the_simulated_site_is_calibrated() -> None:

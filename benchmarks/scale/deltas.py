@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from benchmarks.guard import Stream, recorded
+from benchmarks.defaults.guard import Stream, recorded
 from model.array_file import Arrays, dump
 from model.evaluation.progressive import predict_then_learn
 from model.online import OnlineModel

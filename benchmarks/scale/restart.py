@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.guard import Stream, recorded
+from benchmarks.defaults.guard import Stream, recorded
 from model.evaluation.progressive import predict_then_learn
 from model.online import OnlineModel
 from model.weights import sigmoid

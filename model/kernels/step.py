@@ -25,7 +25,7 @@ from model.kernels.target import inner, inner_ordered_sum, kernel
 
 # The largest derivative of the loss by the logit: CLIP, or SHARE of the root of the bias's accumulator, whichever is larger. So one
 # example adds at most CLIP² or a sixteenth to the accumulator, whatever its weight. No weight up to CLIP is cut, and of a stream of
-# larger ones only the first are: benchmarks/weights.md.
+# larger ones only the first are: benchmarks/defaults/weights.md.
 CLIP, SHARE = 10.0, 0.25
 
 

@@ -8,11 +8,11 @@ from benchmarks.scale.followers import Round, lags
 from benchmarks.scale.simulate import Stage, arriving, joining, learning, most, piped, predicting, through
 
 WITHIN = 0.2
-FRESH = [("sqlite", 0.066, 0.113), ("kafka", 0.095, 0.150)]  # benchmarks/publish.md: median, 95 %
+FRESH = [("sqlite", 0.066, 0.113), ("kafka", 0.095, 0.150)]  # benchmarks/freshness/publish.md: median, 95 %
 FROM_THE_JOINER = [
     ("sqlite", 1, 0.087, 0.137),
     ("kafka", 2, 0.150, 0.193),
-]  # benchmarks/publish.md: a click; a heartbeat, which it joins twice
+]  # benchmarks/freshness/publish.md: a click; a heartbeat, which it joins twice
 
 
 def test_a_queue_for_one_waits_as_long_as_the_formula_says() -> None:

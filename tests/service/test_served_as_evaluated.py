@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from benchmarks.delay import FIELDS
+from benchmarks.joining.delay import FIELDS
 from model.evaluation.scores import RunningScores
 from model.settings import ModelSettings, TableSettings
 from service.api.app import build

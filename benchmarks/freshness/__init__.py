@@ -1,0 +1,1 @@
+"""How soon what happens counts in predictions, whatever breaks and however much comes."""

@@ -1,0 +1,1 @@
+"""How fast impressions and clicks are joined, and what a label that comes late costs."""

@@ -1,0 +1,1 @@
+"""How fast examples are learned, and what that takes."""

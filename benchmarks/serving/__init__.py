@@ -1,0 +1,1 @@
+"""How fast a server answers, starts and sheds what is too much."""
