@@ -23,10 +23,10 @@ from model.evaluation.scores import RunningScores
 from model.explanation.contributions import contributions
 from model.exploration import chances
 from model.guard.guard import Guard
-from model.kernels import dnn
 from model.kernels.cache import mark
 from model.kernels.forward import found_scratch, read_rows
 from model.kernels.network import activations
+from model.kernels.tower import dnn
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, NetworkName, Spec, TableSettings
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.array_file import Arrays
-from model.kernels.record import BUCKET, LOW_BITS
-from model.kernels.table import EXPIRED, OCCUPIED, WAYS
+from model.kernels.rows.record import BUCKET, LOW_BITS
+from model.kernels.rows.table import EXPIRED, OCCUPIED, WAYS
 from model.layout import Layout, Parameter
 from model.online import OnlineModel
 from model.settings import Field, Spec

@@ -15,10 +15,10 @@ from model.array_file import Arrays
 from model.encoding.features import Features
 from model.kernels import step
 from model.kernels.forward import Shown, Workspace, found_scratch
-from model.kernels.journal import Journal, new_journal, undo
 from model.kernels.memory import zeros
 from model.kernels.network import Network
-from model.kernels.table import EMPTY, OCCUPIED, Table, find
+from model.kernels.rows.journal import Journal, new_journal, undo
+from model.kernels.rows.table import EMPTY, OCCUPIED, Table, find
 from model.kernels.target import specialized
 from model.settings import Spec
 from model.weights import Weights, check_size

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from model.encoding.features import Features
 from model.kernels.base_rate import log_odds_of
-from model.kernels.journal import Journal
-from model.kernels.merge import Moved, merge_rows, merge_stream_record
-from model.kernels.record import Records
+from model.kernels.rows.journal import Journal
+from model.kernels.rows.merge import Moved, merge_rows, merge_stream_record
+from model.kernels.rows.record import Records
 from model.online import Learned, OnlineModel
 
 _BLOCK = 16_384  # numbers that the caches hold while all ranks' are added

@@ -14,15 +14,15 @@ from model.array_file import Arrays
 from model.digest import rehash
 from model.encoding.features import Features
 from model.exploration import PRIOR
-from model.kernels.batch import Batch, batch_of
 from model.kernels.delay import corrected
 from model.kernels.exploration import add_variances
 from model.kernels.forward import Workspace, found_scratch, predict, workspace
 from model.kernels.memory import zeros
 from model.kernels.network import Activations, Network
-from model.kernels.record import COLUMNS, Records
-from model.kernels.table import find
+from model.kernels.rows.record import COLUMNS, Records
+from model.kernels.rows.table import find
 from model.kernels.target import specialized
+from model.kernels.tower.batch import Batch, batch_of
 from model.layout import Layout
 from model.registry import NETWORKS
 from model.settings import Spec

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from model.encoding.features import Encoder, Features
 from model.exploration import PRIOR
-from model.kernels.table import find
+from model.kernels.rows.table import find
 from model.online import OnlineModel
 from model.settings import Spec
 from service.api.choice import Pick, epsilon_greedy, thompson

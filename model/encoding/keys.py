@@ -1,4 +1,4 @@
-"""The keys of one field's values: 64 bits, by which a value finds its row (:func:`model.kernels.table.find`).
+"""The keys of one field's values: 64 bits, by which a value finds its row (:func:`model.kernels.rows.table.find`).
 
 A key is the xxh3 hash of field, kind and canonical value, so JSON's ``5`` and ``5.0`` and CSV's ``"5"`` share a row, while no two
 fields ever do; that of a cross is mixed from the keys of its two values. Missing (absent, null, empty, NaN) is a value with a key of

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.features import Features
-from model.kernels.dnn import FROM_START, forward
 from model.kernels.forward import Found, Workspace, found_scratch, read_rows
 from model.kernels.network import IN, OUT, SKIP, WIDTH, Activations, Network
-from model.kernels.record import Records
+from model.kernels.rows.record import Records
 from model.kernels.target import inner, kernel
+from model.kernels.tower.dnn import FROM_START, forward
 from model.terms import NO_TERM
 from model.weights import Weights
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.features import Features
-from model.kernels.table import find
+from model.kernels.rows.table import find
 from model.kernels.target import kernel
 from model.weights import Weights
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.features import Features
-from model.kernels.record import Records, decided
-from model.kernels.table import find
+from model.kernels.rows.record import Records, decided
+from model.kernels.rows.table import find
 from model.kernels.target import inner, kernel
 
 Floats = NDArray[np.float64]

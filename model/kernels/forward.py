@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.features import Features
-from model.kernels.batch import Batch, begin, take
 from model.kernels.branches.branch import Branch, CompiledBranch, compiled
-from model.kernels.dnn import BEGUN, forward
 from model.kernels.network import Activations, Network, activations
-from model.kernels.record import Records, odds, prior
-from model.kernels.table import fetch, find
+from model.kernels.rows.record import Records, odds, prior
+from model.kernels.rows.table import fetch, find
 from model.kernels.target import inner, inner_ordered_sum, kernel
+from model.kernels.tower.batch import Batch, begin, take
+from model.kernels.tower.dnn import BEGUN, forward
 
 
 class Workspace(NamedTuple):

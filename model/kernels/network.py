@@ -36,7 +36,7 @@ class Network(NamedTuple):
     scale: int  # of the skip terms, and their activation: see model.terms
     activation: int
     normed: bool
-    deferred: bool  # a meta learner's step is taken when its matrix is next read: see model.kernels.skip
+    deferred: bool  # a meta learner's step is taken when its matrix is next read: see model.kernels.tower.skip
     pre: bool  # the tower's terms read a layer before ReLU
     wide: bool
     branch_parameters: NDArray[np.int64]  # (P', columns)

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from model.encoding.features import Features
 from model.kernels.base_rate import count
 from model.kernels.delay import weight
-from model.kernels.dnn import FROM_START, backward, forward
 from model.kernels.forward import Found, Shown, Workspace, read_rows
 from model.kernels.intrinsics import prefetch, root
-from model.kernels.journal import Journal, remember
 from model.kernels.network import Activations, Network
-from model.kernels.record import MEMORY, Records, observe
-from model.kernels.skip import flush
-from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
+from model.kernels.rows.journal import Journal, remember
+from model.kernels.rows.record import MEMORY, Records, observe
+from model.kernels.rows.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import inner, inner_ordered_sum, kernel
+from model.kernels.tower.dnn import FROM_START, backward, forward
+from model.kernels.tower.skip import flush
 
 # The largest derivative of the loss by the logit: CLIP, or SHARE of the root of the bias's accumulator, whichever is larger. So one
 # example adds at most CLIP² or a sixteenth to the accumulator, whatever its weight. No weight up to CLIP is cut, and of a stream of

@@ -1,4 +1,4 @@
-"""The deep network with skip meta logits, as the paper draws it; ``model.kernels.dnn`` computes the same, compiled.
+"""The deep network with skip meta logits, as the paper draws it; ``model.kernels.tower.dnn`` computes the same, compiled.
 
 Shapes, in every comment below:
     B  batch size

@@ -15,7 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.kernels.record import BUCKET, DECIDED, LOW_BITS, MEMORY, NEWEST, PRIOR, PRIOR_CLICKED, PRIOR_INFORMATION, PRIOR_SEEN, WAITING
+from model.kernels.rows.record import (
+    BUCKET,
+    DECIDED,
+    LOW_BITS,
+    MEMORY,
+    NEWEST,
+    PRIOR,
+    PRIOR_CLICKED,
+    PRIOR_INFORMATION,
+    PRIOR_SEEN,
+    WAITING,
+)
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.weights import Weights
@@ -56,7 +67,7 @@ class FromRows(nn.Module):
 
 
 class _Records(nn.Module):
-    """What the records of an example's rows tell: see :mod:`model.kernels.record`, whose formulas these are."""
+    """What the records of an example's rows tell: see :mod:`model.kernels.rows.record`, whose formulas these are."""
 
     counts: Tensor
     newest: Tensor

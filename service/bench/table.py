@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.table import claim, find
+from model.kernels.rows.table import claim, find
 from model.kernels.target import kernel
 
 CAPACITIES = (1 << 14, 1 << 17, 1 << 20, 1 << 22)

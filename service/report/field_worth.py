@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.encoding.features import Encoder, Features
 from model.evaluation.scores import log_losses
-from model.kernels.table import find_all
+from model.kernels.rows.table import find_all
 from model.settings import Spec
 from model.weights import Weights
 from service.report.blocks import Blocks, Interval

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from model.encoding.features import Encoder
 from model.encoding.keys import FeatureError
 from model.guard.guard import CHECKS
-from model.kernels.table import EXPIRED, OCCUPIED
+from model.kernels.rows.table import EXPIRED, OCCUPIED
 from stream.ignored_features import IgnoredMetric
 from stream.inputs.event_time import FutureTimeError, TimeUnitError
 from stream.learn.quality_metrics import InsideMetrics, QualityMetrics, learner_gauge

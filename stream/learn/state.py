@@ -9,7 +9,7 @@ from model.evaluation.quality import WINDOWS, Quality, WindowScores
 from model.evaluation.scores import Group
 from model.explanation.contributions import contributions
 from model.guard.sample import Sample
-from model.kernels.table import EXPIRED, OCCUPIED
+from model.kernels.rows.table import EXPIRED, OCCUPIED
 from model.settings import Spec
 from model.weights import Weights
 from stream.learn.metrics import Lag

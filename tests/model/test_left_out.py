@@ -9,7 +9,7 @@ from model.evaluation.progressive import learn_and_score
 from model.evaluation.quality import Quality, Seen
 from model.evaluation.scores import RunningScores
 from model.guard.guard import WARM, Guard
-from model.kernels.record import decided
+from model.kernels.rows.record import decided
 from model.online import OnlineModel
 from model.settings import ModelSettings, Spec
 from tests.model.guard.poisons import SPEC, encoded, honest

@@ -8,7 +8,7 @@ import pytest
 
 from model.encoding.features import Features
 from model.kernels.base_rate import START
-from model.kernels.record import BUCKET, newest_bucket
+from model.kernels.rows.record import BUCKET, newest_bucket
 from model.migrate import MigrationError, begins_anew, convert, migrate
 from model.online import OnlineModel
 from model.registry import NETWORKS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from model.encoding.features import Features
-from model.kernels.record import COLUMNS
+from model.kernels.rows.record import COLUMNS
 from model.online import OnlineModel
 from model.rounds import Part, Update, learn_part, merge, split
 from model.settings import Spec

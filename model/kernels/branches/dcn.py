@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from model.kernels import skip
 from model.kernels.branches.parameters import accumulators_at, output_backward, output_forward, weights_at
-from model.kernels.dnn import FROM_START
 from model.kernels.matrix import learn_vector
 from model.kernels.memory import Scratch, array2
 from model.kernels.network import Activations, Network
 from model.kernels.target import inner
+from model.kernels.tower import skip
+from model.kernels.tower.dnn import FROM_START
 
 
 class Crossed(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from model.encoding.features import Features
-from model.kernels.record import COLUMNS
+from model.kernels.rows.record import COLUMNS
 from model.online import Learned
 from model.rounds import Part, Update
 

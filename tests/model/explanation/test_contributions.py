@@ -11,8 +11,8 @@ from torch import Tensor
 
 from model.encoding.features import Features
 from model.explanation.contributions import contributions
-from model.kernels.record import odds, prior
-from model.kernels.table import find
+from model.kernels.rows.record import odds, prior
+from model.kernels.rows.table import find
 from model.networks.build import build
 from model.networks.dnn import bind
 from model.online import OnlineModel

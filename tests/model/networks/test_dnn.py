@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from model.kernels.skip import tanh_approx
 from model.kernels.target import kernel
+from model.kernels.tower.skip import tanh_approx
 from model.layout import Layout
 from model.networks.build import build
 from model.networks.dnn import DNN, bind

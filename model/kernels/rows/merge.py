@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import prefetch
-from model.kernels.record import COLUMNS, DECIDED, MEMORY, Records, advance, newest_bucket, set_newest_bucket
-from model.kernels.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
+from model.kernels.rows.record import COLUMNS, DECIDED, MEMORY, Records, advance, newest_bucket, set_newest_bucket
+from model.kernels.rows.table import EMPTY, EXPIRED, OCCUPIED, Table, claim, find, first_way
 from model.kernels.target import inner_ordered_sum, ordered_sum
 
 _AHEAD = 8  # rows: the sets of their keys are asked for before they are read

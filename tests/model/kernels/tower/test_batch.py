@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from model.encoding.features import Encoder
 from model.encoding.keys import Value
-from model.kernels.batch import MOST
+from model.kernels.tower.batch import MOST
 from model.online import OnlineModel
 from model.settings import Field, ModelSettings, Spec, TableSettings
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from model.kernels.record import BUCKET, COLUMNS, MEMORY, NEWEST, Records, decided, newest_bucket, observe, odds, prior
+from model.kernels.rows.record import BUCKET, COLUMNS, MEMORY, NEWEST, Records, decided, newest_bucket, observe, odds, prior
 from model.online import OnlineModel
 from model.settings import Spec
 from tests.model.examples import examples, pack, spec

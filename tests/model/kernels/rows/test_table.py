@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from model.kernels.table import WAYS, find, first_way
+from model.kernels.rows.table import WAYS, find, first_way
 from model.online import OnlineModel
 from tests.model.examples import pack, spec
 

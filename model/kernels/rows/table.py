@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.intrinsics import prefetch
-from model.kernels.record import Records
+from model.kernels.rows.record import Records
 from model.kernels.target import anywhere, inner, kernel
 
 WAYS = 8

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.record import COLUMNS
-from model.kernels.table import Table
+from model.kernels.rows.record import COLUMNS
+from model.kernels.rows.table import Table
 from model.kernels.target import inner, kernel
 
 

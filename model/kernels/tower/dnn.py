@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from model.kernels import skip
 from model.kernels.matrix import affine, learn_and_pass, learn_vector, update_accumulators
 from model.kernels.network import BIAS, BIAS_ACCUMULATORS, IN, OUT, WEIGHT, WEIGHT_ACCUMULATORS, Activations, Network
 from model.kernels.target import inner
+from model.kernels.tower import skip
 from model.terms import NO_TERM
 
-# Where a pass begins: at the input, or where model.kernels.batch.begin has left it. Of True and False it would be compiled twice.
+# Where a pass begins: at the input, or where model.kernels.tower.batch.begin has left it. Of True and False it would be compiled twice.
 FROM_START, BEGUN = np.bool_(False), np.bool_(True)
 
 
