@@ -90,7 +90,7 @@ def clocks(now: Callable[[], float]) -> Iterator[None]:
     clock = SimpleNamespace(time=lambda: EPOCH + now(), monotonic=now, perf_counter=now)
     with ExitStack() as stack:
         stack.enter_context(patch.object(Guard, "judge", lambda *_: {}))  # it takes rows that come again for poison
-        for module in ("example_source", "learner", "publish"):
+        for module in ("examples.source", "learner", "publish"):
             stack.enter_context(patch(f"stream.learn.{module}.time", clock))
         yield
 
