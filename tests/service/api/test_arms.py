@@ -149,7 +149,7 @@ def test_without_arms_answers_and_impressions_are_as_they_were() -> None:
 
     assert answer.keys() == {"predictions", "version", "trained_through", "staleness_seconds"}
     assert msgspec.json.decode(site.log.messages[0].value or b"")["served"].keys() == {"version", "probability"}
-    assert not {"arms", "experiment"} & model.encoding.keys()
+    assert not {"arms", "experiment"} & model.keys()
     assert "sml_server_arm" not in metrics
     assert (forced.status_code, forced.json()["field"]) == (422, "x-sml-arm")
 
