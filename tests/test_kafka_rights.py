@@ -49,6 +49,7 @@ port = 0
 name = "user"
 """
 PASSWORD = "correct-horse-battery"
+pytestmark = [pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning"), pytest.mark.usefixtures("refused")]
 WORDS = {
     "sml topics create": ["topics", "create"],
     "sml topics update": ["topics", "update"],
