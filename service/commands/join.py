@@ -1,10 +1,9 @@
 """``sml join``: join impressions and clicks into examples, until told to stop."""
 
-import gc
-
 import typer
 from prometheus_client import CollectorRegistry
 
+from service.garbage import search_seldom
 from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
@@ -48,7 +47,5 @@ def join(
         )
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
-        # Records are many and hardly ever garbage in cycles: by default the searches for it take a twentieth of the joiner's time.
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        search_seldom()
         joiner.run(stop.is_set, until_caught_up=until_caught_up)
