@@ -64,7 +64,9 @@ function quality(learner, samples, now) {
 function serving(samples, now, setAside) {
   const found = [];
   const failures = mean(samples, "failures", now, 20);
-  if (failures > 0.2) found.push(finding("warn", `${rate(failures)} requests a second fail.`, "They are refused as wrong (422), or this server could not answer (5xx); its metrics count them by route and status."));
+  if (failures > 0.2) found.push(finding("warn", `${rate(failures)} requests a second fail.`, "They are refused as wrong (422), or met an error of this server (5xx); its metrics count them by route and status."));
+  const later = mean(samples, "unavailable", now, 20);
+  if (later > 0.2) found.push(finding("warn", `${rate(later)} requests a second are told to come again later.`, "This server has more to answer than it can soon, or has no weights or no log; clients of ours do come again (503)."));
   const latency = mean(samples, "latency", now, 20);
   if (latency > 0.4) found.push(finding("warn", `99 % of the predictions take up to ${seconds(latency)}.`, "This server is busy, or its log slow where requests ask to be logged."));
   const fresh = (setAside ?? []).filter((each) => each.last / 1000 > now - 60);

@@ -52,6 +52,7 @@ const charts = [
     series: [
       { label: "answers", column: "answers", colour: "blue" },
       { label: "failed requests", column: "failures", colour: "red", dash: [2, 3] },
+      { label: "told to come again", column: "unavailable", colour: "grey", dash: [2, 3] },
     ],
   }),
 ];

@@ -38,7 +38,8 @@ COLUMNS = (
     "learned",  # examples a second
     "to_learn",  # examples
     "answers",  # of predictions, a second
-    "failures",  # a second
+    "failures",  # requests that are wrong, or met an error, a second
+    "unavailable",  # requests that are to be sent again later (503), a second
     "latency",  # seconds within which 99 % of the predictions were answered
     "held",  # 1 while versions are
     "table",  # share of its rows that are occupied
@@ -62,6 +63,7 @@ class _Counted(NamedTuple):
     learned: float
     answers: float
     failures: float
+    unavailable: float
     buckets: dict[float, float]
 
 
@@ -159,15 +161,17 @@ class History:
         after = self._counted = _Counted(now, learned, *self._requests(), self._buckets())
         if before is None or now <= before.at:
             return {}
-        rates = {name: max(0.0, getattr(after, name) - getattr(before, name)) / (now - before.at) for name in _Counted._fields[1:4]}
+        rates = {name: max(0.0, getattr(after, name) - getattr(before, name)) / (now - before.at) for name in _Counted._fields[1:5]}
         rates["learned"] = rates["learned"] if after.learned >= before.learned else math.nan
         return rates | {"latency": _within(0.99, {le: count - before.buckets.get(le, 0) for le, count in after.buckets.items()})}
 
-    def _requests(self) -> tuple[float, float]:
-        """Return how many predictions were answered, and how many requests were not as they should be."""
+    def _requests(self) -> tuple[float, float, float]:
+        """Return how many predictions were answered, how many requests failed, and how many are to be sent again later."""
         samples = [each for family in self._metrics.requests.collect() for each in family.samples if each.name.endswith("_total")]
         answers = sum(each.value for each in samples if each.labels["route"] in PREDICT and each.labels["status"] == "200")
-        return answers, sum(each.value for each in samples if each.labels["status"][0] == "5" or each.labels["status"] in {"400", "422"})
+        later = sum(each.value for each in samples if each.labels["status"] == "503" and each.labels["route"] != "/readyz")
+        failed = (each for each in samples if each.labels["status"] in {"400", "422"} or "500" <= each.labels["status"] != "503")
+        return answers, sum(each.value for each in failed), later
 
     def _buckets(self) -> dict[float, float]:
         """Return of each upper bound, in seconds, how many predictions were answered within it."""

@@ -421,6 +421,7 @@ CALM = {
     "to_learn": 0.0,
     "table": 0.4,
     "failures": 0.0,
+    "unavailable": 0.0,
     "calibration": 1.0,
     "log_seconds": 0.01,
 }
@@ -443,6 +444,7 @@ CALM = {
         ({}, {"impressions": [100.0] * 20 + [None] * (MINUTE - 20)}, "This server can't reach the log."),
         ({}, {"calibration": 1.6}, "Predicted are 1.60 times the clicks"),
         ({}, {"failures": 3.0}, "3.0 requests a second fail."),
+        ({}, {"unavailable": 3.0}, "3.0 requests a second are told to come again later."),
     ],
 )
 def test_a_fault_is_named(page: Page, model: dict[str, Any], changes: dict[str, Any], words: str | None) -> None:

@@ -129,12 +129,15 @@ def test_answers_failures_and_their_latency_are_those_since_the_last_sample(site
         first = history.since(0)["time"][-1]
         for candidates in [[{"id": 1}]] * 6 + [[]] * 3:
             client.post("/v1/predict", json={"candidates": candidates})
+        for route, times in {"/v1/predict": 4, "/readyz": 5}.items():
+            site.app.state.service.metrics.requests.labels(route, "503").inc(times)
         history.sample()
         found = client.get(f"/v1/history?since={first}").json()["samples"]
 
     seconds = found["time"][-1] - first
     assert found["answers"][-1] * seconds == pytest.approx(6, rel=0.1)
     assert found["failures"][-1] * seconds == pytest.approx(3, rel=0.1)
+    assert found["unavailable"][-1] * seconds == pytest.approx(4, rel=0.1)  # not that it was not ready: that is an answer
     assert 0 < found["latency"][-1] <= 2
     assert found["staleness"][-1] >= 0
 
