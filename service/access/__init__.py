@@ -1,1 +1,1 @@
-"""Who may do what: keys and tokens → callers → guard, which also holds the limits; protocol and certificates are below HTTP."""
+"""Who may do what: keys and tokens → callers → guard, within bounds; certificates, and the bounds of connections, are below HTTP."""

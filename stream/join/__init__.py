@@ -1,1 +1,1 @@
-"""Impressions and clicks become examples: dispatch → input state → window, or immediate, which match clicks → session → joiner."""
+"""Impressions and clicks become examples: dispatch → matching, by window or immediate → session → joiner; recovery, sharing."""

@@ -1,1 +1,1 @@
-"""How examples become weights: example source → trainer → learner → publisher, snapshot and checkpoint writer; recovery, rollback."""
+"""How examples become weights: restore → examples → prepare → trainer → publish, saving; the learner runs them, on ranks if asked."""

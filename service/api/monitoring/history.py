@@ -170,8 +170,9 @@ class History:
         samples = [each for family in self._metrics.requests.collect() for each in family.samples if each.name.endswith("_total")]
         answers = sum(each.value for each in samples if each.labels["route"] in PREDICT and each.labels["status"] == "200")
         later = sum(each.value for each in samples if each.labels["status"] == "503" and each.labels["route"] != "/readyz")
-        failed = (each for each in samples if each.labels["status"] in {"400", "422"} or "500" <= each.labels["status"] != "503")
-        return answers, sum(each.value for each in failed), later
+        wrong = sum(each.value for each in samples if each.labels["status"] in {"400", "422"})
+        errors = sum(each.value for each in samples if each.labels["status"][0] == "5" and each.labels["status"] != "503")
+        return answers, wrong + errors, later
 
     def _buckets(self) -> dict[float, float]:
         """Return of each upper bound, in seconds, how many predictions were answered within it."""
