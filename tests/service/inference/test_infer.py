@@ -263,7 +263,7 @@ def test_what_is_answered_and_refused_below_v2_is_in_what_the_console_shows(clie
     infer(client, tensor("uzer", "BYTES", ["u1"]))
 
     history = site.app.state.service.history
-    assert history._requests() == (1, 1)
+    assert history._requests() == (1, 1, 0)
     assert history._buckets()[float("inf")] == 2
 
 
