@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kafka_server import KafkaServer, fetch_jars
-from tests.secure_kafka import SecureKafka
+from tests.helpers.kafka_server import KafkaServer, fetch_jars
+from tests.helpers.secure_kafka import SecureKafka
 
 _status = pytest.StashKey[int]()
 

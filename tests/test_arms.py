@@ -15,8 +15,8 @@ from service.settings import load
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.records.events import Example, encode
-from tests.ports import free_port
-from tests.site import Site
+from tests.helpers.ports import free_port
+from tests.helpers.site import Site
 
 SETTINGS = """
 [model]

@@ -13,7 +13,7 @@ from stream.log.contract import Message
 from stream.log.topics import create
 from stream.records.events import Impression, encode
 from tests.faults.traffic import SETTINGS
-from tests.site import Site
+from tests.helpers.site import Site
 
 WHO = "alice@example.com"
 PLACES = {"weights", "checkpoint", "127.0.0.1"}

@@ -7,7 +7,7 @@ from model.settings import Spec
 from service.cli.first_steps import init
 from service.settings import load
 from stream.settings import LearnSettings
-from tests.recorded_logs import recorded_log
+from tests.helpers.recorded_logs import recorded_log
 
 
 @pytest.fixture(scope="module")

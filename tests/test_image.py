@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import need
+from tests.helpers.system import need
 
 ROOT = Path(__file__).parents[1]
 BASE, IMAGE = "localhost/sml-test-base", "localhost/sml-test"

@@ -29,9 +29,9 @@ from stream.log.contract import FencedError
 from stream.log.kafka.log import OWNERS
 from stream.log.settings import LogSettings, SecuritySettings
 from stream.log.topics import JoinerError, Topics
-from tests.flink_traffic import Event, create, events, join, outcome, settled, write, write_settings
-from tests.ports import free_port
-from tests.secure_kafka import SCRAM, SecureKafka
+from tests.helpers.flink_traffic import Event, create, events, join, outcome, settled, write, write_settings
+from tests.helpers.ports import free_port
+from tests.helpers.secure_kafka import SCRAM, SecureKafka
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4

@@ -25,9 +25,9 @@ from stream.log.contract import Message, Record
 from stream.log.kafka.log import OWNERS
 from stream.log.topics import Topics
 from stream.records.events import Click, Example, Impression, Watermark, encode
-from tests.kafka_server import JARS, ROOT
-from tests.secure_kafka import SCRAM, SecureKafka
-from tests.site import Site
+from tests.helpers.kafka_server import JARS, ROOT
+from tests.helpers.secure_kafka import SCRAM, SecureKafka
+from tests.helpers.site import Site
 
 SETTINGS = """
 [model]

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.recorded_logs import recorded_log
-from tests.site import Site
+from tests.helpers.recorded_logs import recorded_log
+from tests.helpers.site import Site
 
 
 def made_up_log(folder: Path) -> Path:

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.settings import Settings, SettingsError, load
 from stream.log.settings import LogSettings, SecuritySettings
-from tests.kafka_server import ROOT
-from tests.ports import free_port
-from tests.site import Site
+from tests.helpers.kafka_server import ROOT
+from tests.helpers.ports import free_port
+from tests.helpers.site import Site
 
 SECRET = "correct-horse-battery"
 SASL = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "u", "password": SECRET}

@@ -15,7 +15,7 @@ from stream.log.topics import create
 from stream.records.events import Example, encode
 from stream.weights.versions import read_versions
 from tests.faults.traffic import FIRST, SETTINGS
-from tests.site import Site
+from tests.helpers.site import Site
 
 COUNT = 300
 

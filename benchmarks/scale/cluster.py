@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from service.commands.join_on_flink import java, task_command
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 
 PATIENCE = 180.0  # seconds
 # What Flink's scripts would compute from taskmanager.memory.process.size.

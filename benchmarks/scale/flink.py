@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.scale.cluster import Cluster, wait_until
 from service.commands.join_on_flink import JARS, build
 from stream.log.connect import connect
-from tests.flink_traffic import STEP, create, events, join, settled, write, write_settings
-from tests.kafka_server import KafkaServer
+from tests.helpers.flink_traffic import STEP, create, events, join, settled, write, write_settings
+from tests.helpers.kafka_server import KafkaServer
 
 PARTITIONS = 4
 # Which process it is, by a word of its command, the first that fits.

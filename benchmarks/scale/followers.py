@@ -32,7 +32,7 @@ from stream.records.version import LearnerState, Version, decode_version
 from stream.weights.chunks import WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-from tests.kafka_server import KafkaServer
+from tests.helpers.kafka_server import KafkaServer
 
 SETTLE = 5.0  # seconds from when all followers serve something to the first version that counts
 AT_LAST = 3.0  # seconds for the last of them

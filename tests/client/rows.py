@@ -2,7 +2,7 @@
 
 import re
 
-from tests.kafka_server import ROOT
+from tests.helpers.kafka_server import ROOT
 
 ADDRESS = "http://127.0.0.1:8000"
 TABLE = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Use it from")[2].partition("\n## ")[0]

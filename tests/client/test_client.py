@@ -26,7 +26,7 @@ from service.api import messages as of_server
 from service.api.answers import Problem
 from stream.records import events
 from tests.client.faulty import Faulty, faulty
-from tests.kafka_server import ROOT
+from tests.helpers.kafka_server import ROOT
 from tests.service.api.test_console import served
 from tests.service.api.test_several import Two
 from tests.service.fakes import Site, trained

@@ -14,9 +14,9 @@ from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, create as create_key
 from tests.client.rows import lines
+from tests.helpers.system import need
 from tests.service.api.test_console import served
 from tests.service.fakes import SPEC, Site, trained
-from tests.system import need
 
 
 @pytest.fixture(scope="module")

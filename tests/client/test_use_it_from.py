@@ -20,10 +20,10 @@ from stream.log.reading import read_all
 from stream.log.topics import Topics, create
 from stream.records.events import Impression, decode_impression
 from tests.client.rows import ADDRESS, ROWS, lines
-from tests.kafka_server import ROOT
-from tests.ports import free_port
+from tests.helpers.kafka_server import ROOT
+from tests.helpers.ports import free_port
+from tests.helpers.site import Site
 from tests.service.api.test_console import browser
-from tests.site import Site
 
 __all__ = ["browser"]
 

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 import yaml
 
-from tests.kafka_server import JARS
-from tests.ports import free_ports
+from tests.helpers.kafka_server import JARS
+from tests.helpers.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent  # sml and python3, as in the image's PATH

@@ -16,9 +16,9 @@ from stream.log.contract import Message
 from stream.records.events import Impression, encode
 from tests.deploy.composition import PROGRAMS, ROOT, Composition, read
 from tests.deploy.kubectl import fetch
-from tests.kafka_server import fetch_jars
-from tests.ports import free_ports
-from tests.system import need
+from tests.helpers.kafka_server import fetch_jars
+from tests.helpers.ports import free_ports
+from tests.helpers.system import need
 
 SERVICES = ("joiner", "learner", "server")
 

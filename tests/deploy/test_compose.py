@@ -11,7 +11,7 @@ from service.access.origin import allowed_hosts, check_host, host_name
 from stream.log.settings import SecuritySettings
 from tests.deploy.composition import PROGRAMS, ROOT, read
 from tests.deploy.conftest import SERVICES
-from tests.system import need
+from tests.helpers.system import need
 
 COMPOSE = read("docker-compose.yml")
 OURS = [name for name, service in COMPOSE["services"].items() if service["image"] == "sml-online"]

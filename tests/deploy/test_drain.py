@@ -13,7 +13,7 @@ from threading import Event
 
 import pytest
 
-from tests.site import Site
+from tests.helpers.site import Site
 from tests.stream.learning import TOPICS, examples, learn_all, opened
 
 BODY = json.dumps({"candidates": [{"id": "a", "user": 1, "item": 2, "price": 1.5}]}).encode()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.composition import ROOT, read
-from tests.ports import free_ports
-from tests.system import need
+from tests.helpers.ports import free_ports
+from tests.helpers.system import need
 
 CONFIG = (ROOT / "deploy/haproxy.cfg").read_text(encoding="utf-8")
 SERVICES = read("docker-compose.yml")["services"]

@@ -10,7 +10,7 @@ import yaml
 
 from deploy.watch.written import rules
 from tests.deploy.composition import ROOT
-from tests.system import need
+from tests.helpers.system import need
 
 TESTS = [yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("*_test.yml"))]
 EXPECTATIONS = [each for file in TESTS for test in file["tests"] for each in test["promql_expr_test"]]

@@ -20,7 +20,7 @@ from stream.join.metrics import JoinerMetrics
 from stream.learn.metrics import LearnerMetrics
 from stream.records.events import BadRecordError, Click, Impression, decode_click, decode_example, decode_impression
 from tests.deploy.composition import ROOT
-from tests.system import need
+from tests.helpers.system import need
 
 WRITTEN = written()
 METRICS = [metric for metrics in by_process().values() for metric in metrics]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.traffic import SETTINGS
-from tests.kafka_server import KafkaServer
-from tests.site import Site
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.site import Site
 
 LONG = os.environ.get("SML_FAULTS") == "long"
 long_only = pytest.mark.skipif(not LONG, reason="for the long form: SML_FAULTS=long")

@@ -33,9 +33,9 @@ from deploy.watch.written import DASHBOARDS
 from service.commands.simulation.site import Site, Visit
 from service.commands.simulation.traffic import Traffic
 from tests.deploy.composition import PROGRAMS, ROOT, read
-from tests.kafka_server import KafkaServer
-from tests.ports import free_ports
-from tests.system import need
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.ports import free_ports
+from tests.helpers.system import need
 
 FAULTS = ("healthy", "learner_stopped", "poison", "clicks_cut_off", "kafka_slow", "table_full")
 RATE = 12.0  # visits a second, of five impressions each

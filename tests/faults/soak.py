@@ -27,8 +27,8 @@ from stream.log.topics import create
 from stream.records.events import Example, encode
 from stream.weights.versions import newest_version
 from tests.faults.traffic import FIRST, SETTINGS, SPEC
-from tests.kafka_server import KafkaServer, fetch_jars
-from tests.site import Site
+from tests.helpers.kafka_server import KafkaServer, fetch_jars
+from tests.helpers.site import Site
 
 POOL = 50_000  # different examples, sent again and again
 TICK = 0.1  # seconds between two batches

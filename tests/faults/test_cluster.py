@@ -13,9 +13,9 @@ from stream.log.topics import create
 from tests.faults.conftest import long_only, opened
 from tests.faults.test_kills import keep_running, wait_until_all_is_learned
 from tests.faults.traffic import Traffic
-from tests.kafka_server import KafkaServer
-from tests.ports import free_port
-from tests.site import Site
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.ports import free_port
+from tests.helpers.site import Site
 
 PARTITIONS = 3
 AWAY = 20.0  # seconds that a broker is away

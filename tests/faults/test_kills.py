@@ -13,8 +13,8 @@ from stream.log.topics import create
 from stream.weights.versions import newest_version
 from tests.faults.conftest import LONG, long_only, opened
 from tests.faults.traffic import Books, Traffic, settle
-from tests.kafka_server import KafkaServer
-from tests.site import Site
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.site import Site
 
 PROCESSES = ("join", "learn", "serve")
 KILLS = 50 if LONG else 4

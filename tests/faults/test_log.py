@@ -23,8 +23,8 @@ from stream.log.contract import Log, Message
 from stream.log.topics import create
 from stream.records.events import Example, Impression, Watermark, encode
 from tests.faults.traffic import FIRST, Traffic, everything, learned, settle
-from tests.kafka_server import JARS
-from tests.site import Site
+from tests.helpers.kafka_server import JARS
+from tests.helpers.site import Site
 from tests.stream.learning import forget
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

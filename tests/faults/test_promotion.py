@@ -12,7 +12,7 @@ from stream.log.connect import connect
 from stream.log.contract import LogUnavailableError
 from stream.log.topics import Topics, create
 from stream.traffic import TrafficFollower
-from tests.kafka_server import KafkaServer
+from tests.helpers.kafka_server import KafkaServer
 
 TOPICS, BEGINS = Topics("sml"), Traffic.of("first", {"control": 1.0})
 PATIENCE = 60.0  # seconds

@@ -15,8 +15,8 @@ from stream.log.topics import create
 from stream.weights.versions import newest_version
 from tests.faults.conftest import long_only
 from tests.faults.traffic import Traffic, learned, settle
-from tests.ports import free_port
-from tests.site import Site
+from tests.helpers.ports import free_port
+from tests.helpers.site import Site
 
 TRANSACTION = 10.0  # seconds, after which Kafka ends a transaction by itself
 

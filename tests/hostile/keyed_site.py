@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.access.keys import create
 from tests.faults.traffic import SETTINGS
-from tests.site import Site
+from tests.helpers.site import Site
 
 SECOND = 100  # requests a second of one key: more than honest traffic sends
 PROCESSES = ("join", "learn", "serve")

@@ -18,7 +18,7 @@ from stream.records.version import Begun, Run, SnapshotRef
 from stream.weights.versions import newest_version
 from tests.faults.test_log import call
 from tests.faults.traffic import FIRST, SETTINGS, SPEC, learned
-from tests.site import Site
+from tests.helpers.site import Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 ELSEWHERE = SnapshotRef(version=0, first=2**40, last=2**40 + 1, deltas=2**40)

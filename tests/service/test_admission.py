@@ -25,7 +25,7 @@ from service.metrics_server import exposed
 from service.server_settings import AccessSettings, LimitSettings, ServeSettings
 from service.settings import Settings, SettingsError, load
 from stream.settings import JoinSettings, LearnSettings
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 from tests.service.access.serving import serving as served
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream.whole_file import written
-from tests.full_disk import full_disk
+from tests.helpers.full_disk import full_disk
 
 
 def test_a_file_takes_the_place_of_the_one_before_once_it_is_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.access import keys as module
 from service.access.keys import Keys, KeysError, create, read, revoke
-from tests.full_disk import full_disk
+from tests.helpers.full_disk import full_disk
 
 
 class Clock:

@@ -37,10 +37,10 @@ from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, create
 from stream.records.events import Example, Feature, encode
 from stream.records.version import LearnerState, Version
+from tests.helpers.system import need
 from tests.service.api.test_arms import OF_ARMS, ArmsSite
 from tests.service.api.test_several import Two
 from tests.service.fakes import SPEC, Site, trained
-from tests.system import need
 
 FLAGS = [
     "--headless",

@@ -28,7 +28,7 @@ from service.server_settings import ServeSettings
 from service.settings import Settings, SettingsError
 from stream.log.contract import LogUnavailableError
 from stream.log.settings import LogSettings
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 from tests.service.fakes import Site, trained
 
 ASKED = {"candidates": [{"id": 1, "user": "u1", "item": "i1"}], "time": 0}

@@ -27,7 +27,7 @@ from stream.log.topics import Topics
 from stream.records.events import Example, encode
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 
 SETTINGS = """
 [log]

@@ -21,7 +21,7 @@ from stream.log.contract import Message
 from stream.log.load import measured
 from stream.log.sqlite.log import SqliteLog
 from stream.log.topics import Kept, wanted
-from tests.ports import free_ports
+from tests.helpers.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = ROOT / "deploy/simulated.toml"

@@ -22,7 +22,7 @@ from service.access.roles import ROLES
 from service.listen import server_of
 from service.server_settings import AccessSettings, LimitSettings, ServeSettings
 from service.settings import Settings, SettingsError
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 from tests.service.access.serving import serving
 from tests.service.access.test_certificates import Certified
 from tests.service.fakes import Site

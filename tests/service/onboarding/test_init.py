@@ -25,7 +25,7 @@ from service.settings import Settings, load
 from stream.files.rows import read
 from stream.inputs.settings import ClickInput, ImpressionInput
 from stream.settings import DataSettings
-from tests.recorded_logs import recorded_log
+from tests.helpers.recorded_logs import recorded_log
 
 ROWS = 4_000
 MONDAY = 1_650_844_800  # 2022-04-25 00:00 UTC

@@ -13,7 +13,7 @@ from service.report.blocks import Blocks, Interval
 from service.report.field_worth import Worth
 from service.report.page import Page, Section, html
 from service.report.slices import Slice
-from tests.system import need
+from tests.helpers.system import need
 
 HOSTILE = (
     '</text></svg><script>document.title="broken"</script><img src=x onerror=\'document.title="broken"\'>',

@@ -17,7 +17,7 @@ from model.encoding.features import Encoder
 from model.encoding.keys import Value
 from stream.log.contract import Log
 from stream.weights.follow import newest_weights
-from tests.site import Site
+from tests.helpers.site import Site
 from tests.stream.learning import SPEC, TOPICS, example, learn_all, opened
 
 WORKERS, CLIENTS = 4, 6

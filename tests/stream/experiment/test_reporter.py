@@ -24,7 +24,7 @@ from stream.log.sqlite.retention import SHIFT
 from stream.log.topics import create
 from stream.records.events import Example, Forget, encode
 from stream.records.version import Version
-from tests.kafka_server import ROOT
+from tests.helpers.kafka_server import ROOT
 from tests.stream.experiment.experiments import ARMS, BEGINS, PLAN, TOPICS, USER, append, arm_of, before, count_all, shown, traffic, unit_of
 
 

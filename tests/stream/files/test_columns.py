@@ -27,7 +27,7 @@ from stream.files.columns import LoggedBlock, read_blocks
 from stream.files.opened import FileError
 from stream.files.rows import read
 from stream.settings import DataSettings
-from tests.recorded_logs import recorded_log
+from tests.helpers.recorded_logs import recorded_log
 
 FIELDS = [Field.model_validate({"name": name, "kind": kind}) for name, kind in
           (("a", "categorical"), ("b", "numeric"), ("c", "multi"), ("hour", "hour"), ("weekday", "weekday"), ("d", "categorical"))]  # fmt: skip

@@ -27,7 +27,7 @@ from stream.files.layout import BadRowError, Logged, epoch_ms
 from stream.files.opened import FileError
 from stream.files.rows import read
 from stream.settings import DataSettings
-from tests.recorded_logs import recorded_log
+from tests.helpers.recorded_logs import recorded_log
 
 DATA = DataSettings(label="click", time="ts", click_time="clicked")
 EXPECTED = [

@@ -16,7 +16,7 @@ from stream.log.contract import Bounds, Log, Message, Partitioner, Progress, Rea
 from stream.log.message import partition_of
 from stream.log.topics import Topics
 from stream.settings import JoinSettings
-from tests.flink_traffic import Event
+from tests.helpers.flink_traffic import Event
 
 PARTITIONS = 4
 TOPICS = Topics("t")

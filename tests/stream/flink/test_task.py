@@ -17,7 +17,7 @@ from stream.log.contract import Bounds, FencedError, Log, Progress, Reader, Reco
 from stream.log.topics import JoinerError
 from stream.records.heartbeat import Heartbeat, message
 from stream.settings import JoinSettings
-from tests.flink_traffic import JOIN, events
+from tests.helpers.flink_traffic import JOIN, events
 from tests.stream.flink.engine import INPUTS, PARTITIONS, TOPICS, Engine, RecordedLog
 
 START = 1_790_000_000_000

@@ -18,8 +18,8 @@ from stream.log.topics import Topics, create
 from stream.records.events import Click, Example, Impression, Watermark, decode_example, encode
 from stream.records.heartbeat import is_heartbeat
 from stream.settings import JoinSettings
-from tests.kafka_server import JARS
-from tests.system import need
+from tests.helpers.kafka_server import JARS
+from tests.helpers.system import need
 
 FIRST = 1_700_000_000_000  # epoch ms
 SETTINGS = JoinSettings(click_window=10, lateness=1, idle_after=3_600)

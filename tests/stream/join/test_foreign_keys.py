@@ -19,9 +19,9 @@ from stream.log.message import partition_of
 from stream.log.topics import JoinerError, Topics, create
 from stream.records.events import Click, Example, Impression, Watermark, decode_example, encode
 from stream.settings import JoinSettings
+from tests.helpers.system import need
 from tests.stream.join.joining import id_in
 from tests.stream.join.test_joiner import KilledError, Mortal, new_log, read
-from tests.system import need
 
 PARTITIONS = 4
 FIRST, STEP = 1_700_000_000_000, 10  # epoch ms of the first impression, ms from each to the next

@@ -25,7 +25,7 @@ from stream.experiment.sums import Sums
 from stream.log.connect import connect
 from stream.log.contract import Message
 from stream.records.events import Example, Served, encode
-from tests.site import Site
+from tests.helpers.site import Site
 
 WITHIN = 3_000  # impressions of both arms, within which a poisoned one is stopped
 BATCH = 100

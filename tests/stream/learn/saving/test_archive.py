@@ -27,8 +27,8 @@ from stream.weights.chunks import BrokenWeightsError, WeightsHeader
 from stream.weights.follow import Follower
 from stream.weights.metrics import FollowerMetrics
 from stream.weights.versions import newest_version, read_versions
-from tests.full_disk import full_disk
-from tests.s3 import S3, s3_server, wait_for
+from tests.helpers.full_disk import full_disk
+from tests.helpers.s3 import S3, s3_server, wait_for
 from tests.stream.learn.forgetting import by, holds, request
 from tests.stream.learning import (
     SPEC,

@@ -13,7 +13,7 @@ from stream.learn.saving.checkpoint import Checkpoint, Checkpoints, DamagedCheck
 from stream.learn.trainer import Trainer
 from stream.log.contract import Record
 from stream.records.version import Version
-from tests.full_disk import full_disk
+from tests.helpers.full_disk import full_disk
 from tests.stream.learning import SPEC, examples
 
 

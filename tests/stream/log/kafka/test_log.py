@@ -15,8 +15,8 @@ from stream.log.kafka.client import WAIT
 from stream.log.kafka.log import KafkaLog
 from stream.log.kafka.producer import Producer
 from stream.log.kafka.security import Cluster
-from tests.kafka_server import KafkaServer
-from tests.ports import free_port
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.ports import free_port
 
 
 @pytest.fixture

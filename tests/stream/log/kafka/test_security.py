@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from stream.log.connect import connect
 from stream.log.contract import LogError, LogUnavailableError, Message, Record, RefusedError
 from stream.log.settings import SecuritySettings
-from tests.secure_kafka import PLAIN_PASSWORD, PLAIN_USER, SCRAM, SecureKafka
+from tests.helpers.secure_kafka import PLAIN_PASSWORD, PLAIN_USER, SCRAM, SecureKafka
 from tests.stream.log.logs import new_topic, read
 
 SECRET = "correct-horse-battery"

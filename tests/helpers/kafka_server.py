@@ -3,7 +3,7 @@
     with KafkaServer() as server:
         connect(server.url)
 
-``python -m tests.kafka_server --port 9092`` runs one in the foreground. ``kill`` and then ``start`` simulate a crash: the data stay.
+``python -m tests.helpers.kafka_server --port 9092`` runs one in the foreground. ``kill`` and then ``start`` simulate a crash: the data stay.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.ports import free_port
+from tests.helpers.ports import free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 JARS = ROOT / ".kafka" / "lib"
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from stream.log.topics import Topics
-from tests.kafka_server import ROOT
-from tests.ports import free_port
+from tests.helpers.kafka_server import ROOT
+from tests.helpers.ports import free_port
 
 PATIENCE = 600.0  # seconds within which the slowest process must catch up
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(os.environ.get("SML_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+FOLDER = Path(os.environ.get("SML_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def recorded_log(name: str) -> Path:

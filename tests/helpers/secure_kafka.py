@@ -27,8 +27,8 @@ from kafka.admin import (
 )
 
 from stream.log.settings import SecuritySettings
-from tests.kafka_server import KafkaServer
-from tests.ports import free_ports
+from tests.helpers.kafka_server import KafkaServer
+from tests.helpers.ports import free_ports
 
 LISTENERS = {"SASL": "SASL_SSL", "CLEAR": "SASL_PLAINTEXT", "MUTUAL": "SSL", "EXPIRED": "SSL", "OTHERNAME": "SSL"}
 SCRAM = "SCRAM-SHA-512"

@@ -1,0 +1,1 @@
+"""What tests share: real servers, sites of processes, the recorded logs, and what a machine has."""
