@@ -28,7 +28,7 @@ POM = ROOT / "tests" / "kafka" / "pom.xml"
 _START = 180.0  # seconds within which a node must answer
 _STOP = 30.0
 
-# Small, and no rebalance delay; a topic exists only if it was created.
+# Small, with no rebalance delay, and writing nothing while nothing happens; a topic exists only if it was created.
 _PROPERTIES = """
 process.roles=broker,controller
 node.id={node}
@@ -51,6 +51,7 @@ group.initial.rebalance.delay.ms=0
 log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500
 transaction.abort.timed.out.transaction.cleanup.interval.ms=500
+metadata.max.idle.interval.ms=0
 """
 
 _LOGGING = """

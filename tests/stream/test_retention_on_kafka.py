@@ -27,7 +27,7 @@ from stream.weights.versions import newest_version
 from tests.stream.learning import SPEC, example
 from tests.stream.log.kafka.test_records import NoText
 
-SHORT = Kept(2.0, 2.0, 1_000_000, weights=2.0)
+SHORT = Kept(2.0, 2.0, 1_000_000, weights=4.0)  # a learner renews what it needs every second, even on a busy machine
 JOIN = JoinSettings(click_window=0.010, lateness=0.003, idle_after=0.05)
 PATIENCE = 60.0  # seconds
 
