@@ -21,6 +21,7 @@ up: .venv/ready ## learn, serve and simulate on this machine, on the embedded lo
 	.venv/bin/sml up --simulate $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --config deploy/simulated.toml
 
 test: .venv/tests-ready ## run every test, three files at a time, a real Kafka, Prometheus and Chromium included
+	.venv/bin/sml compile --config deploy/simulated.toml
 	.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/tests-ready ## kill, pause and break everything, for longer than `make test` does

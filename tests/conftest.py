@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,11 @@ def pytest_configure_node(node: Any) -> None:
             server.start()
     if server := stash[_of_all_workers]:
         node.workerinput["kafka"] = server.url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of whole systems: a file of many minutes that starts last would keep one core, and leave the other idle."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
