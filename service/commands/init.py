@@ -18,6 +18,7 @@ from stream.files.opened import Recorded, name_of
 from stream.files.rows import columns
 from stream.log.connect import open_log
 from stream.settings import DataSettings
+from stream.whole_file import written
 
 
 class NoSuchColumnError(Exception):
@@ -71,14 +72,11 @@ def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool)
 
 def _written(text: str, output: Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
-    new = output.with_name(output.name + ".new")
-    try:
-        new.write_text(text, encoding="utf-8")  # a full disk may cut it where it still is TOML, of fewer fields
-        if output.exists():
-            output.replace(output.with_name(output.name + ".old"))
-        new.replace(output)
-    finally:
-        new.unlink(missing_ok=True)
+    if output.exists():
+        with written(output.with_name(output.name + ".old")) as before:
+            before.write(output.read_bytes())
+    with written(output) as file:
+        file.write(text.encode())
     return f"{output}: {text.count('[[field]]')} fields"
 
 

@@ -3,12 +3,14 @@
 import inspect
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.encoding import features, ignored_features, keys
 from model.weights import Weights
@@ -31,16 +33,25 @@ class NotEmptyError(ValueError):
     """The folder to write to holds something."""
 
 
-def begin_folder(folder: Path) -> None:
-    """Make the folder.
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Make the folder, to be filled in the block; where that fails it is left empty.
 
     Raises:
         NotEmptyError: it exists and is not empty.
-        OSError: it can't be made.
+        OSError: it can't be made, or what it is to hold can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise NotEmptyError(f"{folder}: got a folder with files in it, expected an empty one or none")
+    try:
+        yield
+    except BaseException as error:
+        for each in folder.iterdir():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        raise
 
 
 def write_common(folder: Path, origin: Version | WeightsHeader, weights: Weights, form: str) -> None:
@@ -74,4 +85,5 @@ def write_safetensors(folder: Path, weights: Weights) -> None:
     }
     if weights.spec.model.records:
         arrays |= {"table.record": weights.records.counts[positions], "stream.record": weights.records.counts[-1]}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors", {"format": FORMAT})
+    made = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"format": FORMAT})
+    (folder / "model.safetensors").write_bytes(made)

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ def program(weights: Weights) -> ExportedProgram:
 def write_torch(folder: Path, exported: ExportedProgram) -> None:
     """Write ``model.pt2``, for ``torch.export.load``."""
     with warnings.catch_warnings(action="ignore"):  # of weights that are no complete tensors, which concerns other devices
-        torch.export.save(exported, folder / "model.pt2")
+        torch.export.save(exported, made := BytesIO())  # given a path on a full disk, it aborts the process
+    (folder / "model.pt2").write_bytes(made.getbuffer())
 
 
 def write_onnx(folder: Path, exported: ExportedProgram) -> None:

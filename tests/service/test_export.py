@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import re
 import sys
 import warnings
 import zipfile
@@ -27,6 +28,7 @@ from service.cli import app
 from service.export.folder import ENCODER, encoder_source, write_common
 from service.export.graph import program, write_onnx, write_torch
 from stream.weights.chunks import WeightsHeader
+from tests.helpers.full_disk import full_disk
 from tests.service.fakes import Site
 from tests.service.schemas import fits
 
@@ -170,6 +172,15 @@ def test_the_command_exports_what_is_served_now_a_past_version_or_a_checkpoint(f
     assert (arrays["output"] != before["output"]).any()
     assert json.loads((folder / "now/model.json").read_text())["digest"] == served["digest"]
     assert "expected an empty one" in sml("export", "--format", "safetensors", "-o", "now", status=1)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx", "torch"])
+def test_on_a_full_disk_an_export_ends_with_a_sentence_and_leaves_its_folder_empty(folder: Path, form: str) -> None:
+    saved = max(folder.glob("saved/*.checkpoint"))
+    with full_disk(1000):
+        said = sml("export", "--format", form, "-o", "full", "--checkpoint", str(saved), status=1)
+    assert re.search(r"^sml: \[Errno 27\] File too large: 'full.*'\n\Z", said, re.MULTILINE)
+    assert list((folder / "full").iterdir()) == []
 
 
 def test_mlflow_loads_the_model_by_its_own_call_and_it_predicts_what_the_checkpoint_does(folder: Path) -> None:

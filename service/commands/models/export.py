@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.weights import Weights
-from service.export.folder import begin_folder, write_common, write_safetensors
+from service.export.folder import filled, write_common, write_safetensors
 from service.settings import Settings
 from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
@@ -41,11 +41,12 @@ def export(settings: Settings, form: Form, folder: Path, *, version: str | None,
         BrokenWeightsError: the log holds no weights.
         DamagedCheckpointError: the checkpoint is not as it was saved.
         LogError: the log can't be used.
+        OSError: the folder can't be written.
     """
-    begin_folder(folder)
-    origin, weights = _source(settings, version, checkpoint)
     try:
-        _write(form, folder, origin, weights)
+        with filled(folder):
+            origin, weights = _source(settings, version, checkpoint)
+            _write(form, folder, origin, weights)
     except ImportError as error:
         raise MissingExtraError(f"--format {form} needs packages that are not here: pip install 'sml-online[export]' ({error})") from error
     return {"version": origin.version, "digest": origin.digest, "examples": origin.examples, "format": form, "folder": str(folder)}
