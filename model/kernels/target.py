@@ -3,7 +3,9 @@
 Import :func:`kernel` before anything else of numba: the target is fixed when the first kernel is compiled.
 """
 
+import importlib
 import platform
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +21,11 @@ config: Any = numba.config
 if platform.machine() in ("x86_64", "AMD64"):
     config.CPU_NAME = "x86-64-v3"
     config.CPU_FEATURES = ""
+
+if "scipy.linalg" not in sys.modules:  # where it is installed numba would load it, a third of a second for what no kernel uses
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # as Python says that a module is not to be had
+    importlib.import_module("numba.np.arraymath")
+    del sys.modules["scipy.linalg"]
 
 if not config.CACHE_DIR and (kept := cache.folder()):
     config.CACHE_DIR = str(kept)

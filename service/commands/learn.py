@@ -184,19 +184,17 @@ def _progress() -> Progress:
 def _shown(progress: Progress, arm: str, registry: CollectorRegistry) -> Iterator[Callable[[], None]]:
     """Show the progress of one arm, when what is returned is called, as often as it is drawn, and at the end."""
     task = progress.add_task("learning" if arm == CONTROL else f"learning {arm}", total=None, version=0, lag=0)
+    metrics = registry.restricted_registry(("sml_learner_examples_total", "sml_learner_version", "sml_learner_lag_records"))
     due = 0.0
 
     def show(*, at_once: bool = False) -> None:
         nonlocal due
         now = time.monotonic()
         if now < due and not at_once:
-            return  # to find the values among all metrics takes 3 ms
+            return
         due = now + _SHOW_EVERY
-
-        def value(name: str) -> float:
-            return registry.get_sample_value(f"sml_learner_{name}") or 0
-
-        progress.update(task, completed=value("examples_total"), version=value("version"), lag=value("lag_records"))
+        value = {sample.name.removeprefix("sml_learner_"): sample.value for metric in metrics.collect() for sample in metric.samples}
+        progress.update(task, completed=value["examples_total"], version=value["version"], lag=value["lag_records"])
 
     yield show
     show(at_once=True)
