@@ -117,6 +117,12 @@ def _warn(result: Mapping[str, Any]) -> None:
 
     if not result["in_time_order"]:
         typer.echo("note: the file's order is not the order of time; rows were learned in the file's order", err=True)
+        if result.get("protocol") == "served":
+            typer.echo(
+                "note: a row that is earlier than one before it counts as shown at that one's time, so labels came late: sort the file by "
+                "time for what a server would have scored, or use --protocol usual",
+                err=True,
+            )
     if (result["auc"] or 0) > TOO_GOOD:
         typer.echo(f"warning: an AUC of {result['auc']:.4f} is too good: a field may be known only after the click", err=True)
 

@@ -3,22 +3,26 @@
 import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from service.commands.compile import compile_kernels
 from service.onboarding.crosses import find_crosses
 from service.onboarding.event_shape import infer
-from service.onboarding.sample import Sample, chunks
+from service.onboarding.sample import Sample, chunks, is_number
 from service.onboarding.settings_file import settings_text, settings_text_of_topics, with_crosses
 from service.onboarding.topic_sample import Address, TopicError, TopicSample, shown
 from service.screen import counting, say_notes
 from service.settings import Settings
+from stream.files.block import Row
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
-from stream.files.rows import columns
+from stream.files.rows import first_row
 from stream.log.connect import open_log
 from stream.settings import DataSettings
 from stream.whole_file import written
+
+_DATES = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by their digits
 
 
 class NoSuchColumnError(Exception):
@@ -26,9 +30,10 @@ class NoSuchColumnError(Exception):
 
     def __init__(self, option: str, name: str, existing: list[str]) -> None:
         """Name the nearest column that exists."""
-        nearest = difflib.get_close_matches(name, existing, n=1, cutoff=0)
-        hint = "; the first line is no header, it seems: --names says what the columns are" if any(map(_is_number, existing)) else ""
-        super().__init__(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(existing)}){hint}")
+        folded = {each.strip().casefold(): each for each in existing}
+        nearest = [folded[each] for each in difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0)]
+        hint = "; the first line is no header, it seems: --names says what the columns are" if any(map(is_number, existing)) else ""
+        super().__init__(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(map(repr, existing))}){hint}")
         self.option = option
 
 
@@ -39,7 +44,9 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
         FileError: it can't be read.
         NoSuchColumnError: it does not have a column that ``data`` names.
     """
-    _check_columns(recorded, data)
+    first = first_row(recorded, data)
+    _check_columns(list(first), data)
+    data = _with_time_format(first, data)
     left_out = LeftOut(data.max_bad)
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes([*left_out.notes(), *_note_of_labels(sample, data)])
@@ -92,12 +99,25 @@ def read_sample(recorded: Recorded, data: DataSettings, what: str, left_out: Lef
     return sample
 
 
-def _check_columns(recorded: Recorded, data: DataSettings) -> None:
-    existing = columns(recorded, data)
+def _check_columns(existing: list[str], data: DataSettings) -> None:
     named = [("--label", data.label), *(("--time", name) for name in data.time_columns)]
     for option, name in (*named, ("--click-time", data.click_time)):
         if name is not None and name not in existing:
             raise NoSuchColumnError(option, name, existing)
+
+
+def _with_time_format(first: Row, data: DataSettings) -> DataSettings:
+    """Return settings that read a time such as 20261101 or 2026110107 as the date that it is, not as epoch seconds."""
+    if data.time_format or data.format == "avazu" or len(data.time_columns) != 1:
+        return data
+    written = str(first[data.time_columns[0]])
+    form = _DATES.get(len(written), "") if written.isdecimal() and written.startswith("20") else ""
+    try:
+        datetime.strptime(written, form)  # noqa: DTZ007 - only whether it is one
+    except ValueError:
+        return data
+    say_notes([f"{data.time_columns[0]!r} is a date such as {written}, so it is read by --time-format '{form}'"])
+    return data.model_copy(update={"time_format": form})
 
 
 def _note_of_labels(sample: Sample, data: DataSettings) -> Iterator[str]:
@@ -108,11 +128,3 @@ def _note_of_labels(sample: Sample, data: DataSettings) -> Iterator[str]:
             f"{'no' if clicked == 0 else 'every'} row of the sample has a click by its {data.label!r}, expected some of both: "
             "--label names another column, --positive which labels are clicks"
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

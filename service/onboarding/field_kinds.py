@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.keys import bucket
-from service.onboarding.sample import Column, Sample
+from service.onboarding.sample import Column, Sample, is_number
 
 Kind: TypeAlias = Literal["categorical", "numeric", "multi"]
 
@@ -34,6 +34,7 @@ _CODES = re.compile(
     "id|ids|[a-z]{2,}id|uid|code|type|kind|category|cat|class|group|segment|zip|postcode|flag|feat|tag|slot|position|pos|version"
 )
 _TIMES = re.compile("time|ts|timestamp|at")
+_FEW_WORDS = 3  # among numbers: what stands for a missing one, such as NA
 _SKEWED = 5  # times the median: codes that are spread evenly stay below
 _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
@@ -168,7 +169,7 @@ def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     """Distinguish categories from measures."""
     numbers, name = column.numbers, column.name
     if numbers is None:
-        return KindGuess("categorical", "text" if isinstance(column.values[0], str) else "no numbers")
+        return KindGuess("categorical", _why_no_numbers(column.values))
     if not _whole(numbers):
         return KindGuess("numeric", "fractions")
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
@@ -179,6 +180,13 @@ def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     if measures:
         return KindGuess("numeric", "whole numbers, and the name is one of measures")
     return _by_evidence(column, numbers, labels)
+
+
+def _why_no_numbers(values: list[Any]) -> str:
+    others = [value for value in values if not is_number(value)]
+    if len(others) <= _FEW_WORDS < len(values) - len(others):
+        return f"numbers, but for {', '.join(map(repr, others))}; where those are empty, it is judged as a number"
+    return "text" if isinstance(values[0], str) else "no numbers"
 
 
 def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[np.float64]) -> KindGuess:

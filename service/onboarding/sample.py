@@ -3,6 +3,7 @@
 Values are held as codes, so that hundreds of thousands of rows fit in memory: a value once, and four bytes a row and column.
 """
 
+import math
 from array import array
 from collections.abc import Iterator
 from functools import cached_property
@@ -45,6 +46,7 @@ class Column:
 
     def _hashable(self, value: Any) -> Any:
         if isinstance(value, list):
+            self.has_objects |= any(isinstance(each, dict | list | tuple) for each in value)
             self.has_lists = True
             return tuple(map(str, value)) or None
         if isinstance(value, dict):
@@ -55,7 +57,9 @@ class Column:
     @cached_property
     def values(self) -> list[Any]:
         """The D different values, in the order of their first rows."""
-        return [value for value in self._values if value not in _MISSING and value == value]  # noqa: PLR0124 - NaN is missing too
+        values = [value for value in self._values if value not in _MISSING and value == value]  # noqa: PLR0124 - NaN is missing too
+        numbers = [value for value in values if not (isinstance(value, str) and value.strip().lower() == "nan")]
+        return numbers if numbers and all(map(is_number, numbers)) else values  # a numeric field takes the text "NaN" as missing, too
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:
@@ -88,6 +92,14 @@ class Column:
     def rises(self) -> bool:
         """Whether its numbers never fall from one row to the next."""
         return self.numbers is not None and bool((np.diff(self.numbers[self.codes[self.filled]]) >= 0).all())
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, or a text that is."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 class Sample:

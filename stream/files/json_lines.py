@@ -108,7 +108,18 @@ def _decoded(raw: bytes | str, decoder: msgspec.json.Decoder[Row]) -> Row | Unre
     try:
         return decoder.decode(raw)
     except (ValueError, RecursionError) as error:
-        return Unreadable(f"got {error}, expected a JSON object")
+        return _as_python_writes(raw) or Unreadable(f"got {error}, expected a JSON object")
+
+
+def _as_python_writes(raw: bytes | str) -> Row | None:
+    """Return an object that holds NaN or Infinity, which are no JSON, but what Python's ``json`` writes; None: it is none."""
+    text = raw if isinstance(raw, str) else raw.decode(errors="replace")
+    if "NaN" not in text and "Infinity" not in text:
+        return None
+    with suppress(ValueError, RecursionError):
+        if isinstance(found := json.loads(raw), dict):
+            return found
+    return None
 
 
 def _elements(stream: Stream) -> Iterator[list[str]]:

@@ -16,7 +16,8 @@ from stream.files.opened import FileError
 from stream.records.times import LATEST_TIME, ms_of
 from stream.settings import DataSettings
 
-_LABELS = {"0": 0, "1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1, "false": 0, "true": 1, "no": 0, "yes": 1}
+_LABELS = {"0": 0, "1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1}
+_LABELS |= {"false": 0, "true": 1, "f": 0, "t": 1, "no": 0, "yes": 1, "n": 0, "y": 1}
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt, "!=": operator.ne, "=": operator.eq}
 _UNITS = ((1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in ms (from 1973 on), µs or ns
 _SECONDS = 1e11  # a time below is in seconds (until 5138)
@@ -189,7 +190,7 @@ def epoch_ms(value: Any) -> int:
         try:
             value = float(value)  # exact: ms have 13 digits
         except ValueError:
-            return _ms(datetime.fromisoformat(value))
+            return _ms(datetime.fromisoformat(value.removesuffix(" UTC")))  # as BigQuery writes it
     if not isinstance(value, bool) and value >= 0:
         if value < _SECONDS:
             return int(round(value * 1_000_000) // 1_000)  # a float has seconds to the µs

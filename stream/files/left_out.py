@@ -49,7 +49,15 @@ class LeftOut:
         if self.unreadable == 1:
             raise self._first[0]
         told = f"got {self.unreadable:,} rows of {self.rows:,} that can't be read, expected {self._most:.1%} at most (--max-bad); the first"
-        raise FileError("\n".join([told, *map(str, self._first)])) from self._first[0]
+        raise FileError("\n".join([told, *self._shown()])) from self._first[0]
+
+    def _shown(self) -> Iterator[str]:
+        """Yield the first errors, each expectation once."""
+        known = set[str]()
+        for error in self._first:
+            got, _, expected = str(error).partition(", expected ")
+            yield got if expected in known else str(error)
+            known.add(expected)
 
     def counts(self) -> dict[str, int]:
         """Return how many rows were left out, and why."""
@@ -58,6 +66,6 @@ class LeftOut:
     def notes(self) -> Iterator[str]:
         """Yield what was left out, in words."""
         if self.unreadable:
-            yield f"{self.unreadable:,} of {self.rows:,} rows can't be read and were left out: " + "; ".join(map(str, self._first))
+            yield f"{self.unreadable:,} of {self.rows:,} rows can't be read and were left out: " + "; ".join(self._shown())
         if self.unlabelled:
             yield f"{self.unlabelled:,} of {self.rows:,} rows have no label and were left out"

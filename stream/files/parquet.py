@@ -44,12 +44,24 @@ class _ParquetBlock:
 
 
 def _plain(column: Any) -> Any:
-    """Convert times to epoch ms, decimals to floats and bytes to text, which a field can take."""
+    """Convert times to epoch ms or ms of the day, durations to ms, decimals to floats and bytes to text, which a field can take."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+    if pa.types.is_time(kind):
+        return column.cast(pa.time32("ms"), safe=False).cast(pa.int32())
+    if pa.types.is_duration(kind):
+        return column.cast(pa.duration("ms"), safe=False).cast(pa.int64())
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return column.cast(pa.string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return _text(column.cast(pa.binary()))
     return column
+
+
+def _text(column: Any) -> Any:
+    """Return bytes as text; a byte that is no UTF-8 stands in it by its number."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([value if value is None else value.decode(errors="backslashreplace") for value in column.to_pylist()], pa.string())

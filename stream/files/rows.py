@@ -111,7 +111,12 @@ class Reading:
 
 
 def columns(recorded: Recorded, data: DataSettings) -> list[str]:
-    """Return the names of the first row's columns.
+    """Return the names of the first row's columns; raise as :func:`first_row`."""
+    return list(first_row(recorded, data))
+
+
+def first_row(recorded: Recorded, data: DataSettings) -> Row:
+    """Return all columns of the first row.
 
     Raises:
         FileError: it can't be read, or has no row.
@@ -119,5 +124,5 @@ def columns(recorded: Recorded, data: DataSettings) -> list[str]:
     for reading in readings(recorded, data, LeftOut(data.max_bad)):
         for block in reading.blocks():
             for row in reading.rows(block):
-                return list(row)
+                return row
     raise FileError(f"{name_of(recorded)}: got no row, expected one at least")

@@ -40,8 +40,10 @@ class Separated:
     def _header(self) -> list[str]:
         text = _text(next(self.raw))
         reader = csv.reader(text, delimiter=self.delimiter, strict=True)
-        names = next(reader, [])
-        if not names or len(set(names)) < len(names):
+        names = next(filter(None, reader), None)  # after empty lines
+        if names is None:
+            raise ValueError("nothing (expected a header, then rows)")
+        if len(set(names)) < len(names):
             raise ValueError(f"the columns {names} (expected a header of different names; --names gives those of a file without one)")
         self.line = reader.line_num
         self.raw = chain([text.read().encode()], self.raw)

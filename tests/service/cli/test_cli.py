@@ -255,6 +255,8 @@ def test_evaluating_says_when_the_order_is_not_that_of_time(folder: Folder) -> N
 
     assert "order of time" not in in_order.stderr
     assert "not the order of time" in reversed_.stderr
+    assert "sort the file by time" in reversed_.stderr
+    assert "sort the file by time" not in folder.sml("evaluate", str(folder.file), "--protocol", "usual").stderr
 
 
 def test_a_row_with_a_bad_feature_is_passed_over_and_counted(folder: Folder) -> None:

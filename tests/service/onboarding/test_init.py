@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,47 @@ def test_columns_that_are_not_there_are_answered_with_the_nearest(tmp_path: Path
 
     assert "nearest is" in sml_init(path, "--label", "clik", status=2)
     assert "nearest is" in sml_init(path, "--time", "tss", status=2)
+    assert "nearest is 'ts'" in sml_init(path, "--time", " TS", status=2)  # not what has more letters in common
+
+
+@pytest.mark.parametrize(("form", "hours"), [("%Y%m%d", 24), ("%Y%m%d%H", 1), ("%Y%m%d%H%M", 1), ("%Y%m%d%H%M%S", 1)])
+def test_a_date_without_signs_is_no_epoch_time(tmp_path: Path, sml_init: Invoke, form: str, hours: int) -> None:
+    times = [datetime.fromtimestamp(MONDAY + row * hours * 3_600, UTC).strftime(form) for row in range(60)]
+    path = write_csv(tmp_path / "log.csv", {"click": [0, 1] * 30, "ts": times, "site": ["a", "b", "b"] * 20})
+
+    data = tomllib.loads(sml_init(path, "--time", "ts"))["data"]
+
+    assert data["time_format"] == form
+    assert next(iter(read(path, DataSettings.model_validate(data)))).time == MONDAY * 1000
+
+
+@pytest.mark.parametrize("first", [1_650_844_800, 2_099_999_999, 20_261_301, 5])
+def test_an_epoch_time_is_no_date(tmp_path: Path, sml_init: Invoke, first: int) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [0, 1] * 2, "ts": [first, first + 1] * 2, "site": ["a", "b", "b", "a"]})
+
+    assert "time_format" not in tomllib.loads(sml_init(path, "--time", "ts"))["data"]
+
+
+def test_numbers_of_which_some_are_not_given_stay_numbers_or_it_is_said_why_not(tmp_path: Path, sml_init: Invoke) -> None:
+    prices = [f"{row % 97 / 7:.2f}" for row in range(400)]
+    columns: dict[str, list[Any]] = {
+        "click": [0, 1] * 200,
+        "price": [price if row % 5 else "NaN" for row, price in enumerate(prices)],
+        "cost": [price if row % 5 else "NA" for row, price in enumerate(prices)],
+    }
+
+    text = sml_init(write_csv(tmp_path / "log.csv", columns))
+
+    assert {field["name"]: field["kind"] for field in tomllib.loads(text)["field"]} == {"price": "numeric", "cost": "categorical"}
+    assert "20.0% missing" in text
+    assert "numbers, but for 'NA'; where those are empty, it is judged as a number" in text
+
+
+def test_lists_of_objects_are_objects(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"click": row % 2, "site": row % 3, "items": [{"id": row % 5}]}) + "\n" for row in range(100)))
+
+    assert "#   items: objects, but a field takes single values or lists" in sml_init(path)
 
 
 def test_settings_that_were_there_are_kept(tmp_path: Path, sml_init: Invoke) -> None:

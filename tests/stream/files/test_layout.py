@@ -35,7 +35,9 @@ def both_ways(path: Path, data: DataSettings) -> list[tuple[int, int]]:
     return rows
 
 
-@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("-1", "1"), ("no", "Yes"), ("FALSE", "true"), ("0.0", "1.0"), ("-1", "+1")])
+@pytest.mark.parametrize(
+    ("no", "yes"), [("0", "1"), ("-1", "1"), ("no", "Yes"), ("FALSE", "true"), ("f", "t"), ("N", "Y"), ("0.0", "1.0"), ("-1", "+1")]
+)
 def test_a_label_says_yes_or_no(tmp_path: Path, no: str, yes: str) -> None:
     if yes == "+1":
         with pytest.raises(FileError, match="expected 0 or 1, -1 or 1, yes or no, true or false"):
@@ -77,7 +79,9 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     assert list(left_out.notes()) == ["1 of 3 rows have no label and were left out"]
 
 
-@pytest.mark.parametrize("value", [NOON_MS // 1000, NOON_MS, NOON_MS * 1_000, NOON_MS * 1_000_000, "2026-11-01T13:00:00+01:00"])
+@pytest.mark.parametrize(
+    "value", [NOON_MS // 1000, NOON_MS, NOON_MS * 1_000, NOON_MS * 1_000_000, "2026-11-01T13:00:00+01:00", "2026-11-01 12:00:00 UTC"]
+)
 def test_the_unit_of_a_time_shows_in_its_size(value: object) -> None:
     assert epoch_ms(value) == epoch_ms(str(value)) == NOON_MS
 

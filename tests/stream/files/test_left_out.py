@@ -60,6 +60,17 @@ def test_more_end_the_reading_with_the_first_five(tmp_path: Path, kind: str) -> 
     assert sum(1 for _ in read(path, DATA.model_copy(update={"max_bad": 0.002}))) == 4_000
 
 
+def test_what_is_expected_is_told_once(tmp_path: Path) -> None:
+    path = written(tmp_path, "csv", ["7,5,x", "8,5,x", "1,soon,x"] * 3)
+
+    with pytest.raises(FileError) as raised:
+        list(read(path, DATA))
+
+    told = str(raised.value)
+    assert (told.count("expected 0 or 1"), told.count("expected epoch seconds")) == (1, 1)
+    assert f"{path}: row 2002, column 'click': got '8'\n" in told
+
+
 def test_no_row_may_be_wrong_where_it_is_told_so(tmp_path: Path) -> None:
     path = written(tmp_path, "csv", ["1,2"])
 

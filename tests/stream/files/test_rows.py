@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import lzma
+import math
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
+from stream.files.columns import read_blocks
 from stream.files.layout import BadRowError, Logged, epoch_ms
 from stream.files.opened import FileError
 from stream.files.rows import read
@@ -164,6 +166,47 @@ def test_parquet_times_decimals_and_lists_become_what_a_field_can_take(tmp_path:
     assert row == Logged(1, 1_650_888_000_000, 1, {"price": 1.5, "tags": ["a", "b"], "raw": "x"}, None)
 
 
+def test_parquet_clocks_durations_and_bytes_that_are_no_text_become_what_a_field_can_take(tmp_path: Path) -> None:
+    columns = {
+        "click": pa.array([1, 0]),
+        "clock": pa.array([3_600_000_000_000, None], pa.time64("ns")),
+        "dwell": pa.array([90, None], pa.duration("s")),
+        "raw": pa.array([b"a\xff", "é".encode()]),
+        "uuid": pa.array([b"\xfe\x00", None], pa.binary(2)),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+
+    found = [row.features for row in read(tmp_path / "log.parquet", DataSettings())]
+
+    assert found == [
+        {"clock": 3_600_000, "dwell": 90_000, "raw": "a\\xff", "uuid": "\\xfe\x00"},
+        {"clock": None, "dwell": None, "raw": "é", "uuid": None},
+    ]
+    [block] = read_blocks(tmp_path / "log.parquet", DataSettings(), ["clock", "dwell", "raw", "uuid"])
+    assert isinstance(block.features, dict)
+    assert {name: [column.values[index] for index in column.indices] for name, column in block.features.items()} == {
+        name: [row[name] for row in found] for name in found[0]
+    }
+
+
+def test_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("\n\nclick,a\n1,x\n")
+
+    [row] = read(tmp_path / "log.csv", DataSettings())
+
+    assert (row.label, row.features) == (1, {"a": "x"})
+
+
+@pytest.mark.parametrize("text", ['{"click": 1, "x": NaN, "y": -Infinity}\n', '[{"click": 1, "x": NaN, "y": -Infinity}]'])
+def test_what_python_writes_of_numbers_that_are_none_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log.json").write_text(text)
+
+    [row] = read(tmp_path / "log.json", DataSettings())
+
+    assert math.isnan(row.features.pop("x"))  # type: ignore[arg-type]
+    assert row.features == {"y": -math.inf}
+
+
 @pytest.mark.parametrize(
     ("text", "row", "column", "complaint"),
     [
@@ -195,7 +238,8 @@ def test_a_wrong_label_or_time_names_its_row_and_column(tmp_path: Path, text: st
         ("log.csv", b'click,a\n1,2\n1,"2\n', "after row 1, expected csv"),
         ("log.csv", b"click,a\n1,2\n1,\xff\n", "expected csv"),
         ("log.csv", b"click,click\n1,2\n", "expected a header of different names"),
-        ("log.csv", b"", "expected a header"),
+        ("log.csv", b"", "got nothing (expected a header, then rows)"),
+        ("log.csv", b"\n\n", "got nothing (expected a header, then rows)"),
         ("log.jsonl", b'{"click": 1}\n{"click": 1\n', "row 2: got Input data was truncated, expected a JSON object"),
         ("log.jsonl", b"[1]\n", "row 1: got Expected `object`, got `int`, expected a JSON object"),
         ("log.parquet", b"no parquet", "expected parquet"),
