@@ -230,7 +230,7 @@ def load(path: Path) -> Settings:
             f"{path}: got {error.strerror}, expected a settings file; `sml init` writes one from a sample of your data"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: got {error}, expected TOML") from error
+        raise SettingsError(f"{path}: expected TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError(described(error, path, Settings)) from error
     except VariableError as error:

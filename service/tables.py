@@ -1,7 +1,7 @@
 """A command's result for people, in the width of their terminal, 80 columns where there is none.
 
     a value with parts    a line for each part
-    a list                a table; where that is too wide, a block of such lines for each item
+    a list                a table; where that is too wide, a block of such lines for each item; "none" where it is empty
 
 A line that is too long goes on below its value. Text that can't be broken, a digest say, stays whole, to be copied.
 """
@@ -30,7 +30,9 @@ def shown(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """
     if isinstance(value, Mapping):
         return _parts(value)
-    table = list(_table(value)) if value else []
+    if not value:
+        return "none"
+    table = list(_table(value))
     if all(len(line) <= _columns() for line in table):
         return "\n".join(table)
     return "\n\n".join(map(_parts, value))

@@ -1,6 +1,7 @@
 """``sml predict``, ``explain``, ``export`` and ``import``: what is done with a model that was learned, without a server."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,9 +54,16 @@ def explain(
     if as_json:
         answer(explained, as_json)
         return
+    typer.echo(_weights(explained))
     for each in explained["explanations"]:
         for line in _lines(each):
             typer.echo(printable(line))
+
+
+def _weights(explained: dict[str, Any]) -> str:
+    through = explained["trained_through"]
+    learned = "nothing learned yet" if through is None else f"learned through {datetime.fromtimestamp(through / 1000, UTC):%F %T} UTC"
+    return f"by version {explained['version']}, {learned}"
 
 
 def _lines(explained: dict[str, Any]) -> Iterator[str]:

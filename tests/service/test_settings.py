@@ -123,7 +123,7 @@ VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
         (f"{VIEWS}{VIEWS.replace('impressions', 'clicks')}", "input: got .*, expected where to tell impressions from clicks"),
         ("[input.views]", "input.views: no such setting, nearest is 'impressions'"),
         ("log = 5", "log: got 5, expected"),
-        ("no toml", "expected TOML"),
+        ("no toml", r"sml.toml: expected TOML: .*line 1"),
     ],
 )
 def test_a_wrong_setting_is_answered_with_where_got_and_expected(sml_toml: Path, text: str, complaint: str) -> None:

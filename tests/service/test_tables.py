@@ -28,6 +28,10 @@ def test_a_table_that_is_too_wide_becomes_a_block_for_each_item(monkeypatch: pyt
     assert len(wide) == 3
 
 
+def test_an_empty_list_is_said_to_be_one() -> None:
+    assert shown([]) == "none"
+
+
 def test_a_word_that_can_not_be_broken_stays_whole() -> None:
     assert "x" * 200 in shown({"digest": "x" * 200}).splitlines()[-1]
 

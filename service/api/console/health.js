@@ -75,6 +75,10 @@ function serving(samples, now, setAside) {
   return found;
 }
 
+export function noAnswer(since) {
+  return finding("bad", "No answer comes from the server.", `${since ? `What is shown here is of ${clock(since)}. ` : ""}It is asked again every second.`);
+}
+
 export function findings({ model, samples, learner, holds, set_aside: setAside, now }) {
   if (!model) return [finding("warn", "There are no weights yet.", "Is `sml learn` running on the same log? Its first version comes as it starts.")];
   return [...held(model, holds), ...stale(model, samples, now), ...clicks(samples, now), ...slow(samples, now), ...quality(learner, samples, now), ...serving(samples, now, setAside)];

@@ -4,7 +4,7 @@ import { ask, problem, refusal } from "./api.js";
 import { CalibrationChart, TimeChart } from "./charts.js";
 import { experiment } from "./experiment.js";
 import { prepare } from "./form.js";
-import { findings } from "./health.js";
+import { findings, noAnswer } from "./health.js";
 import { choose, of } from "./models.js";
 import { $, bytes, clock, count, known, make, percent, rate, seconds, shareBar, show, table } from "./show.js";
 
@@ -124,6 +124,11 @@ function warn(found) {
   if ($("findings").textContent !== items.map((item) => item.textContent).join("")) $("findings").replaceChildren(...items);
 }
 
+function unknown(text, kind, found = []) {  // what was found before may no longer be so
+  state(text, kind);
+  warn(found);
+}
+
 function draw() {
   if (!document.hidden) for (const chart of charts) chart.update(samples, now, range);
 }
@@ -151,9 +156,8 @@ async function look() {
   }
   const answer = await ask(`v1/history?since=${samples?.time.at(-1) ?? 0}`);
   const refused = refusal(answer);
-  if (refused) return state(refused, "warn");
-  if ([404, 503].includes(answer.status)) return state(await problem(answer), "bad");
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  if (refused) return unknown(refused, "warn");
+  if (!answer.ok) return unknown(await problem(answer), "bad");
   const found = await answer.json();
   keep(found.samples);
   now = found.now;
@@ -181,6 +185,6 @@ $("range").addEventListener("change", (event) => {
 });
 
 for (;;) {
-  await look().catch(() => state("out of reach", "bad"));
+  await look().catch(() => unknown("out of reach", "bad", [noAnswer(now)]));
   await new Promise((done) => setTimeout(done, EVERY));
 }

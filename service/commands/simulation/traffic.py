@@ -192,7 +192,7 @@ class Traffic:
             *(f"{arm} {each.served:.4f}, worth {each.value:.3f} an impression" for arm, each in self._by_arm()),
             f"freshness {self._model.get('staleness_seconds', 0):.2f} s",
         ]
-        return " | ".join(parts + ([f"{self._failed:,} requests failed"] if self._failed else []))
+        return " | ".join(parts + ([f"failed requests: {self._failed:,}"] if self._failed else []))
 
     def _learned(self) -> str:
         """Return how much is learned; until there is something, what it waits for."""

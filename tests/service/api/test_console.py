@@ -337,6 +337,21 @@ def test_stale_weights_and_held_versions_are_said(page: Page, site: Site) -> Non
     expect(page.locator("#holds")).to_contain_text("calibration: 31 % were clicked")
 
 
+def test_while_its_server_is_away_the_page_says_so_and_of_when_its_numbers_are(page: Page, site: Site) -> None:
+    published(site, age=60)
+    page.goto("/")
+    expect(page.locator("#findings")).to_contain_text("The weights are stale.")
+
+    page.route("**/v1/history?*", lambda route: route.abort())
+
+    expect(page.locator("#state")).to_have_text("out of reach")
+    expect(page.locator("#findings")).to_have_text(
+        re.compile(r"No answer comes from the server\. What is shown here is of \d\d:\d\d:\d\d\. It is asked again every second\.")
+    )
+    page.unroute("**/v1/history?*")
+    expect(page.locator("#findings")).to_contain_text("The weights are stale.")
+
+
 def test_the_page_says_which_of_several_models_it_shows_and_leads_to_the_others(browser: Browser) -> None:
     two = Two()
     two.error["cvr"] = LogUnavailableError("the log is away")

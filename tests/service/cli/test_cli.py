@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -298,10 +299,12 @@ def test_predicting_once_gives_what_the_server_gives(learned: Folder) -> None:
 
 
 def test_an_explanation_is_printed_as_terms_that_add_up(learned: Folder) -> None:
-    explained = learned.json("explain", stdin=json.dumps(REQUEST))["explanations"]
+    answer = learned.json("explain", stdin=json.dumps(REQUEST))
+    explained = answer["explanations"]
 
-    printed = learned.sml("explain", stdin=json.dumps(REQUEST)).stdout.splitlines()
+    weights, *printed = learned.sml("explain", stdin=json.dumps(REQUEST)).stdout.splitlines()
 
+    assert re.fullmatch(rf"by version {answer['version']}, learned through \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", weights)
     terms = ["bias", "wide", "skip 1", "skip 2", "main path", "branch"]
     assert len(printed) == 11 * len(explained)
     for candidate, block in zip(explained, (printed[11 * n :][:11] for n in range(3)), strict=True):
