@@ -79,11 +79,12 @@ def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool)
 
 def _written(text: str, output: Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
-    if output.exists():
-        with written(output.with_name(output.name + ".old")) as before:
-            before.write(output.read_bytes())
     with written(output) as file:
         file.write(text.encode())
+        file.flush()
+        if output.exists():
+            with written(output.with_name(output.name + ".old")) as before:
+                before.write(output.read_bytes())
     return f"{output}: {text.count('[[field]]')} fields"
 
 
