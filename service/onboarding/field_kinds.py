@@ -94,7 +94,8 @@ def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | N
     """Recognise a column that gives the label away.
 
     Either it alone halves the log loss of the click rate, each row predicted by the rows before it, or one of its values, or having one,
-    comes with clicks only: with a hundredth of all clicks, and more often than chance does that once in 10⁹ columns.
+    comes with clicks only: a hundredth of all clicks, and more than chance does once in 10⁹ columns. The ends of a measure may do that by
+    nature (the greatest incomes, the longest calls): of its rows apart from the commonest bucket, half must.
     """
     clicks = labels.sum()
     if min(clicks, len(labels) - clicks) < _ENOUGH_CLICKS:
@@ -106,13 +107,12 @@ def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | N
             None, f"alone it tells {1 - told / base:.0%} of what there is to know of the label, so it is known only after the click"
         )
     enough = max(_A_HUNDREDTH * clicks, _BY_CHANCE / np.log(labels.mean()))
-    rows, clicked = (np.bincount(groups + 1, weights) for weights in (None, labels))  # the first is of the missing value
-    sure = (rows == clicked) & (rows >= enough)
-    if sure[1:].any():
-        return KindGuess(
-            None, f"in {int(rows[1:][sure[1:]].sum()):,} rows its value comes with clicks only, so it is known only after the click"
-        )
-    if rows[1:].sum() == clicked[1:].sum() >= enough:
+    rows, clicked = (np.bincount(groups + 1, weights)[1:] for weights in (None, labels))  # without those of the missing value
+    sure = (only := rows == clicked) & (rows >= enough)
+    measures = column.numbers is not None and len(column.numbers) > _FEW
+    if sure.any() and (not measures or 2 * rows[only].sum() >= rows.sum() - rows.max()):
+        return KindGuess(None, f"in {int(rows[sure].sum()):,} rows its value comes with clicks only, so it is known only after the click")
+    if rows.sum() == clicked.sum() >= enough:
         return KindGuess(None, "filled only where the label is 1, so it is known only after the click")
     return None
 
