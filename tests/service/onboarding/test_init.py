@@ -407,15 +407,12 @@ def test_a_column_that_knows_the_answer_is_left_out_with_its_reason(tmp_path: Pa
         "gain": [int(random.integers(1, 60)) * 100 * (random.random() < (0.3 if clicked else 0.1)) for clicked in click],
         "paid": [int(random.integers(1_000, 9_000)) * int(clicked and random.random() < 0.3) for clicked in click],
     }
+    # The greatest gains come with clicks only.
     columns["gain"] = [gain * 20 if clicked and gain > 3_000 else gain for gain, clicked in zip(columns["gain"], click, strict=True)]
 
     text = sml_init(write_csv(tmp_path / "log.csv", columns))
 
-    assert {field["name"] for field in tomllib.loads(text)["field"]} == {
-        "site",
-        "strong",
-        "gain",
-    }  # the greatest gains come with clicks only
+    assert {field["name"] for field in tomllib.loads(text)["field"]} == {"site", "strong", "gain"}
     for name in ("dwell_ms", "status"):
         assert re.search(rf"#   {name}: alone it tells \d\d% of what there is to know of the label", text)
     assert "#   converted: in " in text
