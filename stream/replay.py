@@ -3,14 +3,15 @@
 Clicks are written in the order of their own times, each after its impression is durable in the log. At the end of its file, a replay
 writes a last watermark to every partition, so that every label is decided whose click window is over by now.
 
-Times after now are refused: readers would set them aside. Records with made-up times say so in a header.
+Times after now are refused: readers would set them aside. Records with made-up times say so in a header. Objects, which no field can take,
+are left out, or their rows would be set aside.
 """
 
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import Literal
+from typing import Any, Literal
 
 from stream.ahead import ahead
 from stream.files.layout import Logged
@@ -25,6 +26,8 @@ from stream.settings import JoinSettings
 BATCH = 4_000  # rows appended at once: each append waits until it is durable
 
 Events = Literal["impressions", "examples"]
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 class FutureRowError(FileError):
@@ -69,6 +72,7 @@ class Replay:
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
         self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined: a click may still come
+        self.objects = set[str]()  # the columns that held some
         self.rows = self.clicks = 0
 
     def run(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
@@ -106,9 +110,16 @@ class Replay:
                 batch = []
             if early > 0 and pause(early):
                 return
-            batch.append(row)
+            batch.append(self._without_objects(row))
         if batch:
             yield batch
+
+    def _without_objects(self, row: Logged) -> Logged:
+        if _SCALARS.issuperset(map(type, row.features.values())):
+            return row
+        objects = {name for name, value in row.features.items() if not _can_be_taken(value)}
+        self.objects |= objects
+        return row._replace(features={name: value for name, value in row.features.items() if name not in objects}) if objects else row
 
     def _check(self, batch: list[Logged]) -> None:
         """Refuse times after now, unless they are made up."""
@@ -158,6 +169,10 @@ class Replay:
         value = encode(Watermark(watermark))
         for topic in (self._topics.impressions, self._topics.clicks):
             yield from (Message(topic, None, value, self._headers, p) for p in self._log.bounds(topic))
+
+
+def _can_be_taken(value: Any) -> bool:
+    return _SCALARS.issuperset(map(type, value) if isinstance(value, list) else [type(value)])
 
 
 def _example(row: Logged) -> Example:

@@ -1,6 +1,7 @@
 """A recorded log, replayed and joined, gives its own rows in its own order."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,16 @@ def test_replayed_and_joined_rows_come_out_in_the_files_order_with_their_labels(
         examples = [decode_example(record.value) for record in read(log, TOPICS.examples)]
 
     assert [(each.impression_id, each.label) for each in examples] == [(str(row.number), row.label) for row in rows]
+
+
+def test_objects_which_no_field_takes_are_left_out_and_the_rest_of_the_row_is_joined(tmp_path: Path) -> None:
+    features: dict[str, Any] = {"position": 1, "tags": ["a", None, 2.5], "at": {"city": "Bern"}, "items": [{"id": 5}], "pairs": [("k", 1)]}
+
+    with replay(tmp_path, [logged(1, 0)._replace(features=features), logged(2, 1)]) as log:
+        join(log)
+        examples = [decode_example(record.value) for record in read(log, TOPICS.examples)]
+
+    assert [each.features for each in examples] == [{"position": 1, "tags": ["a", None, 2.5]}, {"position": 2}]
 
 
 def test_every_partition_gets_the_last_watermark(tmp_path: Path) -> None:
