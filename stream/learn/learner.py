@@ -33,6 +33,7 @@ from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.saving.checkpoint_writer import CheckpointWriter
 from stream.learn.session import End, LearningRanks, Session
 from stream.log.contract import FencedError, Log, LogUnavailableError, Writer
+from stream.log.outage import Outage
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
 from stream.records.version import trained_through
@@ -87,7 +88,7 @@ class Learner:
         ranks: LearningRanks | None = None,
         archive: Archive | None = None,
     ) -> None:
-        self._ranks, self._archive = ranks, archive
+        self._ranks, self._archive, self._outage = ranks, archive, Outage(logger)
         self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
@@ -133,7 +134,7 @@ class Learner:
                     writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
-                    logger.warning("the log is away, trying again every %s s: %s", _RECONNECT, error)
+                    self._outage.begun(error)
                     self._metrics.reconnects.inc()
                     sleep_unless(should_stop, _RECONNECT)
                 else:
@@ -150,6 +151,7 @@ class Learner:
         recovered.trainer.quality = self._quality
         with ExitStack() as stack:
             session = self._session(recovered, beginning, writer, stack)
+            self._outage.over()
             try:
                 session.run(should_stop, end)
             finally:

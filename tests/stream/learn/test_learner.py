@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prometheus_client import CollectorRegistry
 
-from stream.learn import session as session_module
+from stream.learn import learner as learner_module, session as session_module
 from stream.learn.saving.checkpoint import Checkpoints
-from stream.log.contract import Log, LogUnavailableError, Message
+from stream.log.contract import Log, LogUnavailableError, Message, Progress
 from tests.stream.learn.fragile import Killed, deadly, fragile
 from tests.stream.learning import (
     TOPICS,
@@ -208,6 +208,28 @@ def test_the_number_of_a_version_that_was_not_committed_is_used_again(log: Log, 
 
     versions = all_versions(log)
     assert [version.version for version in versions] == list(range(len(versions)))
+    assert_each_example_was_learned_once(log)
+
+
+def test_that_the_log_is_away_is_said_once_and_once_that_it_is_back(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(learner_module, "_RECONNECT", 0.0)
+    failures = iter([True, True, True, False, False])
+    there = log.progress
+
+    def progress(owner: str, topic: str) -> dict[int, Progress]:
+        if next(failures, False):
+            raise LogUnavailableError("no route to host")
+        return there(owner, topic)
+
+    monkeypatch.setattr(log, "progress", progress)
+    log.append(examples(10))
+
+    learn_all(log, tmp_path)
+
+    said = [record.message for record in caplog.records if "the log is" in record.message]
+    assert said == ["the log is away, trying until it is back: no route to host", "the log is back"]
     assert_each_example_was_learned_once(log)
 
 
