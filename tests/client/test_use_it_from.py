@@ -1,6 +1,7 @@
 """What the tutorial and the README's "Use it from" say works: it runs as it stands, beside ``sml up``, and what is sent is learned."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, Error as PlaywrightError, Page
 
 from stream.log.connect import connect
@@ -187,6 +189,14 @@ def test_the_shop_shows_predicts_and_learns_what_is_clicked(up: Site, browser: B
             page.close()
         finally:
             shop.terminate()
+
+
+def test_a_shop_whose_server_is_away_shows_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SML_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+
+    with TestClient(importlib.import_module("shop").app) as visitor:
+        assert re.findall("<button>(...)</button>", visitor.get("/").text) == ["cup", "pot", "tea"]
 
 
 def test_every_row_is_run_here_or_by_node() -> None:
