@@ -7,7 +7,6 @@ from service.access.callers import Callers
 from service.access.guard import Access
 from service.access.keys import Keys, KeysError
 from service.access.origin import allowed_hosts
-from service.access.tokens import Tokens
 from service.settings import Settings, SettingsError
 
 
@@ -34,4 +33,8 @@ def callers_of(settings: Settings) -> Callers:
         keys = Keys(Path(access.keys)) if access.keys is not None else None
     except KeysError as error:
         raise SettingsError(f"access.keys: {error}") from error
-    return Callers(keys, Tokens(access.issuer, access.audience) if access.issuer is not None and access.audience is not None else None)
+    if access.issuer is None or access.audience is None:
+        return Callers(keys)
+    from service.access.tokens import Tokens  # noqa: PLC0415 - cryptography takes a tenth of a start
+
+    return Callers(keys, Tokens(access.issuer, access.audience))

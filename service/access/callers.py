@@ -7,12 +7,14 @@ ten at once and one a second from then on. They count against the client that se
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.access.bounds.limits import Allowances
 from service.access.keys import Keys
 from service.access.roles import ROLES, Caller
-from service.access.tokens import Tokens
+
+if TYPE_CHECKING:
+    from service.access.tokens import Tokens
 
 ANYBODY = Caller("anybody", frozenset(ROLES))
 MAX_WAITING = 64  # credentials that wait to be verified: three seconds of scrypt
@@ -54,7 +56,7 @@ class Callers:
         tokens: The tokens, if an issuer is trusted.
     """
 
-    def __init__(self, keys: Keys | None = None, tokens: Tokens | None = None) -> None:
+    def __init__(self, keys: Keys | None = None, tokens: "Tokens | None" = None) -> None:
         self._keys, self._tokens = keys, tokens
         self._wrong = Allowances(WRONG_A_SECOND, WRONG_AT_ONCE, OF_ONE_CLIENT)
         self._scrypt, self._jwt = _Verifier("scrypt"), _Verifier("jwt")
