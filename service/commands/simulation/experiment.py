@@ -5,6 +5,8 @@ from pathlib import Path
 
 from service.settings import Settings, SettingsError
 from stream.arms import NAME
+from stream.log.connect import open_log
+from stream.log.contract import Log, UnknownTopicError
 
 
 def settings_file(config: Path, settings: Settings, name: str) -> Path:
@@ -37,3 +39,26 @@ model = {{ skip = "{skip}" }}
         encoding="utf-8",
     )
     return file
+
+
+def check_log(settings: Settings) -> None:
+    """Make sure that the log is empty, or the experiment's own: what another site has taught would be wrong on this one.
+
+    Raises:
+        SettingsError: it is another site's.
+        LogError: the log can't be used.
+    """
+    with open_log(settings.log) as log:
+        control, treatment = (_exists(log, settings.of_arm(arm).topics.versions) for arm in ("control", "treatment"))
+    if control and not treatment:
+        raise SettingsError(
+            f"--experiment: got {settings.log.url}, which another site has written, expected an empty log: move `data` away first"
+        )
+
+
+def _exists(log: Log, topic: str) -> bool:
+    try:
+        log.bounds(topic)
+    except UnknownTopicError:
+        return False
+    return True

@@ -192,6 +192,15 @@ def test_an_experiment_that_cannot_be_run_is_refused_before_anything_starts(syst
     assert not (system.folder / "data").exists()
 
 
+def test_an_experiment_is_refused_on_a_log_that_another_site_has_written(system: System) -> None:
+    system.sml("topics", "create", "--config", str(SETTINGS))
+    system.start("--simulate", "--experiment", "sml")
+    assert system.process
+
+    assert system.process.wait(60) == 2
+    assert "which another site has written, expected an empty log" in system.printed()
+
+
 def test_kernels_are_compiled_with_a_word_before_anything_starts_that_needs_them(system: System, unmarked: Path) -> None:
     system.start(NUMBA_CACHE_DIR=str(unmarked))
     eventually(lambda: "/docs" in system.printed())
