@@ -15,14 +15,16 @@ from service.onboarding.topic_sample import Address, TopicError, TopicSample, sh
 from service.screen import counting, say_notes
 from service.settings import Settings
 from stream.files.block import Row
+from stream.files.layout import is_empty
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded, name_of
-from stream.files.rows import first_row
+from stream.files.rows import first_rows
 from stream.log.connect import open_log
 from stream.settings import DataSettings
 from stream.whole_file import written
 
 _DATES = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by their digits
+_ENOUGH_TIMES = 100  # of the first rows: one alone must not say what all are
 
 
 class NoSuchColumnError(Exception):
@@ -44,9 +46,9 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
         FileError: it can't be read.
         NoSuchColumnError: it does not have a column that ``data`` names.
     """
-    first = first_row(recorded, data)
-    _check_columns(list(first), data)
-    data = _with_time_format(first, data)
+    rows = first_rows(recorded, data, _ENOUGH_TIMES)
+    _check_columns(list(rows[0]), data)
+    data = _with_time_format(rows, data)
     left_out = LeftOut(data.max_bad)
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes([*left_out.notes(), *_note_of_labels(sample, data)])
@@ -107,18 +109,25 @@ def _check_columns(existing: list[str], data: DataSettings) -> None:
             raise NoSuchColumnError(option, name, existing)
 
 
-def _with_time_format(first: Row, data: DataSettings) -> DataSettings:
-    """Return settings that read a time such as 20261101 or 2026110107 as the date that it is, not as epoch seconds."""
+def _with_time_format(rows: Sequence[Row], data: DataSettings) -> DataSettings:
+    """Return settings that read times such as 20261101 or 2026110107, if all are such, as the dates that they are, not as epoch seconds."""
     if data.time_format or data.format == "avazu" or len(data.time_columns) != 1:
         return data
-    written = str(first[data.time_columns[0]])
-    form = _DATES.get(len(written), "") if written.isdecimal() and written.startswith("20") else ""
-    try:
-        datetime.strptime(written, form)  # noqa: DTZ007 - only whether it is one
-    except ValueError:
+    [name] = data.time_columns
+    times = [str(row.get(name)) for row in rows if not is_empty(row.get(name))]
+    form = _DATES.get(len(times[0]), "") if times else ""
+    if not times or not all(_is_date(time, form) for time in times):
         return data
-    say_notes([f"{data.time_columns[0]!r} is a date such as {written}, so it is read by --time-format '{form}'"])
+    say_notes([f"{name!r} is a date such as {times[0]}, so it is read by --time-format '{form}'"])
     return data.model_copy(update={"time_format": form})
+
+
+def _is_date(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)  # noqa: DTZ007 - only whether it is one
+    except ValueError:
+        return False
+    return text.isdecimal() and text.startswith("20")
 
 
 def _note_of_labels(sample: Sample, data: DataSettings) -> Iterator[str]:

@@ -6,6 +6,7 @@ expected. The Kaggle files of Avazu (``train.csv``) and Criteo (``train.txt``) a
 
 import csv
 from collections.abc import Iterator
+from itertools import islice
 from lzma import LZMAError
 from types import TracebackType
 from typing import Self
@@ -111,18 +112,18 @@ class Reading:
 
 
 def columns(recorded: Recorded, data: DataSettings) -> list[str]:
-    """Return the names of the first row's columns; raise as :func:`first_row`."""
-    return list(first_row(recorded, data))
+    """Return the names of the first row's columns; raise as :func:`first_rows`."""
+    return list(first_rows(recorded, data, 1)[0])
 
 
-def first_row(recorded: Recorded, data: DataSettings) -> Row:
-    """Return all columns of the first row.
+def first_rows(recorded: Recorded, data: DataSettings, most: int) -> list[Row]:
+    """Return all columns of the first rows, ``most`` at most, of one block.
 
     Raises:
         FileError: it can't be read, or has no row.
     """
     for reading in readings(recorded, data, LeftOut(data.max_bad)):
         for block in reading.blocks():
-            for row in reading.rows(block):
-                return row
+            if rows := list(islice(reading.rows(block), most)):
+                return rows
     raise FileError(f"{name_of(recorded)}: got no row, expected one at least")

@@ -312,6 +312,14 @@ def test_an_epoch_time_is_no_date(tmp_path: Path, sml_init: Invoke, first: int) 
     assert "time_format" not in tomllib.loads(sml_init(path, "--time", "ts"))["data"]
 
 
+@pytest.mark.parametrize("odd", [2_026_110_107, 1_650_844_800])
+def test_one_time_that_is_a_date_or_is_none_says_nothing_of_the_others(tmp_path: Path, sml_init: Invoke, odd: int) -> None:
+    others = [1_650_844_801] * 3 if odd == 2_026_110_107 else [2_026_110_107] * 3
+    path = write_csv(tmp_path / "log.csv", {"click": [0, 1] * 2, "ts": [odd, *others], "site": ["a", "b", "b", "a"]})
+
+    assert "time_format" not in tomllib.loads(sml_init(path, "--time", "ts"))["data"]
+
+
 def test_numbers_of_which_some_are_not_given_stay_numbers_or_it_is_said_why_not(tmp_path: Path, sml_init: Invoke) -> None:
     prices = [f"{row % 97 / 7:.2f}" for row in range(400)]
     columns: dict[str, list[Any]] = {
