@@ -72,7 +72,7 @@ class Replay:
         self._clicks: list[tuple[int, int]] = []  # a heap of (time, row's number) of clicks yet to come
         self.last = -1  # the latest time so far
         self.undecided_from: int | None = None  # rows later than this have no label yet when all is joined: a click may still come
-        self.objects = set[str]()  # the columns that held some
+        self.object_columns = set[str]()  # the columns that held some
         self.rows = self.clicks = 0
 
     def run(self, rows: Iterable[Logged], pause: Callable[[float], bool]) -> Iterator[list[Logged]]:
@@ -118,7 +118,7 @@ class Replay:
         if _SCALARS.issuperset(map(type, row.features.values())):
             return row
         objects = {name for name, value in row.features.items() if not _can_be_taken(value)}
-        self.objects |= objects
+        self.object_columns |= objects
         return row._replace(features={name: value for name, value in row.features.items() if name not in objects}) if objects else row
 
     def _check(self, batch: list[Logged]) -> None:

@@ -1,7 +1,6 @@
 """``sml predict``, ``explain``, ``export`` and ``import``: what is done with a model that was learned, without a server."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,8 +60,10 @@ def explain(
 
 
 def _weights(explained: dict[str, Any]) -> str:
+    from stream.records.times import in_utc
+
     through = explained["trained_through"]
-    learned = "nothing learned yet" if through is None else f"learned through {datetime.fromtimestamp(through / 1000, UTC):%F %T} UTC"
+    learned = "nothing learned yet" if through is None else f"learned through {in_utc(through)}"
     return f"by version {explained['version']}, {learned}"
 
 

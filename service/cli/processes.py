@@ -48,13 +48,12 @@ def up(
         os.environ[INSECURE] = "true"  # for the processes that it starts, too
     settings = settings_of(config)
     if experiment is not None:
-        from service.commands.simulation.experiment import check_log, settings_file
+        from service.commands.simulation.experiment import settings_file
 
         if not simulate:
             raise typer.BadParameter("it needs --simulate", param_hint="--experiment")
         config = settings_file(config, settings, experiment)
         settings = settings_of(config)
-        check_log(settings)
     run(config, settings, simulate="feed" if experiment else "page" if simulate else None, takeover=takeover)
 
 

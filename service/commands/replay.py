@@ -55,7 +55,7 @@ def replay(
 
 def _notes(run: Replay) -> Iterator[str]:
     """Yield how the joiner will treat the rows, if not as the log has them, and what of them was not written."""
-    if run.objects:
-        yield f"no field takes objects, so those in {', '.join(map(repr, sorted(run.objects)))} were not written"
+    if run.object_columns:
+        yield f"no field takes objects, so those in {', '.join(map(repr, sorted(run.object_columns)))} were not written"
     if run.undecided_from is not None:
         yield f"clicks may yet come for the rows after {iso(run.undecided_from)}: the joiner decides them as their click windows end"

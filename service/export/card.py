@@ -1,7 +1,8 @@
 """The model card of an exported model: what it predicts, what it learned from, how to use it, and what it is not for."""
 
-from datetime import UTC, datetime
 from typing import Any
+
+from stream.records.times import in_utc
 
 _USE = {
     "safetensors": """import json
@@ -32,7 +33,7 @@ def model_card(described: dict[str, Any], form: str) -> str:
     """Return the card, Markdown; ``described`` is the content of ``model.json``."""
     spec, model = described["spec"], described["spec"]["model"]
     through = described["trained_through"]
-    until = "nothing" if through is None else f"{datetime.fromtimestamp(through / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    until = "nothing" if through is None else in_utc(through)
     records = ", and of each value's own click rate," if model["records"] else ""
     fields = "\n".join(f"| `{field['name']}` | {field['kind']} |" for field in spec["fields"])
     return f"""# Click probability, version {described["version"]}

@@ -34,8 +34,8 @@ class NotEmptyError(ValueError):
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Make the folder, to be filled in the block; where that fails it is left empty.
+def all_or_nothing(folder: Path) -> Iterator[None]:
+    """Make the folder, which the block fills; where it fails the folder is left empty.
 
     Raises:
         NotEmptyError: it exists and is not empty.

@@ -109,8 +109,8 @@ def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | N
     enough = max(_A_HUNDREDTH * clicks, _BY_CHANCE / np.log(labels.mean()))
     rows, clicked = (np.bincount(groups + 1, weights)[1:] for weights in (None, labels))  # without those of the missing value
     sure = (only := rows == clicked) & (rows >= enough)
-    measures = column.numbers is not None and len(column.numbers) > _FEW
-    if sure.any() and (not measures or 2 * rows[only].sum() >= rows.sum() - rows.max()):
+    is_measure = column.numbers is not None and len(column.numbers) > _FEW
+    if sure.any() and (not is_measure or 2 * rows[only].sum() >= rows.sum() - rows.max()):
         return KindGuess(None, f"in {int(rows[sure].sum()):,} rows its value comes with clicks only, so it is known only after the click")
     if rows.sum() == clicked.sum() >= enough:
         return KindGuess(None, "filled only where the label is 1, so it is known only after the click")

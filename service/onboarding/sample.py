@@ -58,8 +58,9 @@ class Column:
     def values(self) -> list[Any]:
         """The D different values, in the order of their first rows."""
         values = [value for value in self._values if value not in _MISSING and value == value]  # noqa: PLR0124 - NaN is missing too
-        numbers = [value for value in values if not (isinstance(value, str) and value.strip().lower() == "nan")]
-        return numbers if numbers and all(map(is_number, numbers)) else values  # a numeric field takes the text "NaN" as missing, too
+        others = [value for value in values if not (isinstance(value, str) and value.strip().lower() == "nan")]
+        is_numeric = 0 < len(others) < len(values) and all(map(is_number, others))
+        return others if is_numeric else values  # a numeric field takes the text "NaN" as missing, too
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:

@@ -34,6 +34,15 @@ def expected_time(time: float) -> str:
     return f"epoch milliseconds, int <= {LATEST_TIME}"
 
 
+def in_utc(time: int) -> str:
+    """Return a time for people to read.
+
+    >>> in_utc(1_790_000_000_000)
+    '2026-09-21 14:13:20 UTC'
+    """
+    return f"{datetime.fromtimestamp(time / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def ms_of(moment: datetime) -> int:
     """Return the epoch millisecond in which a moment lies, UTC unless it says otherwise: what is finer is cut, here and in every file.
 

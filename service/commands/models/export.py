@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.weights import Weights
-from service.export.folder import filled, write_common, write_safetensors
+from service.export.folder import all_or_nothing, write_common, write_safetensors
 from service.settings import Settings
 from stream.learn.restore.rollback import rebuild
 from stream.learn.saving.checkpoint import Checkpoint, Checkpoints
@@ -44,7 +44,7 @@ def export(settings: Settings, form: Form, folder: Path, *, version: str | None,
         OSError: the folder can't be written.
     """
     try:
-        with filled(folder):
+        with all_or_nothing(folder):
             origin, weights = _source(settings, version, checkpoint)
             _write(form, folder, origin, weights)
     except ImportError as error:

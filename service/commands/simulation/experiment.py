@@ -13,12 +13,14 @@ def settings_file(config: Path, settings: Settings, name: str) -> Path:
     """Write the settings of an experiment to a file of their own, where its sums will be, and return its path.
 
     Raises:
-        SettingsError: the name is none, or there is an experiment already.
+        SettingsError: the name is none, there is an experiment already, or the log is another site's.
+        LogError: the log can't be used.
     """
     if not re.fullmatch(NAME, name):
         raise SettingsError(f"--experiment: got {name!r}, expected a name of up to 40 small letters, digits, - and _")
     if settings.model_fields_set & {"arms", "experiment"}:
         raise SettingsError(f"--experiment: got {name!r}, but {config} has an experiment already: leave it out")
+    _check_log(settings)
     skip = "meta_tanh" if settings.model.skip == "none" else "none"
     file = Path(settings.experiment.directory) / f"{name}.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,16 +43,12 @@ model = {{ skip = "{skip}" }}
     return file
 
 
-def check_log(settings: Settings) -> None:
-    """Make sure that the log is empty, or the experiment's own: what another site has taught would be wrong on this one.
-
-    Raises:
-        SettingsError: it is another site's.
-        LogError: the log can't be used.
-    """
+def _check_log(settings: Settings) -> None:
+    """Make sure that the log is empty, or the experiment's own: what another site has taught would be wrong on this one."""
+    control, treatment = settings.topics, settings.topics._replace(arm="treatment")
     with open_log(settings.log) as log:
-        control, treatment = (_exists(log, settings.of_arm(arm).topics.versions) for arm in ("control", "treatment"))
-    if control and not treatment:
+        is_anothers = _exists(log, control.versions) and not _exists(log, treatment.versions)
+    if is_anothers:
         raise SettingsError(
             f"--experiment: got {settings.log.url}, which another site has written, expected an empty log: move `data` away first"
         )
