@@ -29,8 +29,16 @@ class Field(_Settings):
     """between the values of a multi field that is written as one string"""
     tiles: Annotated[int, Setting(ge=0, le=8)] = 0
     """wider buckets that a number falls into beside its own, each shifted, so that near numbers share what is learned; `sml init` has 4"""
+    bucket_width: Annotated[float, Setting(gt=0, allow_inf_nan=False)] | None = None
+    """of a number whose values spread evenly, such as a latitude; without, buckets widen with the number, as counts and amounts want"""
     of: tuple[str, ...] = ()
     """the two fields of a cross: each of its values is a value of the one together with a value of the other"""
+
+    @model_validator(mode="after")
+    def _has_buckets(self) -> Self:
+        if self.bucket_width and self.kind != "numeric":
+            raise ValueError(f"`bucket_width` in fields of kind numeric alone, but {self.name} is {self.kind}")
+        return self
 
     @property
     def is_feature(self) -> bool:

@@ -23,6 +23,7 @@ Value: TypeAlias = Scalar | list[Scalar]
 
 _STEPS = 16  # buckets in an octave, for numbers below 2
 _TILE = 8  # buckets that a wide one spans
+_MOST_WIDTHS = 2.0**52  # of equal buckets on either side of zero
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 KEY_SIZE = 8  # bytes
 MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
@@ -37,22 +38,27 @@ class FeatureError(ValueError):
         self.field, self.value, self.expected = field, value, expected
 
 
-def bucket(number: float) -> int:
+def bucket(number: float, width: float | None = None) -> int:
     """Return the bucket of a finite number: the greater number never has the lesser bucket.
 
-    Zero has bucket 0, and ``bucket(-x) = -bucket(x)``. Up to 2 there are 16 equal steps in each octave [2^e, 2^(e+1)), so that small
-    rates stay apart; from 2 the bucket is that of ``log(x)²``, whose steps get wider in x but narrower in proportion.
+    Those of one ``width`` begin at its multiples. Without, they widen with the number: zero has bucket 0, and ``bucket(-x) = -bucket(x)``.
+    Up to 2 there are 16 equal steps in each octave [2^e, 2^(e+1)), so that small rates stay apart; from 2 the bucket is that of
+    ``log(x)²``, whose steps get wider in x but narrower in proportion.
 
     >>> [bucket(x) - bucket(1) for x in (0.5, 1, 1.5, 2, 3, 10, 100)]
     [-16, 0, 8, 16, 17, 21, 37]
+    >>> [bucket(x, 0.25) for x in (-0.1, 0, 44.9, 45.1)]
+    [-1, 0, 179, 180]
     """
+    if width:
+        return math.floor(_widths(number, width))
     if number < 0:
         return -bucket(-number)
     first, within = _position(number)
     return first + int(within)
 
 
-def tiles(number: float, count: int) -> list[int]:
+def tiles(number: float, count: int, width: float | None = None) -> list[int]:
     """Return the wide buckets of a finite number in ``count`` rows of them: each is eight buckets wide, and each row is shifted.
 
     Two numbers share the more of them, the nearer their buckets are.
@@ -60,9 +66,13 @@ def tiles(number: float, count: int) -> list[int]:
     >>> [sum(a == b for a, b in zip(tiles(10, 4), tiles(x, 4))) for x in (10, 11, 15, 100)]
     [4, 4, 3, 0]
     """
-    first, within = _position(abs(number))
-    position = math.copysign(first + within, number)
+    position = _widths(number, width) if width else math.copysign(sum(_position(abs(number))), number)
     return [math.floor((position + row * _TILE / count) / _TILE) for row in range(count)]
+
+
+def _widths(number: float, width: float) -> float:
+    """Return how many widths a number is; of no more than can be told apart."""
+    return max(-_MOST_WIDTHS, min(number / width, _MOST_WIDTHS))
 
 
 def _position(number: float) -> tuple[int, float]:
@@ -127,9 +137,10 @@ class Keys:
 
     def __init__(self, field: Field) -> None:
         self._field = field
-        framed = f"{field.kind}:{len(field.name)}:{field.name}".encode()
+        buckets = f":{field.bucket_width}" if field.bucket_width else ""  # of another width, they are other values
+        framed = f"{field.kind}:{len(field.name)}:{field.name}{buckets}".encode()
         self._frame, self.missing = framed + b"=", xxh3_64_digest(framed + b"?")
-        self._text, self._expected = (_numeric, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
+        self._text, self._expected = (self._bucket, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
     def of_all(self, values: list[Any]) -> list[bytes]:
         """Return the key of each of many values."""
@@ -152,6 +163,12 @@ class Keys:
             raise FeatureError(self._field.name, value, self._expected) from error
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
         return self.missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
+
+    def _bucket(self, value: Any) -> str | None:
+        if value is None or value == "":
+            return None
+        number = float(value)
+        return None if math.isnan(number) else str(bucket(number, self._field.bucket_width))
 
 
 class CrossKeys:
@@ -200,7 +217,7 @@ class _NumberKeys(_CachedKeys):
         key = super().of(value)
         if key == self.missing or not self._field.tiles:
             return key
-        wide = enumerate(tiles(float(value), self._field.tiles))
+        wide = enumerate(tiles(float(value), self._field.tiles, self._field.bucket_width))
         return key + b"".join(xxh3_64_digest(self._frame + f"{row}/{tile}".encode()) for row, tile in wide)
 
 
@@ -246,10 +263,3 @@ def keys_of_field(field: Field) -> Keys:
 
 
 _KEYS: dict[str, type[Keys]] = {"numeric": _NumberKeys, "multi": _ListKeys}
-
-
-def _numeric(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    number = float(value)
-    return None if math.isnan(number) else str(bucket(number))

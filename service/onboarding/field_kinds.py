@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.keys import bucket
+from service.onboarding.bucket_width import bucket_width
+from service.onboarding.evidence import error, losses
 from service.onboarding.sample import Column, Sample, is_number
 
 Kind: TypeAlias = Literal["categorical", "numeric", "multi"]
@@ -57,11 +59,12 @@ class KindGuess(NamedTuple):
     reason: str
     separator: str = ","
     clicked_at: bool = False  # it is the time of the click
+    bucket_width: float | None = None  # of numbers
 
 
 def infer_kind(column: Column, sample: Sample) -> KindGuess:
     """Infer what ``column`` is to the model."""
-    return (
+    guess = (
         _as_nothing(column, sample)
         or _as_the_answer(column, sample.labels)
         or _as_decimal_commas(column)
@@ -69,6 +72,7 @@ def infer_kind(column: Column, sample: Sample) -> KindGuess:
         or _as_free_text(column, sample.labels)
         or _as_single_values(column, sample.labels)
     )
+    return guess._replace(bucket_width=bucket_width(column, sample.labels)) if guess.kind == "numeric" else guess
 
 
 def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
@@ -101,7 +105,7 @@ def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | N
     if min(clicks, len(labels) - clicks) < _ENOUGH_CLICKS:
         return None
     groups = column.codes if column.numbers is None else _buckets(column)
-    told, base = _losses(groups, labels).mean(), _losses(np.zeros_like(groups), labels).mean()
+    told, base = losses(groups, labels).mean(), losses(np.zeros_like(groups), labels).mean()
     if told < _TELLS_TOO_MUCH * base:
         return KindGuess(
             None, f"alone it tells {1 - told / base:.0%} of what there is to know of the label, so it is known only after the click"
@@ -159,7 +163,7 @@ def _as_free_text(column: Column, labels: NDArray[np.float64]) -> KindGuess | No
     if np.mean([len(_WORD.findall(str(value))) for value in column.values]) < _SENTENCE:
         return None
     codes, clicked = column.codes[filled], labels[filled]
-    if _losses(codes, clicked).mean() < _LITTLE * _losses(np.zeros_like(codes), clicked).mean():
+    if losses(codes, clicked).mean() < _LITTLE * losses(np.zeros_like(codes), clicked).mean():
         return None
     different = f"{len(column.values):,} different texts in {filled.sum():,} rows"
     return KindGuess(None, f"{different}: they hardly return (of kind multi, with the separator ' ', their words do)")
@@ -192,35 +196,16 @@ def _why_no_numbers(values: list[Any]) -> str:
 def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[np.float64]) -> KindGuess:
     """Decide by whether near numbers behave alike, and whether greater ones are rarer, as counts are."""
     codes, clicked = column.codes[column.filled], labels[column.filled]
-    buckets = _losses(np.array([bucket(number) for number in numbers])[codes], clicked)
-    codes_lose, nothing_loses = _losses(codes, clicked) - buckets, _losses(np.zeros_like(codes), clicked) - buckets
-    if codes_lose.mean() > 2 * _error(codes_lose) and nothing_loses.mean() > 2 * _error(nothing_loses):
+    width = bucket_width(column, labels)
+    buckets = losses(np.array([bucket(number, width) for number in numbers])[codes], clicked)
+    codes_lose, nothing_loses = losses(codes, clicked) - buckets, losses(np.zeros_like(codes), clicked) - buckets
+    if codes_lose.mean() > 2 * error(codes_lose) and nothing_loses.mean() > 2 * error(nothing_loses):
         return KindGuess("numeric", "whole numbers that tell more about the label in buckets than one by one")
-    if _correlation(numbers, column.counts) <= _RARER and codes_lose.mean() > -max(2 * _error(codes_lose), 0.003):
+    if _correlation(numbers, column.counts) <= _RARER and codes_lose.mean() > -max(2 * error(codes_lose), 0.003):
         return KindGuess("numeric", "whole numbers, the greater the rarer, as counts are")
     if len(numbers) > len(codes) / 2 and numbers.max() > _SKEWED * np.median(numbers):
         return KindGuess("numeric", "whole numbers that hardly return, a few far greater than the rest, as amounts are")
     return KindGuess("categorical", "whole numbers that behave as codes")
-
-
-def _losses(codes: NDArray[np.int64], clicked: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the log loss of each example, predicted by the click rate of its code so far plus five examples of the overall rate."""
-    order = np.argsort(codes, kind="stable")
-    codes, clicked = codes[order], clicked[order]
-    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-    group = np.cumsum(np.diff(codes, prepend=codes[0] - 1) != 0) - 1
-    before = np.cumsum(clicked) - clicked
-    seen, clicks = np.arange(len(codes)) - starts[group], before - before[starts[group]]
-    rate = (clicked.sum() + 1) / (len(clicked) + 2)
-    probability = (clicks + 5 * rate) / (seen + 5)
-    losses = np.empty(len(codes))
-    losses[order] = -np.log(np.where(clicked == 1, probability, 1 - probability))
-    return losses
-
-
-def _error(values: NDArray[np.float64]) -> float:
-    """Return the standard error of a mean."""
-    return float(values.std() / np.sqrt(len(values)))
 
 
 def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:

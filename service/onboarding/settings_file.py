@@ -198,10 +198,10 @@ def _fields(guesses: list[tuple[Column, KindGuess]]) -> Iterator[str]:
     """Yield the fields that are columns."""
     for column, guess in guesses:
         if guess.kind:
-            yield from _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator)
+            yield from _field(column.name, guess.kind, _extent(column), guess.reason, guess.separator, guess.bucket_width)
 
 
-def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",") -> Iterator[str]:
+def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",", width: float | None = None) -> Iterator[str]:
     yield "[[field]]"
     yield _line("name", name, extent)
     yield _line("kind", kind, reason)
@@ -209,6 +209,8 @@ def _field(name: str, kind: str, extent: str, reason: str, separator: str = ",")
         yield _line("separator", separator, "")
     if kind == "numeric":
         yield _line("tiles", _TILES, _description(Field.model_fields["tiles"]))
+    if width:
+        yield _line("bucket_width", width, _description(Field.model_fields["bucket_width"]))
     yield ""
 
 

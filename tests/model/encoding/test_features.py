@@ -28,9 +28,10 @@ def encoded(encoder: Encoder, features: dict[str, Value], time: int = 0) -> list
     return [keys[i:j].tolist() for i, j in pairwise(starts)]
 
 
-def keys_of(kind: str, value: Value, name: str = "f") -> list[int]:
+def keys_of(kind: str, value: Value, name: str = "f", bucket_width: float | None = None) -> list[int]:
     """Encode one value of one field."""
-    return encoded(Encoder([Field.model_validate({"name": name, "kind": kind})]), {name: value})[0]
+    field = Field.model_validate({"name": name, "kind": kind, "bucket_width": bucket_width})
+    return encoded(Encoder([field]), {name: value})[0]
 
 
 def key_of(kind: str, value: Value, name: str = "f") -> int:
@@ -113,6 +114,21 @@ def test_negative_zero_and_positive_numbers_never_meet_in_a_bucket(number: float
 
 def test_the_whole_range_of_floats_has_buckets() -> None:
     assert 0 < bucket(math.ulp(0.0)) < bucket(sys.float_info.min) < bucket(1e-9) < bucket(1e9) < bucket(sys.float_info.max)
+
+
+WIDTHS = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@given(lesser=NUMBERS, greater=NUMBERS, width=WIDTHS)
+def test_of_equal_buckets_too_a_greater_number_never_has_a_lesser_one(lesser: float, greater: float, width: float) -> None:
+    lesser, greater = sorted((lesser, greater))
+
+    assert bucket(lesser, width) <= bucket(greater, width)
+
+
+@given(number=st.integers(-(10**6), 10**6), width=st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]))
+def test_an_equal_bucket_begins_at_a_multiple_of_its_width(number: int, width: float) -> None:
+    assert bucket(number, width) == number // width
 
 
 @pytest.mark.parametrize("step", [0.001, 0.0001])
@@ -233,8 +249,9 @@ FIELDS = [
     Field(name="a:c", kind="cross", of=("a", "c")),
     Field(name="e", kind="numeric", tiles=3),
     Field(name="e:d", kind="cross", of=("e", "d")),
+    Field(name="f", kind="numeric", tiles=2, bucket_width=0.1),
 ]
-EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcde"})
+EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcdef"})
 
 
 @given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
@@ -281,7 +298,7 @@ def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
 @given(EXAMPLES, st.integers(0, 10**13))
 def test_a_cross_has_a_key_for_each_value_of_the_one_field_with_each_of_the_other(example: dict[str, Any], time: int) -> None:
     try:
-        a, _, c, d, ac, e, ed = encoded(Encoder(FIELDS), example, time)
+        a, _, c, d, ac, e, ed, _ = encoded(Encoder(FIELDS), example, time)
     except FeatureError:
         return
 
@@ -328,23 +345,32 @@ def test_the_key_of_a_value_is_the_hash_of_its_framed_text() -> None:
     assert key_of("categorical", None, "price") == xxh3_64_intdigest(b"categorical:5:price?")
 
 
-@given(number=NUMBERS, count=st.integers(1, 8))
-def test_tiles_add_the_keys_of_wide_buckets_to_that_of_a_numbers_own(number: float, count: int) -> None:
-    (keys,) = encoded(Encoder([Field(name="f", kind="numeric", tiles=count)]), {"f": number})
+def test_the_key_of_a_number_is_that_of_its_buckets_width_too() -> None:
+    keys = {width: keys_of("numeric", 44.97, "lat", bucket_width=width)[0] for width in (None, 0.1, 0.2)}
 
-    assert keys[0] == key_of("numeric", number)
+    assert keys[0.1] == xxh3_64_intdigest(b"numeric:3:lat:0.1=449")
+    assert len(set(keys.values())) == 3
+
+
+@given(number=NUMBERS, count=st.integers(1, 8), width=st.none() | WIDTHS)
+def test_tiles_add_the_keys_of_wide_buckets_to_that_of_a_numbers_own(number: float, count: int, width: float | None) -> None:
+    (keys,) = encoded(Encoder([Field(name="f", kind="numeric", tiles=count, bucket_width=width)]), {"f": number})
+
+    assert [keys[0]] == keys_of("numeric", number, bucket_width=width)
     assert len(set(keys)) == 1 + count
 
 
-@given(number=NUMBERS, near=NUMBERS, far=NUMBERS, count=st.integers(1, 8))
-def test_two_numbers_share_the_more_wide_buckets_the_nearer_they_are(number: float, near: float, far: float, count: int) -> None:
+@given(number=NUMBERS, near=NUMBERS, far=NUMBERS, count=st.integers(1, 8), width=st.none() | WIDTHS)
+def test_two_numbers_share_the_more_wide_buckets_the_nearer_they_are(
+    number: float, near: float, far: float, count: int, width: float | None
+) -> None:
     number, near, far = sorted((number, near, far))
-    rows = [tiles(each, count) for each in (number, near, far)]
+    rows = [tiles(each, count, width) for each in (number, near, far)]
 
     shared = [sum(a == b for a, b in zip(rows[0], row, strict=True)) for row in rows]
 
     assert shared == sorted(shared, reverse=True)
-    if bucket(far) - bucket(number) > 8:
+    if bucket(far, width) - bucket(number, width) > 8:
         assert shared[2] == 0
     assert all(a <= b <= c for a, b, c in zip(*rows, strict=True))
 
