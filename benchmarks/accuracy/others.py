@@ -17,6 +17,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -112,9 +113,7 @@ def emails(folder: Path) -> list[Row]:
 
 def lectures(folder: Path) -> list[Row]:
     """Return ratings of lecturers by students, sorted by the student in the package; four and five are a click."""
-    rows = [{"liked": int(row.pop("y") >= _LIKED), **row} for row in _of_r(folder, "lme4/InstEval")]
-    random.Random(0).shuffle(rows)
-    return rows
+    return _shuffled([{"liked": int(row.pop("y") >= _LIKED), **row} for row in _of_r(folder, "lme4/InstEval")])
 
 
 def insured(folder: Path) -> list[Row]:
@@ -139,9 +138,49 @@ def churn(folder: Path) -> list[Row]:
     return [{"left": int(row.pop("churn") == "yes"), **row} for row in _of_r(folder, "modeldata/mlc_churn")]
 
 
+def diamonds(folder: Path) -> list[Row]:
+    """Return diamonds, and which of them are cut ideally, two in five; without times."""
+    return _shuffled([{"ideal": int(row.pop("cut") == "Ideal"), **row} for row in _of_r(folder, "ggplot2/diamonds")])
+
+
+def weather(folder: Path) -> list[Row]:
+    """Return the hours at New York's airports in 2013, and in which it rained, one in 15."""
+    left_out = "precip", "time_hour", "year", "visib"
+    rows = [
+        {"time": str(row["time_hour"]), "rain": int(float(row["precip"] or 0) > 0), **{k: v for k, v in row.items() if k not in left_out}}
+        for row in _of_r(folder, "nycflights13/weather")
+    ]
+    return sorted(rows, key=lambda row: str(row["time"]))
+
+
+def storms(folder: Path) -> list[Row]:
+    """Return places of Atlantic storms since 1975, and where they were hurricanes, one in four; without times."""
+    known = "year", "month", "day", "hour", "lat", "long", "pressure"
+    rows = _of_r(folder, "dplyr/storms")
+    return _shuffled([{"hurricane": int(row["status"] == "hurricane"), **{name: row[name] for name in known}} for row in rows])
+
+
+def california(folder: Path) -> list[Row]:
+    """Return districts of California in 1990, and in which houses cost more than in most; without times."""
+    rows = _table(folder, "california_housing")
+    middle = median(row["MedHouseVal"] for row in rows)
+    return _shuffled([{"dear": int(row.pop("MedHouseVal") > middle), **row} for row in rows])
+
+
+def credit(folder: Path) -> list[Row]:
+    """Return borrowers, and which of them did not pay back, two in seven; without times."""
+    return _shuffled([{"bad": int(row.pop("Status") == "bad"), **row} for row in _of_r(folder, "modeldata/credit_data")])
+
+
 FIRST = zozo, movielens, flights, adult, reviews, proteins
 SECOND = stops, emails, lectures, insured, loans, caravan, churn
-LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (*FIRST, *SECOND)}
+THIRD = diamonds, weather, storms, california, credit
+LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (*FIRST, *SECOND, *THIRD)}
+
+
+def _shuffled(rows: list[Row]) -> list[Row]:
+    random.Random(0).shuffle(rows)
+    return rows
 
 
 def _csv(content: bytes) -> Iterable[Row]:
