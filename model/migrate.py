@@ -6,9 +6,10 @@ model; it may begin with what fits of this one: rows where embeddings are as wid
 What is learned of the fields that stay is carried over: their rows of the table, their part of each parameter, the accumulators.
 A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding. In ``deepfm`` and ``autoint``
 fields meet without a weight between them, and predictions stay within what an embedding never learned adds. A removed field's rows
-age out of the table. A field whose kind has changed is another field: it has other keys. Records that are new start empty, and have no
-weight. Where labels take another time to be known, those that wait in a record may show one such time too early or too late.
-In a table of another capacity every row is placed anew; a set that is too small for its rows keeps those used last.
+age out of the table. A field whose kind or bucket width has changed is another field, and so are its crosses: they have other keys.
+Records that are new start empty, and have no weight. Where labels take another time to be known, those that wait in a record may show
+one such time too early or too late. In a table of another capacity every row is placed anew; a set that is too small for its rows
+keeps those used last.
 """
 
 from typing import NamedTuple
@@ -133,9 +134,15 @@ class _Kept(NamedTuple):
 
 
 def _kept(old: tuple[Field, ...], new: tuple[Field, ...]) -> _Kept:
-    indices = {(field.name, field.kind): index for index, field in enumerate(old)}
-    both = [(indices[field.name, field.kind], index) for index, field in enumerate(new) if (field.name, field.kind) in indices]
+    indices = {keyed: index for index, keyed in enumerate(_keyed_by(old))}
+    both = [(indices[keyed], index) for index, keyed in enumerate(_keyed_by(new)) if keyed in indices]
     return _Kept([before for before, _ in both], [after for _, after in both], len(old), len(new))
+
+
+def _keyed_by(fields: tuple[Field, ...]) -> list[tuple[object, ...]]:
+    """Return, for each field, what its keys are made by; a cross has those of its two fields."""
+    own = {field.name: (field.name, field.kind, field.bucket_width) for field in fields}
+    return [(own[field.name], *(own[name] for name in field.of)) for field in fields]
 
 
 def _carry(source: NDArray[np.floating], target: NDArray[np.floating], axes: tuple[int, ...], kept: _Kept) -> None:

@@ -98,14 +98,32 @@ def test_a_new_field_is_learned_and_the_others_go_on() -> None:
     assert loss(model) < loss(rare) + 0.1
 
 
-def test_a_field_whose_kind_has_changed_is_another_field() -> None:
-    before = trained(spec(A, B), keys_of(1, 2))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (B, Field(name="b", kind="numeric")),
+        (Field(name="b", kind="numeric"), Field(name="b", kind="numeric", bucket_width=0.5)),
+        (Field(name="b", kind="numeric", bucket_width=0.5), Field(name="b", kind="numeric", bucket_width=0.25)),
+    ],
+)
+def test_a_field_that_has_other_keys_now_is_another_field(old: Field, new: Field) -> None:
+    before = trained(spec(A, old), keys_of(1, 2))
 
-    after = moved(before, spec(A, Field(name="b", kind="numeric")))
+    after = moved(before, spec(A, new))
 
     first = after.weights.layout.named(after.weights.dense)["tower.0.weight"]  # (2 d, out)
     assert np.array_equal(first[:3], before.weights.layout.named(before.weights.dense)["tower.0.weight"][:3])
     assert not first[3:].any()
+
+
+def test_a_cross_of_a_field_that_has_other_keys_now_is_another_field() -> None:
+    old, new = (Field(name="b", kind="numeric", bucket_width=width) for width in (None, 0.5))
+    cross = Field(name="a:b", kind="cross", of=("a", "b"))
+    before = trained(spec(A, old, cross), keys_of(1, 2, 3))
+
+    after = moved(before, spec(A, new, cross))
+
+    assert not after.weights.layout.named(after.weights.dense)["tower.0.weight"][3:].any()
 
 
 def test_another_network_is_refused() -> None:
