@@ -27,6 +27,7 @@ _MOST_WIDTHS = 2.0**52  # of equal buckets on either side of zero
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 KEY_SIZE = 8  # bytes
 MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
+_QUOTED = " \t\n'\""  # what may stand around a value that was printed
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -112,6 +113,17 @@ def canonical(value: Any) -> str | None:
     if math.isinf(value):
         raise ValueError("infinite")
     return str(int(value)) if value.is_integer() else repr(value)
+
+
+def parts_of(text: str, separator: str) -> list[str]:
+    """Return the values of a list that is one text: between separators, and in brackets and quotes where a program has printed it so.
+
+    >>> parts_of("a| b", "|"), parts_of("['a', 'b']", ","), parts_of("[1 2]", " ")
+    (['a', 'b'], ['a', 'b'], ['1', '2'])
+    """
+    if text[:1] == "[" and text[-1:] == "]":
+        return [part.strip(_QUOTED) for part in text[1:-1].split(separator)]
+    return [part.strip() for part in text.split(separator)]
 
 
 def key_of(field: Field, value: Value) -> int:
@@ -232,7 +244,7 @@ class _ListKeys(_CachedKeys):
     def of(self, value: Any) -> bytes:
         """Return the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
         if isinstance(value, str):
-            parts: Sequence[Any] = [part.strip() for part in value.split(self._field.separator)]
+            parts: Sequence[Any] = parts_of(value, self._field.separator)
         else:
             parts = value if isinstance(value, list | tuple) else (value,)
         if len(parts) > MOST_VALUES:

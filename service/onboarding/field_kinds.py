@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoding.keys import bucket
+from model.encoding.keys import bucket, parts_of
 from service.onboarding.bucket_width import bucket_width
 from service.onboarding.evidence import error, losses
 from service.onboarding.sample import Column, Sample, is_number
@@ -41,7 +41,7 @@ _SKEWED = 5  # times the median: codes that are spread evenly stay below
 _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
 )
-_SEPARATORS = (",", "|", ";")
+_SEPARATORS = (",", "|", ";", " ")
 _HARDLY = 0.8  # of the rows have values of their own
 _LITTLE = 0.99  # of the click rate's log loss is left by a text, taken as a whole
 _SENTENCE = 3  # words, or Chinese or Japanese characters
@@ -49,6 +49,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
 _POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
 _TAG = re.compile(r"[\w .:/+&-]{1,30}")
+_CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
 
 
@@ -89,7 +90,7 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
     measures = column.numbers is not None and (_says(column.name, _MEASURES) or not _whole(column.numbers))
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return KindGuess(None, "a time: its values never return (if it is the impression's, use --time)")
-    if unique and not measures and not column.has_lists:
+    if unique and not measures and (_has_decimal_commas(column) or not _as_lists(column)):
         return KindGuess(None, "a different value in every row" + (f": {_POINT}" if _has_decimal_commas(column) else ""))
     return None
 
@@ -139,18 +140,20 @@ def _has_decimal_commas(column: Column) -> bool:
 
 
 def _as_lists(column: Column) -> KindGuess | None:
-    """Recognise lists, and strings that join tags: of different lengths, each tag in several of them."""
+    """Recognise lists, and texts that join tags: of different lengths, each tag in several of them; by spaces only codes are joined."""
     if column.has_lists:
         return KindGuess("multi", "lists")
-    if column.numbers is not None or not all(isinstance(value, str) for value in column.values):
+    texts = [value for value in column.values if isinstance(value, str)]
+    if column.numbers is not None or len(texts) < len(column.values):
         return None
     for separator in _SEPARATORS:
-        lists = [value.split(separator) for value in column.values]
-        tags = {tag.strip() for tags in lists for tag in tags}
+        lists = [parts_of(text, separator) for text in texts]
+        tags = {tag for tags in lists for tag in tags} - {""}
         total = sum(map(len, lists))
         joined = column.counts[[len(tags) > 1 for tags in lists]].sum() / column.counts.sum()
         lengths = {len(tags) for tags in lists}
-        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(_TAG.fullmatch, tags - {""})):
+        tag = _CODE if separator == " " else _TAG
+        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(tag.fullmatch, tags)):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
 

@@ -199,6 +199,7 @@ def test_a_list_and_a_separated_string_are_the_same_set_of_values() -> None:
     listed = encoded(Encoder([tags]), {"tags": ["39", 12, None, "", 39]})
 
     assert listed == encoded(Encoder([tags]), {"tags": "39| 12||39"})
+    assert listed == encoded(Encoder([tags]), {"tags": "['39'| 12|| \"39\"]"})
     assert [len(keys) for keys in listed] == [2]
     assert encoded(Encoder([tags]), {"tags": []}) == encoded(Encoder([tags]), {})
 

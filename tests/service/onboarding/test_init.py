@@ -187,6 +187,27 @@ def test_numbers_with_a_decimal_comma_are_text_and_it_is_said(tmp_path: Path, sm
     assert {field["name"]: field["kind"] for field in tomllib.loads(text)["field"]} == {"cost": "categorical", "parts": "multi"}
 
 
+def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_path: Path, sml_init: Invoke) -> None:
+    rng = np.random.default_rng(0)
+    lists = [rng.choice(60, rng.integers(1, 9), replace=False) for _ in range(2_000)]
+    columns = {
+        "click": [n % 2 for n in range(2_000)],
+        "history": [" ".join(f"N{each}" for each in some) for some in lists],  # hardly one of them returns
+        "genres": [str([f"genre {each % 5}" for each in some]) for some in lists],
+        "ids": [str(some) for some in lists],
+        "query": [" ".join(f"word{'abcde'[each % 5]}" for each in some[:3]) for some in lists],
+    }
+
+    fields = tomllib.loads(sml_init(write_csv(tmp_path / "log.csv", columns)))["field"]
+
+    assert {field["name"]: (field["kind"], field.get("separator", ",")) for field in fields} == {
+        "history": ("multi", " "),
+        "genres": ("multi", ","),
+        "ids": ("multi", " "),
+        "query": ("categorical", ","),
+    }
+
+
 @pytest.mark.parametrize(("label", "who"), [(0, "no row"), (1, "every row")])
 def test_it_is_said_where_all_labels_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], label: int, who: str) -> None:
     path = write_csv(tmp_path / "log.csv", {"buy": [label] * 200, "item": [f"i{n % 7}" for n in range(200)]})
