@@ -15,6 +15,7 @@ import io
 import random
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
@@ -178,6 +179,43 @@ THIRD = diamonds, weather, storms, california, credit
 LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in (*FIRST, *SECOND, *THIRD)}
 
 
+# Of R's data sets, those of 3,000 rows and more with a column of two values that may be asked for: label by package and name.
+OF_R = {
+    "AER": {
+        "CPS1988": "parttime", "CPSSW8": "gender", "CollegeDistance": "income", "DoctorVisits": "private", "GSS7402": "immigrant",
+        "HealthInsurance": "insurance", "NMES1988": "insurance", "SmokeBan": "smoker",
+    },
+    "COUNT": {"rwm5yr": "outwork"},
+    "DAAG": {"monica": "outcome", "nassCDS": "dead", "spam7": "yesno"},
+    "Ecdat": {
+        "Benefits": "smsa", "BudgetFood": "sex", "Computers": "multi", "DoctorContacts": "physlim", "Males": "union",
+        "RetSchool": "smsa76", "VietNamH": "urban", "VietNamI": "insurance",
+    },
+    "ISLR": {"Default": "default", "Wage": "health_ins"},
+    "KMsurv": {"pneumon": "bweight"},
+    "Stat2Data": {"Kershaw": "Swing", "YouthRisk": "smoke"},
+    "carData": {"GSSvocab": "nativeBorn"},
+    "causaldata": {"close_elections_lmb": "democrat", "mortgages": "home_ownership"},
+    "ggplot2movies": {"movies": "Drama"},
+    "medicaldata": {"covid_testing": "drive_thru_ind"},
+    "mlmRev": {"Chem97": "gender"},
+    "modeldata": {"Chicago": "WhiteSox_Home", "hotel_rates": "is_repeated_guest", "taxi": "tip", "wa_churn": "churn"},
+    "mosaicData": {"TenMileRace": "sex"},
+    "openintro": {"loans_full_schema": "application_type", "military": "gender", "yrbss": "gender"},
+    "sampleSelection": {"RandHIE": "tookphys", "nlswork": "c_city"},
+    "stevedata": {"Dee04": "register", "TV16": "bornagain", "gss_abortion": "sex"},
+    "survival": {"flchain": "death", "nafld1": "status"},
+    "wooldridge": {"alcohol": "abuse", "happiness": "vhappy", "injury": "highearn", "twoyear": "BA"},
+}  # fmt: skip
+
+
+def of_r(folder: Path, package: str, name: str, label: str) -> list[Row]:
+    """Return a data set of R, of at most 20,000 rows; its rarer label is a click; without times."""
+    rows = _shuffled([row for row in _of_r(folder, f"{package}/{name}") if row[label] != ""])[:20_000]
+    rarer = Counter(row[label] for row in rows).most_common()[-1][0]
+    return [{"click": int(row.pop(label) == rarer), **row} for row in rows]
+
+
 def _shuffled(rows: list[Row]) -> list[Row]:
     random.Random(0).shuffle(rows)
     return rows
@@ -212,11 +250,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     for name, rows_of in LOGS.items():
-        rows = rows_of(folder)
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        _write(folder / f"{name}.csv", rows_of(folder))
+    for package, labels in OF_R.items():
+        for name, label in labels.items():
+            _write(folder / "r" / f"{name}.csv", of_r(folder, package, name, label))
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

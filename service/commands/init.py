@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from service.commands.compile import compile_kernels
 from service.onboarding.crosses import find_crosses
 from service.onboarding.event_shape import infer
@@ -24,6 +26,7 @@ from stream.settings import DataSettings
 from stream.whole_file import written
 
 _DATES = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by their digits
+_SORTED = 0.05  # of the runs of equal labels that chance makes
 _ENOUGH_TIMES = 100  # of the first rows: one alone must not say what all are
 
 
@@ -131,10 +134,16 @@ def _is_date(text: str, form: str) -> bool:
 
 
 def _note_of_labels(sample: Sample, data: DataSettings) -> Iterator[str]:
-    """Say that there is nothing to learn yet: all labels are the same."""
+    """Say that there is nothing to learn yet: all labels are the same, or come sorted."""
     clicked = sample.labels.mean()
+    runs = 1 + int(np.count_nonzero(np.diff(sample.labels)))
     if clicked in (0, 1):
         yield (
             f"{'no' if clicked == 0 else 'every'} row of the sample has a click by its {data.label!r}, expected some of both: "
             "--label names another column, --positive which labels are clicks"
+        )
+    elif runs < _SORTED * 2 * sample.rows * clicked * (1 - clicked):  # as many come by chance
+        yield (
+            f"the labels by {data.label!r} come in {runs:,} runs, as where a file is sorted by them or by what goes with them: "
+            "rows are learned in their own order, so it should be that of time, or none"
         )

@@ -217,6 +217,15 @@ def test_it_is_said_where_all_labels_are_the_same(tmp_path: Path, capsys: pytest
     assert f"note: {who} of the sample has a click by its 'buy'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("labels", "said"), [([0] * 150 + [1] * 50, True), ([n % 8 // 7 for n in range(200)], False)])
+def test_it_is_said_where_the_labels_come_sorted(tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: list[int], said: bool) -> None:
+    path = write_csv(tmp_path / "log.csv", {"buy": labels, "item": [f"i{n % 7}" for n in range(200)]})
+
+    write([path], DataSettings(label="buy"), tmp_path / "sml.toml", every=False)
+
+    assert ("note: the labels by 'buy' come in 2 runs" in capsys.readouterr().err) == said
+
+
 def test_what_is_written_reads_back_as_settings_with_the_columns_in_data(
     tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]
 ) -> None:
