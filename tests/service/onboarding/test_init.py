@@ -190,7 +190,7 @@ def test_numbers_with_a_decimal_comma_are_text_and_it_is_said(tmp_path: Path, sm
 def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_path: Path, sml_init: Invoke) -> None:
     rng = np.random.default_rng(0)
     lists = [rng.choice(60, rng.integers(1, 9), replace=False) for _ in range(2_000)]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "click": [n % 2 for n in range(2_000)],
         "history": [" ".join(f"N{each}" for each in some) for some in lists],  # hardly one of them returns
         "genres": [str([f"genre {each % 5}" for each in some]) for some in lists],
