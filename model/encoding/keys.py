@@ -180,6 +180,8 @@ class Keys:
         if value is None or value == "":
             return None
         number = float(value)
+        if math.isinf(number):
+            raise ValueError("infinite")
         return None if math.isnan(number) else str(bucket(number, self._field.bucket_width))
 
 

@@ -384,6 +384,13 @@ def test_with_tiles_a_missing_number_has_one_key_and_what_is_no_number_is_refuse
         encoded(encoder, {"f": "abc"})
 
 
+@pytest.mark.parametrize("width", [None, 0.5])
+@pytest.mark.parametrize("value", [math.inf, "-inf", "Infinity", 10**400])
+def test_an_infinite_number_is_refused_whatever_its_buckets_are(width: float | None, value: Any) -> None:
+    with pytest.raises(FeatureError, match=r"field 'f': got .*, expected a finite number"):
+        keys_of("numeric", value, bucket_width=width)
+
+
 def test_canonical_text_of_a_fraction_reads_back_as_the_number() -> None:
     assert canonical(0.1) == "0.1"
     assert canonical(-0.0) == "0"
