@@ -36,6 +36,7 @@ START = 1_760_000_000_000
 FIELDS = (
     Field(name="user"),
     Field(name="price", kind="numeric", tiles=4),
+    Field(name="score", kind="numeric", tiles=2, bucket_width=0.1),
     Field(name="tags", kind="multi"),
     Field(name="hour", kind="hour"),
     Field(name="weekday", kind="weekday"),
@@ -57,6 +58,7 @@ def candidates(random: np.random.Generator, count: int) -> list[dict[str, Any]]:
     for n in range(count):
         tags: list[str] = [f"t{tag}" for tag in random.integers(20, size=random.integers(4))]
         features: dict[str, Any] = {"user": int(random.integers(80)), "price": round(float(random.normal(3, 9)), 2), "tags": tags}
+        features["score"] = round(float(random.normal()), 3)
         features = {name: value for name, value in features.items() if random.random() > 0.1}
         made.append({"id": n} | features | ({"user": None} if random.random() < 0.1 else {}))
     return made
