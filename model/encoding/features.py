@@ -59,6 +59,7 @@ class _Cross(NamedTuple):
     keys: CrossKeys
     one: int  # of the columns
     other: int
+    tiled: bool  # of two numbers with as many tiles
 
 
 Examples: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Column]
@@ -85,12 +86,13 @@ class Encoder:
         self._list_fields = [index for index, field in enumerate(columns) if field.kind == "multi"]
         self._several = {index for index, field in enumerate(columns) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)}
         self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(columns) if field.kind in CLOCKS]
-        self._crosses = [
-            _Cross(index, CrossKeys(field), *map(self._names.index, field.of))
-            for index, field in enumerate(fields)
-            if field.kind == "cross"
-        ]
+        self._crosses = [self._cross(place, field, columns) for place, field in enumerate(fields) if field.kind == "cross"]
         self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
+
+    def _cross(self, place: int, field: Field, columns: Sequence[Field]) -> _Cross:
+        one, other = map(self._names.index, field.of)
+        numbers = columns[one].kind == columns[other].kind == "numeric"
+        return _Cross(place, CrossKeys(field), one, other, numbers and columns[one].tiles == columns[other].tiles)
 
     def encode(self, examples: Examples, times: Sequence[int], most_crossed: int | None = None) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -184,16 +186,16 @@ class Encoder:
     def _in_crosses(self, keys: Sequence[Column], n: int) -> NDArray[np.int64]:
         """Return how many keys each of ``n`` examples has in crosses of lists."""
         found = np.zeros(n, np.int64)
-        for _, _, one, other in self._crosses:
-            if one in self._list_fields or other in self._list_fields:
-                found += _lengths(keys[one]) * _lengths(keys[other])
+        for cross in self._crosses:
+            if cross.one in self._list_fields or cross.other in self._list_fields:
+                found += _lengths(keys[cross.one]) * _lengths(keys[cross.other])
         return found
 
     def _flatten(self, columns: Sequence[Column], n: int) -> Features:
         """Put the keys of ``n`` examples in the order of the examples, and of the fields in each."""
         read = [_in_order(column, several=index in self._several) for index, column in enumerate(columns)]
         found = dict(zip(self._places, read, strict=True))
-        found |= {cross.place: _crossed(cross.keys, read[cross.one], read[cross.other]) for cross in self._crosses}
+        found |= {cross.place: _crossed(cross, read[cross.one], read[cross.other]) for cross in self._crosses}
         counts = np.ones((n, len(found)), np.int64)
         for field, (_, of_each) in found.items():
             if of_each is not None:
@@ -256,14 +258,27 @@ def _in_order(column: Column, *, several: bool) -> _InOrder:
     return _InOrder(keys[_ranges((np.cumsum(lengths) - lengths)[indices], counts)], counts)
 
 
-def _crossed(cross: CrossKeys, one: _InOrder, other: _InOrder) -> _InOrder:
-    """Return the keys of a cross: of each example, each key of the one field with each of the other."""
+def _crossed(cross: _Cross, one: _InOrder, other: _InOrder) -> _InOrder:
+    """Return the keys of a cross: of each example, each key of the one field with each of the other.
+
+    Of two numbers with as many tiles, the bucket with the bucket, and each wide one with that of its row: as a grid of tiles has it.
+    """
     if one.counts is None and other.counts is None:
-        return _InOrder(cross.of_pairs(one.keys, other.keys), None)
+        return _InOrder(cross.keys.of_pairs(one.keys, other.keys), None)
     of_one, of_other = (np.ones(len(each.keys), np.int64) if each.counts is None else each.counts for each in (one, other))
+    if cross.tiled:
+        counts = np.maximum(of_one, of_other)  # they differ where a number is missing, which is one key
+        return _InOrder(cross.keys.of_pairs(_as_many(one.keys, of_one, counts), _as_many(other.keys, of_other, counts)), counts)
     partners = np.repeat(of_other, of_one)  # of each key of the one field
     first = np.repeat(np.cumsum(of_other) - of_other, of_one)
-    return _InOrder(cross.of_pairs(np.repeat(one.keys, partners), other.keys[_ranges(first, partners)]), of_one * of_other)
+    return _InOrder(cross.keys.of_pairs(np.repeat(one.keys, partners), other.keys[_ranges(first, partners)]), of_one * of_other)
+
+
+def _as_many(keys: NDArray[np.uint64], have: NDArray[np.int64], want: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the keys of each example as often as ``want`` says: all that it has, or its only one again and again."""
+    within = np.minimum(_ranges(np.zeros_like(want), want), np.repeat(have - 1, want))
+    chosen: NDArray[np.uint64] = keys[np.repeat(np.cumsum(have) - have, want) + within]
+    return chosen
 
 
 def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

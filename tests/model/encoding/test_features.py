@@ -251,8 +251,11 @@ FIELDS = [
     Field(name="e", kind="numeric", tiles=3),
     Field(name="e:d", kind="cross", of=("e", "d")),
     Field(name="f", kind="numeric", tiles=2, bucket_width=0.1),
+    Field(name="g", kind="numeric", tiles=3, bucket_width=0.1),
+    Field(name="e:f", kind="cross", of=("e", "f")),
+    Field(name="g:e", kind="cross", of=("g", "e")),
 ]
-EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcdef"})
+EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcdefg"})
 
 
 @given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
@@ -297,14 +300,17 @@ def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
 
 
 @given(EXAMPLES, st.integers(0, 10**13))
-def test_a_cross_has_a_key_for_each_value_of_the_one_field_with_each_of_the_other(example: dict[str, Any], time: int) -> None:
+def test_a_cross_has_a_key_for_each_value_with_each_and_of_two_numbers_for_each_row_of_tiles(example: dict[str, Any], time: int) -> None:
     try:
-        a, _, c, d, ac, e, ed, _ = encoded(Encoder(FIELDS), example, time)
+        a, _, c, d, ac, e, ed, f, g, ef, ge = encoded(Encoder(FIELDS), example, time)
     except FeatureError:
         return
 
     assert ac == [mixed("a:c", one, other) for one in a for other in c]
     assert ed == [mixed("e:d", one, other) for one in e for other in d]
+    assert ef == [mixed("e:f", one, other) for one in e for other in f]
+    both = (g, e) if len(g) == len(e) else (g * len(e), e * len(g))  # a missing number is one key
+    assert ge == [mixed("g:e", *pair) for pair in zip(*both, strict=True)]
 
 
 def mixed(name: str, one: int, other: int) -> int:
