@@ -35,6 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     also = dict(map(changed, arguments.also))
     chosen = {name: each for name, each in CONTENDERS.items() if name.startswith(tuple(arguments.only))} | also
+    arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "results.jsonl"
     for path, config in zip(arguments.files[::2], map(load, arguments.files[1::2]), strict=True):
         name = path.name.partition(".")[0]
