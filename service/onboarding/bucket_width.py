@@ -36,7 +36,7 @@ def bucket_width(column: Column, labels: NDArray[np.float64]) -> float | None:
     def buckets(width: float) -> NDArray[np.int64]:
         return _numbered(np.floor(numbers / width))[codes]
 
-    least = 1.0 if (numbers == np.round(numbers)).all() else 0.0
+    least = 1.0 if column.is_integer else 0.0
     widths = [max(_round((high - low) / count), least) for count in _COUNTS]
     best = widths[0]
     if not _evenly(low, middle, high):

@@ -65,7 +65,7 @@ class KindGuess(NamedTuple):
 
 def infer_kind(column: Column, sample: Sample) -> KindGuess:
     """Infer what ``column`` is to the model."""
-    guess = (
+    return (
         _as_nothing(column, sample)
         or _as_the_answer(column, sample.labels)
         or _as_decimal_commas(column)
@@ -73,7 +73,6 @@ def infer_kind(column: Column, sample: Sample) -> KindGuess:
         or _as_free_text(column, sample.labels)
         or _as_single_values(column, sample.labels)
     )
-    return guess._replace(bucket_width=bucket_width(column, sample.labels)) if guess.kind == "numeric" else guess
 
 
 def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
@@ -87,7 +86,7 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
         return KindGuess(None, "filled exactly where the label is 1, so it is known only after the click", clicked_at=_is_time(column))
     enough = _ENOUGH_OF_SUBJECTS if _says(column.name, _SUBJECTS) else _ENOUGH
     unique = len(column.values) == filled.sum() and filled.sum() >= enough  # each row has a value of its own
-    measures = column.numbers is not None and (_says(column.name, _MEASURES) or not _whole(column.numbers))
+    measures = column.numbers is not None and (_says(column.name, _MEASURES) or not column.is_integer)
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return KindGuess(None, "a time: its values never return (if it is the impression's, use --time)")
     if unique and not measures and (_has_decimal_commas(column) or not _as_lists(column)):
@@ -177,15 +176,15 @@ def _as_single_values(column: Column, labels: NDArray[np.float64]) -> KindGuess:
     numbers, name = column.numbers, column.name
     if numbers is None:
         return KindGuess("categorical", _why_no_numbers(column.values))
-    if not _whole(numbers):
-        return KindGuess("numeric", "fractions")
+    if not column.is_integer:
+        return KindGuess("numeric", "fractions", bucket_width=bucket_width(column, labels))
     if len(numbers) <= _FEW and column.counts.sum() >= _ENOUGH * len(numbers):
         return KindGuess("categorical", f"only {len(numbers)} whole numbers")
     measures = _says(name, _MEASURES)
     if _CODES.fullmatch(words(name)[-1]) or (not measures and (_says(name, _CODES) or _says(name, _SUBJECTS))):
         return KindGuess("categorical", "whole numbers, and the name is one of codes")
     if measures:
-        return KindGuess("numeric", "whole numbers, and the name is one of measures")
+        return KindGuess("numeric", "whole numbers, and the name is one of measures", bucket_width=bucket_width(column, labels))
     return _by_evidence(column, numbers, labels)
 
 
@@ -203,11 +202,11 @@ def _by_evidence(column: Column, numbers: NDArray[np.float64], labels: NDArray[n
     buckets = losses(np.array([bucket(number, width) for number in numbers])[codes], clicked)
     codes_lose, nothing_loses = losses(codes, clicked) - buckets, losses(np.zeros_like(codes), clicked) - buckets
     if codes_lose.mean() > 2 * error(codes_lose) and nothing_loses.mean() > 2 * error(nothing_loses):
-        return KindGuess("numeric", "whole numbers that tell more about the label in buckets than one by one")
+        return KindGuess("numeric", "whole numbers that tell more about the label in buckets than one by one", bucket_width=width)
     if _correlation(numbers, column.counts) <= _RARER and codes_lose.mean() > -max(2 * error(codes_lose), 0.003):
-        return KindGuess("numeric", "whole numbers, the greater the rarer, as counts are")
+        return KindGuess("numeric", "whole numbers, the greater the rarer, as counts are", bucket_width=width)
     if len(numbers) > len(codes) / 2 and numbers.max() > _SKEWED * np.median(numbers):
-        return KindGuess("numeric", "whole numbers that hardly return, a few far greater than the rest, as amounts are")
+        return KindGuess("numeric", "whole numbers that hardly return, a few far greater than the rest, as amounts are", bucket_width=width)
     return KindGuess("categorical", "whole numbers that behave as codes")
 
 
@@ -221,10 +220,6 @@ def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return the ranks of values; equal values have equal ranks."""
     _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[positions]
-
-
-def _whole(numbers: NDArray[np.float64]) -> bool:
-    return bool((numbers == np.round(numbers)).all())
 
 
 def _says(name: str, word: re.Pattern[str]) -> bool:

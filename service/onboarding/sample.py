@@ -89,6 +89,11 @@ class Column:
             return None
         return numbers if np.isfinite(numbers).all() else None
 
+    @cached_property
+    def is_integer(self) -> bool:
+        """Whether its values are numbers, and all are whole."""
+        return self.numbers is not None and bool((self.numbers == np.round(self.numbers)).all())
+
     @property
     def rises(self) -> bool:
         """Whether its numbers never fall from one row to the next."""
