@@ -76,7 +76,7 @@ def _to_judge(recorded: Recorded, settings: Settings) -> tuple[Crosses | None, l
     names, values = [field.name for field in settings.field], crosses.pairs_of_values()
     free = [(one, other) for one, other in combinations(fields, 2) if f"{names[one]}:{names[other]}" not in names]  # by no column's name
     pairs = [pair for pair in free if values[pair] <= _MOST_PAIRS]
-    rows = int(WORK / max(sum(values[pair] for pair in pairs), 1))
+    rows = int(WORK / max(sum(values[pair] * crosses.judgements(*pair) for pair in pairs), 1))
     return (crosses.newest(rows) if rows >= _FEWEST else None), pairs
 
 

@@ -74,3 +74,26 @@ def test_pairs_are_judged_by_the_newest_examples_alone_if_so_asked() -> None:
     assert judged.saved(0, 1) == Crosses(newest, logits[300:], labels[300:], 35).saved(0, 1)
     assert judged.newest(1_000).saved(0, 1) == judged.saved(0, 1)
     assert judged.pairs_of_values()[0, 1] == 2
+
+
+@pytest.mark.parametrize("eighths", [False, True])
+def test_numbers_are_paired_by_their_narrow_buckets_or_by_wide_ones_whichever_save_more(eighths: bool) -> None:
+    random = np.random.default_rng(3)
+    numbers = random.integers(32, size=(N, 2))
+    cells = numbers // 8 if eighths else numbers
+    labels = (random.random(N) < 1 / (1 + np.exp(-random.normal(0, 1, (32, 32))[tuple(cells.T)]))).astype(np.float32)
+
+    def crosses(values: Any, numbers: list[int], **settings: Any) -> Crosses:
+        encoder = Encoder([Field(name=name, **settings) for name in "xy"])
+        features = encoder.encode([{"x": int(x), "y": int(y)} for x, y in values], [0] * N).features
+        return Crosses(features, np.zeros(N, np.float32), labels, 0, numbers)
+
+    narrow, wide = crosses(numbers, []).saved(0, 1), crosses(numbers // 8, []).saved(0, 1)
+    judged = crosses(numbers, [0, 1], kind="numeric", bucket_width=1.0, tiles=4)
+    found = judged.saved(0, 1)
+    judged.take(0, 1)
+
+    expected = wide if eighths else narrow
+    assert expected == max(narrow, wide)
+    assert found == pytest.approx(expected, rel=0.05)
+    assert judged.saved(0, 1).share < found.share / 3
