@@ -23,6 +23,7 @@ from model.online import OnlineModel
 from service.cli.first_steps import init
 from service.commands.init import init as write
 from service.settings import Settings, load
+from stream.files.opened import FileError
 from stream.files.rows import read
 from stream.inputs.settings import ClickInput, ImpressionInput
 from stream.settings import DataSettings
@@ -383,6 +384,14 @@ def test_lists_of_objects_are_objects(tmp_path: Path, sml_init: Invoke) -> None:
     path.write_text("".join(json.dumps({"click": row % 2, "site": row % 3, "items": [{"id": row % 5}]}) + "\n" for row in range(100)))
 
     assert "#   items: objects, but a field takes single values or lists" in sml_init(path)
+
+
+def test_of_a_file_without_a_field_it_is_said_why_no_column_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"click": row % 2, "user": {"id": row % 3}, "v": 1}) + "\n" for row in range(100)))
+
+    with pytest.raises(FileError, match=r"(?s)log\.jsonl: got no column that can be a field.*\nuser: objects.*\nv: constant: always 1"):
+        write(path, DataSettings(), tmp_path / "sml.toml", every=False)
 
 
 def test_settings_that_were_there_are_kept(tmp_path: Path, sml_init: Invoke) -> None:
