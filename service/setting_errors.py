@@ -51,8 +51,12 @@ def _message(detail: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{where}: no such setting, nearest is {nearest[0]!r} (all: {', '.join(known)})"
     if detail["type"] == "missing":
         return f"{where}: got nothing, expected a value"
-    expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{where}: got {_received(detail)}, expected {expected}"
+    return f"{where}: got {_received(detail)}, expected {expected(detail)}"
+
+
+def expected(detail: ErrorDetails) -> str:
+    """Return what was expected of a setting that is wrong."""
+    return detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _received(detail: ErrorDetails) -> str:

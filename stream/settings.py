@@ -108,6 +108,12 @@ def least_retention(log: LogSettings, join: JoinSettings, learn: LearnSettings) 
     return joiner + learner
 
 
+def _check_positive(comparison: str) -> str:
+    if not re.fullmatch(r"(>=|>|<=|<|=|!=) *-?[0-9]+(\.[0-9]+)?|!?= *[^ <>=!].*", comparison):
+        raise ValueError("a comparison, such as '>= 4', '= oui' or '!= none'")
+    return comparison
+
+
 class DataSettings(Section):
     """The columns of a recorded file, for ``evaluate`` and ``replay``."""
 
@@ -119,7 +125,7 @@ class DataSettings(Section):
     """the columns of a CSV or TSV that has no header"""
     label: str = "click"
     """the column that says whether the impression was clicked: 0 or 1, -1 or 1, yes or no, true or false; empty: it is left out"""
-    positive: Annotated[str | None, Setting(pattern=r"^((>=|>|<=|<|=|!=) *-?[0-9]+(\.[0-9]+)?|!?= *[^ <>=!].*)$")] = None
+    positive: Annotated[str, AfterValidator(_check_positive)] | None = None
     """which labels are clicks, where they are numbers or other words, such as >= 4 or = oui"""
     time: str | tuple[str, ...] | None = None
     """the column of the impression's time: epoch seconds, ms, µs or ns, or ISO 8601; or the columns of its date and hour"""

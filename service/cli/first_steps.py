@@ -77,9 +77,11 @@ def init(
 
 def _bad_option(error: "ValidationError") -> typer.BadParameter:
     """Return the error that names the option at fault: each is named as its setting is."""
+    from service.setting_errors import expected
+
     [first, *_] = error.errors()
     option = f"--{first['loc'][0]}".replace("_", "-") if first["loc"] else None
-    return typer.BadParameter(f"got {first['input']!r}, {first['msg']}", param_hint=option)
+    return typer.BadParameter(f"got {first['input']!r}, expected {expected(first)}", param_hint=option)
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from service.settings import Settings
 from stream.files.block import Row
 from stream.files.layout import is_empty
 from stream.files.left_out import LeftOut
-from stream.files.opened import Recorded, name_of
+from stream.files.opened import FileError, Recorded, name_of
 from stream.files.rows import first_rows
 from stream.log.connect import open_log
 from stream.settings import DataSettings
@@ -46,7 +46,7 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     """Write the settings for a recorded log, and return what was written; ``output`` that exists is kept as ``*.old``.
 
     Raises:
-        FileError: it can't be read.
+        FileError: it can't be read, or has no column that can be a field.
         NoSuchColumnError: it does not have a column that ``data`` names.
     """
     rows = first_rows(recorded, data, _ENOUGH_TIMES)
@@ -56,6 +56,7 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     sample = read_sample(recorded, data, "reading", left_out)
     say_notes([*left_out.notes(), *_note_of_labels(sample, data)])
     text = settings_text(name_of(recorded), data, sample, every=every)
+    _check_fields(text, name_of(recorded))
     settings = Settings(**tomllib.loads(text))
     compile_kernels(settings.model.network)
     return f"{_written(with_crosses(text, find_crosses(recorded, settings)), output)} from {sample.rows:,} rows"
@@ -110,6 +111,13 @@ def _check_columns(existing: list[str], data: DataSettings) -> None:
     for option, name in (*named, ("--click-time", data.click_time)):
         if name is not None and name not in existing:
             raise NoSuchColumnError(option, name, existing)
+
+
+def _check_fields(text: str, name: str) -> None:
+    """Raise an error unless the settings have a field; it says why no column is one."""
+    if "field" not in tomllib.loads(text):
+        reasons = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
+        raise FileError("\n".join([f"{name}: got no column that can be a field, expected one at least", *reasons]))
 
 
 def _with_time_format(rows: Sequence[Row], data: DataSettings) -> DataSettings:

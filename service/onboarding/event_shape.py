@@ -96,7 +96,9 @@ def infer(views: TopicSample, clicks: TopicSample | None) -> Shape:
     shown_where, seen = _of_kind(views, _SHOWN)
     clicked_where, found = _of_kind(clicks or views, _CLICKED)
     goods = [[_leaves_of(item) for item in row.get(seen.items) or ()] for row in seen.rows] if seen.items else []
-    match = _match(seen, goods, found) if clicks or clicked_where else None
+    has_clicks = bool(clicks or clicked_where)
+    match = _match(seen, goods, found) if has_clicks else None
+    pages = _match(seen, [], found) if has_clicks and not match else None
     page, (time, unit) = match.page if match else _page_id(views.topic, seen), _time(views.topic, seen)
     features = _features(seen, {page, time, *shown_where})
     given: dict[str, Any] = {"topic": views.topic, "where": shown_where, "id": page, "time": time, "time_unit": unit, "features": features}
@@ -105,7 +107,8 @@ def infer(views: TopicSample, clicks: TopicSample | None) -> Shape:
         given["items"], given["item_id"] = seen.items, match.item if match else _item_id(goods)
         given["item_features"] = {f"item.{name}" if name in features else name: pointer for name, pointer in own.items()}
     click = _click(clicks or views, clicked_where, found, match) if match else None
-    return Shape(InputSettings(impressions=ImpressionInput.model_validate(given), clicks=click), list(_notes(views, clicks, match)))
+    inputs = InputSettings(impressions=ImpressionInput.model_validate(given), clicks=click)
+    return Shape(inputs, list(_notes(views, clicks, match, pages)))
 
 
 def _of_kind(sample: TopicSample, pattern: re.Pattern[str]) -> tuple[dict[str, str], _Events]:
@@ -182,11 +185,14 @@ def _features(events: _Events, used: set[str | None]) -> dict[str, str]:
     return {".".join(parse(pointer)): pointer for pointer in found[:_MOST_FEATURES]}
 
 
-def _notes(views: TopicSample, clicks: TopicSample | None, match: _Match | None) -> Iterator[str]:
+def _notes(views: TopicSample, clicks: TopicSample | None, match: _Match | None, pages: _Match | None) -> Iterator[str]:
     for sample in (each for each in (views, clicks) if each and each.others):
         yield f"{sample.others:,} records of {sample.topic} hold no JSON object, and will be dead letters"
     if match:
         yield f"{match.share:.0%} of the clicks name a page of the sample"
+    elif pages:
+        found = f"{pages.share:.0%} of the clicks name a page of the sample by {pages.of_page}, and none of its items"
+        yield f"{found}: an item's id differs from those of its page's other items, and returns in the click"
     else:
         yield "no clicks were found that name what was shown: they may come by POST /v1/clicks, or [input.clicks] may be written by hand"
 

@@ -12,7 +12,7 @@ from service.onboarding.sample import Sample
 from stream.files.layout import Logged
 from stream.inputs.mapping import Mapped, Mapper
 from stream.inputs.settings import InputSettings
-from stream.log.contract import Log, LogError
+from stream.log.contract import Log, LogError, UnknownTopicError
 from stream.log.reading import read_all
 from stream.records.events import UNREADABLE, BadRecordError, Impression, decode_impression
 
@@ -59,10 +59,13 @@ class TopicSample(NamedTuple):
         """Read the newest events of ``topic``.
 
         Raises:
-            TopicError: it holds none.
+            TopicError: it does not exist, or holds none.
             LogError: it can't be read.
         """
-        bounds = log.bounds(topic)
+        try:
+            bounds = log.bounds(topic)
+        except UnknownTopicError as error:
+            raise TopicError(f"topic {topic!r} does not exist") from error
         share = max(1, EVENTS // len(bounds))
         start = {p: max(found.first, found.end - share) for p, found in bounds.items()}
         events, others, size = [], 0, 0

@@ -22,7 +22,8 @@ _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operato
 _UNITS = ((1e14, 1), (1e17, 1e-3), (1e20, 1e-6))  # a time below is in ms (from 1973 on), µs or ns
 _SECONDS = 1e11  # a time below is in seconds (until 5138)
 _A_TIME = "epoch seconds, ms, µs or ns, or ISO 8601"
-_A_LABEL = "0 or 1, -1 or 1, yes or no, true or false; [data] positive, --positive, says which others are clicks"
+_A_DATE_AND_CLOCK = "a date, and an hour or a clock's time"
+_A_LABEL = "0 or 1, -1 or 1, yes or no, true or false; [data] positive, --positive '= clicked', says which others are clicks"
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EMPTY = (None, "")
 
@@ -173,7 +174,7 @@ def _time(path: Path, file_format: str, data: DataSettings) -> Role:
         path,
         data.time_columns,
         _date_and_clock if several else epoch_ms,
-        "a date, and an hour or a clock's time" if several else f"{_A_TIME}; [data] time_format, --time-format, tells another form",
+        f"{_A_DATE_AND_CLOCK if several else _A_TIME}; [data] time_format, --time-format, tells another form",
     )
 
 

@@ -114,7 +114,7 @@ export class TimeChart extends Plot {
       return this.fromZero ? [0, high + pad] : [Math.max(0, low - pad), high + pad];
     };
     return {
-      ...this.size(), legend: { show: false }, padding: [8, 8, 0, 0],
+      ...this.size(), legend: { show: false }, padding: [8, 24, 0, 0],  // a time at the right end is centred there
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range } },
       axes: [this.axis({ size: 30, space: 70, values: (_, splits) => splits.map((s) => clock(s).slice(0, this.end - this.start > 700 ? 5 : 8)), grid: { show: false } }), this.axis({ size: 58, space: 34, values: (_, splits) => splits.map((v) => this.format(v)) })],

@@ -20,7 +20,8 @@ function stale(model, samples, now) {
   if (age < STALE || model.held) return [];  // of versions that are held the guard tells
   const [examples, impressions, toJoin, toLearn] = [["examples", 20], ["impressions", 20], ["to_join", 6], ["to_learn", 6]].map(([column, span]) => mean(samples, column, now, span));
   const old = `The weights in service are ${seconds(age)} old.`;
-  if (examples > 0.2 || toLearn > 1000) return [finding("bad", "The learner publishes nothing.", `${old} Examples come at ${rate(examples ?? 0)} a second. Is \`sml learn\` running? Its log says why it ended.`)];
+  const passing = mean(samples, "hop_learn", now, 6) !== null;  // heartbeats, which are among the examples, come through the learner
+  if (!passing && (examples > 0.2 || toLearn > 1000)) return [finding("bad", "The learner publishes nothing.", `${old} Examples come at ${rate(examples ?? 0)} a second. Is \`sml learn\` running? Its log says why it ended.`)];
   if (impressions > QUIET && toJoin > 20 * impressions) return [finding("bad", "The joiner is behind, or has stopped.", `${old} ${count(toJoin)} records wait for it. Is \`sml join\` running?`)];
   if (impressions !== null && impressions <= QUIET) return [finding("warn", "Nothing comes in.", `${old} There are no new impressions to learn from.`)];
   return [finding("warn", "The weights are stale.", `${old} No newer ones have come: examples may still wait for their clicks.`)];

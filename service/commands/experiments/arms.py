@@ -154,7 +154,8 @@ def _expect_as_good(arm: str, ours: Progress, old: str, theirs: Progress, alike:
     if losses:
         why = f"the recent log loss of {arm} is {losses.ours:.5f}, that of {old} on the same examples {losses.theirs:.5f}"
     elif alike:
-        why = f"it can't be said yet whether {arm} predicts as well as {old}: {ours.lag:,} examples are still to be learned"
+        missing = f"{ours.lag:,} examples are still to be learned" if ours.lag else "they have not yet predicted the same examples"
+        why = f"it can't be said yet whether {arm} predicts as well as {old}: {missing}"
     else:
         why = f"{arm} and {old} do not learn from the same examples, so their recent log losses can't be compared"
     raise ArmError(f"{why}; --anyway promotes it all the same")

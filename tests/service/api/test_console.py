@@ -447,6 +447,8 @@ CALM = {
     [
         ({}, {}, None),
         ({"staleness_seconds": 40}, {}, "The learner publishes nothing."),
+        ({"staleness_seconds": 40}, {"examples": 1.0, "impressions": 1.0, "hop_learn": 0.01}, "Nothing comes in."),  # heartbeats do
+        ({"staleness_seconds": 40}, {"to_learn": 2_000, "hop_learn": 0.01}, "The weights are stale."),  # a burst, and all of it is learned
         ({"staleness_seconds": 40}, {"examples": 0, "to_join": 90_000}, "The joiner is behind, or has stopped."),
         ({"staleness_seconds": 40}, {"examples": 0, "impressions": 1, "clicks": 0}, "Nothing comes in."),
         ({"held": {"why": {"values": "user: 90 %, before 2 %"}}, "staleness_seconds": 40}, {}, "user: 90 %, before 2 %"),

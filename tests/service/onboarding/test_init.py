@@ -23,6 +23,7 @@ from model.online import OnlineModel
 from service.cli.first_steps import init
 from service.commands.init import init as write
 from service.settings import Settings, load
+from stream.files.opened import FileError
 from stream.files.rows import read
 from stream.inputs.settings import ClickInput, ImpressionInput
 from stream.settings import DataSettings
@@ -270,12 +271,25 @@ def test_what_a_file_does_not_say_is_taken_from_options_and_kept(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--positive", "four"), ("--encoding", "latin-99"), ("--time", "click,click"), ("--max-bad", "2")]
+    ("option", "value", "wanted"),
+    [
+        ("--positive", "ja", "a comparison, such as '>= 4', '= oui' or '!= none'"),
+        ("--encoding", "latin-99", "an encoding, such as latin-1"),
+        ("--time", "click,click", "a column of its own for each of label, time and click_time"),
+    ],
 )
-def test_an_option_that_says_nothing_is_refused_by_its_name(tmp_path: Path, sml_init: Invoke, option: str, value: str) -> None:
+def test_an_option_that_says_nothing_is_refused_by_its_name(tmp_path: Path, sml_init: Invoke, option: str, value: str, wanted: str) -> None:
     path = write_csv(tmp_path / "log.csv", {"click": [1, 0], "user": ["a", "b"]})
 
-    assert "Invalid value" in sml_init(path, option, value, status=2)
+    said = " ".join(sml_init(path, option, value, status=2).replace("│", " ").split())
+    assert "Invalid value" in said
+    assert f"expected {wanted}" in said
+
+
+def test_a_share_above_one_is_refused(tmp_path: Path, sml_init: Invoke) -> None:
+    path = write_csv(tmp_path / "log.csv", {"click": [1, 0], "user": ["a", "b"]})
+
+    assert "Invalid value for '--max-bad'" in sml_init(path, "--max-bad", "2", status=2)
 
 
 def test_a_file_without_a_header_is_told_so(tmp_path: Path, sml_init: Invoke) -> None:
@@ -370,6 +384,14 @@ def test_lists_of_objects_are_objects(tmp_path: Path, sml_init: Invoke) -> None:
     path.write_text("".join(json.dumps({"click": row % 2, "site": row % 3, "items": [{"id": row % 5}]}) + "\n" for row in range(100)))
 
     assert "#   items: objects, but a field takes single values or lists" in sml_init(path)
+
+
+def test_of_a_file_without_a_field_it_is_said_why_no_column_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"click": row % 2, "user": {"id": row % 3}, "v": 1}) + "\n" for row in range(100)))
+
+    with pytest.raises(FileError, match=r"(?s)log\.jsonl: got no column that can be a field.*\nuser: objects.*\nv: constant: always 1"):
+        write(path, DataSettings(), tmp_path / "sml.toml", every=False)
 
 
 def test_settings_that_were_there_are_kept(tmp_path: Path, sml_init: Invoke) -> None:

@@ -128,6 +128,23 @@ def test_what_can_not_be_found_is_said(sml_init: Init, events: list[Any], compla
     sml_init({"views": events}, complaint=complaint)
 
 
+def test_a_topic_that_does_not_exist_is_said_to(tmp_path: Path) -> None:
+    with SqliteLog(f"sqlite:///{tmp_path}/log.db") as log, pytest.raises(TopicError, match=r"^topic 'site\.views' does not exist$"):
+        TopicSample.read(log, "site.views")
+
+
+def test_clicks_that_name_a_page_but_none_of_its_items_are_told_apart_from_others() -> None:
+    views = [{"id": f"v{n}", "ts": NOW + n, "items": [{"sku": "a"}, {"sku": "a"}]} for n in range(50)]
+    clicks = [{"page": f"v{n}", "sku": "a", "at": NOW + n} for n in range(20)]
+
+    shape = infer(TopicSample("views", views, 0), TopicSample("clicks", clicks, 0))
+    alone = infer(TopicSample("views", views, 0), None)
+
+    assert shape.inputs.clicks is None
+    assert shape.notes[0].startswith("100% of the clicks name a page of the sample by /page, and none of its items: an item's id differs")
+    assert alone.notes[0].startswith("no clicks were found")
+
+
 def test_topics_and_files_are_not_mixed(sml_init: Init) -> None:
     sml_init({"views": []}, "clicks.csv", complaint="expected files or topics, not both")
 

@@ -58,7 +58,7 @@ def test_a_label_in_other_words_is_a_click_where_it_is_told(tmp_path: Path, posi
     path = written(tmp_path, "click\noui\nnan\noui \n")
 
     assert [label for _, label in both_ways(path, DataSettings(positive=positive))] == labels
-    with pytest.raises(FileError, match=r"got 'oui', expected 0 or 1.*--positive, says which others are clicks"):
+    with pytest.raises(FileError, match=r"got 'oui', expected 0 or 1.*--positive '= clicked', says which others are clicks"):
         both_ways(path, DataSettings())
     with pytest.raises(FileError, match="column 'bought': got None, expected a value to compare by"):
         both_ways(path, DataSettings(label="bought", positive=positive))
@@ -114,6 +114,14 @@ def test_seconds_with_a_fraction_are_cut_to_the_millisecond(seconds: str) -> Non
 )
 def test_a_time_is_read_as_it_is_written(tmp_path: Path, data: DataSettings, text: str) -> None:
     assert both_ways(written(tmp_path, text), data) == [(NOON_MS, 1)]
+
+
+@pytest.mark.parametrize("time", ["date", ("date", "clock")])
+def test_a_time_in_another_form_is_told_what_says_so(tmp_path: Path, time: str | tuple[str, str]) -> None:
+    path = written(tmp_path, "click,date,clock\n1,11/01/2026,12:00 PM\n")
+
+    with pytest.raises(FileError, match=r"--time-format, tells another form"):
+        both_ways(path, DataSettings(time=time))
 
 
 def test_an_early_hour_has_one_digit_and_a_quarter_past_midnight_two(tmp_path: Path) -> None:

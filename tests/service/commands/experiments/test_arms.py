@@ -145,7 +145,7 @@ def test_what_can_not_be_decided_is_refused_and_nothing_is_written(
     assert len(listed(config, "--decisions")) == 1
 
 
-def learned(settings: Settings, log_losses: dict[str, float], reach: int = 20) -> None:
+def learned(settings: Settings, log_losses: dict[str, float | None], reach: int = 20) -> None:
     """Write versions as if arms had learned the examples up to ``reach`` of the log's 20, or all, with these log losses."""
     with connect(settings.log.url) as log:
         for arm, log_loss in log_losses.items():
@@ -183,6 +183,14 @@ def test_an_arm_that_is_still_behind_is_not_compared_and_promoted_only_anyway_an
     assert "it can't be said yet whether treatment predicts as well as control: 10 examples are still to be learned" in refused.output
     assert (behind["lag"], behind["examples_per_second"], behind["log_loss_of_control"]) == (10, 9, None)
     assert arms.promote(settings, "treatment", anyway=True)["control"] == "treatment"
+
+
+def test_arms_that_have_read_all_but_scored_nothing_yet_are_told_so(config: Path, settings: Settings) -> None:
+    learned(settings, {"control": None, "treatment": 0.4})
+
+    refused = sml(config, "promote", "treatment")
+
+    assert "predicts as well as control: they have not yet predicted the same examples; --anyway promotes" in refused.output
 
 
 def test_where_the_arm_in_control_is_in_the_settings_no_more_another_is_promoted(config: Path, settings: Settings) -> None:
