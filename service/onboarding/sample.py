@@ -5,6 +5,7 @@ Values are held as codes, so that hundreds of thousands of rows fit in memory: a
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.files.block import Row
 from stream.files.layout import Logged
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded
@@ -20,6 +22,7 @@ from stream.files.rows import read
 from stream.settings import DataSettings
 
 ROWS = 250_000  # that are read of a longer file
+MOST_NAMES = 1_000  # that an object may bring after the first row: with more, its names are data, and it is left whole
 _CHUNK = 512
 _MISSING = (None, "")
 
@@ -114,6 +117,7 @@ class Sample:
     def __init__(self) -> None:
         self.rows = 0
         self.columns: list[Column] = []
+        self._names: Counter[str] = Counter()  # that an object has brought after the first row
         self._labels, self._times = array("b"), array("q")
 
     def add(self, chunk: list[Logged]) -> None:
@@ -121,13 +125,26 @@ class Sample:
         known = {column.name: column for column in self.columns}
         for row in chunk:
             if not row.features.keys() <= known.keys():
-                known |= {name: Column(name, self.rows) for name in row.features if name not in known}
-        self.columns = list(known.values())
+                known |= self._new(row.features, known)
         for name, column in known.items():
             column.extend([row.features.get(name) for row in chunk])
+        self.columns = list(known.values())
         self._labels.extend([row.label for row in chunk])
         self._times.extend([row.time for row in chunk])
         self.rows += len(chunk)
+
+    def _new(self, features: Row, known: dict[str, Column]) -> dict[str, Column]:
+        """Return the columns that a row begins; an object that has brought too many becomes one, of which nothing is known but that."""
+        new = {name: Column(name, self.rows) for name in features if name not in known and self._names[_outer(name)] <= MOST_NAMES}
+        if known:
+            self._names.update(map(_outer, new))
+        for name in {_outer(name) for name in new if self._names[_outer(name)] > MOST_NAMES}:
+            for columns in (known, new):
+                for each in [each for each in columns if _outer(each) == name]:
+                    del columns[each]
+            new[name] = Column(name, self.rows)
+            new[name].has_objects = True
+        return new
 
     @property
     def whole(self) -> bool:
@@ -148,6 +165,11 @@ class Sample:
     def span(self) -> int:
         """From the earliest to the latest time, in ms."""
         return max(self._times) - min(self._times)
+
+
+def _outer(name: str) -> str:
+    """Return the name of the object that a value is in; its own if it is in none."""
+    return name.partition(".")[0]
 
 
 def chunks(recorded: Recorded, data: DataSettings, left_out: LeftOut | None = None) -> Iterator[list[Logged]]:

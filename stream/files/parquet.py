@@ -1,4 +1,4 @@
-"""Parquet, a batch of rows at once."""
+"""Parquet, a batch of rows at once; what a struct holds is a column, ``OUTER.MEMBER``."""
 
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -18,7 +18,14 @@ def parquet_blocks(path: Path) -> Iterator[Block]:
     """Yield the rows of a file, block by block."""
     with seekable(path) as file, closing(ParquetFile(file)) as table:
         for batch in table.iter_batches(batch_size=_ROWS):
-            yield _ParquetBlock(batch)
+            yield _ParquetBlock(_without_structs(batch))
+
+
+def _without_structs(batch: pa.RecordBatch) -> pa.RecordBatch:
+    table = pa.Table.from_batches([batch])
+    while any(map(pa.types.is_struct, table.schema.types)):
+        table = table.flatten()
+    return table.to_batches()[0]
 
 
 class _ParquetBlock:

@@ -8,10 +8,8 @@ import msgspec
 
 from stream.inputs.pointers import ABSENT, WrongTypeError, find
 from stream.records.events import LARGEST_EVENT, BadRecordError, Feature, Id
+from stream.records.nested import EXPECTED, NestedError, members
 from stream.records.times import LATEST_TIME, expected_time, ms_of
-
-MOST_NESTED = 16  # objects within each other that become features
-LONGEST_NAME = 1_000  # characters of a feature's name: those of nested objects repeat the outer names
 
 _OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -99,7 +97,7 @@ def features(pointers: Mapping[str, Pointer], document: Document, base: str = ""
         value = pointer.find(document, base)
         if value is ABSENT:
             continue
-        for name, feature in _flat(outer, value, pointer, base):
+        for name, feature in _members(outer, value, pointer, base):
             size += len(name)
             if size > LARGEST_EVENT:
                 raise pointer.error(f"names of {size:,} characters", f"at most {LARGEST_EVENT:,} in all features", base)
@@ -109,14 +107,12 @@ def features(pointers: Mapping[str, Pointer], document: Document, base: str = ""
     return found
 
 
-def _flat(name: str, value: Any, pointer: Pointer, base: str, depth: int = 0) -> Iterator[tuple[str, Feature]]:
+def _members(outer: str, value: Any, pointer: Pointer, base: str) -> Iterator[tuple[str, Feature]]:
     """Yield a value under its name, or those of an object under ``NAME.MEMBER``."""
-    if len(name) > LONGEST_NAME or depth > MOST_NESTED:
-        raise pointer.error(name, f"names of at most {LONGEST_NAME:,} characters, {MOST_NESTED} objects within each other", base)
-    if isinstance(value, dict):
-        for member, inner in value.items():
-            yield from _flat(f"{name}.{member}", inner, pointer, base, depth + 1)
-    elif isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
-        raise pointer.error({name: value}, f"{_A_FEATURE}; or pointers to what is in it", base)
-    else:
-        yield name, value
+    try:
+        for name, feature in members(outer, value):
+            if isinstance(feature, list) and any(isinstance(each, dict | list) for each in feature):
+                raise pointer.error({name: feature}, f"{_A_FEATURE}; or pointers to what is in it", base)
+            yield name, feature
+    except NestedError as error:
+        raise pointer.error(str(error), EXPECTED, base) from error

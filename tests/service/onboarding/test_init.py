@@ -22,6 +22,7 @@ from model.encoding.features import Encoder
 from model.online import OnlineModel
 from service.cli.first_steps import init
 from service.commands.init import init as write
+from service.onboarding.sample import MOST_NAMES
 from service.settings import Settings, load
 from stream.files.opened import FileError
 from stream.files.rows import read
@@ -386,9 +387,20 @@ def test_lists_of_objects_are_objects(tmp_path: Path, sml_init: Invoke) -> None:
     assert "#   items: objects, but a field takes single values or lists" in sml_init(path)
 
 
+def test_an_object_whose_names_are_data_is_left_whole_and_one_that_always_has_the_same_is_not(tmp_path: Path, sml_init: Invoke) -> None:
+    path = tmp_path / "log.jsonl"
+    rows = [{"click": n % 2, "user": {"id": n % 3}, "scores": {f"item {n}": 0.5, "item 0": 1}} for n in range(MOST_NAMES + 600)]
+    path.write_text("".join(map(json.dumps, rows)).replace("}}{", "}}\n{"))
+
+    text = sml_init(path)
+
+    assert [field["name"] for field in tomllib.loads(text)["field"]] == ["user.id"]
+    assert "#   scores: objects, but a field takes single values or lists" in text
+
+
 def test_of_a_file_without_a_field_it_is_said_why_no_column_is_one(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_text("".join(json.dumps({"click": row % 2, "user": {"id": row % 3}, "v": 1}) + "\n" for row in range(100)))
+    path.write_text("".join(json.dumps({"click": row % 2, "user": [{"id": row % 3}], "v": 1}) + "\n" for row in range(100)))
 
     with pytest.raises(FileError, match=r"(?s)log\.jsonl: got no column that can be a field.*\nuser: objects.*\nv: constant: always 1"):
         write(path, DataSettings(), tmp_path / "sml.toml", every=False)

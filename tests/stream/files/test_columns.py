@@ -30,7 +30,8 @@ from stream.settings import DataSettings
 from tests.helpers.recorded_logs import recorded_log
 
 FIELDS = [Field.model_validate({"name": name, "kind": kind}) for name, kind in
-          (("a", "categorical"), ("b", "numeric"), ("c", "multi"), ("hour", "hour"), ("weekday", "weekday"), ("d", "categorical"))]  # fmt: skip
+          (("a", "categorical"), ("b", "numeric"), ("c", "multi"), ("hour", "hour"), ("weekday", "weekday"), ("d", "categorical"),
+           ("a.b", "categorical"), ("e.x.y", "numeric"))]  # fmt: skip
 DATA = DataSettings(time="ts", click_time="clicked", together=("ts", "a"))
 Outcome = tuple[list[Any], str | None]
 
@@ -303,7 +304,12 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "doubles": (pa.float64(), st.floats()),
     "booleans": (pa.bool_(), st.booleans()),
     "lists": (pa.list_(pa.string()), st.lists(TEXTS, max_size=3)),
-    "structs": (pa.struct([("x", pa.int64())]), st.just({"x": 1})),
+    "structs": (
+        pa.struct([("b", pa.int64()), ("x", pa.struct([("y", pa.float32())]))]),
+        st.fixed_dictionaries(
+            {"b": st.none() | st.integers(0, 9), "x": st.none() | st.fixed_dictionaries({"y": st.floats(0, 9, width=32)})}
+        ),
+    ),
     "times": (pa.timestamp("us"), st.datetimes(datetime(1970, 1, 1), datetime(2262, 1, 1))),  # noqa: DTZ001 - as the file has it
     "decimals": (pa.decimal128(9, 2), st.decimals(-99, 99, places=2)),
     "none": (pa.null(), st.none()),

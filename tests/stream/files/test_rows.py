@@ -94,6 +94,32 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, compressi
     assert list(read(path, DATA)) == EXPECTED
 
 
+NESTED: list[dict[str, object]] = [
+    {"seen": {"ts": 1_650_812_741_436, "click": 1}, "user": {"id": "a", "home": {"country": "ch"}}, "item": {"tags": ["x", "y"]}, "n": 1},
+    {"seen": {"ts": 1_650_812_742_436, "click": 0}, "user": {"id": "b", "home": {"country": None}}, "item": {"tags": []}, "n": 2},
+]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".jsonl", json_lines(*NESTED).encode()),
+        (".json", json.dumps(NESTED).encode()),
+        (".parquet", parquet_bytes({name: [row[name] for row in NESTED] for name in NESTED[0]})),
+    ],
+)
+def test_what_an_object_or_a_struct_holds_is_a_column(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"log{suffix}"
+    path.write_bytes(content)
+
+    rows = list(read(path, DataSettings(label="seen.click", time="seen.ts")))
+
+    assert [(row.label, row.time, row.features) for row in rows] == [
+        (1, 1_650_812_741_436, {"user.id": "a", "user.home.country": "ch", "item.tags": ["x", "y"], "n": 1}),
+        (0, 1_650_812_742_436, {"user.id": "b", "user.home.country": None, "item.tags": [], "n": 2}),
+    ]
+
+
 def test_the_format_can_be_given_where_the_name_does_not_say(tmp_path: Path) -> None:
     path = tmp_path / "log.txt.gz"
     path.write_bytes(gzip.compress(CSV.encode()))
@@ -242,6 +268,17 @@ def test_a_wrong_label_or_time_names_its_row_and_column(tmp_path: Path, text: st
         ("log.csv", b"\n\n", "got nothing (expected a header, then rows)"),
         ("log.jsonl", b'{"click": 1}\n{"click": 1\n', "row 2: got Input data was truncated, expected a JSON object"),
         ("log.jsonl", b"[1]\n", "row 1: got Expected `object`, got `int`, expected a JSON object"),
+        (
+            "log.jsonl",
+            json.dumps({"click": 1, "a": {"b" * 999: 1}}).encode(),
+            "row 1: got a name of 1,001 characters in 1 objects, expected names",
+        ),
+        (
+            "log.jsonl",
+            b'{"click": 1, "a": ' + b'{"b": ' * 17 + b"1" + b"}" * 18,
+            "row 1: got a name of 35 characters in 17 objects, expected names",
+        ),
+        ("log.jsonl", b'{"click": 1, "a": {"b": 1}, "a.b": 2}', "row 1: got 'a.b' twice, expected names"),
         ("log.parquet", b"no parquet", "expected parquet"),
         ("log.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-9], "expected a file to read"),
         ("log.csv.zst", zstandard.compress(CSV.encode())[:-9], "expected a file to read"),
