@@ -25,6 +25,7 @@ from stream.experiment.sums import Sums
 from stream.log.connect import open_log
 from stream.log.contract import FencedError, Log, LogError
 from stream.log.reading import sleep_unless
+from stream.log.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +51,16 @@ def guard(settings: Settings, folder: Path, should_stop: Callable[[], bool]) -> 
     """
     if not settings.arms:
         raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
-    reported = ""
+    trouble = Trouble(logger)
     with open_log(settings.log) as log:
         while not should_stop():
             try:
                 traffic = _in_force(log, settings)
                 if len(traffic.points()) > 1:
                     _guard_one(log, settings, traffic.experiment, folder, should_stop)
+                trouble.over()
             except LogError as error:
-                if str(error) != reported:
-                    logger.warning("Nothing is guarded, trying again: %s", error)
-                reported = str(error)
+                trouble.report("Nothing is guarded, trying again", error)
             sleep_unless(should_stop, WAIT)
 
 
