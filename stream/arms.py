@@ -142,6 +142,11 @@ def read_traffic(log: Log, topics: Topics) -> Iterator[Traffic]:
             logger.warning("passing over offset %s of %s: %s", record.offset, topics.arms, error)
 
 
+def in_force(log: Log, topics: Topics, begins: Traffic) -> Traffic:
+    """Return the newest decision; before anybody has decided, the one that the settings begin with."""
+    return [begins, *read_traffic(log, topics)][-1]
+
+
 def decide(log: Log, topics: Topics, begins: Traffic, change: Callable[[Traffic], Traffic]) -> Traffic:
     """Change the decision that is in force, or the one that the experiment ``begins`` with; return what is in force from now on.
 
@@ -153,9 +158,6 @@ def decide(log: Log, topics: Topics, begins: Traffic, change: Callable[[Traffic]
         LogUnavailableError: it is not known whether it was written.
     """
     with closing(log.writer(f"{topics.prefix}.arms")) as writer:
-        before = begins
-        for before in read_traffic(log, topics):  # noqa: B007 - the last one
-            pass
-        after = change(before)
+        after = change(in_force(log, topics, begins))
         writer.commit([Message(topics.arms, None, msgspec.json.encode(after), partition=0)], {})
         return after

@@ -9,9 +9,8 @@ import msgspec
 
 from service.settings import Settings, SettingsError
 from service.telemetry.audit import record, this_user
-from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
+from stream.arms import NAME, POINTS, ArmError, Traffic, decide, in_force, read_traffic
 from stream.log.connect import open_log
-from stream.log.contract import Log
 from stream.weights.progress import Progress, beside, progress_of
 
 
@@ -26,7 +25,7 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
     """
     _check(settings)
     with open_log(settings.log) as log:
-        traffic = in_force(log, settings)
+        traffic = in_force(log, settings.topics, settings.traffic)
         progress = {each.topics.arm: progress_of(log, each.topics) for each in settings.of_every_arm()}
         return [_state(settings, arm, traffic, progress) for arm in progress]
 
@@ -95,7 +94,7 @@ def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, 
         progress = progress_of(log, settings.of_arm(arm).topics)
         if not progress.recent:
             raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
-        old = in_force(log, settings).control
+        old = in_force(log, settings.topics, settings.traffic).control
         if old in settings.arms.keys() - {arm} and not anyway:
             _expect_as_good(arm, progress, old, progress_of(log, settings.of_arm(old).topics), _learns_alike(settings, arm, old))
 
@@ -168,11 +167,6 @@ def _learns_alike(settings: Settings, arm: str, other: str) -> bool:
 def _check(settings: Settings) -> None:
     if not settings.arms:
         raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
-
-
-def in_force(log: Log, settings: Settings) -> Traffic:
-    """Return the newest decision about the arms."""
-    return next(reversed(list(read_traffic(log, settings.topics))), settings.traffic)
 
 
 def _in_short(traffic: Traffic) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from service.commands.experiments.report import counted, reporter_of
 from service.kept_reports import keep
 from service.settings import Settings, SettingsError
 from service.telemetry.audit import record
-from stream.arms import ArmError, Traffic, decide, read_traffic
+from stream.arms import ArmError, Traffic, decide, in_force
 from stream.experiment.plan import NEVER, Plan, Plans
 from stream.experiment.sums import Sums
 from stream.log.connect import open_log
@@ -55,7 +55,7 @@ def guard(settings: Settings, folder: Path, should_stop: Callable[[], bool]) -> 
     with open_log(settings.log) as log:
         while not should_stop():
             try:
-                traffic = _in_force(log, settings)
+                traffic = in_force(log, settings.topics, settings.traffic)
                 if len(traffic.points()) > 1:
                     _guard_one(log, settings, traffic.experiment, folder, should_stop)
                 trouble.over()
@@ -119,8 +119,3 @@ class GuardRail:
             logger.info("%s is not stopped: %s", arm, error)
         else:
             record(BY, "decided", f"stop {arm}, of experiment {plan.experiment}: {reason}")
-
-
-def _in_force(log: Log, settings: Settings) -> Traffic:
-    decisions: list[Traffic] = [settings.traffic, *read_traffic(log, settings.topics)]
-    return decisions[-1]
