@@ -23,7 +23,7 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
         SettingsError: there are no arms.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
         traffic = in_force(log, settings.topics, settings.traffic)
         progress = {each.topics.arm: progress_of(log, each.topics) for each in settings.of_every_arm()}
@@ -37,7 +37,7 @@ def decisions(settings: Settings) -> list[dict[str, Any]]:
         SettingsError: there are no arms.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
         made = read_traffic(log, settings.topics)
         return [{"time": each.time, "by": each.by, "action": each.action, **_in_short(each)} for each in made]
@@ -89,7 +89,7 @@ def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, 
         ArmError: it was retired, has no weights, or is not known to predict as well.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
         progress = progress_of(log, settings.of_arm(arm).topics)
         if not progress.recent:
@@ -124,7 +124,7 @@ def retire(settings: Settings, arm: str) -> dict[str, Any]:
 
 
 def _decide(settings: Settings, arm: str, action: str, change: Callable[[Traffic], Traffic]) -> dict[str, Any]:
-    _check(settings)
+    settings.expect_arms()
     settings.of_arm(arm)
     who = this_user()
 
@@ -162,11 +162,6 @@ def _expect_as_good(arm: str, ours: Progress, old: str, theirs: Progress, alike:
 def _learns_alike(settings: Settings, arm: str, other: str) -> bool:
     """Return whether two arms learn from the same examples."""
     return all(settings.arms[name].learn_from == "all" for name in (arm, other))
-
-
-def _check(settings: Settings) -> None:
-    if not settings.arms:
-        raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
 
 
 def _in_short(traffic: Traffic) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from experiments.guard_rail import harms, without_heavy
 from experiments.report import report as report_of
 from service.commands.experiments.report import counted, reporter_of
 from service.kept_reports import keep
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.telemetry.audit import record
 from stream.arms import ArmError, Traffic, decide, in_force
 from stream.experiment.plan import NEVER, Plan, Plans
@@ -49,8 +49,7 @@ def guard(settings: Settings, folder: Path, should_stop: Callable[[], bool]) -> 
         SettingsError: there are no arms.
         LogError: there is no such log.
     """
-    if not settings.arms:
-        raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
+    settings.expect_arms()
     trouble = Trouble(logger)
     with open_log(settings.log) as log:
         while not should_stop():
