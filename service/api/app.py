@@ -114,7 +114,7 @@ def build(
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
-    history, frequent = History(arms, metrics, watch, clock), Frequent(log, topics.examples, personal)
+    history = History(arms, metrics, watch, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -134,9 +134,23 @@ def build(
     )
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
-    rule = rule or TimeRule.of(JoinSettings())
-    more = (history, frequent, personal, explore, epsilon, reports, tracing)
-    app.state.service = Service(name or topics.prefix, arms, log, topics, metrics, exported or registry, rule, clock, *more)
+    app.state.service = Service(
+        name=name or topics.prefix,
+        arms=arms,
+        log=log,
+        topics=topics,
+        metrics=metrics,
+        exported=exported or registry,
+        rule=rule or TimeRule.of(JoinSettings()),
+        clock=clock,
+        history=history,
+        frequent=Frequent(log, topics.examples, personal),
+        personal=personal,
+        explore=explore,
+        epsilon=epsilon,
+        reports=reports,
+        tracing=tracing,
+    )
     app.state.turns = Turns(metrics.count_shed)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)
