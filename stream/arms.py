@@ -18,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 from stream.log.contract import Log, LogError, Message, Record
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
-from stream.records.events import BadRecordError, Count
+from stream.records.events import UNREADABLE, BadRecordError, Count
 from stream.records.times import Time
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def decode_traffic(record: Record) -> Traffic:
     """
     try:
         traffic = msgspec.json.decode(record.value or b"", type=Traffic)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRecordError("record", record.value, str(error)) from error
     ends = [end for end, _ in traffic.ranges]
     if ends != sorted(set(ends)) or ends[0] == 0 or ends[-1] != POINTS:
