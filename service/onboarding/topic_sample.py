@@ -84,7 +84,7 @@ def shown(inputs: InputSettings, views: TopicSample, clicks: TopicSample) -> Sam
     """Return what ``inputs`` makes of the views, each item being clicked if a click of the sample names it.
 
     Raises:
-        TopicError: nothing.
+        TopicError: the views show nothing.
     """
     clicked = {each.impression_id for each in _mapped(inputs, clicks) if each.is_click}
     impressions = {each.impression_id: decode_impression(each.value) for each in _mapped(inputs, views) if not each.is_click}
