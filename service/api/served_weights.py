@@ -87,7 +87,7 @@ class ServedWeights:
             raise RuntimeError("weights are handed over inside `following` only")
         load_kernels(weights, every=self._predictor is None)
         if self._predictor is None:
-            gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
+            gc.freeze()  # what is loaded by now stays: the garbage collector's walks over it would block the loop for 0.2 s each
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 
     @asynccontextmanager

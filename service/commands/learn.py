@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service.commands.compile import compile_kernels
-from service.garbage import search_seldom
+from service.garbage import collect_seldom
 from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
@@ -132,7 +132,7 @@ def _learn(
                 show()
                 return asked() or is_retired()
 
-            search_seldom()
+            collect_seldom()
             learner.run(should_stop, until_caught_up=until_caught_up)
     return _figures(learner, registry)
 
