@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -153,7 +152,7 @@ def _source(settings: Settings | None) -> Source | None:
     """Return the arm with these settings as one to begin from."""
     if settings is None:
         return None
-    return Source(settings.topics, settings.spec, Checkpoints(Path(settings.learn.directory), settings.learn.keep))
+    return Source(settings.topics, settings.spec, Checkpoints.of(settings.learn))
 
 
 @contextmanager

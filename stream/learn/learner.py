@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import cache
-from pathlib import Path
 
 from model.evaluation.quality import Quality
 from model.settings import Spec
@@ -96,7 +95,7 @@ class Learner:
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         metrics.kept_negatives.labels("settings").set(settings.keep_negatives)
         self._quality = Quality(spec, settings.slices)
-        self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
+        self._checkpoints = Checkpoints.of(settings)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
         """Learn until told to stop, then publish and save; wait for the log whenever it is away.
