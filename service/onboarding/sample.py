@@ -68,7 +68,7 @@ class Column:
         indices = {value: index for index, value in enumerate(self.values)}
         return np.array([indices.get(value, -1) for value in self._values], np.int64)[np.frombuffer(self._codes, np.int32)]
 
-    @property
+    @cached_property
     def filled(self) -> NDArray[np.bool_]:
         """(R,) whether a row has a value."""
         return self.codes >= 0
