@@ -64,7 +64,7 @@ class TopicSample(NamedTuple):
         """
         bounds = log.bounds(topic)
         share = max(1, EVENTS // len(bounds))
-        start = {p: max(found.first, found.end - share) for p, found in bounds.items()}
+        start = {p: found.newest(share) for p, found in bounds.items()}
         events, others, size = [], 0, 0
         for record in islice(read_all(log, topic, start, {p: found.end for p, found in bounds.items()}, timeout=_SECONDS), EVENTS):
             event = _decoded(record.value)

@@ -77,7 +77,7 @@ class Frequent:
     def _read(self, names: set[str]) -> Iterator[dict[str, Value]]:
         bounds = self._log.bounds(self._topic)
         each = max(1, NEWEST // len(bounds))
-        start = {partition: max(found.first, found.end - each) for partition, found in bounds.items()}
+        start = {partition: found.newest(each) for partition, found in bounds.items()}
         end = {partition: found.end for partition, found in bounds.items()}
         left = MOST_BYTES
         with closing(read_all(self._log, self._topic, start, end, batch=100, timeout=TIMEOUT)) as records:

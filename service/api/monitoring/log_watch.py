@@ -142,7 +142,7 @@ class LogWatch:
     def _read_letters(self) -> int:
         """Count the dead letters that are new; return the offset of the next."""
         bounds = self._log.bounds(self._topics.dead_letters)[0]
-        start = max(bounds.first, self._next_letter, bounds.end - TAIL)
+        start = max(bounds.newest(TAIL), self._next_letter)
         if start < bounds.end:
             left = MOST_BYTES
             for letter in dead_letters(self._log, self._topics, start):
