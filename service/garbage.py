@@ -1,9 +1,9 @@
-"""Python's search for garbage in cycles, in processes that read records: these are many, and hardly ever such garbage."""
+"""The garbage collector in processes that read records: they make many objects, and hardly ever a cycle of them."""
 
 import gc
 
 
-def search_seldom() -> None:
-    """Leave out of each search all that is loaded by now, and search after 10,000 new objects, not after 700."""
+def collect_seldom() -> None:
+    """Exempt all that is loaded by now from garbage collection, and collect after 10,000 new objects, not after 700."""
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

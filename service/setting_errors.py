@@ -61,17 +61,20 @@ def expected(detail: ErrorDetails) -> str:
 
 def _received(detail: ErrorDetails) -> str:
     """Return what was received; nothing of it where it may hold a secret."""
-    if "security" in detail["loc"] and detail["loc"][-1] not in _NO_SECRETS:
+    setting, value = detail["loc"], detail["input"]
+    if _is_secret(setting):
         return "what is not shown here"
-    if str(detail["loc"][-1]).endswith("password"):
-        return "what is not shown here"
-    if "schema_registry" in detail["loc"] and "@" in str(detail["input"]):
+    if "schema_registry" in setting and "@" in str(value):
         return "a url with a user in it, whose place is schema_registry_user and schema_registry_password"
-    if detail["loc"] == ("archive", "url"):
-        return "what is not shown here"
-    if "url" in detail["loc"] and "@" in str(detail["input"]):
+    if "url" in setting and "@" in str(value):
         return "a url with a user in it, whose place is [log.security]"
-    return reprlib.repr(detail["input"])
+    return reprlib.repr(value)
+
+
+def _is_secret(setting: tuple[int | str, ...]) -> bool:
+    """Return whether a setting may hold a secret, whatever is wrong with it."""
+    of_security = "security" in setting and setting[-1] not in _NO_SECRETS
+    return of_security or str(setting[-1]).endswith("password") or setting == ("archive", "url")
 
 
 def _known(table: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

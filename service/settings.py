@@ -143,6 +143,15 @@ class Settings(BaseSettings):
         records, letters = max(self.log.retention, least), max(self.log.dead_letter_retention, least)
         return Kept(records, letters, self.log.dead_letter_bytes, self.log.weights_retention)
 
+    def expect_arms(self) -> None:
+        """Make sure that there are arms.
+
+        Raises:
+            SettingsError: there are none.
+        """
+        if not self.arms:
+            raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
+
     def of_arm(self, name: str | None) -> Self:
         """Return the settings of an arm: of control if no name is given.
 

@@ -18,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 from stream.log.contract import Log, LogError, Message, Record
 from stream.log.reading import read_all
 from stream.log.topics import CONTROL, Topics
-from stream.records.events import BadRecordError, Count
+from stream.records.events import UNREADABLE, BadRecordError, Count
 from stream.records.times import Time
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def decode_traffic(record: Record) -> Traffic:
     """
     try:
         traffic = msgspec.json.decode(record.value or b"", type=Traffic)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRecordError("record", record.value, str(error)) from error
     ends = [end for end, _ in traffic.ranges]
     if ends != sorted(set(ends)) or ends[0] == 0 or ends[-1] != POINTS:
@@ -142,6 +142,11 @@ def read_traffic(log: Log, topics: Topics) -> Iterator[Traffic]:
             logger.warning("passing over offset %s of %s: %s", record.offset, topics.arms, error)
 
 
+def in_force(log: Log, topics: Topics, begins: Traffic) -> Traffic:
+    """Return the newest decision; before anybody has decided, the one that the settings begin with."""
+    return [begins, *read_traffic(log, topics)][-1]
+
+
 def decide(log: Log, topics: Topics, begins: Traffic, change: Callable[[Traffic], Traffic]) -> Traffic:
     """Change the decision that is in force, or the one that the experiment ``begins`` with; return what is in force from now on.
 
@@ -153,9 +158,6 @@ def decide(log: Log, topics: Topics, begins: Traffic, change: Callable[[Traffic]
         LogUnavailableError: it is not known whether it was written.
     """
     with closing(log.writer(f"{topics.prefix}.arms")) as writer:
-        before = begins
-        for before in read_traffic(log, topics):  # noqa: B007 - the last one
-            pass
-        after = change(before)
+        after = change(in_force(log, topics, begins))
         writer.commit([Message(topics.arms, None, msgspec.json.encode(after), partition=0)], {})
         return after

@@ -22,7 +22,7 @@ def clock_ahead(log: Log, topic: str, partitions: int, hops: int) -> float | Non
         None if there are none.
     """
     bounds = log.bounds(topic)
-    start = {p: max(bounds[p].first, bounds[p].end - _LAST) for p in range(partitions)}
+    start = {p: bounds[p].newest(_LAST) for p in range(partitions)}
     found = [
         heartbeat.reached - record.timestamp
         for record in read_all(log, topic, start, {p: bounds[p].end for p in start})

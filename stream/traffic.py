@@ -11,6 +11,7 @@ from stream.arms import Traffic, decode_traffic
 from stream.log.contract import Log, LogError
 from stream.log.reading import sleep_unless
 from stream.log.topics import Topics
+from stream.log.trouble import Trouble
 from stream.records.events import BadRecordError
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,7 @@ class TrafficFollower:
 
     def __init__(self, log: Log, topics: Topics, begins: Traffic) -> None:
         self._log, self._topics = log, topics
-        self.traffic, self.caught_up = begins, False
-        self._reported = ""
+        self.traffic, self.caught_up, self._trouble = begins, False, Trouble(logger)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Follow until told to stop."""
@@ -44,9 +44,7 @@ class TrafficFollower:
             try:
                 self._follow(should_stop)
             except LogError as error:
-                if str(error) != self._reported:
-                    logger.warning("which arm answers whom stays as it is: %s", error)
-                self._reported = str(error)
+                self._trouble.report("which arm answers whom stays as it is", error)
                 sleep_unless(should_stop, _RETRY)
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -65,4 +63,5 @@ class TrafficFollower:
     def _put_in_force(self, newest: Traffic) -> None:
         if newest != self.traffic:
             logger.info("arms: %s by %s: %s", newest.action, newest.by, newest.points())
-        self.traffic, self.caught_up, self._reported = newest, True, ""
+        self.traffic, self.caught_up = newest, True
+        self._trouble.over()

@@ -23,7 +23,7 @@ Value: TypeAlias = Scalar | list[Scalar]
 
 _STEPS = 16  # buckets in an octave, for numbers below 2
 _TILE = 8  # buckets that a wide one spans
-_MOST_WIDTHS = 2.0**52  # of equal buckets on either side of zero
+_MOST_EQUAL = 2.0**52  # equal buckets on either side of zero
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 KEY_SIZE = 8  # bytes
 MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
@@ -52,10 +52,10 @@ def bucket(number: float, width: float | None = None) -> int:
     [-1, 0, 179, 180]
     """
     if width:
-        return math.floor(_widths(number, width))
+        return math.floor(_among_equal(number, width))
     if number < 0:
         return -bucket(-number)
-    first, within = _position(number)
+    first, within = _among_widening(number)
     return first + int(within)
 
 
@@ -67,27 +67,27 @@ def tiles(number: float, count: int, width: float | None = None) -> list[int]:
     >>> [sum(a == b for a, b in zip(tiles(10, 4), tiles(x, 4))) for x in (10, 11, 15, 100)]
     [4, 4, 3, 0]
     """
-    position = _widths(number, width) if width else math.copysign(sum(_position(abs(number))), number)
+    position = _among_equal(number, width) if width else math.copysign(sum(_among_widening(abs(number))), number)
     return [math.floor((position + row * _TILE / count) / _TILE) for row in range(count)]
 
 
-def _widths(number: float, width: float) -> float:
-    """Return how many widths a number is; of no more than can be told apart."""
-    return max(-_MOST_WIDTHS, min(number / width, _MOST_WIDTHS))
+def _among_equal(number: float, width: float) -> float:
+    """Return where a number lies among equal buckets, the width being 1; of no more buckets than can be told apart."""
+    return max(-_MOST_EQUAL, min(number / width, _MOST_EQUAL))
 
 
-def _position(number: float) -> tuple[int, float]:
-    """Return where a number that is not negative lies among the buckets: a whole one, and how far it is past that."""
+def _among_widening(number: float) -> tuple[int, float]:
+    """Return where a number that is not negative lies among widening buckets: at a whole one, and how far past it."""
     if number == 0:
         return 0, 0.0
     if number >= 2:  # noqa: PLR2004 - as the docstring of `bucket` has it
-        return _bucket_of_two, math.log(number) ** 2
+        return _BUCKET_OF_TWO, math.log(number) ** 2
     fraction, exponent = math.frexp(number)  # number = fraction · 2^exponent, fraction in [½, 1)
     return (exponent - _LEAST) * _STEPS + 1, (fraction - 0.5) * 2 * _STEPS
 
 
 _LEAST = math.frexp(math.ulp(0.0))[1]  # exponent of the smallest number above zero
-_bucket_of_two = (2 - _LEAST) * _STEPS + 1
+_BUCKET_OF_TWO = (2 - _LEAST) * _STEPS + 1
 
 
 def canonical(value: Any) -> str | None:

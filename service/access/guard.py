@@ -213,7 +213,7 @@ def _client(scope: Scope) -> str:
 
 
 def _say_methods(message: Message) -> None:
-    """Make the answer to OPTIONS of that to a method that no endpoint has: it says which ones a path takes.
+    """Turn what is answered to a method that no endpoint has into the answer to OPTIONS: the methods that a path takes.
 
     There is no CORS in it, so a browser lets no page of another site go on from here.
     """

@@ -80,24 +80,29 @@ class Keys:
             return None
         return remembered[1]
 
-    def may_be(self, key: str) -> str | None:
-        """Return the id of a key if the file has it; its secret may still be wrong."""
-        found = _KEY.fullmatch(key)
-        return found[1] if found and found[1] in self._records else None
+    def may_be(self, key: str) -> bool:
+        """Return whether the file has the id of a key; its secret may still be wrong."""
+        return self._found(key) is not None
 
     def verify(self, key: str) -> Caller | None:
         """Return whom a key stands for; None if it is not valid. Takes 50 ms, without holding the interpreter."""
-        found = _KEY.fullmatch(key)
-        record = self._records.get(found[1]) if found else None
-        if not found or record is None:
+        found = self._found(key)
+        if found is None:
             return None
-        if not hmac.compare_digest(bytes.fromhex(record.hash), _scrypt(found[2], bytes.fromhex(record.salt))):
+        record, secret = found
+        if not hmac.compare_digest(bytes.fromhex(record.hash), _scrypt(secret, bytes.fromhex(record.salt))):
             return None
         caller = record.caller()
         with self._changing:
             if self._records.get(record.id) == record:  # not revoked meanwhile
                 self._remembered[record.id] = _digest(key), caller
         return caller
+
+    def _found(self, key: str) -> tuple[KeyRecord, str] | None:
+        """Return the record of a key's id, and the key's secret."""
+        parts = _KEY.fullmatch(key)
+        record = self._records.get(parts[1]) if parts else None
+        return (record, parts[2]) if parts and record else None
 
     def _look(self) -> None:
         """Read the file again if it has changed. One that can't be read changes nothing, and is reported."""

@@ -53,8 +53,8 @@ def needed(method: str, path: str) -> Role | None:
 
     >>> needed("POST", "/v1/predict"), needed("POST", "/v2/models/sml/infer"), needed("GET", "/v2/models/sml")
     ('predict', 'predict', 'read')
-    >>> needed("POST", "/v1/predict"), needed("GET", "/metrics"), needed("DELETE", "/v1/users/u17"), needed("GET", "/healthz")
-    ('predict', 'read', 'operate', None)
+    >>> needed("GET", "/metrics"), needed("DELETE", "/v1/users/u17"), needed("GET", "/healthz")
+    ('read', 'operate', None)
     """
     if method == "OPTIONS":
         return None

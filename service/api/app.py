@@ -6,7 +6,7 @@ Predictions are made on the event loop, each answer from one version of the weig
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from service.access.guard import Access, Guard
 from service.api.arms import Arms
 from service.api.choice import Explore
 from service.api.dependencies import Service
+from service.api.in_thread import in_thread
 from service.api.messages import (
     Accepted,
     ExplainRequest,
@@ -35,7 +36,7 @@ from service.api.messages import (
 from service.api.monitoring.experiment_metrics import ExperimentMetrics
 from service.api.monitoring.frequent import Frequent
 from service.api.monitoring.history import History
-from service.api.monitoring.log_watch import LogWatch, watching
+from service.api.monitoring.log_watch import EVERY, LogWatch
 from service.api.monitoring.metrics import Measured, ServerMetrics
 from service.api.openapi import schemas
 from service.api.problems import handle
@@ -114,11 +115,12 @@ def build(
     """
     arms, registry = arms or Arms(clock=clock), registry or CollectorRegistry()
     metrics = ServerMetrics(registry, arms)
-    history, frequent = History(arms, metrics, watch, clock), Frequent(log, topics.examples, personal)
+    history = History(arms, metrics, watch, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with arms.following(follow), watching(watch), history.sampling():
+        watching = in_thread(watch.run, "log watch", EVERY) if watch else nullcontext()  # it may be waiting for Kafka
+        async with arms.following(follow), watching, history.sampling():
             if first:
                 await asyncio.to_thread(first)
             yield
@@ -134,9 +136,23 @@ def build(
     )
     if reports is not None:
         registry.register(ExperimentMetrics(reports))
-    rule = rule or TimeRule.of(JoinSettings())
-    more = (history, frequent, personal, explore, epsilon, reports, tracing)
-    app.state.service = Service(name or topics.prefix, arms, log, topics, metrics, exported or registry, rule, clock, *more)
+    app.state.service = Service(
+        name=name or topics.prefix,
+        arms=arms,
+        log=log,
+        topics=topics,
+        metrics=metrics,
+        exported=exported or registry,
+        rule=rule or TimeRule.of(JoinSettings()),
+        clock=clock,
+        history=history,
+        frequent=Frequent(log, topics.examples, personal),
+        personal=personal,
+        explore=explore,
+        epsilon=epsilon,
+        reports=reports,
+        tracing=tracing,
+    )
     app.state.turns = Turns(metrics.count_shed)
     app.add_middleware(Guard, access=access or Access.unlimited())
     app.add_middleware(Measured, metrics=metrics)

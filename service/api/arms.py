@@ -4,8 +4,6 @@ A unit always gets the arm that the decision in force gives it. Where that arm h
 and the answer says so. Without arms there is one model, and nothing to select.
 """
 
-import asyncio
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 from model.encoding.keys import FeatureError, keys_of_field
 from model.settings import Field
 from service.api.answers import BadRequestError
+from service.api.in_thread import in_thread
 from service.api.served_weights import Follow, ServedWeights
 from stream.arms import POINTS, Traffic
 from stream.log.topics import CONTROL
@@ -139,20 +138,12 @@ class Arms:
     @asynccontextmanager
     async def following(self, follow: Follow) -> AsyncIterator[None]:
         """Follow the weights of all arms, and the decisions about them, until the block ends."""
-        stop, follower = threading.Event(), self._follower
         async with AsyncExitStack() as stack:
             for name, weights in self.weights.items():
                 await stack.enter_async_context(weights.following(follow, partial(self._is_retired, name)))
-            if follower is None:
-                yield
-                return
-            thread = threading.Thread(target=follower.run, args=(stop.is_set,), name="traffic")
-            thread.start()
-            try:
-                yield
-            finally:
-                stop.set()
-                await asyncio.to_thread(thread.join)
+            if self._follower:
+                await stack.enter_async_context(in_thread(self._follower.run, "traffic"))
+            yield
 
     def _is_retired(self, name: str) -> bool:
         return self._follower is not None and name in self._follower.traffic.retired

@@ -36,11 +36,11 @@ class Service(NamedTuple):
     clock: Callable[[], float]  # epoch seconds
     history: History
     frequent: Frequent
-    personal: Sequence[str] = ()  # the fields that carry personal data
-    explore: Explore = "epsilon"
-    epsilon: float = 0.0  # of the choices, how many are made at random
-    reports: Path | None = None  # where those of experiments are kept
-    tracing: Tracing | None = None
+    personal: Sequence[str]  # the fields that carry personal data
+    explore: Explore
+    epsilon: float  # of the choices, how many are made at random
+    reports: Path | None  # where those of experiments are kept
+    tracing: Tracing | None
 
     @property
     def served_weights(self) -> ServedWeights:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoding.features import Column, Encoded, Encoder, Examples, Features as Keys
+from model.encoding.features import Column, Encoder, Examples, Features as Keys
 from model.encoding.keys import FeatureError
 from model.explanation.contributions import contributions
 from model.weights import Weights
@@ -59,10 +59,7 @@ class Predictor:
         Raises:
             BadRequestError: a feature is not what its field takes.
         """
-        keys, bad = self._keys_of(columns, times)
-        for index, error in sorted(bad.items()):
-            raise BadRequestError(f"{error.field}[{index}]", f"expected {error.expected}, got {error.value!r}") from error
-        return self.weights.probabilities(keys)
+        return self.weights.probabilities(self._keys_of(columns, times, "{field}[{index}]"))
 
     def explain(self, request: ExplainRequest, time: int) -> list[Explanation]:
         """Explain the prediction of each candidate at ``time`` (epoch ms).
@@ -108,22 +105,23 @@ class Predictor:
             BadRequestError: a feature is not what its field takes.
         """
         examples = self._columns(request) or self.features(request)
-        keys, bad = self._keys_of(examples, [time] * len(request.candidates))
-        for index, error in sorted(bad.items()):
-            path = f"candidates[{index}].{error.field}"
-            raise BadRequestError(path, f"expected {error.expected}, got {error.value!r}") from error
-        return keys
+        return self._keys_of(examples, [time] * len(request.candidates), "candidates[{index}].{field}")
 
-    def _keys_of(self, examples: Examples, times: Sequence[int]) -> Encoded:
-        """Return the keys of examples, of which crosses may make no more than lists may hold.
+    def _keys_of(self, examples: Examples, times: Sequence[int], path: str) -> Keys:
+        """Return the keys of examples; ``path`` is the form of the path to a field of the one with an index.
 
         Raises:
-            BadRequestError: they do.
+            BadRequestError: a feature is not what its field takes, or crosses would make more keys than lists may hold.
         """
         try:
-            return self.encoder.encode(examples, times, MAX_LISTED)
+            keys, bad = self.encoder.encode(examples, times, MAX_LISTED)
         except FeatureError as error:
             raise BadRequestError(error.field, f"expected {error.expected}, got {error.value}") from error
+        if bad:
+            index, wrong = next(iter(bad.items()))  # the first: they are in the order of the examples
+            where = path.format(index=index, field=wrong.field)
+            raise BadRequestError(where, f"expected {wrong.expected}, got {wrong.value!r}") from wrong
+        return keys
 
     def _columns(self, request: ExplainRequest) -> dict[str, Column] | None:
         """Return the candidates' features by column, those of the context as one value for all; None unless all name the same ones."""

@@ -8,7 +8,7 @@ import msgspec
 from service.api.answers import BadRequestError
 from service.api.messages import MAX_LISTED, ExplainRequest, Feature, PredictRequest, Top
 from service.api.strict import check_keys
-from stream.records.events import in_epoch_ms
+from stream.records.events import UNREADABLE, in_epoch_ms
 from stream.records.times import LATEST_TIME, expected_time
 
 MAX_READ_AGAIN = 65_536  # bytes of a wrong body that is read again, to name the feature at fault: it holds up everybody else
@@ -54,7 +54,7 @@ def _read(decoder: msgspec.json.Decoder[_R], body: bytes) -> _R:
         if timed := in_epoch_ms(again):
             return _read(decoder, timed)
         raise _fault(again, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequestError("body", str(error)) from error
     for index, candidate in enumerate(request.candidates):
         if type(candidate.get("id")) not in (str, int):

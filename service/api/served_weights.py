@@ -6,17 +6,18 @@ Predictions are made on the loop, and only the loop swaps the reference: an answ
 import asyncio
 import gc
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeAlias
 
 from model.encoding.features import Encoder
 from model.explanation.contributions import contributions
 from model.exploration import chances
 from model.weights import Weights
+from service.api.in_thread import in_thread
 from service.api.predictor import Predictor
 from stream.log.topics import CONTROL
 from stream.records.heartbeat import Heartbeat
@@ -87,27 +88,20 @@ class ServedWeights:
             raise RuntimeError("weights are handed over inside `following` only")
         load_kernels(weights, every=self._predictor is None)
         if self._predictor is None:
-            gc.freeze()  # what is loaded by now stays: searching it for garbage would block the loop for 0.2 s, again and again
+            gc.freeze()  # what is loaded by now stays: the garbage collector's walks over it would block the loop for 0.2 s each
         asyncio.run_coroutine_threadsafe(self._take(header, weights), self._loop).result()
 
     @asynccontextmanager
     async def following(self, follow: "Follow", is_retired: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
         """Run ``follow`` in a thread until the block ends, or until the arm is retired: then the weights are let go."""
-        self._loop = asyncio.get_running_loop()
-        stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(follow, stop.is_set, is_retired), name="follower")
-        self.followed = True
-        thread.start()
-        try:
+        self._loop, self.followed = asyncio.get_running_loop(), True
+        async with in_thread(partial(self._run, follow, is_retired), "follower"):
             yield
-        finally:
-            stop.set()
-            await asyncio.to_thread(thread.join)  # the loop keeps running: the thread may be handing weights over
 
     async def _take(self, header: WeightsHeader, weights: Weights) -> None:
         self._predictor = self._predictor.next(header, weights) if self._predictor else Predictor(header, weights)
 
-    def _run(self, follow: "Follow", should_stop: Callable[[], bool], is_retired: Callable[[], bool]) -> None:
+    def _run(self, follow: "Follow", is_retired: Callable[[], bool], should_stop: Callable[[], bool]) -> None:
         try:
             follow(self, lambda: should_stop() or is_retired())
         except Exception:

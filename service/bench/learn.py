@@ -74,7 +74,7 @@ def learners(path: Path, settings: Settings, rows: int, url: str | None) -> Iter
     with tempfile.TemporaryDirectory() as folder:
         url = url or f"sqlite:///{folder}/log.db"
         _by_log(url, f"{folder}/first", settings, logged[:100])  # imports and kernels
-        gc.freeze()  # the rows, kept for the others: a learner holds none, and does not search them for garbage
+        gc.freeze()  # the rows, kept for the others: a learner holds none, and its garbage collector does not walk over them
         yield _with_ratio(ours, _by_log(url, folder, settings, logged))
     for name, prepare in OTHERS.items():
         try:

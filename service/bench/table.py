@@ -90,7 +90,7 @@ def find_all(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> int:
 
 @kernel
 def insert_all(keys: NDArray[np.uint64], used: NDArray[np.int64], new: NDArray[np.uint64]) -> None:
-    """Return every key a row, the least recently used where its set is full."""
+    """Give every key a row, the least recently used where its set is full."""
     for i in range(new.shape[0]):
         row = claim(keys, used, new[i], i + 1)
         keys[row], used[row] = new[i], i + 1

@@ -72,7 +72,9 @@ def _lines(explained: dict[str, Any]) -> Iterator[str]:
     terms = {"bias": explained["bias"], "wide": sum(explained["wide"].values())}
     for name, of_layers in (("skip", explained["skip"]), ("cross", explained.get("cross", []))):
         terms |= {f"{name} {layer}": term for layer, term in enumerate(of_layers, 1)}
-    terms |= {"main path": explained["main"], "branch": explained.get("branch", 0.0)}
+    terms["main path"] = explained["main"]
+    if branch := explained.get("branch"):  # a network without one adds nothing there
+        terms["branch"] = branch
     yield from (f"  {name:12} {term:+9.4f}" for name, term in terms.items())
     names = explained["wide"]
     width = max([5, *map(len, names)])

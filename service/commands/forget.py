@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import httpx
 
-from service.commands.experiments.arms import in_force
 from service.commands.own_key import key_header
 from service.settings import Settings
 from service.telemetry.audit import record, this_user
+from stream.arms import in_force
 from stream.forget import ForgetError, ask, count_impressions, delete_impressions, fields_to_forget, keys_of
 from stream.formats.decoding import decoding
 from stream.inputs.event_time import TimeRule
@@ -90,7 +90,7 @@ def verify(settings: Settings, value: str, named: str | None) -> list[dict[str, 
 
 def _arms(log: Log, settings: Settings) -> tuple[list[Settings], list[Settings]]:
     """Return the settings of the arms that learn, and of those that were retired: nobody carries a request out for these."""
-    gone = in_force(log, settings).retired if settings.arms else []
+    gone = in_force(log, settings.topics, settings.traffic).retired if settings.arms else []
     every = settings.of_every_arm()
     return [each for each in every if each.topics.arm not in gone], [each for each in every if each.topics.arm in gone]
 

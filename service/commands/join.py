@@ -3,7 +3,7 @@
 import typer
 from prometheus_client import CollectorRegistry
 
-from service.garbage import search_seldom
+from service.garbage import collect_seldom
 from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
@@ -47,5 +47,5 @@ def join(
         )
         if from_now:
             typer.echo(f"left behind: {joiner.leave_behind():,} records that were not read, and what waited for its label", err=True)
-        search_seldom()
+        collect_seldom()
         joiner.run(stop.is_set, until_caught_up=until_caught_up)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service.commands.compile import compile_kernels
-from service.garbage import search_seldom
+from service.garbage import collect_seldom
 from service.log_and_topics import log_with_topics
 from service.metrics_server import exposed
 from service.settings import Settings
@@ -132,7 +131,7 @@ def _learn(
                 show()
                 return asked() or is_retired()
 
-            search_seldom()
+            collect_seldom()
             learner.run(should_stop, until_caught_up=until_caught_up)
     return _figures(learner, registry)
 
@@ -153,7 +152,7 @@ def _source(settings: Settings | None) -> Source | None:
     """Return the arm with these settings as one to begin from."""
     if settings is None:
         return None
-    return Source(settings.topics, settings.spec, Checkpoints(Path(settings.learn.directory), settings.learn.keep))
+    return Source(settings.topics, settings.spec, Checkpoints.of(settings.learn))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def of_log(log: Log, settings: Settings) -> Finding:
     for topic in (settings.topics.impressions, settings.topics.examples):
         with suppress(LogError):
             ends = log.bounds(topic)
-            start = {partition: max(found.first, found.end - _LAST) for partition, found in ends.items()}
+            start = {partition: found.newest(_LAST) for partition, found in ends.items()}
             records = read_all(log, topic, start, {partition: found.end for partition, found in ends.items()}, batch=_LAST)
             newest = max([newest, *(record.timestamp for record in records)])
     ahead = newest / 1000 - time.time()

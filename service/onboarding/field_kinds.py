@@ -23,8 +23,8 @@ _ENOUGH = 20  # rows from which we infer that values never return, if none has r
 _ENOUGH_OF_SUBJECTS = 1_000  # the same, for users and items
 _ENOUGH_CLICKS = 50  # and as many rows without: below that, nothing is said of what a column gives away
 _TELLS_TOO_MUCH = 0.5  # of the click rate's log loss is left: whole models leave .87 of it on public logs
-_A_HUNDREDTH = 0.01
-_BY_CHANCE = np.log(1e-9)
+_MANY = 0.01  # of all clicks, that one value comes with
+_BY_CHANCE = np.log(1e-9)  # a chance, for a value to come with clicks only
 _FEW = 12  # whole numbers that are worth a row each, whatever they mean
 _JOINED = 0.01  # of the rows: from this share on, a separator is no accident
 _RARER = -0.6  # rank correlation of number and frequency: counts have -0.6 to -1, codes about 0
@@ -110,7 +110,7 @@ def _as_the_answer(column: Column, labels: NDArray[np.float64]) -> KindGuess | N
         return KindGuess(
             None, f"alone it tells {1 - told / base:.0%} of what there is to know of the label, so it is known only after the click"
         )
-    enough = max(_A_HUNDREDTH * clicks, _BY_CHANCE / np.log(labels.mean()))
+    enough = max(_MANY * clicks, _BY_CHANCE / np.log(labels.mean()))
     rows, clicked = (np.bincount(groups + 1, weights)[1:] for weights in (None, labels))  # without those of the missing value
     sure = (only := rows == clicked) & (rows >= enough)
     is_measure = column.numbers is not None and len(column.numbers) > _FEW

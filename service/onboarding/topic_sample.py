@@ -67,7 +67,7 @@ class TopicSample(NamedTuple):
         except UnknownTopicError as error:
             raise TopicError(f"topic {topic!r} does not exist") from error
         share = max(1, EVENTS // len(bounds))
-        start = {p: max(found.first, found.end - share) for p, found in bounds.items()}
+        start = {p: found.newest(share) for p, found in bounds.items()}
         events, others, size = [], 0, 0
         for record in islice(read_all(log, topic, start, {p: found.end for p, found in bounds.items()}, timeout=_SECONDS), EVENTS):
             event = _decoded(record.value)
@@ -87,7 +87,7 @@ def shown(inputs: InputSettings, views: TopicSample, clicks: TopicSample) -> Sam
     """Return what ``inputs`` makes of the views, each item being clicked if a click of the sample names it.
 
     Raises:
-        TopicError: nothing.
+        TopicError: the views show nothing.
     """
     clicked = {each.impression_id for each in _mapped(inputs, clicks) if each.is_click}
     impressions = {each.impression_id: decode_impression(each.value) for each in _mapped(inputs, views) if not each.is_click}

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeAlias
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry.log_lines import printable
+
 READ_EVERY = 5.0  # seconds
 REPORT_EVERY = 55.0  # seconds, so that nothing waits for more than a minute
 NEGLIGIBLE = 0.01  # of the clicks
@@ -129,9 +131,4 @@ def _text(line: Line, risen: Mapping[tuple[str, Labels], float], seconds: float)
 
 def _named(label_form: str, labels: Labels) -> str:
     reason = REASONS.get(labels[0])
-    return f"{reason} ({labels[0]})" if reason else label_form.format(*(_printable(label) or "an unnamed source" for label in labels))
-
-
-def _printable(label: str) -> str:
-    """Replace control characters, so that a terminal does not obey what a record calls its source."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in label)
+    return f"{reason} ({labels[0]})" if reason else label_form.format(*(printable(label) or "an unnamed source" for label in labels))

@@ -65,10 +65,13 @@ class Counting:
             example: The next one.
             forgotten: Unit → the time up to which its impressions do not count, epoch ms.
         """
-        if example.late or (example.served and example.served.forced and self._left_out("forced", example, example.served)):
+        served = example.served
+        if example.late:
             return
-        if example.served and example.served.experiment == self.plan.experiment and example.time >= (self.plan.begins or 0):
-            self._during(example, example.served, forgotten)
+        if served and served.forced:
+            self._leave_out("forced", example, served)
+        elif served and served.experiment == self.plan.experiment and example.time >= (self.plan.begins or 0):
+            self._during(example, served, forgotten)
         elif example.time < self.begun:
             self._before(example, forgotten)
 
@@ -81,7 +84,7 @@ class Counting:
         unit, arm = _unit_of(served), served.assigned or served.arm
         reason = self._unfit(example, served, unit, arm)
         if reason:
-            self._left_out(reason, example, served)
+            self._leave_out(reason, example, served)
         elif unit is not None and arm and served.probability is not None and example.time > forgotten.get(unit, -1):
             self._add(unit, arm, example, served.probability)
             self.begun = min(self.begun, example.time)
@@ -107,11 +110,10 @@ class Counting:
         value = (example.value or 0.0) if clicked else 0.0
         self.shown.append(Shown(unit, arm, int(self._is_impression(example)), clicked, value, probability))
 
-    def _left_out(self, reason: str, example: Example, served: Served) -> bool:
+    def _leave_out(self, reason: str, example: Example, served: Served) -> None:
         if self._is_impression(example):
             known = served.arm in self.plan.shares and served.experiment == self.plan.experiment
             self.counts[served.arm if known and served.arm else ALL, reason] += 1
-        return True
 
     def _is_impression(self, example: Example) -> bool:
         return not (self._at_once and example.label)

@@ -18,8 +18,8 @@ from stream.experiment.plan import NEVER, ExperimentError, Plan
 from stream.experiment.sums import Sums
 from stream.learn.forgotten import KEPT, check
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record
-from stream.log.outage import Outage
 from stream.log.topics import Topics
+from stream.log.trouble import AWAY, BACK, Trouble
 from stream.records.events import BadRecordError, Forget, decode_example_or_forget
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Reporter:
     ) -> None:
         self._log, self._topics, self._sums, self._plan_of = log, topics, sums, plan_of
         self._unit, self._at_once, self._retention = unit, at_once, retention
-        self.plan, self._outage = plan_of(), Outage(logger)
+        self.plan, self._trouble = plan_of(), Trouble(logger)
         read = {arm: sums.state(f"versions of {arm}", 0) for arm in self.plan.versions}
         self._freshness = Freshness(log, self.plan.versions, read)
 
@@ -77,7 +77,7 @@ class Reporter:
                 except OffsetGoneError as error:
                     logger.warning("Looking at what the log still holds: %s", error)
                 except LogUnavailableError as error:
-                    self._outage.begun(error)
+                    self._trouble.report(AWAY, error)
                     time.sleep(INTERVAL)
                 else:
                     return
@@ -106,7 +106,7 @@ class Reporter:
 
     def _read(self, reader: Reader, should_stop: Callable[[], bool], look: Look | None, *, until_caught_up: bool) -> None:
         ends = {partition: bounds.end for partition, bounds in self._log.bounds(self._topics.examples).items()}
-        self._outage.over()
+        self._trouble.over(BACK)
 
         def is_done() -> bool:
             positions = reader.positions()

@@ -46,7 +46,7 @@ def foretold(impressions: Flow, clicks: Flow, settings: JoinSettings) -> float:
 
 
 def _of_partition(log: Log, topics: Topics, topic: str, partition: int, bounds: Bounds, late: float) -> Flow:
-    start = max(bounds.first, bounds.end - _SAMPLE)
+    start = bounds.newest(_SAMPLE)
     last = list(_events(log, topics, topic, partition, Bounds(start, bounds.end), late))
     first = list(_events(log, topics, topic, partition, Bounds(bounds.first, min(bounds.first + _SAMPLE, bounds.end)), late))
     if not last:

@@ -23,8 +23,8 @@ from stream.join.rekey import Rekeyer, originals, progress_at_end, rekeyer_of
 from stream.join.session import JoinSession
 from stream.join.share import Share, fence_others, is_flinks, job_of, joiner_of, take_share
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Progress, TopicPartition, Writer
-from stream.log.outage import Outage
 from stream.log.topics import JoinerError, Topics
+from stream.log.trouble import AWAY, BACK, Trouble
 from stream.settings import JoinSettings
 from stream.traces import Tracing
 
@@ -55,7 +55,7 @@ class Joiner:
         ``inputs``: a site's own topics, which are joined beside them if they are re-keyed.
         ``accept_gap``: go on where records that were needed were deleted. ``tracing``: where spans go; None: nothing is traced.
         """
-        self.tracing, self._outage = tracing, Outage(logger)
+        self.tracing, self._trouble = tracing, Trouble(logger)
         self.log, self.inputs, self.topics = decoding(log, settings), inputs, topics._replace(by_id=settings.rekey)
         self.settings, self.metrics, self.clock, self.accept_gap = settings, metrics, clock, accept_gap
         self.share = share
@@ -76,7 +76,7 @@ class Joiner:
                     writers = writers or [stack.enter_context(closing(writer)) for writer in self._writers()]
                     self._run(*writers, should_stop=should_stop, until_caught_up=until_caught_up)
                 except LogUnavailableError as error:
-                    self._outage.begun(error)
+                    self._trouble.report(AWAY, error)
                     time.sleep(RETRY)
                 except OffsetGoneError as error:
                     logger.warning("Looking at what the log still holds: %s", error)
@@ -132,7 +132,7 @@ class Joiner:
             while not should_stop() and not (until_caught_up and session.has_reached(ends)):
                 # While there are more records to copy, a partition of the copies without new records is not idle.
                 session.step(with_idle=not (rekeyer and rekeyer.step()))
-                self._outage.over()
+                self._trouble.over(BACK)
             session.write([], final=True)
 
     def _rekeyer(self, copier: Writer) -> Rekeyer:

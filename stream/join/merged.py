@@ -156,7 +156,7 @@ class MergedTopics:
                 heappop(heads)
 
     def is_behind(self) -> bool:
-        """Say whether there is more to take, as far as the last reading saw."""
+        """Return whether there is more to take, as far as the last reading saw."""
         return bool(self._unread) or any(self._pending.values())
 
     def ends(self) -> dict[TopicPartition, int]:

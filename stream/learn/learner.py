@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import cache
-from pathlib import Path
 
 from model.evaluation.quality import Quality
 from model.settings import Spec
@@ -33,9 +32,9 @@ from stream.learn.saving.checkpoint import Checkpoints
 from stream.learn.saving.checkpoint_writer import CheckpointWriter
 from stream.learn.session import End, LearningRanks, Session
 from stream.log.contract import FencedError, Log, LogUnavailableError, Writer
-from stream.log.outage import Outage
 from stream.log.reading import sleep_unless
 from stream.log.topics import WEIGHTS_RETENTION, Topics, check_learners
+from stream.log.trouble import AWAY, BACK, Trouble
 from stream.records.version import trained_through
 from stream.settings import LearnSettings
 from stream.traces import Tracing
@@ -88,7 +87,7 @@ class Learner:
         ranks: LearningRanks | None = None,
         archive: Archive | None = None,
     ) -> None:
-        self._ranks, self._archive, self._outage = ranks, archive, Outage(logger)
+        self._ranks, self._archive, self._trouble = ranks, archive, Trouble(logger)
         self._begin_from, self._shared, self._tracing = begin_from, shared, tracing
         self.last: Published | None = None
         self._weights_retention, self._scored = weights_retention, scored
@@ -96,7 +95,7 @@ class Learner:
         self._rules, self._accept_gap = Rules(times, settings.max_weight), accept_gap
         metrics.kept_negatives.labels("settings").set(settings.keep_negatives)
         self._quality = Quality(spec, settings.slices)
-        self._checkpoints = Checkpoints(Path(settings.directory), settings.keep)
+        self._checkpoints = Checkpoints.of(settings)
 
     def run(self, should_stop: Callable[[], bool], *, until_caught_up: bool = False) -> None:
         """Learn until told to stop, then publish and save; wait for the log whenever it is away.
@@ -134,7 +133,7 @@ class Learner:
                     writer = writer or stack.enter_context(closing(self._log.writer(self._topics.learner)))
                     self._run_session(writer, should_stop, end())
                 except LogUnavailableError as error:
-                    self._outage.begun(error)
+                    self._trouble.report(AWAY, error)
                     self._metrics.reconnects.inc()
                     sleep_unless(should_stop, _RECONNECT)
                 else:
@@ -151,7 +150,7 @@ class Learner:
         recovered.trainer.quality = self._quality
         with ExitStack() as stack:
             session = self._session(recovered, beginning, writer, stack)
-            self._outage.over()
+            self._trouble.over(BACK)
             try:
                 session.run(should_stop, end)
             finally:

@@ -20,7 +20,7 @@ def connect(url: str, partitioner: Partitioner = "murmur2", security: SecuritySe
     Raises:
         ValueError: the url has neither form.
         LogUnavailableError: the log can't be reached.
-        RefusedError: it can be, and lets us not in.
+        RefusedError: it can be, and does not let us in.
     """
     if url.startswith("sqlite:///"):
         from stream.log.sqlite.log import SqliteLog  # noqa: PLC0415 - a process loads the client of its own log only

@@ -98,6 +98,14 @@ class Bounds(NamedTuple):
     first: int
     end: int
 
+    def newest(self, count: int) -> int:
+        """Return where the newest ``count`` of the offsets begin, or all of them if there are fewer.
+
+        >>> Bounds(3, 10).newest(4), Bounds(3, 10).newest(100)
+        (6, 3)
+        """
+        return max(self.first, self.end - count)
+
 
 class Retention(NamedTuple):
     """How long a topic keeps its records, and up to how many bytes each partition does; None: there is no such limit."""

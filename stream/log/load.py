@@ -40,7 +40,7 @@ def measured(log: Log, topic: str) -> Load:
 
 def _of_partition(log: Log, topic: str, partition: int, bounds: Bounds) -> tuple[float, float]:
     """Return the records a second and the bytes of one. Not every offset has a record: the ends of Kafka's transactions have none."""
-    start = max(bounds.first, bounds.end - _SAMPLE)
+    start = bounds.newest(_SAMPLE)
     last = _read(log, topic, partition, start, bounds.end)
     first = _read(log, topic, partition, bounds.first, min(bounds.first + _SAMPLE, bounds.end))
     if not first or not last:

@@ -16,6 +16,7 @@ from model.weights import Weights
 from stream.log.contract import Log, LogUnavailableError, OffsetGoneError, Reader, Record, RefusedError
 from stream.log.reading import read_all, sleep_unless
 from stream.log.topics import DELTAS, SNAPSHOTS, Topics
+from stream.log.trouble import Trouble
 from stream.records.events import BadRecordError
 from stream.records.heartbeat import PUBLISHED, Heartbeat, heartbeat_in, is_heartbeat
 from stream.records.version import LearnerState, SnapshotRef, Version, decode_version, last_forgetting
@@ -80,7 +81,7 @@ class Follower:
         self._heartbeats = deque[Heartbeat](maxlen=1) if heartbeats is None else heartbeats
         self._traced: list[tuple[bytes, int]] = []  # contexts of deltas that are not in service yet, and when the log took these
         self._heartbeats_since = -1  # the offset among the deltas before which they arrived already, or before this server started
-        self._reported = ""  # the trouble that was logged last
+        self._trouble = Trouble(logger)
         self._next_look = 0.0  # at the versions, by the monotonic clock
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -99,15 +100,15 @@ class Follower:
             try:
                 self._follow(should_stop)
             except LogUnavailableError as error:
-                self._report(f"the log is away, the weights stay as they are: {error}")
+                self._trouble.report("the log is away, the weights stay as they are", error)
             except RefusedError as error:  # a password or a right can be put in order while the weights at hand are served
-                self._report(f"the log refuses this server, the weights stay as they are: {error}")
+                self._trouble.report("the log refuses this server, the weights stay as they are", error)
             except NewLineageError as error:
                 logger.info("%s", error)
                 continue
             except (BrokenWeightsError, OffsetGoneError) as error:
                 self._metrics.gaps.inc()
-                self._report(f"starting again from a snapshot: {error}")
+                self._trouble.report("starting again from a snapshot", error)
             sleep_unless(should_stop, _RETRY)
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -174,7 +175,7 @@ class Follower:
         if double_buffer.hand_over(self._service.hand_over):
             self._metrics.freshness_seconds.observe(max(0.0, time.time() - double_buffer.header.published_at / 1000))
             self._service.caught_up = True
-            self._reported = ""
+            self._trouble.over()
 
     def _take_note(self, arriving: list[Record]) -> None:
         """Time the last hop of heartbeats, now that the weights in service know all before them; each once, however often it is read."""
@@ -212,11 +213,6 @@ class Follower:
                     version = decode_version(record.value)
                     self._service.held = version if version.held else None
                     self._service.learner = version.learner or self._service.learner
-
-    def _report(self, trouble: str) -> None:
-        if trouble != self._reported:
-            logger.warning("%s", trouble)
-        self._reported = trouble
 
 
 class _Newest:

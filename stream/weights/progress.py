@@ -36,7 +36,7 @@ class Progress(NamedTuple):
 def progress_of(log: Log, topics: Topics) -> Progress:
     """Read how far the learner of an arm has come."""
     bounds = log.bounds(topics.versions)[0]
-    recent = [version for version, _ in read_versions(log, topics, max(bounds.first, bounds.end - _TAIL))]
+    recent = [version for version, _ in read_versions(log, topics, bounds.newest(_TAIL))]
     offsets = dict(recent[-1].offsets) if recent else {}
     with suppress(RefusedError):  # who may not ask counts the heartbeats since the newest version, too
         offsets |= {p: max(found.offset, offsets.get(p, 0)) for p, found in log.progress(topics.learner, topics.examples).items()}

@@ -38,7 +38,7 @@ def newest_version(log: Log, topics: Topics) -> Published | None:
     reach = _TAIL
     while True:
         bounds = log.bounds(topics.versions)[0]
-        start = max(bounds.first, bounds.end - reach)
+        start = bounds.newest(reach)
         try:
             versions = list(read_versions(log, topics, start))
         except OffsetGoneError:  # retention came between the two

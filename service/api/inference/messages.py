@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from service.api.answers import BadRequestError
 from service.api.messages import MAX_FIELDS, Scalar, Text
 from service.api.strict import check_keys
+from stream.records.events import UNREADABLE
 
 JSON_LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
@@ -138,7 +139,7 @@ def read(body: bytes, headers: Mapping[str, str]) -> Received:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
         raise BadRequestError(path.strip("`").removeprefix("$").removeprefix(".") or "body", reason) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequestError("body", str(error)) from error
     check_keys(body[:length], _known_keys(request))
     return Received(request, _cut(request, body[length:]))

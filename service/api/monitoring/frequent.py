@@ -6,7 +6,6 @@ Of a field that carries personal data no value is named, nor is one that a singl
 
 import asyncio
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,7 +55,7 @@ class Frequent:
 
     def __init__(self, log: Log, topic: str, personal: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._topic, self._personal, self._clock = log, topic, frozenset(personal), clock
-        self._turn, self._lock, self._until = asyncio.Lock(), threading.Lock(), -1.0
+        self._turn, self._until = asyncio.Lock(), -1.0
         self._fields: tuple[Field, ...] = ()
         self._found: tuple[list[FieldValues], int] = [], 0
 
@@ -67,19 +66,18 @@ class Frequent:
 
     def of(self, fields: Sequence[Field]) -> tuple[list[FieldValues], int]:
         """Return the most frequent values of each field, and among how many examples; none where the log does not say."""
-        with self._lock:
-            if self._clock() >= self._until or self._fields != tuple(fields):
-                examples: list[dict[str, Value]] = []
-                with suppress(LogError):
-                    examples = list(self._read({field.name for field in fields if field.is_feature} - self._personal))
-                self._fields, self._found = tuple(fields), ([self._of_field(field, examples) for field in fields], len(examples))
-                self._until = self._clock() + (KEPT if examples else 5.0)
-            return self._found
+        if self._clock() >= self._until or self._fields != tuple(fields):
+            examples: list[dict[str, Value]] = []
+            with suppress(LogError):
+                examples = list(self._read({field.name for field in fields if field.is_feature} - self._personal))
+            self._fields, self._found = tuple(fields), ([self._of_field(field, examples) for field in fields], len(examples))
+            self._until = self._clock() + (KEPT if examples else 5.0)
+        return self._found
 
     def _read(self, names: set[str]) -> Iterator[dict[str, Value]]:
         bounds = self._log.bounds(self._topic)
         each = max(1, NEWEST // len(bounds))
-        start = {partition: max(found.first, found.end - each) for partition, found in bounds.items()}
+        start = {partition: found.newest(each) for partition, found in bounds.items()}
         end = {partition: found.end for partition, found in bounds.items()}
         left = MOST_BYTES
         with closing(read_all(self._log, self._topic, start, end, batch=100, timeout=TIMEOUT)) as records:

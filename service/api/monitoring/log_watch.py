@@ -3,12 +3,9 @@
 It is asked every other second, in a thread: a server that can't reach the log, or may not read a topic, serves as before and knows less.
 """
 
-import asyncio
 import math
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -145,7 +142,7 @@ class LogWatch:
     def _read_letters(self) -> int:
         """Count the dead letters that are new; return the offset of the next."""
         bounds = self._log.bounds(self._topics.dead_letters)[0]
-        start = max(bounds.first, self._next_letter, bounds.end - TAIL)
+        start = max(bounds.newest(TAIL), self._next_letter)
         if start < bounds.end:
             left = MOST_BYTES
             for letter in dead_letters(self._log, self._topics, start):
@@ -164,19 +161,3 @@ class LogWatch:
         if len(told_apart) > MOST:  # the last one of them is new
             oldest = self._set_aside.pop(min(told_apart[:-1], key=lambda each: self._set_aside[each].last))
             self._count(_OTHERS, oldest.count, oldest.last)
-
-
-@asynccontextmanager
-async def watching(watch: LogWatch | None) -> AsyncIterator[None]:
-    """Run ``watch`` in a thread until the block ends."""
-    if watch is None:
-        yield
-        return
-    stop = threading.Event()
-    thread = threading.Thread(target=watch.run, args=(stop.is_set,), name="log watch", daemon=True)  # it may be waiting for Kafka
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.to_thread(thread.join, EVERY)

@@ -86,7 +86,7 @@ def _decoded(body: bytes, decode: Callable[[bytes], Impression | Click | Waterma
         return
     try:
         events = msgspec.json.decode(body, type=list[Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequestError("body", str(error)) from error
     if not 1 <= len(events) <= MAX_EVENTS:
         raise BadRequestError("body", f"expected 1 to {MAX_EVENTS} events, got {len(events)}")

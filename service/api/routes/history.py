@@ -5,7 +5,6 @@
 
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Request
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
@@ -18,6 +17,7 @@ from service.api.monitoring.history import EVERY, Hold
 from service.api.monitoring.log_watch import LogSize, SetAside
 from service.api.openapi import operation
 from service.api.routes.model import state_of
+from stream.records.events import UNREADABLE
 from stream.records.version import LearnerState
 
 router = APIRouter(tags=["state"])
@@ -89,7 +89,7 @@ async def simulated(body: Body, service: ServiceDep) -> Answer:
     """Take note of the best log loss that is possible, which the console then shows for half a minute."""
     try:
         service.history.note_best(_simulated.decode(body).best_log_loss)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequestError("best_log_loss", str(error)) from error
     return Answer(Accepted(1))
 

@@ -9,9 +9,8 @@ import msgspec
 
 from service.settings import Settings, SettingsError
 from service.telemetry.audit import record, this_user
-from stream.arms import NAME, POINTS, ArmError, Traffic, decide, read_traffic
+from stream.arms import NAME, POINTS, ArmError, Traffic, decide, in_force, read_traffic
 from stream.log.connect import open_log
-from stream.log.contract import Log
 from stream.weights.progress import Progress, beside, progress_of
 
 
@@ -24,9 +23,9 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
         SettingsError: there are no arms.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
-        traffic = in_force(log, settings)
+        traffic = in_force(log, settings.topics, settings.traffic)
         progress = {each.topics.arm: progress_of(log, each.topics) for each in settings.of_every_arm()}
         return [_state(settings, arm, traffic, progress) for arm in progress]
 
@@ -38,7 +37,7 @@ def decisions(settings: Settings) -> list[dict[str, Any]]:
         SettingsError: there are no arms.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
         made = read_traffic(log, settings.topics)
         return [{"time": each.time, "by": each.by, "action": each.action, **_in_short(each)} for each in made]
@@ -90,12 +89,12 @@ def promote(settings: Settings, arm: str, *, anyway: bool = False) -> dict[str, 
         ArmError: it was retired, has no weights, or is not known to predict as well.
         LogError: the log can't be used.
     """
-    _check(settings)
+    settings.expect_arms()
     with open_log(settings.log) as log:
         progress = progress_of(log, settings.of_arm(arm).topics)
         if not progress.recent:
             raise ArmError(f"{arm} has no weights yet: run `sml learn --arm {arm}` first")
-        old = in_force(log, settings).control
+        old = in_force(log, settings.topics, settings.traffic).control
         if old in settings.arms.keys() - {arm} and not anyway:
             _expect_as_good(arm, progress, old, progress_of(log, settings.of_arm(old).topics), _learns_alike(settings, arm, old))
 
@@ -125,7 +124,7 @@ def retire(settings: Settings, arm: str) -> dict[str, Any]:
 
 
 def _decide(settings: Settings, arm: str, action: str, change: Callable[[Traffic], Traffic]) -> dict[str, Any]:
-    _check(settings)
+    settings.expect_arms()
     settings.of_arm(arm)
     who = this_user()
 
@@ -164,16 +163,6 @@ def _expect_as_good(arm: str, ours: Progress, old: str, theirs: Progress, alike:
 def _learns_alike(settings: Settings, arm: str, other: str) -> bool:
     """Return whether two arms learn from the same examples."""
     return all(settings.arms[name].learn_from == "all" for name in (arm, other))
-
-
-def _check(settings: Settings) -> None:
-    if not settings.arms:
-        raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
-
-
-def in_force(log: Log, settings: Settings) -> Traffic:
-    """Return the newest decision about the arms."""
-    return next(reversed(list(read_traffic(log, settings.topics))), settings.traffic)
 
 
 def _in_short(traffic: Traffic) -> dict[str, Any]:

@@ -17,14 +17,15 @@ from experiments.guard_rail import harms, without_heavy
 from experiments.report import report as report_of
 from service.commands.experiments.report import counted, reporter_of
 from service.kept_reports import keep
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.telemetry.audit import record
-from stream.arms import ArmError, Traffic, decide, read_traffic
+from stream.arms import ArmError, Traffic, decide, in_force
 from stream.experiment.plan import NEVER, Plan, Plans
 from stream.experiment.sums import Sums
 from stream.log.connect import open_log
 from stream.log.contract import FencedError, Log, LogError
 from stream.log.reading import sleep_unless
+from stream.log.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -48,19 +49,17 @@ def guard(settings: Settings, folder: Path, should_stop: Callable[[], bool]) -> 
         SettingsError: there are no arms.
         LogError: there is no such log.
     """
-    if not settings.arms:
-        raise SettingsError("arms: got none, expected [arms.control] and another in the settings")
-    reported = ""
+    settings.expect_arms()
+    trouble = Trouble(logger)
     with open_log(settings.log) as log:
         while not should_stop():
             try:
-                traffic = _in_force(log, settings)
+                traffic = in_force(log, settings.topics, settings.traffic)
                 if len(traffic.points()) > 1:
                     _guard_one(log, settings, traffic.experiment, folder, should_stop)
+                trouble.over()
             except LogError as error:
-                if str(error) != reported:
-                    logger.warning("Nothing is guarded, trying again: %s", error)
-                reported = str(error)
+                trouble.report("Nothing is guarded, trying again", error)
             sleep_unless(should_stop, WAIT)
 
 
@@ -119,8 +118,3 @@ class GuardRail:
             logger.info("%s is not stopped: %s", arm, error)
         else:
             record(BY, "decided", f"stop {arm}, of experiment {plan.experiment}: {reason}")
-
-
-def _in_force(log: Log, settings: Settings) -> Traffic:
-    decisions: list[Traffic] = [settings.traffic, *read_traffic(log, settings.topics)]
-    return decisions[-1]

@@ -13,7 +13,7 @@ from model.settings import Field
 from service.kept_reports import keep
 from service.settings import Settings
 from service.tables import labelled, shown
-from stream.experiment.plan import ExperimentError, Plan, Plans
+from stream.experiment.plan import Plan, Plans
 from stream.experiment.reporter import Reporter
 from stream.experiment.sums import Sums
 from stream.inputs.event_time import iso
@@ -39,11 +39,11 @@ def report(settings: Settings, name: str, folder: Path, *, effect: float) -> Rep
         effect: The relative effect whose time is foretold.
 
     Raises:
+        SettingsError: there are no arms.
         ExperimentError: there is no such experiment, or its sums can't be used.
         LogError: the log can't be used.
     """
-    if not settings.arms:
-        raise ExperimentError("arms: got none, expected [arms.control] and another in the settings")
+    settings.expect_arms()
     with open_log(settings.log) as log:
         plans = Plans(log, settings.topics, settings.traffic, name)
         plans()  # a wrong name makes no file

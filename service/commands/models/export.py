@@ -59,7 +59,7 @@ def _source(settings: Settings, version: str | None, checkpoint: Path | None) ->
         if version is None:
             return newest_weights(log, settings.topics)
         number = version_at(log, settings.topics, version)
-        return _of(rebuild(log, settings.topics, settings.spec, Checkpoints(Path(settings.learn.directory), settings.learn.keep), number))
+        return _of(rebuild(log, settings.topics, settings.spec, Checkpoints.of(settings.learn), number))
 
 
 def _of(state: Checkpoint) -> tuple[Version, Weights]:

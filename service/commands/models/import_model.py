@@ -34,7 +34,7 @@ def import_model(settings: Settings, checkpoint: Path, rows: Path | None) -> dic
     if exported and rows:
         raise ImportedModelError(f"{checkpoint}: got a table in it, expected none beside {rows}")
     model = begin_with(spec, tensors, exported or _read_rows(spec, rows))
-    checkpoints = Checkpoints(Path(settings.learn.directory), settings.learn.keep)
+    checkpoints = Checkpoints.of(settings.learn)
     with open_log(settings.log) as log:
         digest = save_imported(log, settings.topics, checkpoints, model)
     occupied = int(np.count_nonzero(model.weights.keys))

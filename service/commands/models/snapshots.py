@@ -21,7 +21,7 @@ from stream.weights.versions import newest_version, version_at
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
     """Return the checkpoints that can be loaded, the oldest first."""
-    states = [checkpoint.version for checkpoint in _checkpoints(settings).newest_first()]
+    states = [checkpoint.version for checkpoint in Checkpoints.of(settings.learn).newest_first()]
     return [_named(state) for state in reversed(states)]
 
 
@@ -31,7 +31,7 @@ def verified(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         LogError: there is an archive, and the log, which says what is in it, can't be used.
     """
-    checkpoints = _checkpoints(settings)
+    checkpoints = Checkpoints.of(settings.learn)
     own = [{"file": path.name, "problem": _problem(partial(checkpoints.read, path))} for path in checkpoints.paths()]
     archive, topics = Archive.of(settings.archive), settings.topics
     if archive is None:
@@ -87,13 +87,9 @@ def rebuilt(settings: Settings, until: str, folder: Path) -> dict[str, Any]:
     topics = settings.topics
     with open_log(settings.log) as log:
         version = version_at(log, topics, until)
-        state = rebuild(log, topics, settings.spec, _checkpoints(settings), version, Archive.of(settings.archive))
+        state = rebuild(log, topics, settings.spec, Checkpoints.of(settings.learn), version, Archive.of(settings.archive))
     digest = state.restore().model.digest()
     return {**_named(state.version), "digest": digest, "file": str(Checkpoints(folder, keep=1).write(state))}
-
-
-def _checkpoints(settings: Settings) -> Checkpoints:
-    return Checkpoints(Path(settings.learn.directory), settings.learn.keep)
 
 
 def _named(version: Version) -> dict[str, Any]:

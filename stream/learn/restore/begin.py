@@ -99,7 +99,7 @@ def _published(log: Log, source: Source) -> Checkpoint:
     except BrokenWeightsError as error:
         raise LearnError(f"nothing can begin from {source.topics.weights}: {error}") from error
     bounds = log.bounds(source.topics.versions)[0]
-    tail = read_versions(log, source.topics, max(bounds.first, bounds.end - _TAIL))
+    tail = read_versions(log, source.topics, bounds.newest(_TAIL))
     last = next((each for each in tail if each.version.version == header.version), None)
     if last is None:
         raise LearnError(f"{source.topics.versions} has no version {header.version} any more")

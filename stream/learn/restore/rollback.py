@@ -6,7 +6,6 @@ before the version is published; if it is lost, it can be made again from the lo
 """
 
 from contextlib import closing
-from pathlib import Path
 
 import msgspec
 
@@ -70,7 +69,7 @@ def roll_back(
         OSError: its state could not be saved; nothing was published.
         FencedError: a learner has taken the model meanwhile; nothing was published.
     """
-    checkpoints = Checkpoints(Path(settings.directory), settings.keep)
+    checkpoints = Checkpoints.of(settings)
     past = rebuild(log, topics, spec, checkpoints, to, archive)
     checkpoints.write(past)
     with closing(log.writer(topics.learner)) as writer:

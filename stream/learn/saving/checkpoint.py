@@ -22,6 +22,7 @@ from model.settings import Spec
 from stream.learn.forgotten import Forgotten
 from stream.learn.trainer import Trainer
 from stream.records.version import Version
+from stream.settings import LearnSettings
 from stream.weights.archive import MODEL
 from stream.whole_file import written
 
@@ -105,6 +106,11 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory, self._keep = directory, keep
+
+    @classmethod
+    def of(cls, settings: LearnSettings) -> Self:
+        """Return those that a learner with these settings keeps."""
+        return cls(Path(settings.directory), settings.keep)
 
     @property
     def begun(self) -> "Checkpoints":

@@ -105,7 +105,7 @@ def test_predictions_follow_the_newest_weights(site: Site) -> None:
     assert answers[0]["predictions"][0]["probability"] != answers[1]["predictions"][0]["probability"]
 
 
-def test_what_is_loaded_with_the_first_weights_is_not_looked_through_for_garbage(site: Site) -> None:
+def test_what_is_loaded_with_the_first_weights_is_exempt_from_garbage_collection(site: Site) -> None:
     with site.client():
         assert gc.get_freeze_count() == 0
         site.follower.publish(1, trained())

@@ -305,14 +305,14 @@ def test_an_explanation_is_printed_as_terms_that_add_up(learned: Folder) -> None
     weights, *printed = learned.sml("explain", stdin=json.dumps(REQUEST)).stdout.splitlines()
 
     assert re.fullmatch(rf"by version {answer['version']}, learned through \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", weights)
-    terms = ["bias", "wide", "skip 1", "skip 2", "main path", "branch"]
-    assert len(printed) == 11 * len(explained)
-    for candidate, block in zip(explained, (printed[11 * n :][:11] for n in range(3)), strict=True):
+    terms = ["bias", "wide", "skip 1", "skip 2", "main path"]  # and no branch, which this network has none of
+    assert len(printed) == 10 * len(explained)
+    for candidate, block in zip(explained, (printed[10 * n :][:10] for n in range(3)), strict=True):
         assert block[0] == f"candidate {candidate['id']}: probability {candidate['probability']:.6g}, logit {candidate['logit']:+.4f}"
-        assert [line[2:14].strip() for line in block[1:7]] == terms
-        assert sum(float(line.split()[-1]) for line in block[1:7]) == pytest.approx(candidate["logit"], abs=5e-4)
-        assert [line.split()[0] for line in block[7:]] == ["field", "user", "price", "hour"]
-        assert [float(line.split()[2]) for line in block[8:]] == pytest.approx(list(candidate["deep"].values()), abs=5e-4)
+        assert [line[2:14].strip() for line in block[1:6]] == terms
+        assert sum(float(line.split()[-1]) for line in block[1:6]) == pytest.approx(candidate["logit"], abs=5e-4)
+        assert [line.split()[0] for line in block[6:]] == ["field", "user", "price", "hour"]
+        assert [float(line.split()[2]) for line in block[7:]] == pytest.approx(list(candidate["deep"].values()), abs=5e-4)
 
 
 def test_predicting_without_a_checkpoint_says_what_is_missing(folder: Folder) -> None:

@@ -231,4 +231,4 @@ def test_a_name_that_is_none_of_an_experiment_is_refused_and_makes_no_file(site:
 def test_without_arms_there_is_nothing_to_report(tmp_path: Path) -> None:
     (tmp_path / "sml.toml").write_text('[[field]]\nname = "user_id"\n')
 
-    assert "arms: got none" in run(tmp_path, status=1)
+    assert "arms: got none" in run(tmp_path, status=2)
