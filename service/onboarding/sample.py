@@ -25,7 +25,6 @@ ROWS = 250_000  # that are read of a longer file
 MOST_NAMES = 1_000  # that an object may bring after the first row: with more, its names are data, and it is left whole
 _CHUNK = 512
 _MISSING = (None, "")
-_NEARLY_ALL = 0.99  # of the rows: the others are strays, which say nothing of the column
 
 
 class Column:
@@ -95,11 +94,8 @@ class Column:
 
     @cached_property
     def is_integer(self) -> bool:
-        """Whether its values are numbers, and those of nearly all rows are whole."""
-        if self.numbers is None:
-            return False
-        whole = self.counts[self.numbers == np.round(self.numbers)].sum()
-        return bool(whole >= _NEARLY_ALL * self.counts.sum())
+        """Whether its values are numbers, and all are whole."""
+        return self.numbers is not None and bool((self.numbers == np.round(self.numbers)).all())
 
     @property
     def rises(self) -> bool:

@@ -151,14 +151,6 @@ def test_names_that_say_nothing_change_no_kind_that_matters(tmp_path: Path, sml_
         assert kinds[names[name]] == EXPECTED[name], name
 
 
-def test_a_stray_fraction_does_not_make_whole_numbers_fractions(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
-    path = write_csv(tmp_path / "log.csv", site | {"campaign": [10_000.5, *site["campaign"][1:]]})
-
-    fields = tomllib.loads(sml_init(path, "--time", "at"))["field"]
-
-    assert {field["name"]: field["kind"] for field in fields} == EXPECTED
-
-
 def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, sml_init: Invoke, site: dict[str, list[Any]]) -> None:
     text = sml_init(write_csv(tmp_path / "log.csv", site), "--time", "at")
 
