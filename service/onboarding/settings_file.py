@@ -17,6 +17,7 @@ from service.onboarding.event_shape import Shape
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
 from service.onboarding.sample import Column, Sample
+from service.screen import counting
 from service.settings import Settings
 from stream.inputs.settings import ClickInput, ImpressionInput, InputSettings, TopicSettings
 from stream.log.settings import LogSettings, Section
@@ -56,7 +57,7 @@ def initial_model(fields: int) -> ModelSettings:
 
 def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool) -> str:
     """Return the settings for the log that ``sample`` was taken from; with ``every``, also those that few people need."""
-    guesses = [(column, _guess(column, sample, data)) for column in sample.columns]
+    guesses = [(column, _guess(column, sample, data)) for [column] in counting([[each] for each in sample.columns], "judging columns")]
     clicked_at = [column.name for column, guess in guesses if guess.clicked_at]
     if data.time and clicked_at and not data.click_time:
         data = data.model_copy(update={"click_time": clicked_at[0]})
