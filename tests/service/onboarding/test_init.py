@@ -208,6 +208,21 @@ def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_p
     }
 
 
+def test_the_last_items_of_a_person_are_a_list_though_there_are_always_as_many(tmp_path: Path, sml_init: Invoke) -> None:
+    rng = np.random.default_rng(0)
+    visits = [rng.choice(60, 8) for _ in range(500)]  # each has four rows
+    columns: dict[str, list[Any]] = {
+        "click": rng.integers(0, 2, 2_000).tolist(),
+        "history": ["|".join(f"i{each}" for each in visits[n // 4]) for n in range(2_000)],
+        "agent": [f"os{n % 7}|{n % 40}|browser{n % 5}" for n in range(2_000)],  # each part has a place of its own
+        "size": ["|".join(f"s{each}" for each in visits[n % 20][:2]) for n in range(2_000)],  # returns again and again
+    }
+
+    fields = tomllib.loads(sml_init(write_csv(tmp_path / "log.csv", columns)))["field"]
+
+    assert {field["name"]: field["kind"] for field in fields} == {"history": "multi", "agent": "categorical", "size": "categorical"}
+
+
 @pytest.mark.parametrize(("label", "who"), [(0, "no row"), (1, "every row")])
 def test_it_is_said_where_all_labels_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], label: int, who: str) -> None:
     path = write_csv(tmp_path / "log.csv", {"buy": [label] * 200, "item": [f"i{n % 7}" for n in range(200)]})
