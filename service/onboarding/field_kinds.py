@@ -42,15 +42,15 @@ _SKEWED = 5  # times the median: codes that are spread evenly stay below
 _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
 )
-_SEPARATORS = (",", "|", ";", " ")
+_SEPARATORS = (",", "|", ";", "^", " ")
 _HARDLY = 0.8  # of the rows have values of their own
 _LITTLE = 0.99  # of the click rate's log loss is left by a text, taken as a whole
 _SENTENCE = 3  # words, or Chinese or Japanese characters
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
 _POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
-_TAG = re.compile(r"[\w .:/+&-]{1,30}")
-_CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+")
+_TAG = re.compile(r"[\w .:/+&-]{1,30}|[\w.:-]{1,64}")  # words, or a code, as long as the longest hash
+_CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+|[0-9A-Fa-f-]{6,64}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import pyarrow as pa
@@ -195,6 +196,8 @@ def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_p
         "history": [" ".join(f"N{each}" for each in some) for some in lists],  # hardly one of them returns
         "genres": [str([f"genre {each % 5}" for each in some]) for some in lists],
         "ids": [str(some) for some in lists],
+        "seen": [" ".join(str(uuid5(NAMESPACE_OID, str(each)))[:8] for each in some) for some in lists],
+        "liked": ["^".join(str(uuid5(NAMESPACE_OID, str(each))) for each in some) for some in lists],
         "query": [" ".join(f"word{'abcde'[each % 5]}" for each in some[:3]) for some in lists],
     }
 
@@ -204,6 +207,8 @@ def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_p
         "history": ("multi", " "),
         "genres": ("multi", ","),
         "ids": ("multi", " "),
+        "seen": ("multi", " "),
+        "liked": ("multi", "^"),
         "query": ("categorical", ","),
     }
 
