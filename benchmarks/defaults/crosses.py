@@ -10,7 +10,8 @@ Each example is predicted right before it is learned. In each stream ten fields 
 - ``factors``: each two fields have one, the product of four latent factors;
 - ``either``: a click is likelier if exactly one of two fields has an odd value;
 
-and ``site``, the simulated site, a fifth of whose visitors' candidates are shown.
+and ``history``, whose clicks are likelier the more of a person's last ten categories are the item's, and ``site``, the simulated site, a
+fifth of whose visitors' candidates are shown.
 """
 
 import argparse
@@ -56,6 +57,17 @@ def made_up(kind: str, seed: int) -> Iterator[Row]:
         yield {f"f{field}": f"v{value[n]}" for field, value in enumerate(values)} | {"click": int(clicked[n])}
 
 
+def history(seed: int) -> Iterator[Row]:
+    """Yield items of 30 categories, each shown beside the last ten categories of one of 5,000 persons, as one text."""
+    random = np.random.default_rng(seed)
+    tastes, effects = random.dirichlet(np.full(30, 0.2), 5_000), random.normal(0, 0.4, 1_200)
+    for _ in range(ROWS):
+        item, last = int(random.integers(len(effects))), random.choice(30, 10, p=tastes[random.integers(len(tastes))])
+        logit = -3.4 + effects[item] + 4 * np.mean(last == item % 30) ** 0.5
+        clicked = random.random() < 1 / (1 + np.exp(-logit))
+        yield {"item": f"i{item}", "category": f"c{item % 30}", "history": "|".join(f"c{each}" for each in last), "click": int(clicked)}
+
+
 def site(seed: int) -> Iterator[Row]:
     """Yield what visitors of the simulated site are shown."""
     random = np.random.default_rng(seed)
@@ -66,6 +78,7 @@ def site(seed: int) -> Iterator[Row]:
 
 STREAMS: dict[str, Callable[[int], Iterator[Row]]] = {
     **{kind: partial(made_up, kind) for kind in ("alone", "pairs", "factors", "either")},
+    "history": history,
     "site": site,
 }
 

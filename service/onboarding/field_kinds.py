@@ -27,6 +27,7 @@ _MANY = 0.01  # of all clicks, that one value comes with
 _BY_CHANCE = np.log(1e-9)  # a chance, for a value to come with clicks only
 _FEW = 12  # whole numbers that are worth a row each, whatever they mean
 _JOINED = 0.01  # of the rows: from this share on, a separator is no accident
+_MOVE = 1.5  # places that a tag of lists of one length has at least, in the mean
 _RARER = -0.6  # rank correlation of number and frequency: counts have -0.6 to -1, codes about 0
 _MEASURES = re.compile(
     "num|counts?|cnt|days|age|price|amount|duration|width|height|length|len|score|rate|ratio|ctr|total|sum|avg|mean|median|qty|quantity|seconds|secs"
@@ -41,15 +42,15 @@ _SKEWED = 5  # times the median: codes that are spread evenly stay below
 _SUBJECTS = re.compile(
     "user|customer|visitor|member|cookie|device|ip|item|product|video|author|ad|campaign|advertiser|publisher|creative|site|app|page|url|query|title|zip"
 )
-_SEPARATORS = (",", "|", ";", " ")
+_SEPARATORS = (",", "|", ";", "^", " ")
 _HARDLY = 0.8  # of the rows have values of their own
 _LITTLE = 0.99  # of the click rate's log loss is left by a text, taken as a whole
 _SENTENCE = 3  # words, or Chinese or Japanese characters
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
 _POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
-_TAG = re.compile(r"[\w .:/+&-]{1,30}")
-_CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+")
+_TAG = re.compile(r"[\w .:/+&-]{1,30}|[\w.:-]{1,64}")  # words, or a code, as long as the longest hash
+_CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+|[0-9A-Fa-f-]{6,64}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
 
 
@@ -139,7 +140,11 @@ def _has_decimal_commas(column: Column) -> bool:
 
 
 def _as_lists(column: Column) -> KindGuess | None:
-    """Recognise lists, and texts that join tags: of different lengths, each tag in several of them; by spaces only codes are joined."""
+    """Recognise lists, and texts that join tags, each tag in several of them; by spaces only codes are joined.
+
+    Lists have different lengths, or, as the last twenty items of a person, the same: then they hardly return, but their tags do, now in
+    one place and now in another. The parts of a text such as ``ios|17.2|safari`` have each a place of its own.
+    """
     if column.has_lists:
         return KindGuess("multi", "lists")
     texts = [value for value in column.values if isinstance(value, str)]
@@ -150,9 +155,12 @@ def _as_lists(column: Column) -> KindGuess | None:
         tags = {tag for tags in lists for tag in tags} - {""}
         total = sum(map(len, lists))
         joined = column.counts[[len(tags) > 1 for tags in lists]].sum() / column.counts.sum()
-        lengths = {len(tags) for tags in lists}
         tag = _CODE if separator == " " else _TAG
-        if joined >= _JOINED and len(lengths) > 1 and len(tags) <= total / 2 and all(map(tag.fullmatch, tags)):
+        if not (joined >= _JOINED and len(tags) <= total / 2 and all(map(tag.fullmatch, tags))):
+            continue
+        places = {place for tags in lists for place in enumerate(tags)}
+        hardly_return = column.counts.sum() < _ENOUGH * len(texts)
+        if len({len(tags) for tags in lists}) > 1 or (hardly_return and len(places) >= _MOVE * len(tags)):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import pyarrow as pa
@@ -197,6 +198,8 @@ def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_p
         "history": [" ".join(f"N{each}" for each in some) for some in lists],  # hardly one of them returns
         "genres": [str([f"genre {each % 5}" for each in some]) for some in lists],
         "ids": [str(some) for some in lists],
+        "seen": [" ".join(str(uuid5(NAMESPACE_OID, str(each)))[:8] for each in some) for some in lists],
+        "liked": ["^".join(str(uuid5(NAMESPACE_OID, str(each))) for each in some) for some in lists],
         "query": [" ".join(f"word{'abcde'[each % 5]}" for each in some[:3]) for some in lists],
     }
 
@@ -206,8 +209,25 @@ def test_lists_are_recognised_as_programs_print_them_and_words_are_no_list(tmp_p
         "history": ("multi", " "),
         "genres": ("multi", ","),
         "ids": ("multi", " "),
+        "seen": ("multi", " "),
+        "liked": ("multi", "^"),
         "query": ("categorical", ","),
     }
+
+
+def test_the_last_items_of_a_person_are_a_list_though_there_are_always_as_many(tmp_path: Path, sml_init: Invoke) -> None:
+    rng = np.random.default_rng(0)
+    visits = [rng.choice(60, 8) for _ in range(500)]  # each has four rows
+    columns: dict[str, list[Any]] = {
+        "click": rng.integers(0, 2, 2_000).tolist(),
+        "history": ["|".join(f"i{each}" for each in visits[n // 4]) for n in range(2_000)],
+        "agent": [f"os{n % 7}|{n % 40}|browser{n % 5}" for n in range(2_000)],  # each part has a place of its own
+        "size": ["|".join(f"s{each}" for each in visits[n % 20][:2]) for n in range(2_000)],  # returns again and again
+    }
+
+    fields = tomllib.loads(sml_init(write_csv(tmp_path / "log.csv", columns)))["field"]
+
+    assert {field["name"]: field["kind"] for field in fields} == {"history": "multi", "agent": "categorical", "size": "categorical"}
 
 
 @pytest.mark.parametrize(("label", "who"), [(0, "no row"), (1, "every row")])
