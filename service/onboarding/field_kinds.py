@@ -48,7 +48,9 @@ _LITTLE = 0.99  # of the click rate's log loss is left by a text, taken as a who
 _SENTENCE = 3  # words, or Chinese or Japanese characters
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\s\u3040-\u30ff\u4e00-\u9fff]+")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]{1,3}(\.?[0-9]{3})*(,[0-9]{1,2})?")
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})*(\.[0-9]+)?")
 _POINT = "numbers with a decimal comma; with a point, 36.77, it is numeric"
+_NO_COMMA = "numbers with a comma after the thousands; without it, 29948, it is numeric"
 _TAG = re.compile(r"[\w .:/+&-]{1,30}|[\w.:-]{1,64}")  # words, or a code, as long as the longest hash
 _CODE = re.compile(r"[A-Za-z_]{0,8}[0-9]+|[0-9A-Fa-f-]{6,64}")
 _EPOCHS = ((9e8, 2.2e9), (9e11, 2.2e12))  # 1998 to 2039 in seconds and in ms
@@ -69,7 +71,7 @@ def infer_kind(column: Column, sample: Sample) -> KindGuess:
     return (
         _as_nothing(column, sample)
         or _as_the_answer(column, sample.labels)
-        or _as_decimal_commas(column)
+        or _as_numbers_with_commas(column)
         or _as_lists(column)
         or _as_free_text(column, sample.labels)
         or _as_single_values(column, sample.labels)
@@ -90,8 +92,9 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
     measures = column.numbers is not None and (_says(column.name, _MEASURES) or not column.is_integer)
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return KindGuess(None, "a time: its values never return (if it is the impression's, use --time)")
-    if unique and not measures and (_has_decimal_commas(column) or not _as_lists(column)):
-        return KindGuess(None, "a different value in every row" + (f": {_POINT}" if _has_decimal_commas(column) else ""))
+    commas = _commas(column)
+    if unique and not measures and (commas or not _as_lists(column)):
+        return KindGuess(None, "a different value in every row" + (f": {commas}" if commas else ""))
     return None
 
 
@@ -129,14 +132,21 @@ def _buckets(column: Column) -> NDArray[np.int64]:
     return np.where(column.filled, buckets[column.codes], -1)
 
 
-def _as_decimal_commas(column: Column) -> KindGuess | None:
-    """Recognise numbers that are written with a decimal comma, most of them: they are text to whoever reads them."""
-    return KindGuess("categorical", f"text: {_POINT}") if _has_decimal_commas(column) else None
+def _as_numbers_with_commas(column: Column) -> KindGuess | None:
+    """Recognise numbers that are written with commas, most of them: they are text to whoever reads them."""
+    commas = _commas(column)
+    return KindGuess("categorical", f"text: {commas}") if commas else None
 
 
-def _has_decimal_commas(column: Column) -> bool:
+def _commas(column: Column) -> str | None:
+    """Return how numbers are written with commas; None: its values are something else, such as lists of codes of three digits."""
     texts = [value for value in column.values if isinstance(value, str)]
-    return 2 * sum("," in text for text in texts) > len(column.values) and all(map(_DECIMAL_COMMA.fullmatch, texts))
+    if 2 * sum("," in text for text in texts) <= len(column.values):
+        return None
+    if all(map(_DECIMAL_COMMA.fullmatch, texts)):
+        return _POINT
+    firsts = {len(text.lstrip("-").partition(",")[0]) for text in texts}
+    return _NO_COMMA if len(firsts) > 1 and all(map(_THOUSANDS.fullmatch, texts)) else None
 
 
 def _as_lists(column: Column) -> KindGuess | None:

@@ -178,6 +178,18 @@ def test_reasons_say_how_many_values_there_are_and_how_many_are_missing(
     assert "# 4 different tags, joined by '|'" in text
 
 
+def test_numbers_with_a_comma_after_the_thousands_are_text_and_codes_of_three_digits_are_lists(tmp_path: Path, sml_init: Invoke) -> None:
+    random = np.random.default_rng(0)
+    amounts = [f"{amount:,}" for amount in random.integers(500, 50_000, 400)]
+    codes = [",".join(str(code) for code in random.choice(np.arange(100, 130), random.integers(1, 4))) for _ in range(400)]
+    path = write_csv(tmp_path / "log.csv", {"click": [0, 1] * 200, "amount": amounts, "codes": codes})
+
+    text = sml_init(path)
+
+    assert {field["name"]: field["kind"] for field in tomllib.loads(text)["field"]} == {"amount": "categorical", "codes": "multi"}
+    assert "text: numbers with a comma after the thousands; without it, 29948, it is numeric" in text
+
+
 def test_numbers_with_a_decimal_comma_are_text_and_it_is_said(tmp_path: Path, sml_init: Invoke) -> None:
     rows = "".join(f"{n % 2};{n % 9 + 1},{n % 7}0;{n},5;{n % 5},{n % 3},7\n" for n in range(200)) + "1;1.234,00;1.234,50;3\n1;36;37;3,4\n"
     path = tmp_path / "log.csv"
