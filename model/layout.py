@@ -5,17 +5,17 @@ kernels, a delta is one copy, and torch's modules can be views of the same memor
 """
 
 from itertools import pairwise
-from math import prod
+from math import log, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from model.kernels.base_rate import START
+from model.kernels.base_rate import counts_of, log_odds_of
 from model.kernels.network import ACCUMULATORS, META, SCALE, SKIP, SQUARE
 from model.registry import FIELD, Axes, branch_axes
-from model.settings import Spec
+from model.settings import ModelSettings, Spec
 from model.terms import FROM_LAYER, LEARNED, NO_TERM, TERMS, Term
 
 Floats = NDArray[Any]
@@ -69,7 +69,7 @@ class Layout:
         self.branch_parameters = np.array(lines, np.int64).reshape(-1, 4)  # (P', 4)
         self.terms = np.array([*(term for _, term in tower), *cross_terms], np.int64)  # (T, 1 + 2 ACCUMULATORS)
         self.output = self._add("output", Axes(widths[-1]), std=0.05)
-        self.bias = self._add("bias", Axes((1,)), mean=START if spec.model.base_rate else 0.0)
+        self.bias = self._add("bias", Axes((1,)), mean=_first_logit(spec.model))
         self.defaults = self._add("defaults", Axes((FIELD,), (spec.model.embedding,)))
 
     def _add(self, name: str, axes: Axes, *, mean: float = 0.0, std: float = 0.0) -> Parameter:
@@ -140,3 +140,11 @@ class Layout:
             of_field = np.random.default_rng([model.seed, xxh3_64_intdigest(field.name.encode())])
             default[...] = model.embedding_std * of_field.standard_normal(model.embedding)
         return dense
+
+
+def _first_logit(model: ModelSettings) -> float:
+    """Return the log-odds of a click before anything was learned."""
+    rate = model.click_rate
+    if model.base_rate:
+        return log_odds_of(counts_of(rate))
+    return log(rate / (1 - rate)) if rate else 0.0

@@ -1,7 +1,8 @@
 """Settings change while a model learns: convert its state to them, without learning anything anew.
 
-In place change fields, records, the step's rates and accumulators, and the table, which may grow. Whatever else differs makes another
-model; it may begin with what fits of this one: rows where embeddings are as wide, dense parameters where shapes agree, with accumulators.
+In place change fields, records, the step's rates and accumulators, the table, which may grow, and the click rate to begin with, which no
+longer matters. Whatever else differs makes another model; it may begin with what fits of this one: rows where embeddings are as wide,
+dense parameters where shapes agree, with accumulators.
 
 What is learned of the fields that stay is carried over: their rows of the table, their part of each parameter, the accumulators.
 A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding. In ``deepfm`` and ``autoint``
@@ -28,7 +29,7 @@ from model.weights import Weights
 _OF_THE_STEP = (
     "tower_rate", "embedding_rate", "wide_rate", "tower_accumulator", "embedding_accumulator", "wide_accumulator", "accumulator_half_life",
 )  # fmt: skip
-_IN_PLACE = {"records", *_OF_THE_STEP}  # of the model's settings
+_IN_PLACE = {"records", "click_rate", *_OF_THE_STEP}  # of the model's settings
 
 
 class MigrationError(ValueError):
@@ -65,7 +66,8 @@ def convert(arrays: Arrays, old: Spec, new: Spec) -> Arrays:
             _carry(source.of(arrays["dense"]), parameter.of(dense), (*axes.rows, *axes.columns), kept)
             _carry(source.accumulators_of(arrays["dense_sums"]), parameter.accumulators_of(accumulators), axes.rows, kept)
     rows = placed(_rows(arrays, old, new), old.table.capacity, new.table.capacity)
-    return arrays | rows | {"dense": dense, "dense_sums": accumulators} | _records(rows, old, new, fresh.weights)
+    counts = {"label_counts": fresh.label_counts} if _is_counted_anew(old, new) else {}
+    return arrays | rows | counts | {"dense": dense, "dense_sums": accumulators} | _records(rows, old, new, fresh.weights)
 
 
 def begins_anew(old: Spec, new: Spec) -> list[str]:
@@ -76,8 +78,12 @@ def begins_anew(old: Spec, new: Spec) -> list[str]:
 
 def _fits(name: str, source: Parameter | None, parameter: Parameter, old: Spec, new: Spec) -> bool:
     """Return whether a parameter begins as the one of this name in the other model: of this shape, but for the fields, and this meaning."""
-    counted_anew = name == "bias" and new.model.base_rate and not old.model.base_rate
-    return source is not None and source.axes == parameter.axes and not counted_anew
+    begins = name == "bias" and _is_counted_anew(old, new)
+    return source is not None and source.axes == parameter.axes and not begins
+
+
+def _is_counted_anew(old: Spec, new: Spec) -> bool:
+    return new.model.base_rate and not old.model.base_rate
 
 
 def _rows(arrays: Arrays, old: Spec, new: Spec) -> Arrays:

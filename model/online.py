@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.array_file import Arrays
 from model.encoding.features import Features
 from model.kernels import step
+from model.kernels.base_rate import counts_of
 from model.kernels.forward import Shown, Workspace, found_scratch
 from model.kernels.memory import zeros
 from model.kernels.network import Network
@@ -54,7 +55,7 @@ class OnlineModel:
             counts=np.zeros(2, np.int64),
             records=self.weights.records,
         )
-        self.label_counts = np.zeros(2)  # of the base rate: see model.kernels.base_rate
+        self.label_counts = counts_of(spec.model.click_rate)  # of the base rate
         self._step = specialized(step.learn)
         self._journal = new_journal(self.table, 0)
         self._begun = 0  # the journal's entry that a run begins with

@@ -73,6 +73,8 @@ class ModelSettings(_Settings):
     """each value also adds a weight of its own to the logit"""
     base_rate: bool = False
     """the bias follows the log-odds of the click rate so far, and learns only what is left; `sml init` turns it on"""
+    click_rate: Annotated[float, Setting(ge=1e-5, lt=1)] | None = None
+    """where the model begins, before it knows a label: 50 % by default, 9 % with base_rate; `sml init` writes it where clicks are rare"""
     records: bool = False
     """each value's own click rate, by the labels that were known when an example was shown, is an input too; `sml init` turns it on"""
     seed: int = 0

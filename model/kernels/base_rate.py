@@ -6,7 +6,8 @@ Where C is the weight of the clicks seen so far, and N that of the other impress
 
 beside what Adagrad has learned. A count is right after tens of examples, a gradient after thousands: where few impressions are
 clicked, the logit would otherwise crawl down from 0 for as long. What is added to the counts is a Beta prior of mean 9 %, worth
-five and a half examples: 1/2 is Krichevsky's and Trofimov's (1981), 5 is for streams where clicks are rare.
+five and a half examples: 1/2 is Krichevsky's and Trofimov's (1981), 5 is for streams where clicks are rare. A click rate that is known
+beforehand is a prior of that mean, worth half a click at least, and five others.
 """
 
 from math import log
@@ -19,7 +20,20 @@ from model.kernels.target import inner
 
 OTHERS, CLICKS = 0, 1  # indices of the counts, which are labels
 _PRIOR_OTHERS, _PRIOR_CLICKS = 5.0, 0.5
-START = log(_PRIOR_CLICKS / _PRIOR_OTHERS)
+
+
+def counts_of(click_rate: float | None) -> NDArray[np.float64]:
+    """Return the counts ``(2,)`` to begin with, where a click rate is known beforehand; None: it is not.
+
+    >>> counts_of(None).tolist(), counts_of(0.002).tolist(), counts_of(0.5).tolist()
+    ([0.0, 0.0], [244.5, 0.0], [0.0, 4.5])
+    """
+    counts = np.zeros(2)
+    if click_rate is not None:
+        odds = click_rate / (1 - click_rate)
+        others = max(_PRIOR_CLICKS / odds, _PRIOR_OTHERS)
+        counts[OTHERS], counts[CLICKS] = others - _PRIOR_OTHERS, max(others * odds - _PRIOR_CLICKS, 0)
+    return counts
 
 
 @inner

@@ -45,6 +45,7 @@ _SHOWN = {
 _MODEL = ModelSettings(embedding=7, base_rate=True, records=True, tower_rate=0.005, tower_accumulator=0.001, accumulator_half_life=50_000)
 _FEW_FIELDS, _WIDE = 16, {"embedding": 15}  # up to so many fields, an embedding twice as wide costs no more than 32 fields do
 _TILES = 4  # of a numeric field
+_RARE = 0.02  # of the impressions are clicked: below that a model begins far off, if it isn't told
 _OF_FEATURES = ("features", "item_features")
 _COLUMN = 36  # where comments begin
 _OVERRIDDEN = "SML_LOG__URL and the like override what stands here."
@@ -67,7 +68,8 @@ def settings_text(name: str, data: DataSettings, sample: Sample, *, every: bool)
     fields = list(_fields(guesses))
     if data.time or data.format == "avazu":
         fields += _time_fields(sample, whole=sample.whole)
-    lines += _sections(_settings(fields).model_copy(update={"data": data}), every=every)
+    settings = _settings(fields, float(sample.labels.mean()))
+    lines += _sections(settings.model_copy(update={"data": data}), every=every)
     lines += [*_left_out(guesses, _roles(data)), *fields]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -98,8 +100,10 @@ def with_crosses(text: str, crosses: Sequence[FoundCross]) -> str:
     return text + "\n".join([*lines, ""] if lines else [])
 
 
-def _settings(fields: list[str]) -> Settings:
-    return Settings(model=initial_model(fields.count("[[field]]")))
+def _settings(fields: list[str], clicked: float = 0.0) -> Settings:
+    model = initial_model(fields.count("[[field]]"))
+    rate = max(float(f"{clicked:.2g}"), 1e-5) if 0 < clicked < _RARE else None
+    return Settings(model=model.model_copy(update={"click_rate": rate}))
 
 
 def _sections(settings: Settings, *, every: bool, without: Collection[str] = ()) -> Iterator[str]:

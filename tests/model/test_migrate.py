@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.encoding.features import Features
-from model.kernels.base_rate import START
+from model.kernels.base_rate import counts_of, log_odds_of
 from model.kernels.rows.record import BUCKET, newest_bucket
 from model.migrate import MigrationError, begins_anew, convert, migrate
 from model.online import OnlineModel
@@ -267,11 +267,12 @@ def test_another_model_begins_with_the_parameters_whose_shapes_agree_and_draws_t
 
 
 def test_a_counted_base_rate_that_is_new_begins_before_any_click_is_counted() -> None:
-    before, new = trained(spec(A, B), keys_of(1, 2)), spec(A, B, base_rate=True)
+    before, new = trained(spec(A, B), keys_of(1, 2)), spec(A, B, base_rate=True, click_rate=0.003)
 
     after = OnlineModel.from_state(new, convert(before.state(), before.spec, new))
 
-    assert after.weights.layout.bias.of(after.weights.dense).tolist() == [pytest.approx(START)]
+    assert after.weights.layout.bias.of(after.weights.dense).tolist() == [pytest.approx(log_odds_of(counts_of(0.003)))]
+    assert after.label_counts.tolist() == counts_of(0.003).tolist()
     assert begins_anew(before.spec, new) == ["bias"]
 
 
@@ -285,5 +286,5 @@ def test_a_model_of_weights_alone_predicts_as_they_do_and_counts_and_accumulates
     assert set(after.table.used[after.table.keys != 0].tolist()) == {EXAMPLES}
     counted = trained(spec(A, B, base_rate=True), keys_of(1, 2))
     anew = OnlineModel.of_weights(counted.weights, counted.examples)
-    assert anew.weights.layout.bias.of(anew.weights.dense).tolist() == [pytest.approx(START)]
+    assert anew.weights.layout.bias.of(anew.weights.dense).tolist() == [pytest.approx(log_odds_of(counts_of(None)))]
     assert not anew.label_counts.any()

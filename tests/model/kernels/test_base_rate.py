@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from model.kernels.base_rate import START
+from model.kernels.base_rate import counts_of
 from model.online import OnlineModel
 from model.settings import ModelSettings
 from tests.model.examples import Examples, examples, learn_both, spec
@@ -47,8 +47,29 @@ def test_beside_what_adagrad_learns_the_bias_holds_the_log_odds_of_the_counts(st
 
 
 def test_a_model_that_has_seen_nothing_predicts_the_prior() -> None:
-    assert bias_of(OnlineModel(spec(base_rate=True))) == pytest.approx(log(0.5 / 5)) == pytest.approx(START)
+    assert bias_of(OnlineModel(spec(base_rate=True))) == pytest.approx(log(0.5 / 5))
     assert bias_of(OnlineModel(spec())) == 0
+
+
+@given(rate=st.floats(1e-5, 1 - 1e-5), base_rate=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_a_click_rate_that_is_known_beforehand_is_what_is_predicted_first(rate: float, base_rate: bool) -> None:
+    model = OnlineModel(spec(base_rate=base_rate, click_rate=rate))
+    others, clicks = counts_of(rate)
+
+    assert bias_of(model) == pytest.approx(log(rate) - log(1 - rate), rel=1e-5, abs=1e-5)
+    assert min(others, clicks) == 0  # no more is believed than is needed
+    assert (clicks + 0.5) / (clicks + 0.5 + others + 5) == pytest.approx(rate)
+
+
+def test_a_click_rate_that_is_wrong_is_forgotten_and_one_that_is_right_is_kept() -> None:
+    right, wrong = (OnlineModel(spec(base_rate=True, click_rate=rate)) for rate in (0.002, 0.0001))
+    stream = of_rate(0.002, 0, 20_000)
+
+    for model in (right, wrong):
+        model.learn(stream.features, stream.labels)
+
+    assert bias_of(wrong) == pytest.approx(bias_of(right), abs=0.3)
 
 
 @pytest.mark.parametrize("importance", [None, 50.0])
