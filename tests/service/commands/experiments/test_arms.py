@@ -271,7 +271,13 @@ def test_without_arms_there_is_nothing_to_list(tmp_path: Path) -> None:
 
 
 def test_the_learner_of_an_arm_ends_in_order_when_the_arm_is_retired(settings: Settings) -> None:
-    threading.Timer(1.0, arms.retire, [settings, "shadow"]).start()
+    def retire_once_it_has_learned() -> None:
+        with connect(settings.log.url) as log:
+            while not ((newest := newest_version(log, settings.of_arm("shadow").topics)) and newest.version.examples == 20):
+                time.sleep(0.1)
+        arms.retire(settings, "shadow")
+
+    threading.Thread(target=retire_once_it_has_learned, daemon=True).start()
 
     assert learn(settings.of_arm("shadow"))["examples"] == 20
 
