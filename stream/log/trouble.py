@@ -2,6 +2,8 @@
 
 import logging
 
+from stream.log.contract import RefusedError
+
 AWAY, BACK = "the log is away, trying until it is back", "the log is back"
 
 
@@ -14,11 +16,11 @@ class Trouble:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._said: tuple[str, type[Exception]] | None = None
+        self._said: tuple[str, type[Exception], str] | None = None
 
     def report(self, what: str, error: Exception) -> None:
-        """Say what an error leads to, and the error, unless that was said last of an error of its kind."""
-        said, self._said = self._said, (what, type(error))
+        """Say what an error leads to, and the error, unless that was said last of its kind; of rights that are lacking each is said."""
+        said, self._said = self._said, (what, type(error), str(error) if isinstance(error, RefusedError) else "")
         if self._said != said:
             self._logger.warning("%s: %s", what, error)
 

@@ -99,7 +99,7 @@ def test_on_an_embedded_log_nothing_has_to_be_created_first(folder: Folder) -> N
 
 def test_columns_whose_objects_were_not_written_are_named(folder: Folder) -> None:
     file = folder.path / "nested.jsonl"
-    file.write_text("".join(json.dumps({"user": "u", "time": NOW - DAY, "click": 0, "at": {"city": "Bern"}}) + "\n" for _ in range(3)))
+    file.write_text("".join(json.dumps({"user": "u", "time": NOW - DAY, "click": 0, "at": [{"city": "Bern"}]}) + "\n" for _ in range(3)))
 
     done = folder.sml("replay", str(file))
 
