@@ -25,8 +25,8 @@ _PRIOR_OTHERS, _PRIOR_CLICKS = 5.0, 0.5
 def counts_of(click_rate: float | None) -> NDArray[np.float64]:
     """Return the counts ``(2,)`` to begin with, where a click rate is known beforehand; None: it is not.
 
-    >>> counts_of(None).tolist(), counts_of(0.002).tolist(), counts_of(0.5).tolist()
-    ([0.0, 0.0], [244.5, 0.0], [0.0, 4.5])
+    >>> [counts_of(rate).round(3).tolist() for rate in (None, 0.002, 0.5)]
+    [[0.0, 0.0], [244.5, 0.0], [0.0, 4.5]]
     """
     counts = np.zeros(2)
     if click_rate is not None:
