@@ -6,6 +6,7 @@ the label shows that they measure something.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -92,9 +93,10 @@ def _as_nothing(column: Column, sample: Sample) -> KindGuess | None:
     measures = column.numbers is not None and (_says(column.name, _MEASURES) or not column.is_integer)
     if _is_time(column) and (column.rises or unique or _says(column.name, _TIMES)):
         return KindGuess(None, "a time: its values never return (if it is the impression's, use --time)")
-    commas = _commas(column)
-    if unique and not measures and (commas or not _as_lists(column)):
-        return KindGuess(None, "a different value in every row" + (f": {commas}" if commas else ""))
+    if unique and not measures:
+        commas = _commas(column)
+        if commas or not _as_lists(column):
+            return KindGuess(None, "a different value in every row" + (f": {commas}" if commas else ""))
     return None
 
 
@@ -160,6 +162,7 @@ def _as_lists(column: Column) -> KindGuess | None:
     texts = [value for value in column.values if isinstance(value, str)]
     if column.numbers is not None or len(texts) < len(column.values):
         return None
+    hardly_return = column.counts.sum() < _ENOUGH * len(texts)
     for separator in _SEPARATORS:
         lists = [parts_of(text, separator) for text in texts]
         tags = {tag for tags in lists for tag in tags} - {""}
@@ -168,11 +171,14 @@ def _as_lists(column: Column) -> KindGuess | None:
         tag = _CODE if separator == " " else _TAG
         if not (joined >= _JOINED and len(tags) <= total / 2 and all(map(tag.fullmatch, tags))):
             continue
-        places = {place for tags in lists for place in enumerate(tags)}
-        hardly_return = column.counts.sum() < _ENOUGH * len(texts)
-        if len({len(tags) for tags in lists}) > 1 or (hardly_return and len(places) >= _MOVE * len(tags)):
+        if len({len(tags) for tags in lists}) > 1 or (hardly_return and _places(lists) >= _MOVE * len(tags)):
             return KindGuess("multi", f"{len(tags):,} different tags, joined by {separator!r} in {joined:.1%} of the rows", separator)
     return None
+
+
+def _places(lists: Sequence[Sequence[str]]) -> int:
+    """Return how many places all tags have together, the same place in two lists being one."""
+    return len({place for tags in lists for place in enumerate(tags)})
 
 
 def _as_free_text(column: Column, labels: NDArray[np.float64]) -> KindGuess | None:

@@ -125,7 +125,7 @@ class Sample:
         known = {column.name: column for column in self.columns}
         for row in chunk:
             if not row.features.keys() <= known.keys():
-                known |= self._new(row.features, known)
+                known = self._with(row.features, known)
         for name, column in known.items():
             column.extend([row.features.get(name) for row in chunk])
         self.columns = list(known.values())
@@ -133,18 +133,17 @@ class Sample:
         self._times.extend([row.time for row in chunk])
         self.rows += len(chunk)
 
-    def _new(self, features: Row, known: dict[str, Column]) -> dict[str, Column]:
-        """Return the columns that a row begins; an object that has brought too many becomes one, of which nothing is known but that."""
+    def _with(self, features: Row, known: dict[str, Column]) -> dict[str, Column]:
+        """Return the columns with those that a row begins; an object that has brought too many is one, known to be that alone."""
         new = {name: Column(name, self.rows) for name in features if name not in known and self._names[_outer(name)] <= MOST_NAMES}
         if known:
             self._names.update(map(_outer, new))
-        for name in {_outer(name) for name in new if self._names[_outer(name)] > MOST_NAMES}:
-            for columns in (known, new):
-                for each in [each for each in columns if _outer(each) == name]:
-                    del columns[each]
-            new[name] = Column(name, self.rows)
-            new[name].has_objects = True
-        return new
+        whole = {outer for outer in map(_outer, new) if self._names[outer] > MOST_NAMES}
+        columns = {name: column for name, column in (known | new).items() if _outer(name) not in whole}
+        for name in whole:
+            columns[name] = Column(name, self.rows)
+            columns[name].has_objects = True
+        return columns
 
     @property
     def whole(self) -> bool:
