@@ -18,7 +18,7 @@ import pyarrow.json as arrow_json
 from stream.files.block import Arrays, Block, OnlyRows, Row, Unreadable
 from stream.files.lines import BLOCK, check_length, whole_lines
 from stream.files.opened import Stream, opened
-from stream.records.nested import EXPECTED, NestedError, apart
+from stream.records.nested import EXPECTED, NestedError, flattened
 
 _OPENING, _COMMA, _CLOSING, _EMPTY = map(re.compile, (r"\s*\[\s*", r"\s*,\s*", r"\s*\]\s*", r"\s*\[\s*\]\s*"))
 _EXACT = 2.0**53  # floats from here on may stand for other integers
@@ -107,7 +107,7 @@ def _table(raw: bytes, schema: pa.Schema | None, other: str) -> pa.Table:
 
 def _decoded(raw: bytes | str, decoder: msgspec.json.Decoder[Row]) -> Row | Unreadable:
     try:
-        return apart(decoder.decode(raw))
+        return flattened(decoder.decode(raw))
     except NestedError as error:
         return Unreadable(f"got {error}, expected {EXPECTED}")
     except (ValueError, RecursionError) as error:
@@ -121,7 +121,7 @@ def _as_python_writes(raw: bytes | str) -> Row | None:
         return None
     with suppress(ValueError, RecursionError):
         if isinstance(found := json.loads(raw), dict):
-            return apart(found)
+            return flattened(found)
     return None
 
 

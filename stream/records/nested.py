@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from stream.records.events import LARGEST_EVENT
+
 MOST_NESTED = 16  # objects within each other
 LONGEST_NAME = 1_000  # characters: names repeat the outer ones
 EXPECTED = f"names of at most {LONGEST_NAME:,} characters, {MOST_NESTED} objects within each other, no name twice"
 
 
 class NestedError(ValueError):
-    """A name that is too long, too deep, or there twice."""
+    """A name that is too long, too deep, or there twice; or names that are too long together."""
 
 
 def members(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -30,20 +32,24 @@ def members(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def apart(row: dict[str, Any]) -> dict[str, Any]:
+def flattened(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without objects in it.
 
-    >>> apart({"click": 1, "user": {"id": "u17"}})
+    >>> flattened({"click": 1, "user": {"id": "u17"}})
     {'click': 1, 'user.id': 'u17'}
 
     Raises:
-        NestedError: a name is too long, too deep, or there twice.
+        NestedError: a name is too long, too deep, or there twice; or all are longer than an event may be.
     """
     if not any(isinstance(value, dict) for value in row.values()):
         return row
     found: dict[str, Any] = {}
+    size = 0
     for outer, value in row.items():
         for name, inner in members(outer, value):
+            size += len(name)
+            if size > LARGEST_EVENT:
+                raise NestedError(f"names of {size:,} characters")
             if name in found:
                 raise NestedError(f"{name!r} twice")
             found[name] = inner

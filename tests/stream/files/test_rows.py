@@ -278,6 +278,7 @@ def test_a_wrong_label_or_time_names_its_row_and_column(tmp_path: Path, text: st
             b'{"click": 1, "a": ' + b'{"b": ' * 17 + b"1" + b"}" * 18,
             "row 1: got a name of 35 characters in 17 objects, expected names",
         ),
+        ("log.jsonl", json.dumps({"click": 1, "a" * 990: dict.fromkeys(map(str, range(2_000)))}).encode(), "row 1: got names of 250,"),
         ("log.jsonl", b'{"click": 1, "a": {"b": 1}, "a.b": 2}', "row 1: got 'a.b' twice, expected names"),
         ("log.parquet", b"no parquet", "expected parquet"),
         ("log.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-9], "expected a file to read"),
