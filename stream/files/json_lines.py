@@ -160,7 +160,12 @@ def _is_as_written(column: pa.ChunkedArray) -> bool:
     """Return whether arrow's values have the keys of the JSON values: it takes texts for times, and integers for floats."""
     kind = column.type
     if pa.types.is_list(kind):
-        return _is_as_written(pc.list_flatten(column))
+        return not pa.types.is_boolean(kind.value_type) and _is_as_written(pc.list_flatten(column))  # arrow may take null for false
     if pa.types.is_floating(kind):
         return bool(pc.all(pc.less(pc.abs(column), _EXACT), skip_nulls=True, min_count=0).as_py())
-    return bool(pa.types.is_string(kind) or pa.types.is_int64(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_int64(kind)
+        or (pa.types.is_boolean(kind) and not column.null_count)
+        or pa.types.is_null(kind)
+    )
