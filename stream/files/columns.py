@@ -83,7 +83,7 @@ def _in_columns(reading: Reading, n: int, arrays: Arrays) -> LoggedBlock | None:
         times = _parsed(layout.time, columns).tolist() if layout.time.names else list(range(first, first + n))
         _check_clicks(layout.click, columns, labels)
         pages = list(zip(*(_values(arrays, name, n) for name in layout.together), strict=True)) if layout.together else [None] * n
-    except (KeyError, TypeError, ValueError, OverflowError, IndexError):  # of parsing; the encoding of a text; what arrow itself misreads
+    except (KeyError, TypeError, ValueError, OverflowError):  # of parsing; and the encoding of a text
         return None
     features = {name: column for name, column in columns.items() if name not in layout.roles}
     return LoggedBlock(range(first, first + n), times, labels.astype(np.float32), features, pages)

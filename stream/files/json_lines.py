@@ -84,13 +84,24 @@ class _Tables:
             return _table(raw, self._known, "error")
         if _is_too_large(len(set[str]().union(*_FLAT.decode_lines(raw))), lines):
             return None
-        table = _table(raw, None, "infer")
-        found = pa.schema([(field.name, pa.string() if pa.types.is_timestamp(field.type) else field.type) for field in table.schema])
+        inferred = _table(raw, None, "infer").schema
+        found = pa.schema([(field.name, _read_as(field.type)) for field in inferred])
         try:
             self._known = pa.unify_schemas([self._known, found], promote_options="permissive")
         except pa.ArrowTypeError:  # a number where there were texts
             self._known = found
-        return table if found == table.schema else _table(raw, found, "error")
+        return _table(raw, found, "error")
+
+
+def _read_as(inferred: pa.DataType) -> pa.DataType:
+    """Return the type as which arrow reads a column as it is written.
+
+    Where it infers a type, it takes a text for a time, and misreads a list that begins with null: ``[null, 1]`` as ``[1, 0]``. Told that
+    lists hold nothing but null, it makes them too short.
+    """
+    if pa.types.is_list(inferred):
+        return pa.list_(pa.string() if pa.types.is_null(inferred.value_type) else _read_as(inferred.value_type))
+    return pa.string() if pa.types.is_timestamp(inferred) else inferred
 
 
 def _is_too_large(columns: int, lines: int) -> bool:
@@ -157,15 +168,10 @@ def _is_text(raw: bytes) -> bool:
 
 
 def _is_as_written(column: pa.ChunkedArray) -> bool:
-    """Return whether arrow's values have the keys of the JSON values: it takes texts for times, and integers for floats."""
+    """Return whether arrow's values have the keys of the JSON values: it takes integers for floats."""
     kind = column.type
     if pa.types.is_list(kind):
-        return not pa.types.is_boolean(kind.value_type) and _is_as_written(pc.list_flatten(column))  # arrow may take null for false
+        return _is_as_written(pc.list_flatten(column))
     if pa.types.is_floating(kind):
         return bool(pc.all(pc.less(pc.abs(column), _EXACT), skip_nulls=True, min_count=0).as_py())
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_int64(kind)
-        or (pa.types.is_boolean(kind) and not column.null_count)
-        or pa.types.is_null(kind)
-    )
+    return bool(pa.types.is_string(kind) or pa.types.is_int64(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
