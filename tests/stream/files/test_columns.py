@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,10 +47,15 @@ def outcome(path: Path, data: DataSettings, reader: Callable[..., Any], fields: 
             kept = [n for n in range(len(block)) if n not in bad]
             examples = [keys[starts[i * len(fields)] : starts[(i + 1) * len(fields)]].tolist() for i in range(len(kept))]
             of = dict(zip(kept, examples, strict=True)) | {n: str(error) for n, error in bad.items()}
-            found += [(block.times[n], block.labels[n], block.pages[n], of[n]) for n in range(len(block))]
+            found += [(block.times[n], block.labels[n], page(block, n), of[n]) for n in range(len(block))]
     except FileError as error:
         return found, str(error)
     return found, None
+
+
+def page(block: LoggedBlock, n: int) -> list[Any]:
+    """Return what names the page of row n, so that one NaN equals another."""
+    return ["NaN" if isinstance(value, float) and math.isnan(value) else value for value in block.pages[n] or ()]
 
 
 def by_row(path: Path, data: DataSettings) -> Any:
