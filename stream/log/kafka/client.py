@@ -71,14 +71,24 @@ def _refusal_behind(error: BaseException | None) -> Exception | None:
     return error if isinstance(error, Exception) else None
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]  # it has no types
+    def close(self, node_id: Any = None) -> None:
+        """Close the connections, those too that have yet to send something, whose sockets the base forgets."""
+        transports = [connection.transport for connection in list(self._manager._conns.values()) if connection.transport]  # noqa: SLF001
+        super().close(node_id)
+        for transport in transports if node_id is None else ():
+            if transport._sock:  # noqa: SLF001
+                transport._sock.close()  # noqa: SLF001
+
+
 def open_client(kind: Callable[..., C], cluster: Cluster, **settings: Any) -> C:
     """Make a client; if that fails, close what it had already opened."""
-    opened: list[KafkaNetClient] = []
+    opened: list[_Client] = []
 
-    def connect(**configs: Any) -> KafkaNetClient:
+    def connect(**configs: Any) -> _Client:
         credentials = cluster.credentials()
         net = NetworkSelector(**configs)
-        opened.append(KafkaNetClient(net, Connections(net, cluster, **configs | credentials)))
+        opened.append(_Client(net, Connections(net, cluster, **configs | credentials)))
         return opened[-1]
 
     try:

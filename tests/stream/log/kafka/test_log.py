@@ -11,7 +11,7 @@ from stream.log.connect import connect
 from stream.log.contract import Bounds, FencedError, LogUnavailableError, Message, Progress, Record, Writer
 from stream.log.kafka import reader as kafka_reader
 from stream.log.kafka.admin import Admin
-from stream.log.kafka.client import WAIT
+from stream.log.kafka.client import WAIT, open_consumer
 from stream.log.kafka.log import KafkaLog
 from stream.log.kafka.producer import Producer
 from stream.log.kafka.security import Cluster
@@ -168,6 +168,19 @@ def test_kafka_elsewhere_is_unavailable_and_nothing_is_left_behind() -> None:
 
     assert time.monotonic() - begun < WAIT + 5
     assert threading.active_count() == threads
+
+
+def test_a_client_that_is_closed_while_the_broker_takes_nothing_leaves_no_socket_behind(kafka: str) -> None:
+    consumer = open_consumer(Cluster((kafka.removeprefix("kafka://"),)))
+    consumer.topics()
+    (connection,) = consumer._client._manager._conns.values()
+    transport = connection.transport
+
+    transport._sock_send = lambda: (0, None)
+    transport.write(b"\0")
+    consumer._client.close()
+
+    assert transport._sock.fileno() == -1
 
 
 @pytest.mark.timeout(180)
