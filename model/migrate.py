@@ -7,7 +7,7 @@ dense parameters where shapes agree, with accumulators.
 What is learned of the fields that stay is carried over: their rows of the table, their part of each parameter, the accumulators.
 A new field has no weight wherever its embedding enters the network, so predictions stay, within rounding. In ``deepfm`` and ``autoint``
 fields meet without a weight between them, and predictions stay within what an embedding never learned adds. A removed field's rows
-age out of the table. A field whose kind or bucket width has changed is another field, and so are its crosses: they have other keys.
+age out of the table. A field whose kind or bucket width has changed is another field, and so is what is made of it.
 Records that are new start empty, and have no weight. Where labels take another time to be known, those that wait in a record may show
 one such time too early or too late. In a table of another capacity every row is placed anew; a set that is too small for its rows
 keeps those used last.
@@ -146,7 +146,7 @@ def _kept(old: tuple[Field, ...], new: tuple[Field, ...]) -> _Kept:
 
 
 def _keyed_by(fields: tuple[Field, ...]) -> list[tuple[object, ...]]:
-    """Return, for each field, what its keys are made by; a cross has those of its two fields."""
+    """Return, for each field, what its keys are made by; a cross and an overlap have those of their two fields."""
     own = {field.name: (field.name, field.kind, field.bucket_width) for field in fields}
     return [(own[field.name], *(own[name] for name in field.of)) for field in fields]
 

@@ -23,8 +23,8 @@ class Field(_Settings):
 
     name: str
     """the feature's name in impressions and requests"""
-    kind: Literal["categorical", "numeric", "multi", "hour", "weekday", "cross"] = "categorical"
-    """hour and weekday (UTC) are taken from the example's time, a cross is made of two other fields, the others are features"""
+    kind: Literal["categorical", "numeric", "multi", "hour", "weekday", "cross", "overlap"] = "categorical"
+    """hour and weekday (UTC) are taken from the example's time, cross and overlap are made of two other fields, the others are features"""
     separator: str = ","
     """between the values of a multi field that is written as one string"""
     tiles: Annotated[int, Setting(ge=0, le=8)] = 0
@@ -32,7 +32,7 @@ class Field(_Settings):
     bucket_width: Annotated[float, Setting(gt=0, allow_inf_nan=False)] | None = None
     """of a number whose values spread evenly, such as a latitude; without, buckets widen with the number, as counts and amounts want"""
     of: tuple[str, ...] = ()
-    """the two fields of a cross: each of its values is a value of the one together with a value of the other"""
+    """two fields: a value of their cross is a value of the one with a value of the other; their overlap is how many values both have"""
 
     @model_validator(mode="after")
     def _has_buckets(self) -> Self:
@@ -114,22 +114,28 @@ class Spec(_Settings):
     """the arm whose impressions alone are learned; None: everybody's"""
 
     @model_validator(mode="after")
-    def _crosses_fit(self) -> Self:
-        check_crosses(self.fields)
+    def _pairs_fit(self) -> Self:
+        check_pairs(self.fields)
         return self
 
 
-def check_crosses(fields: Sequence[Field]) -> None:
-    """Make sure that each cross is of two other fields.
+def check_pairs(fields: Sequence[Field]) -> None:
+    """Make sure that each cross is of two other fields, and each overlap of a list and another list or category.
 
     Raises:
         ValueError: one is not.
     """
-    others = [field.name for field in fields if field.kind != "cross"]
+    kinds = {field.name: field.kind for field in fields if field.kind not in _PAIRS}
     for field in fields:
-        if field.kind == "cross" and not (len(set(field.of)) == len(field.of) == 2 and set(field.of) <= set(others)):  # noqa: PLR2004
-            raise ValueError(
-                f"each cross to be of two fields ({', '.join(others)}), but {field.name} is of {', '.join(field.of) or 'none'}"
-            )
-        if field.kind != "cross" and field.of:
-            raise ValueError(f"`of` in fields of kind cross alone, but {field.name} is of {', '.join(field.of)}")
+        of = ", ".join(field.of) or "none"
+        two = len(set(field.of)) == len(field.of) == 2 and kinds.keys() >= set(field.of)  # noqa: PLR2004
+        if field.kind == "cross" and not two:
+            raise ValueError(f"each cross to be of two fields ({', '.join(kinds)}), but {field.name} is of {of}")
+        if field.kind == "overlap" and not (two and sorted(kinds[name] for name in field.of) in _OVERLAPPING):
+            raise ValueError(f"each overlap to be of a list (kind multi) and a list or a category, but {field.name} is of {of}")
+        if field.of and field.kind not in _PAIRS:
+            raise ValueError(f"`of` in fields of kind cross or overlap alone, but {field.name} is of {of}")
+
+
+_PAIRS = ("cross", "overlap")
+_OVERLAPPING = (["categorical", "multi"], ["multi", "multi"])

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError as VariableError
 
-from model.settings import Field, ModelSettings, Spec, TableSettings, check_crosses
+from model.settings import Field, ModelSettings, Spec, TableSettings, check_pairs
 from service import arm_settings
 from service.arm_settings import ArmSettings, ExperimentSettings
 from service.server_settings import AccessSettings, LimitSettings, PrivacySettings, ServeSettings, TraceSettings
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"each name once, but {', '.join(sorted(twice))} stands there again")
-        check_crosses(fields)
+        check_pairs(fields)
         return fields
 
     @model_validator(mode="after")
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         wrong = [name for name in self.privacy.fields if kinds.get(name) not in ("categorical", "multi")]
         if wrong:
             raise ValueError(f"privacy.fields to be fields of kind categorical or multi, got {', '.join(wrong)}")
-        crossed = [name for name in self.privacy.fields if any(name in field.of for field in self.field)]
+        crossed = [name for name in self.privacy.fields if any(name in field.of for field in self.field if field.kind == "cross")]
         if crossed:
             raise ValueError(
                 f"privacy.fields to be fields of which no cross is made, got {', '.join(crossed)}: its rows can't be forgotten"

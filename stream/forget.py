@@ -42,7 +42,7 @@ def fields_to_forget(fields: Sequence[Field], named: str | None, personal: Seque
     if not known:
         got = repr(named) if named else "none, and privacy.fields is empty"
         raise ForgetError(f"field: got {got}, expected one of {', '.join(field.name for field in fields)}")
-    if crosses := [cross.name for cross in fields for field in known if field.name in cross.of]:
+    if crosses := [cross.name for cross in fields for field in known if cross.kind == "cross" and field.name in cross.of]:
         got = ", ".join(field.name for field in known)
         raise ForgetError(
             f"field: got {got}, expected a field of which no cross is made, and {', '.join(crosses)} is: its rows can't be found"

@@ -89,14 +89,14 @@ def compared(rows: Iterator[Row], folder: Path) -> tuple[list[str], list[float]]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     init(path, DataSettings(label="click"), settings_path, every=False)
     settings = load(settings_path)
-    without = settings.model_copy(update={"field": tuple(field for field in settings.field if field.kind != "cross")})
+    without = settings.model_copy(update={"field": tuple(field for field in settings.field if not field.of)})
     ours = [float(evaluate(path, each, USUAL)["log_loss"]) for each in (without, settings)]
     log = recorded(path, without)
     theirs = []
     for options in ("", "-q ::"):
         predicted = vowpal_wabbit(options, log, np.arange(len(log)), ())()[0].clip(1e-6, 1 - 1e-6)
         theirs.append(float(-np.log(np.where(log.labels > 0, predicted, 1 - predicted)).mean()))
-    return [field.name for field in settings.field if field.kind == "cross"], ours + theirs
+    return [field.name for field in settings.field if field.of], ours + theirs
 
 
 def main() -> None:

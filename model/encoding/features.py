@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.ignored_features import IgnoredFeatures
-from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, Value, keys_of_field
+from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, OverlapKeys, Value, keys_of_field, numbers
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
@@ -62,6 +62,15 @@ class _Cross(NamedTuple):
     tiled: bool  # of two numbers with as many tiles
 
 
+class _Overlap(NamedTuple):
+    """A field that says how many values two others have in common."""
+
+    place: int  # among the fields
+    keys: OverlapKeys
+    one: int  # of the columns; a list
+    other: int
+
+
 Examples: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Column]
 """The features of N examples by name: of each example, or in columns."""
 
@@ -79,20 +88,25 @@ class Encoder:
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.ignored = IgnoredFeatures()
-        columns = [field for field in fields if field.kind != "cross"]
-        self._places = [index for index, field in enumerate(fields) if field.kind != "cross"]  # of the columns among the fields
+        columns = [field for field in fields if not field.of]
+        self._places = [index for index, field in enumerate(fields) if not field.of]  # of the columns among the fields
         self._names = [field.name for field in columns]
         self._keys = [keys_of_field(field) for field in columns]
         self._list_fields = [index for index, field in enumerate(columns) if field.kind == "multi"]
         self._several = {index for index, field in enumerate(columns) if field.kind == "multi" or (field.kind == "numeric" and field.tiles)}
         self._clocks = [(index, CLOCKS[field.kind]) for index, field in enumerate(columns) if field.kind in CLOCKS]
         self._crosses = [self._cross(place, field, columns) for place, field in enumerate(fields) if field.kind == "cross"]
+        self._overlaps = [self._overlap(place, field, columns) for place, field in enumerate(fields) if field.kind == "overlap"]
         self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
 
     def _cross(self, place: int, field: Field, columns: Sequence[Field]) -> _Cross:
         one, other = map(self._names.index, field.of)
         numbers = columns[one].kind == columns[other].kind == "numeric"
         return _Cross(place, CrossKeys(field), one, other, numbers and columns[one].tiles == columns[other].tiles)
+
+    def _overlap(self, place: int, field: Field, columns: Sequence[Field]) -> _Overlap:
+        one, other = sorted(map(self._names.index, field.of), key=lambda index: columns[index].kind != "multi")
+        return _Overlap(place, OverlapKeys(field, self._keys[one], self._keys[other]), one, other)
 
     def encode(self, examples: Examples, times: Sequence[int], most_crossed: int | None = None) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -141,8 +155,12 @@ class Encoder:
         return columns
 
     def _keys_of(self, columns: Sequence[Column]) -> list[Column]:
-        """Return each column with the keys of its values."""
-        return [Column(field.of_all(values), indices) for field, (values, indices) in zip(self._keys, columns, strict=True)]
+        """Return each column with the keys of its values; then, of each overlap, those that the other column's have in the list's field."""
+        keys = [Column(field.of_all(values), indices) for field, (values, indices) in zip(self._keys, columns, strict=True)]
+        for overlap in self._overlaps:
+            values, indices = columns[overlap.other]
+            keys.append(Column(overlap.keys.in_list(values), indices))
+        return keys
 
     def _refusals(self, columns: Sequence[Column], n: int) -> dict[int, FeatureError]:
         """Return which of ``n`` examples hold a value that its field can't take, with the error of the first such field."""
@@ -193,9 +211,11 @@ class Encoder:
 
     def _flatten(self, columns: Sequence[Column], n: int) -> Features:
         """Put the keys of ``n`` examples in the order of the examples, and of the fields in each."""
-        read = [_in_order(column, several=index in self._several) for index, column in enumerate(columns)]
+        read = [_in_order(column, several=index in self._several) for index, column in enumerate(columns[: len(self._keys)])]
         found = dict(zip(self._places, read, strict=True))
         found |= {cross.place: _crossed(cross, read[cross.one], read[cross.other]) for cross in self._crosses}
+        for overlap, other in zip(self._overlaps, columns[len(self._keys) :], strict=True):
+            found[overlap.place] = _overlapping(overlap, read[overlap.one], _in_order(other, several=True))
         counts = np.ones((n, len(found)), np.int64)
         for field, (_, of_each) in found.items():
             if of_each is not None:
@@ -248,7 +268,7 @@ class _InOrder(NamedTuple):
 def _in_order(column: Column, *, several: bool) -> _InOrder:
     """Return the keys of a column; where an example may have ``several``, with their number."""
     values, indices = column
-    keys = np.frombuffer(b"".join(values), ">u8").astype(np.uint64)  # as xxhash writes them
+    keys = numbers(values)
     if not several:
         return _InOrder(keys if indices is None else keys[indices], None)
     lengths = _lengths(Column(values))
@@ -265,13 +285,32 @@ def _crossed(cross: _Cross, one: _InOrder, other: _InOrder) -> _InOrder:
     """
     if one.counts is None and other.counts is None:
         return _InOrder(cross.keys.of_pairs(one.keys, other.keys), None)
-    of_one, of_other = (np.ones(len(each.keys), np.int64) if each.counts is None else each.counts for each in (one, other))
+    of_one, of_other = _counts(one), _counts(other)
     if cross.tiled:
         counts = np.maximum(of_one, of_other)  # they differ where a number is missing, which is one key
         return _InOrder(cross.keys.of_pairs(_as_many(one.keys, of_one, counts), _as_many(other.keys, of_other, counts)), counts)
     partners = np.repeat(of_other, of_one)  # of each key of the one field
     first = np.repeat(np.cumsum(of_other) - of_other, of_one)
     return _InOrder(cross.keys.of_pairs(np.repeat(one.keys, partners), other.keys[_ranges(first, partners)]), of_one * of_other)
+
+
+def _overlapping(overlap: _Overlap, one: _InOrder, other: _InOrder) -> _InOrder:
+    """Return the key of each example's overlap: of how many keys it has in both, in either of which it has none twice."""
+    of_one, of_other = _counts(one), _counts(other)
+    n = len(of_one)
+    keys = np.concatenate([one.keys, other.keys])
+    examples = np.concatenate([np.repeat(np.arange(n), of_each) for of_each in (of_one, of_other)])
+    order = np.lexsort((keys, examples))
+    keys, examples = keys[order], examples[order]
+    twice = (keys[1:] == keys[:-1]) & (examples[1:] == examples[:-1])
+    shared = np.bincount(examples[1:][twice], minlength=n)
+    firsts = (each.keys[np.cumsum(of_each) - of_each] for each, of_each in ((one, of_one), (other, of_other)))
+    return _InOrder(overlap.keys.of_counts(shared, *firsts), None)
+
+
+def _counts(field: _InOrder) -> NDArray[np.int64]:
+    """Return how many keys each example has, ``(N,)``."""
+    return np.ones(len(field.keys), np.int64) if field.counts is None else field.counts
 
 
 def _as_many(keys: NDArray[np.uint64], have: NDArray[np.int64], want: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -1,8 +1,8 @@
 """The keys of one field's values: 64 bits, by which a value finds its row (:func:`model.kernels.rows.table.find`).
 
 A key is the xxh3 hash of field, kind and canonical value, so JSON's ``5`` and ``5.0`` and CSV's ``"5"`` share a row, while no two
-fields ever do; that of a cross is mixed from the keys of its two values. Missing (absent, null, empty, NaN) is a value with a key of
-its own. Key 0 never occurs: it marks an empty row.
+fields ever do; that of a cross is mixed from the keys of its two values, that of an overlap is of a count. Missing (absent, null,
+empty, NaN) is a value with a key of its own. Key 0 never occurs: it marks an empty row.
 """
 
 import math
@@ -28,6 +28,7 @@ _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it cache
 KEY_SIZE = 8  # bytes
 MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
 _QUOTED = " \t\n'\""  # what may stand around a value that was printed
+_MOST_SHARED = 10  # values: an overlap of more counts as one of so many
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -149,8 +150,8 @@ class Keys:
 
     def __init__(self, field: Field) -> None:
         self._field = field
-        buckets = f":{field.bucket_width}" if field.bucket_width else ""  # of another width, they are other values
-        framed = f"{field.kind}:{len(field.name)}:{field.name}{buckets}".encode()
+        made_by = "".join(f":{each}" for each in (field.bucket_width, *field.of) if each)  # of another width, they are other values
+        framed = f"{field.kind}:{len(field.name)}:{field.name}{made_by}".encode()
         self._frame, self.missing = framed + b"=", xxh3_64_digest(framed + b"?")
         self._text, self._expected = (self._bucket, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
 
@@ -176,6 +177,10 @@ class Keys:
         # surrogatepass: JSON may carry half a surrogate pair, and any string has a key.
         return self.missing if text is None else xxh3_64_digest(self._frame + text.encode("utf-8", "surrogatepass"))
 
+    def parts(self, value: Any) -> Sequence[Any]:
+        """Return the values that ``value`` stands for, each by itself."""
+        return (value,)
+
     def _bucket(self, value: Any) -> str | None:
         if value is None or value == "":
             return None
@@ -198,6 +203,36 @@ class CrossKeys:
     def of_pairs(self, ones: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Return the key of each pair of keys, ``(K,)`` and ``(K,)`` → ``(K,)``."""
         return _mixed(_mixed(ones ^ self._of_field) ^ others)
+
+
+class OverlapKeys:
+    """The keys of how many values two fields have in common.
+
+    Args:
+        field: The overlap.
+        list_keys: Those of one of the two fields, a list.
+        other: Those of the other.
+    """
+
+    def __init__(self, field: Field, list_keys: Keys, other: Keys) -> None:
+        own = Keys(field)
+        self._of_counts, self._missing = numbers(list(map(own.of, range(_MOST_SHARED + 1)))), numbers([own.missing])
+        self._list_keys, self._other = list_keys, other
+        self._list_missing = numbers([list_keys.missing])
+
+    def in_list(self, values: Sequence[Any]) -> list[bytes]:
+        """Return the keys that values of the other field have in the list."""
+        return [self._list_keys.of(self._other.parts(value)) for value in values]
+
+    def of_counts(self, counts: NDArray[np.int64], *firsts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Return the key of each count, ``(N,)`` → ``(N,)``; ``firsts`` are the first keys in the list of either field."""
+        missing = np.any([first == self._list_missing for first in firsts], axis=0)
+        return np.where(missing, self._missing, self._of_counts[np.minimum(counts, _MOST_SHARED)])
+
+
+def numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Return keys that are bytes, each one or several, as numbers."""
+    return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)  # as xxhash writes them
 
 
 def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -245,14 +280,17 @@ class _ListKeys(_CachedKeys):
 
     def of(self, value: Any) -> bytes:
         """Return the keys of the values of ``value``, which is one value, a list of them, or a string of them."""
-        if isinstance(value, str):
-            parts: Sequence[Any] = parts_of(value, self._field.separator)
-        else:
-            parts = value if isinstance(value, list | tuple) else (value,)
+        parts = self.parts(value)
         if len(parts) > MOST_VALUES:
             raise FeatureError(self._field.name, f"{len(parts)} values", f"at most {MOST_VALUES} values")
         keys = dict.fromkeys(super(_ListKeys, self).of(part) for part in parts)
         return b"".join(key for key in keys if key != self.missing) or self.missing
+
+    def parts(self, value: Any) -> Sequence[Any]:
+        """Return the values of a list."""
+        if isinstance(value, str):
+            return parts_of(value, self._field.separator)
+        return value if isinstance(value, list | tuple) else (value,)
 
 
 class _Cache(dict[Any, bytes]):

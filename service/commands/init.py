@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from service.commands.compile import compile_kernels
-from service.onboarding.crosses import find_crosses
 from service.onboarding.event_shape import infer
+from service.onboarding.pairs import find_pairs
 from service.onboarding.sample import Sample, chunks, is_number
-from service.onboarding.settings_file import settings_text, settings_text_of_topics, with_crosses
+from service.onboarding.settings_file import settings_text, settings_text_of_topics, with_pairs
 from service.onboarding.topic_sample import Address, TopicError, TopicSample, shown
 from service.screen import counting, say_notes
 from service.settings import Settings
@@ -59,7 +59,7 @@ def init(recorded: Recorded, data: DataSettings, output: Path, *, every: bool) -
     _check_fields(text, name_of(recorded))
     settings = Settings(**tomllib.loads(text))
     compile_kernels(settings.model.network)
-    return f"{_written(with_crosses(text, find_crosses(recorded, settings)), output)} from {sample.rows:,} rows"
+    return f"{_written(with_pairs(text, find_pairs(recorded, settings)), output)} from {sample.rows:,} rows"
 
 
 def init_from_topics(addresses: Sequence[Address], output: Path, *, every: bool) -> str:

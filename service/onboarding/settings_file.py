@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 
 from model.settings import Field, ModelSettings
 from service.arm_settings import ArmSettings
-from service.onboarding.crosses import FoundCross
 from service.onboarding.event_shape import Shape
 from service.onboarding.field_kinds import KindGuess, infer_kind
 from service.onboarding.pages import page_columns
+from service.onboarding.pairs import FoundPair
 from service.onboarding.sample import Column, Sample
 from service.screen import counting
 from service.settings import Settings
@@ -91,12 +91,12 @@ def settings_text_of_topics(name: str, log: LogSettings, shape: Shape, sample: S
     return "\n".join(lines).rstrip() + "\n"
 
 
-def with_crosses(text: str, crosses: Sequence[FoundCross]) -> str:
-    """Return settings with a field for each cross."""
+def with_pairs(text: str, pairs: Sequence[FoundPair]) -> str:
+    """Return settings with a field for each pair of fields."""
     lines: list[str] = []
-    for (one, other), saved in crosses:
+    for field, saved in pairs:
         worth = f"together they save {saved.share:.2%} ± {saved.error:.2%} of the log loss"
-        lines += ["", "[[field]]", _line("name", f"{one}:{other}", worth), _line("kind", "cross", ""), _line("of", [one, other], "")]
+        lines += ["", "[[field]]", _line("name", field.name, worth), _line("kind", field.kind, ""), _line("of", field.of, "")]
     return text + "\n".join([*lines, ""] if lines else [])
 
 

@@ -32,6 +32,7 @@ from tests.helpers.full_disk import full_disk
 from tests.service.fakes import Site
 from tests.service.schemas import fits
 
+PICKLES = (b"PK\x03\x04", *(b"\x80%c" % protocol for protocol in range(2, 6)))  # how what torch.save writes, and a pickle, begin
 START = 1_760_000_000_000
 FIELDS = (
     Field(name="user"),
@@ -41,6 +42,8 @@ FIELDS = (
     Field(name="hour", kind="hour"),
     Field(name="weekday", kind="weekday"),
     Field(name="user:tags", kind="cross", of=("user", "tags")),
+    Field(name="liked", kind="multi", separator=" "),
+    Field(name="liked&tags", kind="overlap", of=("liked", "tags")),
 )
 NETWORKS: dict[str, dict[str, Any]] = {
     "dnn": {"skip": "meta_tanh_online", "records": True, "base_rate": True},
@@ -58,6 +61,7 @@ def candidates(random: np.random.Generator, count: int) -> list[dict[str, Any]]:
     for n in range(count):
         tags: list[str] = [f"t{tag}" for tag in random.integers(20, size=random.integers(4))]
         features: dict[str, Any] = {"user": int(random.integers(80)), "price": round(float(random.normal(3, 9)), 2), "tags": tags}
+        features["liked"] = " ".join(f"t{tag}" for tag in random.integers(20, size=random.integers(9)))
         features["score"] = round(float(random.normal()), 3)
         features = {name: value for name, value in features.items() if random.random() > 0.1}
         made.append({"id": n} | features | ({"user": None} if random.random() < 0.1 else {}))
@@ -121,7 +125,7 @@ def test_onnx_and_torch_predict_what_the_server_answers(network: str, tmp_path: 
     np.testing.assert_allclose(single, expected[:1], rtol=0, atol=1e-6)
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
-        assert [name for name in archive.namelist() if archive.read(name).startswith((b"PK", b"\x80"))] == []  # torch.save's, a pickle
+        assert [name for name in archive.namelist() if archive.read(name).startswith(PICKLES)] == []
 
 
 def test_the_encoder_is_one_file_that_imports_numpy_and_xxhash_only_and_refuses_what_the_server_refuses(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_an_archive_is_a_bucket_or_a_folder(sml_toml: Path, url: str) -> None:
     assert load(sml_toml).archive.url == url
 
 
+OVERLAP = "".join(f"[[field]]\nname = '{name}'\n" for name in "ab") + "[[field]]\nname = 'c'\nkind = 'multi'\n"
+OVERLAP += "[[field]]\nname = 'd'\nkind = 'overlap'\nof = "
 CROSS = "[[field]]\nname = 'a'\n[[field]]\nname = 'b'\n[[field]]\nname = 'c'\nkind = 'cross'\nof = "
 VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
 
@@ -105,7 +107,16 @@ VIEWS = "[input.impressions]\ntopic = 'site.views'\nid = '/id'\ntime = '/ts'\n"
         ('[[field]]\nname = "a"\nbucket_width = 0.5', "expected `bucket_width` in fields of kind numeric alone, but a is categorical"),
         ('[[field]]\nname = "a"\nkind = "numeric"\nbucket_width = 0', r"field\.0\.bucket_width: got .*, expected"),
         ('[[field]]\nname = "a"\nkind = "numeric"\nbucket_width = inf', r"field\.0\.bucket_width: got .*, expected"),
-        ('[[field]]\nname = "a"\nof = ["b", "c"]', "field: .*, expected `of` in fields of kind cross alone, but a is of b, c"),
+        ('[[field]]\nname = "a"\nof = ["b", "c"]', "field: .*, expected `of` in fields of kind cross or overlap alone, but a is of b, c"),
+        (
+            f"{OVERLAP}['a', 'b']",
+            "field: .*, expected each overlap to be of a list .kind multi. and a list or a category, but d is of a, b",
+        ),
+        (f"{OVERLAP}['c']", "field: .*, expected each overlap to be .*, but d is of c"),
+        (
+            f"{OVERLAP}['a', 'c']\n[[field]]\nname = 'e'\nkind = 'cross'\nof = ['a', 'd']",
+            "expected each cross to be of two fields .a, b, c., but e",
+        ),
         (f"{CROSS}['a', 'b']\n[privacy]\nfields = ['b']", "privacy.fields to be fields of which no cross is made, got b"),
         ('[join]\nlateness = "ten"', "join.lateness: got 'ten', expected a duration such as 100ms"),
         ("[join]\nlateness = -1", "join.lateness: got -1, expected a duration"),

@@ -86,6 +86,12 @@ def test_a_field_of_which_a_cross_is_made_is_not_forgotten_by_halves() -> None:
     assert fields_to_forget(fields, "user", [])
 
 
+def test_a_field_of_which_an_overlap_is_made_is_forgotten_for_that_holds_only_counts() -> None:
+    fields = [Field(name="seen", kind="multi"), Field(name="item"), Field(name="again", kind="overlap", of=("item", "seen"))]
+
+    assert fields_to_forget(fields, "seen", []) == fields[:1]
+
+
 def test_an_impression_that_waits_in_the_joiner_becomes_no_example(log: Log) -> None:
     join(log)  # before there are examples: it would not begin behind some that it did not write
     for n in range(40):

@@ -114,7 +114,7 @@ def _check_report(report: Report, settings: Iterable[Settings]) -> None:
     if not report.path.parent.is_dir():
         raise ReportError(f"report: got {str(report.path)!r}, expected a file in a folder that exists")
     for each in settings:
-        names = [field.name for field in each.spec.fields if field.kind != "cross"]
+        names = [field.name for field in each.spec.fields if not field.of]
         for name in report.sliced or ():
             if name not in names:
                 raise ReportError(f"slice: got {name!r}, expected a field ({', '.join(names)})")

@@ -146,9 +146,7 @@ class Detailed(Watched):
     def learn(self, batch: list[Logged]) -> dict[int, FeatureError]:
         """Look at the rows as they are before they are learned, then learn them."""
         if self._sliced is None:
-            self._sliced = [field.name for field in self.spec.fields if field.kind != "cross" and _SOME >= _values(field, batch) >= _FEW][
-                :_AT_MOST
-            ]
+            self._sliced = [field.name for field in self.spec.fields if not field.of and _SOME >= _values(field, batch) >= _FEW][:_AT_MOST]
         if not self.slices:
             self.slices = [Slices(field) for field in self.spec.fields if field.name in self._sliced]
         self.worth.look(self.evaluation.model.weights, batch)

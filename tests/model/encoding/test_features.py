@@ -254,8 +254,11 @@ FIELDS = [
     Field(name="g", kind="numeric", tiles=3, bucket_width=0.1),
     Field(name="e:f", kind="cross", of=("e", "f")),
     Field(name="g:e", kind="cross", of=("g", "e")),
+    Field(name="h", kind="multi", separator="|"),
+    Field(name="a&c", kind="overlap", of=("a", "c")),
+    Field(name="h&c", kind="overlap", of=("h", "c")),
 ]
-EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcdefg"})
+EXAMPLES = st.fixed_dictionaries({}, optional={name: SCALARS | st.lists(SCALARS, max_size=3) for name in "abcdefgh"})
 
 
 @given(st.lists(st.tuples(EXAMPLES, st.integers(0, 10**13)), max_size=6))
@@ -275,7 +278,7 @@ def test_an_example_has_the_same_keys_alone_and_in_a_crowd_and_is_refused_for_th
 
 @given(
     columns=st.fixed_dictionaries(
-        {}, optional={name: st.lists(SCALARS | st.lists(SCALARS, max_size=3), min_size=1, max_size=4) for name in "abcdex"}
+        {}, optional={name: st.lists(SCALARS | st.lists(SCALARS, max_size=3), min_size=1, max_size=4) for name in "abcdehx"}
     ),
     times=st.lists(st.integers(0, 10**13), max_size=8),
     data=st.data(),
@@ -302,7 +305,7 @@ def test_columns_have_the_keys_of_their_rows_and_the_same_are_refused(
 @given(EXAMPLES, st.integers(0, 10**13))
 def test_a_cross_has_a_key_for_each_value_with_each_and_of_two_numbers_for_each_row_of_tiles(example: dict[str, Any], time: int) -> None:
     try:
-        a, _, c, d, ac, e, ed, f, g, ef, ge = encoded(Encoder(FIELDS), example, time)
+        a, _, c, d, ac, e, ed, f, g, ef, ge, *_ = encoded(Encoder(FIELDS), example, time)
     except FeatureError:
         return
 
@@ -322,6 +325,45 @@ def mixed(name: str, one: int, other: int) -> int:
         return key ^ key >> 33
 
     return finalize(finalize(one ^ xxh3_64_intdigest(f"cross:{len(name)}:{name}".encode())) ^ other)
+
+
+OVERLAPS = [
+    Field(name="item"),
+    Field(name="seen", kind="multi"),
+    Field(name="liked", kind="multi", separator=" "),
+    Field(name="again", kind="overlap", of=("item", "seen")),
+    Field(name="both", kind="overlap", of=("seen", "liked")),
+]
+FEW = st.sampled_from(["x", "y", "z", "5", 5, 5.0, 6, True, "true", "", None, "x,y", "y z"])
+
+
+def overlaps(example: dict[str, Any]) -> list[int]:
+    """Return the keys of both overlaps."""
+    return [key for keys in encoded(Encoder(OVERLAPS), example)[3:] for key in keys]
+
+
+@given(item=FEW, seen=FEW | st.lists(FEW, max_size=14), liked=FEW | st.lists(FEW, max_size=14))
+def test_an_overlap_is_of_how_many_values_two_fields_have_in_common(item: Any, seen: Any, liked: Any) -> None:
+    def values(value: Any, separator: str | None) -> set[str]:
+        parts = value.split(separator) if separator and isinstance(value, str) else value if isinstance(value, list) else [value]
+        return {text for text in map(canonical, parts) if text}
+
+    def key(name: str, of: str, one: set[str], other: set[str]) -> int:
+        text = f"={len(one & other)}" if one and other else "?"
+        return xxh3_64_intdigest(f"overlap:{len(name)}:{name}{of}{text}".encode())
+
+    items, views, likes = values(item, None), values(seen, ","), values(liked, " ")
+    assert overlaps({"item": item, "seen": seen, "liked": liked}) == [
+        key("again", ":item:seen", items, views),
+        key("both", ":seen:liked", views, likes),
+    ]
+
+
+def test_an_overlap_of_more_than_ten_values_is_as_one_of_ten() -> None:
+    found = [overlaps({"seen": list(range(20)), "liked": list(range(count))})[1] for count in range(1, 13)]
+
+    assert len(set(found[:10])) == 10
+    assert found[9] == found[10] == found[11]
 
 
 def test_pairs_of_two_fields_have_keys_of_their_own_in_every_order_and_cross() -> None:

@@ -1,12 +1,14 @@
-"""Find the pairs of fields that ``sml init`` writes as crosses: few, and only where the sample leaves no doubt."""
+"""Find the pairs of fields that ``sml init`` writes as crosses and overlaps: few, and only where the sample leaves no doubt."""
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from itertools import combinations, product
+from operator import itemgetter
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.encoding.features import Encoder, Features
 from model.evaluation.crosses import Crosses, Saved
@@ -21,14 +23,16 @@ from stream.files.columns import LoggedBlock, read_blocks
 from stream.files.left_out import LeftOut
 from stream.files.opened import Recorded
 
-Pair: TypeAlias = tuple[int, int]  # of the fields
+Pair: TypeAlias = tuple[int, int]  # of the fields; of an overlap, it and itself
 
 ROWS = 60_000  # that pairs are judged by, or as many of the newest as there is work for
 WORK = 200_000_000  # pairs of values of all rows, about half a minute: all rows of 80 fields, 10,000 of 200
 _FEWEST = 4_000  # rows: less would leave no pair beyond doubt
 _MOST_PAIRS = 32  # of values of two fields, in the mean: longer lists are not crossed
-MOST = 4  # crosses
-CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none for a cross
+MOST = 4  # pairs
+_MOST_OVERLAPS = 16  # that are judged: those that vary most
+_VARY = 0.01  # of the rows have not as many values in common as most: less is of columns that have nothing to do with each other
+CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none
 _LEAST = 0.001  # of the log loss: less is not worth what a field costs
 _PLAUSIBLE = 1.0  # standard errors, without which a pair is not looked at again
 _ENOUGH_CLICKS = 50  # and as many examples without: of fewer, an error is itself uncertain
@@ -38,44 +42,73 @@ _PERSONAL = re.compile(
 _CHUNK = 16  # pairs between two looks at the clock
 
 
-class FoundCross(NamedTuple):
+class FoundPair(NamedTuple):
     """Two fields that tell more together."""
 
-    fields: tuple[str, str]
+    field: Field  # that is made of them
     saved: Saved
 
 
-def find_crosses(recorded: Recorded, settings: Settings) -> list[FoundCross]:
-    """Return the crosses that a recorded log asks for, the most valuable first.
+def find_pairs(recorded: Recorded, settings: Settings) -> list[FoundPair]:
+    """Return the crosses and overlaps that a recorded log asks for, the most valuable first.
 
     Fields that by their names are of persons are not crossed: what a cross has learned of a value can't be forgotten.
     """
-    crosses, pairs = _to_judge(recorded, settings)
+    fields = [*settings.field, *_overlaps(recorded, settings)]
+    crosses, pairs = _to_judge(recorded, settings, fields)
     if not crosses:
         return []
-    names = [field.name for field in settings.field]
-    found: list[FoundCross] = []
+    found: list[FoundPair] = []
     saved = dict(_judged(crosses, pairs))
     while saved and len(found) < MOST:
         best = max(saved, key=lambda pair: saved[pair].share)
         if saved[best].share < max(_LEAST, CERTAIN * saved[best].error):
             break
         crosses.take(*best)
-        found.append(FoundCross((names[best[0]], names[best[1]]), saved[best]))
+        one, other = best
+        found.append(FoundPair(fields[one] if one == other else _pair("cross", fields[one], fields[other]), saved[best]))
         plausible = [pair for pair in saved if pair != best and saved[pair].share > _PLAUSIBLE * saved[pair].error]
         saved = {pair: crosses.saved(*pair) for pair in plausible}
     return found
 
 
-def _to_judge(recorded: Recorded, settings: Settings) -> tuple[Crosses | None, list[Pair]]:
+def _pair(kind: Literal["cross", "overlap"], one: Field, other: Field) -> Field:
+    return Field(name=f"{one.name}{':' if kind == 'cross' else '&'}{other.name}", kind=kind, of=(one.name, other.name))
+
+
+def _overlaps(recorded: Recorded, settings: Settings) -> list[Field]:
+    """Return the overlaps that may tell something, by the first rows: not nearly all have the same."""
+    lists = [field for field in settings.field if field.kind == "multi"]
+    others = [field for field in settings.field if field.kind == "categorical"]
+    pairs = [_pair("overlap", *pair) for pair in (*combinations(lists, 2), *product(others, lists))]
+    overlaps = [field for field in pairs if field.name not in {field.name for field in settings.field}]
+    if not overlaps:
+        return []
+    columns = {name for field in overlaps for name in field.of}
+    encoder = Encoder([*(field for field in settings.field if field.name in columns), *overlaps])
+    blocks = read_blocks(recorded, settings.data, columns, LeftOut(settings.data.max_bad))
+    keys, starts, _ = next(block.encoded(encoder) for block in blocks).features
+    first_keys = keys[starts[:-1].reshape(-1, len(columns) + len(overlaps))]
+    varied = [_varied(first_keys[:, place]) for place in range(len(columns), first_keys.shape[1])]
+    most_varied = sorted(zip(varied, overlaps, strict=True), key=itemgetter(0), reverse=True)[:_MOST_OVERLAPS]
+    return [field for share, field in most_varied if share >= _VARY]
+
+
+def _varied(keys: NDArray[np.uint64]) -> float:
+    """Return the share of the rows that have not the key that most have."""
+    return 1 - int(np.max(np.unique(keys, return_counts=True)[1], initial=0)) / max(len(keys), 1)
+
+
+def _to_judge(recorded: Recorded, settings: Settings, fields: Sequence[Field]) -> tuple[Crosses | None, list[Pair]]:
     """Return the pairs of fields, and the rows that they are judged by: the more pairs, the fewer rows; None: too few."""
-    fields = [index for index, field in enumerate(settings.field) if _may_be_crossed(field)]
-    crosses = _learned(recorded, settings) if math.comb(len(fields), 2) * _FEWEST <= WORK else None
+    crossed = [place for place, field in enumerate(fields) if not field.of and _may_be_crossed(field)]
+    crosses = _learned(recorded, settings, fields) if math.comb(len(crossed), 2) * _FEWEST <= WORK else None
     if not crosses:
         return None, []
-    names, values = [field.name for field in settings.field], crosses.pairs_of_values()
-    free = [(one, other) for one, other in combinations(fields, 2) if f"{names[one]}:{names[other]}" not in names]  # by no column's name
-    pairs = [pair for pair in free if values[pair] <= _MOST_PAIRS]
+    names, values = {field.name for field in fields}, crosses.pairs_of_values()
+    pairs = [pair for pair in combinations(crossed, 2) if values[pair] <= _MOST_PAIRS]
+    pairs = [(one, other) for one, other in pairs if _pair("cross", fields[one], fields[other]).name not in names]
+    pairs += [(place, place) for place, field in enumerate(fields) if field.kind == "overlap"]
     rows = int(WORK / max(sum(values[pair] * crosses.judgements(*pair) for pair in pairs), 1))
     return (crosses.newest(rows) if rows >= _FEWEST else None), pairs
 
@@ -84,16 +117,16 @@ def _may_be_crossed(field: Field) -> bool:
     return not _PERSONAL.fullmatch("_".join(words(field.name)))
 
 
-def _learned(recorded: Recorded, settings: Settings) -> Crosses | None:
-    """Learn the first rows, each predicted before, and return them; None: too few were clicked, or not."""
+def _learned(recorded: Recorded, settings: Settings, fields: Sequence[Field]) -> Crosses | None:
+    """Learn the first rows, each predicted before, and return them with the keys of ``fields``; None: too few were clicked, or not."""
     spec = settings.spec
-    model, encoder, scores = OnlineModel(spec), Encoder(spec.fields), RunningScores()
+    model, encoder, judged, scores = OnlineModel(spec), Encoder(spec.fields), Encoder(fields), RunningScores()
     parts: list[Outcome] = []
     blocks = read_blocks(recorded, settings.data, [field.name for field in spec.fields], LeftOut(settings.data.max_bad))
-    for block in counting(_first(blocks), "learning, to find crosses"):
+    for block in counting(_first(blocks), "learning, to find pairs of fields"):
         outcome = learn_and_score(model, scores, block.encoded(encoder), block.labels)
         undone = np.flatnonzero(~np.isfinite(outcome.logits)).tolist()
-        features = outcome.features.without(undone, len(outcome.logits))
+        features = block.encoded(judged).features.without(undone, len(outcome.logits))
         parts.append(
             outcome._replace(features=features, logits=np.delete(outcome.logits, undone), labels=np.delete(outcome.labels, undone))
         )
