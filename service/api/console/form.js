@@ -5,7 +5,7 @@ import { explain } from "./explain.js";
 import { $, count, make, percent, show } from "./show.js";
 
 const COMPARED = 6, CHIPS = 10;
-const DERIVED = ["hour", "weekday", "cross"];
+const DERIVED = ["hour", "weekday", "cross", "overlap"];
 const ITEM = /item|product|article|ad(_|$)|banner|creative|campaign|news|video/i;
 
 let fields = [], asked = null, chosen = null, latest = 0;
