@@ -38,7 +38,10 @@ class NoSuchColumnError(Exception):
         folded = {each.strip().casefold(): each for each in existing}
         nearest = [folded[each] for each in difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0)]
         hint = "; the first line is no header, it seems: --names says what the columns are" if any(map(is_number, existing)) else ""
-        super().__init__(f"got {name!r}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(map(repr, existing))}){hint}")
+        default = ", the default" if (option, name) == ("--label", DataSettings().label) else ""
+        super().__init__(
+            f"got {name!r}{default}, expected a column, nearest is {nearest[0]!r} (all: {', '.join(map(repr, existing))}){hint}"
+        )
         self.option = option
 
 

@@ -30,6 +30,7 @@ WORK = 200_000_000  # pairs of values of all rows, about half a minute: all rows
 _FEWEST = 4_000  # rows: less would leave no pair beyond doubt
 _MOST_PAIRS = 32  # of values of two fields, in the mean: longer lists are not crossed
 MOST = 4  # pairs
+_POSSIBLE = 200  # overlaps whose first rows are looked at, a few seconds
 _MOST_OVERLAPS = 16  # that are judged: those that vary most
 _VARY = 0.01  # of the rows have not as many values in common as most: less is of columns that have nothing to do with each other
 CERTAIN = 5.0  # standard errors: of the thousand pairs of 45 fields, chance takes none
@@ -81,7 +82,8 @@ def _overlaps(recorded: Recorded, settings: Settings) -> list[Field]:
     lists = [field for field in settings.field if field.kind == "multi"]
     others = [field for field in settings.field if field.kind == "categorical"]
     pairs = [_pair("overlap", *pair) for pair in (*combinations(lists, 2), *product(others, lists))]
-    overlaps = [field for field in pairs if field.name not in {field.name for field in settings.field}]
+    names = {field.name for field in settings.field}
+    overlaps = [field for field in pairs if field.name not in names][:_POSSIBLE]
     if not overlaps:
         return []
     columns = {name for field in overlaps for name in field.of}

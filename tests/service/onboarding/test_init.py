@@ -369,6 +369,8 @@ def test_columns_that_are_not_there_are_answered_with_the_nearest(tmp_path: Path
     assert "nearest is" in sml_init(path, "--label", "clik", status=2)
     assert "nearest is" in sml_init(path, "--time", "tss", status=2)
     assert "nearest is 'ts'" in sml_init(path, "--time", " TS", status=2)  # not what has more letters in common
+    path = write_csv(tmp_path / "orders.csv", {"bought": [1], "ts": [5]})
+    assert "got 'click', the default, expected a column" in sml_init(path, status=2)
 
 
 @pytest.mark.parametrize(("form", "hours"), [("%Y%m%d", 24), ("%Y%m%d%H", 1), ("%Y%m%d%H%M", 1), ("%Y%m%d%H%M%S", 1)])
