@@ -48,7 +48,8 @@ def newest_predictor(settings: Settings) -> Predictor:
     directory = Path(settings.learn.directory)
     checkpoint = next(Checkpoints(directory, keep=1).newest_first(), None)
     if checkpoint is None:
-        raise NoCheckpointError(f"{directory}: got no checkpoint that can be read, expected those of `sml learn`")
+        every = f"one every {settings.learn.checkpoint_every:g} s"
+        raise NoCheckpointError(f"{directory}: got no checkpoint that can be read, expected those of `sml learn`, which writes {every}")
     version = checkpoint.version
     header = WeightsHeader(version.version, None, version.digest, version.examples, version.trained_through, version.published_at)
     return Predictor(header, checkpoint.restore().model.weights)
