@@ -1,4 +1,4 @@
-"""What `sml init` crosses, and what that saves, on made-up streams of which it is known which fields tell something together.
+"""Which pairs of fields `sml init` writes, and what that saves, on made-up streams of which it is known which fields tell something together.
 
     pip install vowpalwabbit
     python -m benchmarks.defaults.crosses --seeds 10
@@ -84,7 +84,7 @@ STREAMS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 
 def compared(rows: Iterator[Row], folder: Path) -> tuple[list[str], list[float]]:
-    """Return what is crossed, and the log loss without crosses, with them, and of Vowpal Wabbit without and with all pairs."""
+    """Return which pairs are written, and the log loss without, with them, and of Vowpal Wabbit without and with all pairs."""
     path, settings_path = folder / "clicks.jsonl", folder / "sml.toml"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     init(path, DataSettings(label="click"), settings_path, every=False)
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=10)
     seeds = parser.parse_args().seeds
-    print("| stream | crossed, in how many of the seeds | without | with | | Vowpal Wabbit | -q :: |")
+    print("| stream | written, in how many of the seeds | without | with | | Vowpal Wabbit | -q :: |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for name, stream in STREAMS.items():
         crossed: dict[str, int] = {}
