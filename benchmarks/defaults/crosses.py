@@ -1,4 +1,4 @@
-"""Which pairs of fields `sml init` writes, and what that saves, on made-up streams of which it is known which fields tell something together.
+"""Which pairs of fields `sml init` writes, and what that saves, on made-up streams of which it is known which fields do.
 
     pip install vowpalwabbit
     python -m benchmarks.defaults.crosses --seeds 10
