@@ -75,7 +75,7 @@ class Crosses:
         return 1 if {one, other}.isdisjoint(self._numbers) else 2
 
     def saved(self, one: int, other: int) -> Saved:
-        """Return what two fields save together, beyond the model and the crosses that were taken."""
+        """Return what two fields save together, beyond the model and the crosses that were taken; or a field that it lacks, given twice."""
         return self._best(one, other)[0]
 
     def take(self, one: int, other: int) -> None:
