@@ -40,7 +40,7 @@ STEP = 1.0  # seconds of the site, of which a day has 600: weights are published
 SCALE = 86_400 / DAY
 BEGINS = 1_790_000_000_000  # epoch ms
 ARMS = {"control": "none", "treatment": "meta_tanh"}  # as in the paper: a plain network, and one with SML
-SETTINGS = Path(__file__).parents[2] / "deploy" / "simulated.toml"
+SETTINGS = Path(__file__).with_name("week.toml")
 WINDOW, DECIDED = 3.0, 5.0  # seconds of the site, as there: 7 minutes and 12
 
 
