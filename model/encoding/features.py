@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.ignored_features import IgnoredFeatures
-from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, OverlapKeys, Value, keys_of_field, numbers
+from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, OverlapKeys, Value, as_uint64, keys_of_field
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
@@ -268,7 +268,7 @@ class _InOrder(NamedTuple):
 def _in_order(column: Column, *, several: bool) -> _InOrder:
     """Return the keys of a column; where an example may have ``several``, with their number."""
     values, indices = column
-    keys = numbers(values)
+    keys = as_uint64(values)
     if not several:
         return _InOrder(keys if indices is None else keys[indices], None)
     lengths = _lengths(Column(values))
@@ -300,12 +300,12 @@ def _overlapping(overlap: _Overlap, one: _InOrder, other: _InOrder) -> _InOrder:
     n = len(of_one)
     keys = np.concatenate([one.keys, other.keys])
     examples = np.concatenate([np.repeat(np.arange(n), of_each) for of_each in (of_one, of_other)])
+    missing = np.bincount(examples[keys == overlap.keys.missing_in_list], minlength=n) > 0
     order = np.lexsort((keys, examples))
     keys, examples = keys[order], examples[order]
     twice = (keys[1:] == keys[:-1]) & (examples[1:] == examples[:-1])
     shared = np.bincount(examples[1:][twice], minlength=n)
-    firsts = (each.keys[np.cumsum(of_each) - of_each] for each, of_each in ((one, of_one), (other, of_other)))
-    return _InOrder(overlap.keys.of_counts(shared, *firsts), None)
+    return _InOrder(overlap.keys.of_counts(shared, missing), None)
 
 
 def _counts(field: _InOrder) -> NDArray[np.int64]:

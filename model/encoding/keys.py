@@ -150,7 +150,7 @@ class Keys:
 
     def __init__(self, field: Field) -> None:
         self._field = field
-        made_by = "".join(f":{each}" for each in (field.bucket_width, *field.of) if each)  # of another width, they are other values
+        made_by = "".join(f":{each}" for each in (field.bucket_width, *field.of) if each)  # of others, they are other values
         framed = f"{field.kind}:{len(field.name)}:{field.name}{made_by}".encode()
         self._frame, self.missing = framed + b"=", xxh3_64_digest(framed + b"?")
         self._text, self._expected = (self._bucket, "a finite number") if field.kind == "numeric" else (canonical, _ONE_VALUE)
@@ -212,26 +212,28 @@ class OverlapKeys:
         field: The overlap.
         list_keys: Those of one of the two fields, a list.
         other: Those of the other.
+
+    Attributes:
+        missing_in_list: The key of a missing list, ``(1,)``.
     """
 
     def __init__(self, field: Field, list_keys: Keys, other: Keys) -> None:
         own = Keys(field)
-        self._of_counts, self._missing = numbers(list(map(own.of, range(_MOST_SHARED + 1)))), numbers([own.missing])
+        self._of_counts, self._missing = as_uint64(list(map(own.of, range(_MOST_SHARED + 1)))), as_uint64([own.missing])
         self._list_keys, self._other = list_keys, other
-        self._list_missing = numbers([list_keys.missing])
+        self.missing_in_list = as_uint64([list_keys.missing])
 
     def in_list(self, values: Sequence[Any]) -> list[bytes]:
         """Return the keys that values of the other field have in the list."""
         return [self._list_keys.of(self._other.parts(value)) for value in values]
 
-    def of_counts(self, counts: NDArray[np.int64], *firsts: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Return the key of each count, ``(N,)`` → ``(N,)``; ``firsts`` are the first keys in the list of either field."""
-        missing = np.any([first == self._list_missing for first in firsts], axis=0)
+    def of_counts(self, counts: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.uint64]:
+        """Return the key of each count, ``(N,)`` → ``(N,)``, or, where one of the two fields is ``missing``, that of a missing value."""
         return np.where(missing, self._missing, self._of_counts[np.minimum(counts, _MOST_SHARED)])
 
 
-def numbers(keys: Sequence[bytes]) -> NDArray[np.uint64]:
-    """Return keys that are bytes, each one or several, as numbers."""
+def as_uint64(keys: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Return keys that are bytes, each one or several, as an array ``(K,)``."""
     return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)  # as xxhash writes them
 
 
