@@ -12,6 +12,8 @@ SkipName = Literal[
     "none", "vanilla", "relu", "sigmoid", "tanh", "weight_tanh",
     "meta_vanilla", "meta_relu", "meta_sigmoid", "meta_tanh", "meta_tanh_online",
 ]  # fmt: skip
+_PAIRS = ("cross", "overlap")  # kinds of fields that are made of two others
+_OVERLAPPING = (["categorical", "multi"], ["multi", "multi"])  # the kinds of two fields that may have an overlap
 
 
 class _Settings(BaseModel):
@@ -135,7 +137,3 @@ def check_pairs(fields: Sequence[Field]) -> None:
             raise ValueError(f"each overlap to be of a list (kind multi) and a list or a category, but {field.name} is of {of}")
         if field.of and field.kind not in _PAIRS:
             raise ValueError(f"`of` in fields of kind cross or overlap alone, but {field.name} is of {of}")
-
-
-_PAIRS = ("cross", "overlap")
-_OVERLAPPING = (["categorical", "multi"], ["multi", "multi"])

@@ -107,19 +107,19 @@ def main() -> None:
     print("| stream | written, in how many of the seeds | without | with | | Vowpal Wabbit | -q :: |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for name, stream in STREAMS.items():
-        crossed: dict[str, int] = {}
+        written: dict[str, int] = {}
         losses = []
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
                 found, loss = compared(stream(seed), Path(folder))
             losses.append(loss)
-            for cross in found:
-                crossed[cross] = crossed.get(cross, 0) + 1
+            for pair in found:
+                written[pair] = written.get(pair, 0) + 1
         of_seeds = np.array(losses)
         saved = of_seeds[:, 1] / of_seeds[:, 0] - 1
         error = saved.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else 0.0
         without, with_them, *theirs = (f"{loss:.4f}" for loss in of_seeds.mean(axis=0))
-        told = ", ".join(f"{cross} {count}" for cross, count in crossed.items()) or "nothing"
+        told = ", ".join(f"{pair} {count}" for pair, count in written.items()) or "nothing"
         print(f"| {name} | {told} | {without} | {with_them} | {saved.mean():+.1%} ± {error:.1%} | {' | '.join(theirs)} |", flush=True)
 
 

@@ -60,14 +60,13 @@ def find_pairs(recorded: Recorded, settings: Settings) -> list[FoundPair]:
     if not crosses:
         return []
     found: list[FoundPair] = []
-    saved = dict(_judged(crosses, pairs))
+    saved = dict(_judged(crosses, list(pairs)))
     while saved and len(found) < MOST:
         best = max(saved, key=lambda pair: saved[pair].share)
         if saved[best].share < max(_LEAST, CERTAIN * saved[best].error):
             break
         crosses.take(*best)
-        one, other = best
-        found.append(FoundPair(fields[one] if one == other else _pair("cross", fields[one], fields[other]), saved[best]))
+        found.append(FoundPair(pairs[best], saved[best]))
         plausible = [pair for pair in saved if pair != best and saved[pair].share > _PLAUSIBLE * saved[pair].error]
         saved = {pair: crosses.saved(*pair) for pair in plausible}
     return found
@@ -101,16 +100,17 @@ def _varied(keys: NDArray[np.uint64]) -> float:
     return 1 - int(np.max(np.unique(keys, return_counts=True)[1], initial=0)) / max(len(keys), 1)
 
 
-def _to_judge(recorded: Recorded, settings: Settings, fields: Sequence[Field]) -> tuple[Crosses | None, list[Pair]]:
-    """Return the pairs of fields, and the rows that they are judged by: the more pairs, the fewer rows; None: too few."""
+def _to_judge(recorded: Recorded, settings: Settings, fields: Sequence[Field]) -> tuple[Crosses | None, dict[Pair, Field]]:
+    """Return the rows that pairs are judged by, the more pairs, the fewer, and the field that each would be; None: too few rows."""
     crossed = [place for place, field in enumerate(fields) if not field.of and _may_be_crossed(field)]
     crosses = _learned(recorded, settings, fields) if math.comb(len(crossed), 2) * _FEWEST <= WORK else None
     if not crosses:
-        return None, []
+        return None, {}
     names, values = {field.name for field in fields}, crosses.pairs_of_values()
-    pairs = [pair for pair in combinations(crossed, 2) if values[pair] <= _MOST_PAIRS]
-    pairs = [(one, other) for one, other in pairs if _pair("cross", fields[one], fields[other]).name not in names]
-    pairs += [(place, place) for place, field in enumerate(fields) if field.kind == "overlap"]
+    short = [pair for pair in combinations(crossed, 2) if values[pair] <= _MOST_PAIRS]
+    pairs = {(one, other): _pair("cross", fields[one], fields[other]) for one, other in short}
+    pairs = {pair: cross for pair, cross in pairs.items() if cross.name not in names}
+    pairs |= {(place, place): field for place, field in enumerate(fields) if field.of}
     rows = int(WORK / max(sum(values[pair] * crosses.judgements(*pair) for pair in pairs), 1))
     return (crosses.newest(rows) if rows >= _FEWEST else None), pairs
 
@@ -122,13 +122,15 @@ def _may_be_crossed(field: Field) -> bool:
 def _learned(recorded: Recorded, settings: Settings, fields: Sequence[Field]) -> Crosses | None:
     """Learn the first rows, each predicted before, and return them with the keys of ``fields``; None: too few were clicked, or not."""
     spec = settings.spec
-    model, encoder, judged, scores = OnlineModel(spec), Encoder(spec.fields), Encoder(fields), RunningScores()
+    model, encoder, scores = OnlineModel(spec), Encoder(spec.fields), RunningScores()
+    with_overlaps = Encoder(fields) if len(fields) > len(spec.fields) else None
     parts: list[Outcome] = []
     blocks = read_blocks(recorded, settings.data, [field.name for field in spec.fields], LeftOut(settings.data.max_bad))
     for block in counting(_first(blocks), "learning, to find pairs of fields"):
         outcome = learn_and_score(model, scores, block.encoded(encoder), block.labels)
         undone = np.flatnonzero(~np.isfinite(outcome.logits)).tolist()
-        features = block.encoded(judged).features.without(undone, len(outcome.logits))
+        features = block.encoded(with_overlaps).features if with_overlaps else outcome.features
+        features = features.without(undone, len(outcome.logits))
         parts.append(
             outcome._replace(features=features, logits=np.delete(outcome.logits, undone), labels=np.delete(outcome.labels, undone))
         )

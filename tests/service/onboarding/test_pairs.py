@@ -44,10 +44,14 @@ def pairs(settings: Settings) -> list[Field]:
     return [field for field in settings.field if field.of]
 
 
+def without_pairs(settings: Settings) -> Settings:
+    return settings.model_copy(update={"field": tuple(field for field in settings.field if not field.of)})
+
+
 def test_the_pair_that_tells_more_together_is_crossed_and_learned_better(log: Callable[[float, str], Path]) -> None:
     path = log(1.0, "country")
     settings = initial(path)
-    without = settings.model_copy(update={"field": tuple(field for field in settings.field if not field.of)})
+    without = without_pairs(settings)
 
     assert [(field.name, field.of) for field in pairs(settings)] == [("country:category", ("country", "category"))]
     assert evaluate(path, settings, USUAL)["log_loss"] < 0.98 * evaluate(path, without, USUAL)["log_loss"]
@@ -84,7 +88,7 @@ def test_whether_a_list_holds_an_item_is_a_field_where_that_matters(tmp_path: Pa
     settings = initial(path)
 
     assert [(field.name, field.kind, field.of) for field in pairs(settings)] == found
-    without = settings.model_copy(update={"field": tuple(field for field in settings.field if not field.of)})
+    without = without_pairs(settings)
     assert not found or evaluate(path, settings, USUAL)["log_loss"] < 0.9 * evaluate(path, without, USUAL)["log_loss"]
 
 
