@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoding.ignored_features import IgnoredFeatures
-from model.encoding.keys import KEY_SIZE, MOST_VALUES, CrossKeys, FeatureError, OverlapKeys, Value, as_uint64, keys_of_field
+from model.encoding.keys import KEY_SIZE, MOST_VALUES, FeatureError, Value, as_uint64, keys_of_field
+from model.encoding.pairs import Cross, CrossKeys, InOrder, Overlap, OverlapKeys, crossed_keys, overlap_keys, ranges
 from model.settings import Field
 
 _HOUR, _DAY = 3_600_000, 86_400_000  # ms
@@ -35,7 +36,7 @@ class Features(NamedTuple):
         counts = np.delete(np.diff(self.starts).reshape(n, -1), examples, axis=0).ravel()
         starts = np.delete(self.starts[:-1].reshape(n, -1), examples, axis=0).ravel()
         times = np.delete(self.times, examples) if len(self.times) else self.times
-        return Features(self.keys[_ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]), times)
+        return Features(self.keys[ranges(starts, counts)], np.concatenate([[0], np.cumsum(counts)]), times)
 
 
 class Encoded(NamedTuple):
@@ -50,25 +51,6 @@ class Column(NamedTuple):
 
     values: list[Any]  # (V,), each of one example at least
     indices: NDArray[np.integer] | None = None  # (N,); None: example n has values[n]
-
-
-class _Cross(NamedTuple):
-    """A field made of two others."""
-
-    place: int  # among the fields
-    keys: CrossKeys
-    one: int  # of the columns
-    other: int
-    tiled: bool  # of two numbers with as many tiles
-
-
-class _Overlap(NamedTuple):
-    """A field that says how many values two others have in common."""
-
-    place: int  # among the fields
-    keys: OverlapKeys
-    one: int  # of the columns; a list
-    other: int
 
 
 Examples: TypeAlias = Sequence[Mapping[str, Value]] | Mapping[str, Column]
@@ -99,14 +81,14 @@ class Encoder:
         self._overlaps = [self._overlap(place, field, columns) for place, field in enumerate(fields) if field.kind == "overlap"]
         self._known = frozenset(field.name for field in columns if field.kind not in CLOCKS)
 
-    def _cross(self, place: int, field: Field, columns: Sequence[Field]) -> _Cross:
+    def _cross(self, place: int, field: Field, columns: Sequence[Field]) -> Cross:
         one, other = map(self._names.index, field.of)
         numbers = columns[one].kind == columns[other].kind == "numeric"
-        return _Cross(place, CrossKeys(field), one, other, numbers and columns[one].tiles == columns[other].tiles)
+        return Cross(place, CrossKeys(field), one, other, numbers and columns[one].tiles == columns[other].tiles)
 
-    def _overlap(self, place: int, field: Field, columns: Sequence[Field]) -> _Overlap:
+    def _overlap(self, place: int, field: Field, columns: Sequence[Field]) -> Overlap:
         one, other = sorted(map(self._names.index, field.of), key=lambda index: columns[index].kind != "multi")
-        return _Overlap(place, OverlapKeys(field, self._keys[one], self._keys[other]), one, other)
+        return Overlap(place, OverlapKeys(field, self._keys[one], self._keys[other]), one, other)
 
     def encode(self, examples: Examples, times: Sequence[int], most_crossed: int | None = None) -> Encoded:
         """Return the keys of N examples. Works field by field: a column of values is quicker than as many rows.
@@ -213,9 +195,9 @@ class Encoder:
         """Put the keys of ``n`` examples in the order of the examples, and of the fields in each."""
         read = [_in_order(column, several=index in self._several) for index, column in enumerate(columns[: len(self._keys)])]
         found = dict(zip(self._places, read, strict=True))
-        found |= {cross.place: _crossed(cross, read[cross.one], read[cross.other]) for cross in self._crosses}
+        found |= {cross.place: crossed_keys(cross, read[cross.one], read[cross.other]) for cross in self._crosses}
         for overlap, other in zip(self._overlaps, columns[len(self._keys) :], strict=True):
-            found[overlap.place] = _overlapping(overlap, read[overlap.one], _in_order(other, several=True))
+            found[overlap.place] = overlap_keys(overlap, read[overlap.one], _in_order(other, several=True))
         counts = np.ones((n, len(found)), np.int64)
         for field, (_, of_each) in found.items():
             if of_each is not None:
@@ -224,7 +206,7 @@ class Encoder:
         flat = np.empty(starts[-1], np.uint64)
         for field, (keys, of_each) in found.items():
             first = starts[field : -1 : len(found)]  # (N,)
-            flat[first if of_each is None else _ranges(first, of_each)] = keys
+            flat[first if of_each is None else ranges(first, of_each)] = keys
         flat[flat == 0] = 1
         return Features(flat, starts)
 
@@ -258,71 +240,17 @@ def _lengths(keys: Column) -> NDArray[np.int64]:
     return lengths if keys.indices is None else lengths[keys.indices]
 
 
-class _InOrder(NamedTuple):
-    """The keys of one field, example after example."""
-
-    keys: NDArray[np.uint64]  # (K,)
-    counts: NDArray[np.int64] | None  # (N,), of each example; None: one each
-
-
-def _in_order(column: Column, *, several: bool) -> _InOrder:
+def _in_order(column: Column, *, several: bool) -> InOrder:
     """Return the keys of a column; where an example may have ``several``, with their number."""
     values, indices = column
     keys = as_uint64(values)
     if not several:
-        return _InOrder(keys if indices is None else keys[indices], None)
+        return InOrder(keys if indices is None else keys[indices], None)
     lengths = _lengths(Column(values))
     if indices is None:
-        return _InOrder(keys, lengths)
+        return InOrder(keys, lengths)
     counts = lengths[indices]
-    return _InOrder(keys[_ranges((np.cumsum(lengths) - lengths)[indices], counts)], counts)
-
-
-def _crossed(cross: _Cross, one: _InOrder, other: _InOrder) -> _InOrder:
-    """Return the keys of a cross: of each example, each key of the one field with each of the other.
-
-    Of two numbers with as many tiles, the bucket with the bucket, and each wide one with that of its row: as a grid of tiles has it.
-    """
-    if one.counts is None and other.counts is None:
-        return _InOrder(cross.keys.of_pairs(one.keys, other.keys), None)
-    of_one, of_other = _counts(one), _counts(other)
-    if cross.tiled:
-        counts = np.maximum(of_one, of_other)  # they differ where a number is missing, which is one key
-        return _InOrder(cross.keys.of_pairs(_as_many(one.keys, of_one, counts), _as_many(other.keys, of_other, counts)), counts)
-    partners = np.repeat(of_other, of_one)  # of each key of the one field
-    first = np.repeat(np.cumsum(of_other) - of_other, of_one)
-    return _InOrder(cross.keys.of_pairs(np.repeat(one.keys, partners), other.keys[_ranges(first, partners)]), of_one * of_other)
-
-
-def _overlapping(overlap: _Overlap, one: _InOrder, other: _InOrder) -> _InOrder:
-    """Return the key of each example's overlap: of how many keys it has in both, in either of which it has none twice."""
-    of_one, of_other = _counts(one), _counts(other)
-    n = len(of_one)
-    keys = np.concatenate([one.keys, other.keys])
-    examples = np.concatenate([np.repeat(np.arange(n), of_each) for of_each in (of_one, of_other)])
-    missing = np.bincount(examples[keys == overlap.keys.missing_in_list], minlength=n) > 0
-    order = np.lexsort((keys, examples))
-    keys, examples = keys[order], examples[order]
-    twice = (keys[1:] == keys[:-1]) & (examples[1:] == examples[:-1])
-    shared = np.bincount(examples[1:][twice], minlength=n)
-    return _InOrder(overlap.keys.of_counts(shared, missing), None)
-
-
-def _counts(field: _InOrder) -> NDArray[np.int64]:
-    """Return how many keys each example has, ``(N,)``."""
-    return np.ones(len(field.keys), np.int64) if field.counts is None else field.counts
-
-
-def _as_many(keys: NDArray[np.uint64], have: NDArray[np.int64], want: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the keys of each example as often as ``want`` says: all that it has, or its only one again and again."""
-    within = np.minimum(_ranges(np.zeros_like(want), want), np.repeat(have - 1, want))
-    chosen: NDArray[np.uint64] = keys[np.repeat(np.cumsum(have) - have, want) + within]
-    return chosen
-
-
-def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the integers of several ranges, joined."""
-    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return InOrder(keys[ranges((np.cumsum(lengths) - lengths)[indices], counts)], counts)
 
 
 CLOCKS: dict[str, Callable[[Any], Any]] = {  # of one time or of an array of them

@@ -14,21 +14,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_digest, xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
+from model.encoding.buckets import bucket, tiles
 from model.settings import Field
 
 Scalar: TypeAlias = str | int | float | bool | None
 Value: TypeAlias = Scalar | list[Scalar]
 
-_STEPS = 16  # buckets in an octave, for numbers below 2
-_TILE = 8  # buckets that a wide one spans
-_MOST_EQUAL = 2.0**52  # equal buckets on either side of zero
 _CACHED_VALUES, _CACHED_LENGTH = 8_192, 64  # of a field: how many keys it caches, and the longest string
 KEY_SIZE = 8  # bytes
 MOST_VALUES = 1_000  # of one field in one example; each may take a row of the table
 _QUOTED = " \t\n'\""  # what may stand around a value that was printed
-_MOST_SHARED = 10  # values: an overlap of more counts as one of so many
 _ONE_VALUE = "a string, a finite number or a boolean"
 
 
@@ -38,57 +35,6 @@ class FeatureError(ValueError):
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"field {field!r}: got {reprlib.repr(value)}, expected {expected}")
         self.field, self.value, self.expected = field, value, expected
-
-
-def bucket(number: float, width: float | None = None) -> int:
-    """Return the bucket of a finite number: the greater number never has the lesser bucket.
-
-    Those of one ``width`` begin at its multiples. Without, they widen with the number: zero has bucket 0, and ``bucket(-x) = -bucket(x)``.
-    Up to 2 there are 16 equal steps in each octave [2^e, 2^(e+1)), so that small rates stay apart; from 2 the bucket is that of
-    ``log(x)²``, whose steps get wider in x but narrower in proportion.
-
-    >>> [bucket(x) - bucket(1) for x in (0.5, 1, 1.5, 2, 3, 10, 100)]
-    [-16, 0, 8, 16, 17, 21, 37]
-    >>> [bucket(x, 0.25) for x in (-0.1, 0, 44.9, 45.1)]
-    [-1, 0, 179, 180]
-    """
-    if width:
-        return math.floor(_among_equal(number, width))
-    if number < 0:
-        return -bucket(-number)
-    first, within = _among_widening(number)
-    return first + int(within)
-
-
-def tiles(number: float, count: int, width: float | None = None) -> list[int]:
-    """Return the wide buckets of a finite number in ``count`` rows of them: each is eight buckets wide, and each row is shifted.
-
-    Two numbers share the more of them, the nearer their buckets are.
-
-    >>> [sum(a == b for a, b in zip(tiles(10, 4), tiles(x, 4))) for x in (10, 11, 15, 100)]
-    [4, 4, 3, 0]
-    """
-    position = _among_equal(number, width) if width else math.copysign(sum(_among_widening(abs(number))), number)
-    return [math.floor((position + row * _TILE / count) / _TILE) for row in range(count)]
-
-
-def _among_equal(number: float, width: float) -> float:
-    """Return where a number lies among equal buckets, the width being 1; of no more buckets than can be told apart."""
-    return max(-_MOST_EQUAL, min(number / width, _MOST_EQUAL))
-
-
-def _among_widening(number: float) -> tuple[int, float]:
-    """Return where a number that is not negative lies among widening buckets: at a whole one, and how far past it."""
-    if number == 0:
-        return 0, 0.0
-    if number >= 2:  # noqa: PLR2004 - as the docstring of `bucket` has it
-        return _BUCKET_OF_TWO, math.log(number) ** 2
-    fraction, exponent = math.frexp(number)  # number = fraction · 2^exponent, fraction in [½, 1)
-    return (exponent - _LEAST) * _STEPS + 1, (fraction - 0.5) * 2 * _STEPS
-
-
-_LEAST = math.frexp(math.ulp(0.0))[1]  # exponent of the smallest number above zero
-_BUCKET_OF_TWO = (2 - _LEAST) * _STEPS + 1
 
 
 def canonical(value: Any) -> str | None:
@@ -190,58 +136,9 @@ class Keys:
         return None if math.isnan(number) else str(bucket(number, self._field.bucket_width))
 
 
-class CrossKeys:
-    """The keys of the values of a cross.
-
-    Args:
-        field: The cross.
-    """
-
-    def __init__(self, field: Field) -> None:
-        self._of_field = np.uint64(xxh3_64_intdigest(f"cross:{len(field.name)}:{field.name}".encode()))
-
-    def of_pairs(self, ones: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Return the key of each pair of keys, ``(K,)`` and ``(K,)`` → ``(K,)``."""
-        return _mixed(_mixed(ones ^ self._of_field) ^ others)
-
-
-class OverlapKeys:
-    """The keys of how many values two fields have in common.
-
-    Args:
-        field: The overlap.
-        list_keys: Those of one of the two fields, a list.
-        other: Those of the other.
-
-    Attributes:
-        missing_in_list: The key of a missing list, ``(1,)``.
-    """
-
-    def __init__(self, field: Field, list_keys: Keys, other: Keys) -> None:
-        own = Keys(field)
-        self._of_counts, self._missing = as_uint64(list(map(own.of, range(_MOST_SHARED + 1)))), as_uint64([own.missing])
-        self._list_keys, self._other = list_keys, other
-        self.missing_in_list = as_uint64([list_keys.missing])
-
-    def in_list(self, values: Sequence[Any]) -> list[bytes]:
-        """Return the keys that values of the other field have in the list."""
-        return [self._list_keys.of(self._other.parts(value)) for value in values]
-
-    def of_counts(self, counts: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.uint64]:
-        """Return the key of each count, ``(N,)`` → ``(N,)``, or, where one of the two fields is ``missing``, that of a missing value."""
-        return np.where(missing, self._missing, self._of_counts[np.minimum(counts, _MOST_SHARED)])
-
-
 def as_uint64(keys: Sequence[bytes]) -> NDArray[np.uint64]:
     """Return keys that are bytes, each one or several, as an array ``(K,)``."""
     return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)  # as xxhash writes them
-
-
-def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return what murmur3 makes of 64 bits at its end: a bijection, by which each bit changes about half of all."""
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        keys = (keys ^ (keys >> np.uint64(33))) * np.uint64(factor)
-    return keys ^ (keys >> np.uint64(33))
 
 
 class _CachedKeys(Keys):

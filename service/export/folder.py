@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from model.encoding import features, ignored_features, keys
+from model.encoding import buckets, features, ignored_features, keys, pairs
 from model.weights import Weights
 from service.export import rows
 from service.export.card import model_card
@@ -66,7 +66,7 @@ def write_common(folder: Path, origin: Version | WeightsHeader, weights: Weights
 
 def encoder_source() -> str:
     """Return the modules that make keys and rows as one, without their imports of each other."""
-    return _HEAD + "".join("\n".join(_without_imports(module)) for module in (keys, ignored_features, features, rows))
+    return _HEAD + "".join("\n".join(_without_imports(module)) for module in (buckets, keys, pairs, ignored_features, features, rows))
 
 
 def _without_imports(module: Any) -> Iterator[str]:

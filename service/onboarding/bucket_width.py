@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoding.keys import bucket
+from model.encoding.buckets import bucket
 from service.onboarding.evidence import error, losses
 from service.onboarding.sample import Column
 

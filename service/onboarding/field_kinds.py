@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoding.keys import bucket, parts_of
+from model.encoding.buckets import bucket
+from model.encoding.keys import parts_of
 from service.onboarding.bucket_width import bucket_width
 from service.onboarding.evidence import error, losses
 from service.onboarding.sample import Column, Sample, is_number

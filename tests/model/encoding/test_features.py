@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, strategies as st
 from xxhash import xxh3_64_intdigest
 
+from model.encoding.buckets import bucket, tiles
 from model.encoding.features import Column, Encoder
-from model.encoding.keys import FeatureError, Value, bucket, canonical, tiles
+from model.encoding.keys import FeatureError, Value, canonical
 from model.settings import Field
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15)
