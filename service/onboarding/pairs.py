@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from operator import itemgetter
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -88,7 +88,7 @@ def _overlaps(recorded: Recorded, settings: Settings) -> list[Field]:
     columns = {name for field in overlaps for name in field.of}
     encoder = Encoder([*(field for field in settings.field if field.name in columns), *overlaps])
     blocks = read_blocks(recorded, settings.data, columns, LeftOut(settings.data.max_bad))
-    keys, starts, _ = next(block.encoded(encoder) for block in blocks).features
+    [(keys, starts, _)] = [block.encoded(encoder).features for block in counting(islice(blocks, 1), "looking for what lists share")]
     first_keys = keys[starts[:-1].reshape(-1, len(columns) + len(overlaps))]
     varied = [_varied(first_keys[:, place]) for place in range(len(columns), first_keys.shape[1])]
     most_varied = sorted(zip(varied, overlaps, strict=True), key=itemgetter(0), reverse=True)[:_MOST_OVERLAPS]
