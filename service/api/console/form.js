@@ -5,7 +5,7 @@ import { explain } from "./explain.js";
 import { $, count, make, percent, show } from "./show.js";
 
 const COMPARED = 6, CHIPS = 10;
-const DERIVED = ["hour", "weekday", "cross", "overlap"];
+const SENT = ["categorical", "numeric", "multi"];  // the kinds of fields that a request has values of
 const ITEM = /item|product|article|ad(_|$)|banner|creative|campaign|news|video/i;
 
 let fields = [], asked = null, chosen = null, latest = 0;
@@ -76,7 +76,7 @@ export async function prepare(movers) {
   const answer = await ask("v1/values").catch(() => null);
   if (!answer?.ok) return false;
   const found = await answer.json();
-  fields = found.fields.filter((field) => !DERIVED.includes(field.kind));
+  fields = found.fields.filter((field) => SENT.includes(field.kind));
   const comparable = fields.filter((field) => values(field).length > 1);
   const first = comparable.find((field) => ITEM.test(field.name)) ?? comparable.sort((a, b) => movers.indexOf(a.name) - movers.indexOf(b.name))[0];
   const compare = make("select", { id: "compared" }, ...comparable.map((field) => make("option", { value: field.name, selected: field === first }, field.name)), make("option", { value: "" }, "nothing: one candidate"));
